@@ -1,0 +1,67 @@
+// What a run must remember to go on after a crash. The SQLite form is in runtime; tests use the one in tests/fakes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/trial.h"
+
+namespace hopyard {
+
+/// One blob of a trial's state and the version in the disk tier that holds its committed bytes.
+struct BlobVersion {
+  std::uint32_t blob = 0;
+  std::uint64_t version = 0;
+  bool operator==(const BlobVersion&) const = default;
+};
+
+/// The end of a visit: all that is needed to go on from here. Written in one transaction; when commit() has returned, it
+/// is durable (SQLite WAL, synchronous=FULL).
+struct VisitCommit {
+  std::string trial;
+  std::uint32_t epoch = 0;        ///< from 0
+  std::uint32_t visit = 0;        ///< position in the trial's order of this epoch, from 0
+  std::uint32_t partition = 0;
+  std::uint64_t steps = 0;        ///< optimizer steps done since the trial began
+  double loss_sum = 0;            ///< over the counted items of this epoch so far
+  double loss_items = 0;
+  std::string digest;             ///< of the trial's parameters at this point
+  std::vector<BlobVersion> state; ///< every trainable blob and where its bytes are
+  std::optional<TrialScore> score; ///< set on the last visit of an epoch
+  double seconds = 0;             ///< device-busy seconds that the visit took
+};
+
+/// One loss value of a trial's training curve; mean over a batch.
+struct CurvePoint {
+  std::uint64_t step = 0;
+  double loss = 0;
+  bool operator==(const CurvePoint&) const = default;
+};
+
+/// A trial as the journal knows it.
+struct TrialRecord {
+  TrialSpec spec;
+  TrialState state = TrialState::waiting;
+  std::string reason;                    ///< why it ended, for failed and stopped
+  std::optional<VisitCommit> last;       ///< its newest commit
+  std::vector<TrialScore> scores;        ///< one for each finished epoch
+  std::vector<CurvePoint> curve;         ///< from committed visits only
+};
+
+/// One writer, any thread, calls serialised by the implementation. Errors throw Failure.
+class Journal {
+ public:
+  virtual ~Journal() = default;
+  /// Records a new trial; recording the same spec again does nothing.
+  virtual void add_trial(const TrialSpec& spec) = 0;
+  virtual void commit(const VisitCommit& commit, const std::vector<CurvePoint>& curve) = 0;
+  virtual void end_trial(const std::string& trial, TrialState state, const std::string& reason) = 0;
+  virtual std::vector<TrialRecord> trials() const = 0;
+  /// A named fact about the run (configuration digest, fingerprint, measured costs, summary) as JSON text.
+  virtual void put_fact(const std::string& name, const std::string& json) = 0;
+  virtual std::optional<std::string> fact(const std::string& name) const = 0;
+};
+
+}  // namespace hopyard

@@ -1,0 +1,17 @@
+// The `data` part of a config.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace hopyard {
+
+struct DataSpec {
+  std::string train, valid, test;     ///< folders; test may be empty
+  std::uint32_t train_rows = 0;       ///< 0: all
+  std::uint32_t valid_rows = 0;       ///< 0: all
+  std::uint32_t partitions = 0;       ///< 0: so many that a sub-epoch lasts about a minute
+  bool operator==(const DataSpec&) const = default;
+};
+
+}  // namespace hopyard

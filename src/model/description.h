@@ -1,0 +1,54 @@
+// What planners know of a model: plain values, no tensors.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace hopyard {
+
+/// A parameter of a layer. Its name is the one that the Hugging Face checkpoint uses.
+struct ParameterDescription {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  bool decays = true;  ///< false for biases and norms
+  struct Owner {
+    std::uint32_t layer = 0, parameter = 0;
+    bool operator==(const Owner&) const = default;
+  };
+  std::optional<Owner> tied_to;  ///< set on later uses of a parameter that belongs to an earlier layer
+  std::int64_t elements() const;
+  bool operator==(const ParameterDescription&) const = default;
+};
+
+struct LayerDescription {
+  std::string name;  ///< "embeddings", "encoder.3", "head"
+  std::string kind;  ///< layers of one kind and shape cost the same: "bert.encoder"
+  std::vector<ParameterDescription> parameters;
+  double forward_flops_per_row = 0;  ///< multiply and add count as two; one row = one sequence
+  Bytes output_bytes_per_row = 0;    ///< boundary activation, float32
+  bool operator==(const LayerDescription&) const = default;
+};
+
+struct ModelDescription {
+  std::string family;  ///< "bert"
+  std::vector<LayerDescription> layers;
+  std::int64_t tokens = 0;  ///< per row, as the data has them; 1 for mlp
+  std::int64_t parameter_count() const;  ///< tied parameters count once
+  bool operator==(const ModelDescription&) const = default;
+};
+
+/// A layer's parameters as one flat float32 buffer: where each begins. Tied uses have no place of their own.
+struct LayerLayout {
+  struct Place {
+    Bytes offset = 0, bytes = 0;  ///< bytes 0 for a tied use
+  };
+  std::vector<Place> places;  ///< one for each parameter
+  Bytes bytes = 0;            ///< the whole buffer; multiples of kTensorAlignment, padding is zero
+};
+LayerLayout layout_of(const LayerDescription& layer, Bytes alignment = kTensorAlignment);
+
+}  // namespace hopyard

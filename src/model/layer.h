@@ -1,0 +1,63 @@
+// A layer: the smallest piece of a model that is never cut.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <span>
+
+#include "model/description.h"
+
+namespace hopyard {
+
+/// Tensors of one micro-batch. Rows are sequences (or feature vectors).
+struct Batch {
+  at::Tensor inputs;          ///< input_ids int64 [batch, tokens], or features float32 [batch, features]
+  at::Tensor attention_mask;  ///< int64 [batch, tokens], 1 = counts; undefined when there is none
+  at::Tensor labels;          ///< int64 [batch]; float32 [batch] for regression; undefined for causal-lm
+};
+
+/// What a pass through a layer may depend on beside its input: the random key, and nothing else.
+/// `generator` is the device's own; a layer that draws reseeds it through draws().
+struct Pass {
+  bool train = false;            ///< dropout on
+  std::uint64_t key = 0;         ///< of (trial seed, step, micro-batch); see pass_key()
+  std::uint32_t layer = 0;
+  at::Generator generator;
+  /// The generator, reseeded for the `draw`-th random tensor of this layer: equal bits whenever it is recomputed.
+  at::Generator draws(std::uint32_t draw) const;
+};
+std::uint64_t pass_key(std::uint64_t trial_seed, std::uint64_t step, std::uint32_t micro_batch);
+
+/// x with dropout by explicit keyed mask: x · mask / (1 − p). Returns x itself when p is 0 or pass.train is false.
+at::Tensor dropout(const at::Tensor& x, double p, const Pass& pass, std::uint32_t draw);
+
+/// A torch::nn::Module whose parameters live in buffers of the engine. The constructor registers them empty
+/// (declare()); bind() points them at views. One instance belongs to one trial and is used by one thread at a time.
+class Layer : public torch::nn::Module {
+ public:
+  /// x: [batch, tokens, hidden] from the layer before (undefined for the first); returns the same for the next, or logits
+  /// from the last: [batch, classes], or [batch, tokens, vocabulary] for causal-lm.
+  virtual at::Tensor forward(const at::Tensor& x, const Batch& batch, const Pass& pass) = 0;
+
+  const LayerDescription& description() const { return description_; }
+  /// Points parameter i at views[i] (float32, the declared shape) as a fresh leaf: no gradient yet, requires_grad as told.
+  void bind(std::span<const at::Tensor> views, bool requires_grad);
+  /// Lets go of the views, so that their memory can go.
+  void unbind();
+  /// The bound parameters, in the order of the description; their .grad() after a backward pass.
+  const std::vector<at::Tensor>& bound() const { return bound_; }
+
+ protected:
+  /// Registers parameter `name` (its checkpoint name goes into the description). Returns its index for parameter().
+  std::size_t declare(ParameterDescription parameter);
+  const at::Tensor& parameter(std::size_t index) const { return bound_[index]; }
+  LayerDescription description_;
+
+ private:
+  std::vector<at::Tensor> bound_;
+};
+
+}  // namespace hopyard

@@ -1,0 +1,98 @@
+// A model: a list of layers, a loss, a metric, and where its first weights come from.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "formats/json.h"
+#include "formats/safetensors.h"
+#include "model/description.h"
+#include "model/layer.h"
+
+namespace hopyard {
+
+enum class Task { sequence_classification, causal_lm, regression };
+
+/// The part of a trial's config that decides the model.
+struct ModelSpec {
+  std::string checkpoint;      ///< a Hugging Face folder; with config.json alone, weights are random
+  Task task = Task::sequence_classification;
+  std::int64_t freeze = 0;     ///< 0 nothing, 1 embeddings, 1+k also the first k layers
+  bool frozen_dropout = false; ///< false: frozen layers run in eval mode
+  std::vector<std::pair<std::string, double>> overrides;  ///< config.json values changed by the config, e.g. dropout
+  bool operator==(const ModelSpec&) const = default;
+};
+
+/// What the data say about the model: how wide a row is, how many classes.
+struct DataShape {
+  std::int64_t tokens = 0;    ///< columns of input_ids, or features for mlp
+  std::int64_t classes = 0;   ///< 0 for causal-lm
+  std::vector<std::string> label_names;
+  std::int64_t vocabulary = 0;  ///< that the ids need; 0 when unknown
+};
+
+/// Sums over a micro-batch: losses are summed here and divided by the batch's count by the caller.
+struct LossSum {
+  at::Tensor sum;        ///< scalar float32, with a graph in training
+  std::int64_t items = 0;  ///< counted items (rows; for causal-lm, predicted tokens)
+};
+/// How a trained model is judged; sums, so that micro-batches add up.
+struct MetricSums {
+  double loss = 0, correct = 0, squared_error = 0;
+  std::int64_t items = 0;
+  void add(const MetricSums& other);
+};
+
+/// Opens the checkpoint and knows the family. Thread-safe after construction; layers() makes new instances for one trial.
+class ModelSource {
+ public:
+  /// Failure(input): unsupported model_type (lists the supported ones), missing or misshapen tensors, ids beyond the
+  /// vocabulary, more tokens than positions. Failure(usage): freeze deeper than the model.
+  ModelSource(const ModelSpec& spec, const DataShape& shape);
+  ~ModelSource();
+
+  const ModelDescription& description() const { return description_; }
+  const ModelSpec& spec() const { return spec_; }
+  const Json& config() const { return config_; }  ///< the effective config.json
+  /// Number of leading layers that freeze covers.
+  std::uint32_t frozen_layers() const;
+
+  std::vector<std::shared_ptr<Layer>> make_layers() const;
+
+  /// Fills the flat buffer (layout_of(description().layers[layer])) with the first weights: from the checkpoint, or, where it
+  /// has none, random as the family initialises them, keyed by (trial_seed, parameter name). Padding is zeroed.
+  /// Safe to call from several threads.
+  void initialise(std::uint32_t layer, std::uint64_t trial_seed, std::span<std::byte> out) const;
+  /// True when the layer's weights all come from the checkpoint, so that they do not depend on the trial's seed.
+  bool from_checkpoint(std::uint32_t layer) const;
+
+  LossSum loss(const at::Tensor& logits, const Batch& batch) const;
+  /// Items that loss() will count, known before the forward pass.
+  std::int64_t counted_items(std::int64_t rows) const;
+  MetricSums judge(const at::Tensor& logits, const Batch& batch) const;
+  /// metric: "valid/accuracy", "valid/loss", "valid/perplexity", "valid/mse".
+  static double metric(const MetricSums& sums, const std::string& name);
+
+  /// Writes a Hugging Face folder: config.json (with id2label, architectures, num_labels), model.safetensors, and the
+  /// tokenizer files copied from the checkpoint. `read(layer, out)` fills a layer's flat buffer.
+  void export_to(const std::string& folder,
+                 const std::function<void(std::uint32_t layer, std::span<std::byte> out)>& read) const;
+
+ private:
+  class Family;  // bert, gpt2, mlp: families.h
+  ModelSpec spec_;
+  DataShape shape_;
+  Json config_;
+  ModelDescription description_;
+  std::unique_ptr<SafetensorsFolder> weights_;  // null: random weights
+  std::unique_ptr<Family> family_;
+};
+
+std::string to_string(Task task);
+/// Nothing when the word is unknown.
+std::optional<Task> parse_task(const std::string& word);
+
+}  // namespace hopyard

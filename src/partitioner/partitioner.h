@@ -1,0 +1,86 @@
+// Cutting a model into shards: a pure function from measured layer costs and a device to a PartitionPlan.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace hopyard {
+
+/// What one layer costs for one batch (all its micro-batches). Times are seconds on the device in question.
+struct LayerCost {
+  std::string name;
+  bool trainable = true;
+  Bytes parameter_bytes = 0;   ///< flat buffer; loaded for every task
+  Bytes borrowed_bytes = 0;    ///< tied parameters owned by another layer, loaded as well
+  Bytes moment_bytes = 0;      ///< loaded and stored by backward tasks; 0 when frozen
+  Bytes gradient_bytes = 0;    ///< on the device between backward and update; 0 when frozen
+  Bytes output_bytes = 0;      ///< boundary activation of one micro-batch
+  Bytes saved_bytes = 0;       ///< what a forward pass with graph keeps for one micro-batch
+  Bytes transient_bytes = 0;   ///< the peak beyond saved bytes, of forward or backward, of one micro-batch
+  double forward_s = 0, backward_s = 0, update_s = 0;  ///< of one batch; backward without recompute
+  bool operator==(const LayerCost&) const = default;
+};
+
+/// The device as the partitioner sees it.
+struct DeviceLimits {
+  Bytes memory = 0;
+  double load_bytes_per_s = 0, store_bytes_per_s = 0;  ///< 0: no link, computes in host memory
+  double latency_s = 0;                                ///< of one transfer
+  bool double_buffer = true;
+  std::uint32_t micro_batches = 1;
+  bool update_on_host = false;  ///< two-pass: parameters in, gradients out, no moments on the device
+  bool operator==(const DeviceLimits&) const = default;
+};
+
+/// Contiguous layers [begin, end).
+struct ShardPlan {
+  std::uint32_t begin = 0, end = 0;
+  Bytes forward_load_bytes = 0;    ///< parameters (and borrowed)
+  Bytes backward_load_bytes = 0;   ///< parameters, moments
+  Bytes store_bytes = 0;           ///< what backward writes back; 0 when frozen
+  Bytes forward_workspace = 0;     ///< device bytes beyond the loaded state during forward
+  Bytes backward_workspace = 0;    ///< the same for backward with recompute: gradients, saved, transient
+  double forward_s = 0, backward_s = 0;  ///< backward includes recompute and update
+  bool backward = true;            ///< false when this and all earlier layers are frozen
+  bool operator==(const ShardPlan&) const = default;
+};
+
+struct PartitionPlan {
+  std::vector<ShardPlan> shards;
+  bool resident = false;      ///< one shard that stays on the device
+  double compute_s = 0;       ///< predicted compute of a step, with recompute
+  double transfer_s = 0;      ///< predicted busier direction of the link in a step
+  double step_s = 0;          ///< predicted time of a step of this trial alone
+  Bytes peak_bytes = 0;       ///< predicted device peak with double buffering as planned
+  bool operator==(const PartitionPlan&) const = default;
+};
+
+/// Why there is no plan: the layer that does not fit by itself, the bytes it needs and the bytes there are.
+struct DoesNotFit {
+  std::uint32_t layer = 0;
+  Bytes needed = 0, available = 0;
+};
+
+struct PartitionResult {
+  std::optional<PartitionPlan> plan;
+  std::optional<DoesNotFit> refusal;  ///< set exactly when plan is not
+};
+
+/// A shard's numbers for the layers [begin, end): the one place where costs of layers are put together.
+ShardPlan make_shard(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end,
+                     const DeviceLimits& device);
+/// Predicts the times and the peak of given cuts (begins of all shards but the first, ascending).
+PartitionPlan evaluate_cuts(const std::vector<LayerCost>& layers, const std::vector<std::uint32_t>& cuts,
+                            const DeviceLimits& device);
+
+/// As many layers as fit into each shard, from the first (Hydra, Nagrecha & Kumar, VLDB 2023, algorithm 1).
+PartitionResult partition_greedy(const std::vector<LayerCost>& layers, const DeviceLimits& device);
+/// Dynamic programming over pairs of neighbouring shards: minimises the predicted time of a step, where a transfer is
+/// hidden behind the neighbour's compute only if both fit at once (docs/ARCHITECTURE.md, "what bounds a step").
+PartitionResult partition_dp(const std::vector<LayerCost>& layers, const DeviceLimits& device);
+
+}  // namespace hopyard

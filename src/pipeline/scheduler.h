@@ -1,0 +1,41 @@
+// Which idle trial's next task goes to a device that is free: pure decisions, the same for the executor and the simulator.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace hopyard {
+
+/// A trial that could run its next task now.
+struct IdleTrial {
+  std::uint32_t trial = 0;
+  double remaining_s = 0;  ///< Sharded-LRTF: ((e−1)·b + c_e − 1)·t + c_m (Hydra §4.7; DESIGN "Interleaving")
+  double total_s = 0;      ///< of the whole trial, as predicted when it was admitted (LPT)
+};
+
+/// An ordered set of idle trials. Not thread-safe. All operations are O(log n).
+class Scheduler {
+ public:
+  virtual ~Scheduler() = default;
+  /// The trial became idle, with these numbers. A trial is in the set at most once.
+  virtual void add(const IdleTrial& trial) = 0;
+  /// The trial is not idle any more. Removing one that is not there does nothing.
+  virtual void remove(std::uint32_t trial) = 0;
+  virtual std::size_t size() const = 0;
+  /// The best trial that `accepts` (fits the device now, data there), asked in order of preference, at most
+  /// kPickAttempts of them. Does not remove it. `accepts` may prefer by affinity by refusing in a first call.
+  virtual std::optional<std::uint32_t> pick(const std::function<bool(std::uint32_t trial)>& accepts) = 0;
+};
+inline constexpr int kPickAttempts = 64;
+
+enum class SchedulerKind { lrtf, fifo, random, lpt, round_robin };
+std::optional<SchedulerKind> parse_scheduler(const std::string& word);
+std::string to_string(SchedulerKind kind);
+/// `seed` is for random. fifo: in the order of becoming idle. round_robin: by trial number, after the last one picked.
+std::unique_ptr<Scheduler> make_scheduler(SchedulerKind kind, std::uint64_t seed);
+
+}  // namespace hopyard

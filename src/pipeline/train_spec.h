@@ -1,0 +1,36 @@
+// The `train` and `execute` parts of a config.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "optim/optimizer.h"
+#include "pipeline/scheduler.h"
+
+namespace hopyard {
+
+/// What decides a trial's bits beside its model and data.
+struct TrainSpec {
+  std::uint32_t epochs = 1;
+  std::uint32_t batch_size = 32;
+  std::uint32_t micro_batch_size = 32;  ///< at most batch_size; the last micro-batch of a batch may be smaller
+  OptimizerSpec optimizer;
+  ScheduleSpec schedule;
+  std::optional<double> clip_norm;      ///< global norm
+  bool operator==(const TrainSpec&) const = default;
+};
+
+/// What decides only when things happen.
+struct ExecuteSpec {
+  enum class Partitioner { dp, greedy };
+  Partitioner partitioner = Partitioner::dp;
+  SchedulerKind scheduler = SchedulerKind::lrtf;
+  bool double_buffer = true;
+  bool interleave = true;
+  std::uint32_t prefetch_tasks = 4;  ///< how many tasks ahead bytes are read from disk
+  std::optional<std::vector<std::uint32_t>> cuts;  ///< forced first layers of all shards but the first
+  std::optional<std::uint32_t> active_trials;      ///< at most so many trials interleave at a time
+  bool operator==(const ExecuteSpec&) const = default;
+};
+
+}  // namespace hopyard

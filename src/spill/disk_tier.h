@@ -1,0 +1,59 @@
+// The disk tier: versions of blobs in RocksDB. A version is one SST file, written by SstFileWriter and ingested by move;
+// it is dropped as a whole. Version numbers are never used twice, also after a crash.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace hopyard {
+
+using Version = std::uint64_t;
+
+/// Bytes to be stored, and the blob id under which read() finds them.
+struct BlobToWrite {
+  std::uint32_t blob = 0;
+  std::span<const std::byte> bytes;
+};
+
+enum class Durability { spilled, durable };  ///< spilled: may be lost in a crash; durable: survives it once write() returned
+
+struct DiskCounters {
+  Bytes written = 0, read = 0;             ///< payload
+  double write_seconds = 0, read_seconds = 0;  ///< summed over threads
+};
+
+/// One implementation over RocksDB (rocks_disk_tier.cc), one fake in tests/fakes; both pass tests/conformance.
+/// Thread-safe: several writes and reads may be in flight. I/O errors and corruption throw Failure (capacity when the
+/// disk is full or the granted capacity would be exceeded).
+class DiskTier {
+ public:
+  virtual ~DiskTier() = default;
+  /// Stores the blobs as one new version. `blobs` in ascending blob order, not empty.
+  virtual Version write(std::span<const BlobToWrite> blobs, Durability durability) = 0;
+  /// Fills `out` from a blob's bytes starting at `offset`. Checked (XXH3 of each block); throws when anything is amiss.
+  virtual void read(Version version, std::uint32_t blob, Bytes offset, std::span<std::byte> out) const = 0;
+  /// Forgets a version; its file goes away. Dropping an unknown version does nothing.
+  virtual void drop(Version version) = 0;
+  /// After a crash: forgets all versions but these. Throws when one of these is missing.
+  virtual void keep_only(const std::set<Version>& versions) = 0;
+  virtual std::vector<Version> versions() const = 0;
+  virtual Bytes capacity() const = 0;
+  virtual Bytes used() const = 0;
+  virtual Bytes peak() const = 0;
+  virtual DiskCounters counters() const = 0;
+};
+
+struct RocksOptions {
+  std::string folder;
+  Bytes capacity = 8 * GiB;
+  bool direct_io = true;  ///< falls back with a warning where the file system refuses O_DIRECT
+};
+std::unique_ptr<DiskTier> open_rocks_disk_tier(const RocksOptions& options);
+
+}  // namespace hopyard
