@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,20 +12,9 @@
 #include "formats/safetensors.h"
 #include "model/description.h"
 #include "model/layer.h"
+#include "model/model_spec.h"
 
 namespace hopyard {
-
-enum class Task { sequence_classification, causal_lm, regression };
-
-/// The part of a trial's config that decides the model.
-struct ModelSpec {
-  std::string checkpoint;      ///< a Hugging Face folder; with config.json alone, weights are random
-  Task task = Task::sequence_classification;
-  std::int64_t freeze = 0;     ///< 0 nothing, 1 embeddings, 1+k also the first k layers
-  bool frozen_dropout = false; ///< false: frozen layers run in eval mode
-  std::vector<std::pair<std::string, double>> overrides;  ///< config.json values changed by the config, e.g. dropout
-  bool operator==(const ModelSpec&) const = default;
-};
 
 /// What the data say about the model: how wide a row is, how many classes.
 struct DataShape {
@@ -90,9 +80,5 @@ class ModelSource {
   std::unique_ptr<SafetensorsFolder> weights_;  // null: random weights
   std::unique_ptr<Family> family_;
 };
-
-std::string to_string(Task task);
-/// Nothing when the word is unknown.
-std::optional<Task> parse_task(const std::string& word);
 
 }  // namespace hopyard

@@ -3,8 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
-#include "optim/optimizer.h"
+#include "optim/optimizer_spec.h"
 #include "pipeline/scheduler.h"
 
 namespace hopyard {

@@ -1,0 +1,58 @@
+// Where tasks run: memory of its own or the host's, a link with a load and a store engine, and a keyed generator.
+#pragma once
+
+#include <ATen/core/Generator.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/trace.h"
+#include "device/device_spec.h"
+#include "device/memory_account.h"
+
+namespace hopyard {
+
+/// Bytes to be moved between host and device memory.
+struct CopyRequest {
+  void* to = nullptr;
+  const void* from = nullptr;
+  Bytes bytes = 0;
+};
+
+/// What went over a device's link since it was made.
+struct LinkCounters {
+  Bytes loaded = 0, stored = 0;
+  double load_busy_s = 0, store_busy_s = 0;
+};
+
+/// A device. Computing happens on the thread that calls enter_compute(), in program order. load() and store() may be
+/// called from any thread; each direction is a queue of its own, first in, first out, and both move at the same time.
+class Device {
+ public:
+  virtual ~Device() = default;  ///< finishes what is queued
+  virtual const std::string& name() const = 0;  ///< "emulated:0"
+  virtual const DeviceSpec& spec() const = 0;
+  /// False: it computes in host memory, and load() and store() are never called.
+  virtual bool has_own_memory() const = 0;
+  /// Every byte on the device is charged here; the limit is the device's memory.
+  virtual MemoryAccount& account() = 0;
+  /// For this device's compute thread only.
+  virtual at::Generator& generator() = 0;
+  /// Prepares the calling thread to compute: number of threads. Called once by each compute thread.
+  virtual void enter_compute() = 0;
+  /// Moves all the bytes of `copies`, then calls `done` from the engine's thread. The memory must stay until then.
+  /// `label` names the slice in the trace.
+  virtual void load(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) = 0;
+  virtual void store(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) = 0;
+  virtual LinkCounters counters() const = 0;
+};
+
+/// Computes in host memory, without copies. `workspace`: the part of the host tier granted to its computing.
+std::unique_ptr<Device> make_cpu_device(const DeviceSpec& spec, std::uint32_t index, Bytes workspace);
+/// Computes on the CPU, but owns a fixed memory and a metered link: emulated. `trace` may be null and must outlive it.
+std::unique_ptr<Device> make_emulated_device(const DeviceSpec& spec, std::uint32_t index, TraceRecorder* trace);
+
+}  // namespace hopyard

@@ -1,0 +1,87 @@
+#include "device/memory_account.h"
+
+#include <c10/core/CPUAllocator.h>
+#include <malloc.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "base/text.h"
+
+namespace hopyard {
+
+namespace {
+
+thread_local MemoryAccount* current_account = nullptr;
+
+/// Stands in the 64 bytes before a tensor's data, so that whoever frees it credits the account that was charged.
+struct Header {
+  MemoryAccount* account;
+  Bytes charged;
+};
+static_assert(sizeof(Header) <= kTensorAlignment);
+
+void free_block(void* data) {
+  if (data == nullptr) return;
+  auto* raw = static_cast<std::byte*>(data) - kTensorAlignment;
+  Header header;
+  std::memcpy(&header, raw, sizeof header);
+  if (header.account != nullptr) header.account->credit(header.charged);
+  std::free(raw);
+}
+
+class CountingAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(std::size_t bytes) override {
+    if (bytes == 0) return {nullptr, nullptr, &free_block, c10::Device(c10::DeviceType::CPU)};
+    const Header header{current_account, charged_bytes(bytes)};
+    if (header.account != nullptr && !header.account->charge(header.charged))
+      throw DeviceOutOfMemory(header.account->name(), header.charged, header.account->limit() - header.account->used());
+    void* raw = std::aligned_alloc(kTensorAlignment, header.charged + kTensorAlignment);
+    if (raw == nullptr) {
+      if (header.account != nullptr) header.account->credit(header.charged);
+      throw std::bad_alloc();
+    }
+    std::memcpy(raw, &header, sizeof header);
+    void* data = static_cast<std::byte*>(raw) + kTensorAlignment;
+    return {data, data, &free_block, c10::Device(c10::DeviceType::CPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &free_block; }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override { std::memcpy(to, from, bytes); }
+};
+
+}  // namespace
+
+DeviceOutOfMemory::DeviceOutOfMemory(const std::string& account, Bytes needed, Bytes available)
+    : std::runtime_error(text::cat(account, ": ", needed, " bytes needed, ", available, " there")),
+      needed(needed),
+      available(available) {}
+
+bool MemoryAccount::charge(Bytes bytes) {
+  Bytes used = used_.load(std::memory_order_relaxed);
+  do {
+    if (bytes > limit_ || used > limit_ - bytes) return false;
+  } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
+  Bytes peak = peak_.load(std::memory_order_relaxed);
+  while (used + bytes > peak && !peak_.compare_exchange_weak(peak, used + bytes, std::memory_order_relaxed)) {
+  }
+  return true;
+}
+
+void install_counting_allocator() {
+  static CountingAllocator allocator;
+  static const bool installed = [] {
+    // Large blocks from the heap: with glibc's default each one is mapped anew, and every page of it faults.
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 2047 << 20);
+    c10::SetCPUAllocator(&allocator, /*priority=*/100);
+    return true;
+  }();
+  (void)installed;
+}
+
+AccountScope::AccountScope(MemoryAccount* account) : previous_(current_account) { current_account = account; }
+AccountScope::~AccountScope() { current_account = previous_; }
+
+}  // namespace hopyard

@@ -1,0 +1,58 @@
+// Counting every tensor's bytes: an allocator under libtorch that charges the account of the thread that allocates.
+#pragma once
+
+#include <atomic>
+#include <stdexcept>
+#include <string>
+
+#include "base/bytes.h"
+
+namespace hopyard {
+
+/// Thrown out of an allocation, also in the middle of a forward pass, when the account's limit would be exceeded. The
+/// counts stay right; the executor re-cuts the shard and retries the task.
+class DeviceOutOfMemory : public std::runtime_error {
+ public:
+  DeviceOutOfMemory(const std::string& account, Bytes needed, Bytes available);
+  Bytes needed, available;
+};
+
+/// Bytes in use against a limit. Thread-safe and lock-free. Must outlive the tensors that were charged to it.
+class MemoryAccount {
+ public:
+  MemoryAccount(std::string name, Bytes limit) : name_(std::move(name)), limit_(limit) {}
+  /// False, and nothing charged, when the limit would be exceeded by even one byte.
+  bool charge(Bytes bytes);
+  void credit(Bytes bytes) { used_.fetch_sub(bytes, std::memory_order_relaxed); }
+  Bytes limit() const { return limit_; }
+  Bytes used() const { return used_.load(std::memory_order_relaxed); }
+  Bytes peak() const { return peak_.load(std::memory_order_relaxed); }
+  /// Starts a new peak from what is in use now; for profiling.
+  void reset_peak() { peak_.store(used(), std::memory_order_relaxed); }
+  const std::string& name() const { return name_; }
+
+ private:
+  const std::string name_;
+  const Bytes limit_;
+  std::atomic<Bytes> used_{0}, peak_{0};
+};
+
+/// Puts the counting allocator under libtorch's CPU tensors; tensors start at multiples of kTensorAlignment. Call once,
+/// before the first tensor; calling it again does nothing.
+void install_counting_allocator();
+
+/// While it lives, tensors that this thread allocates are charged to the account. Scopes nest; null: to nobody.
+class AccountScope {
+ public:
+  explicit AccountScope(MemoryAccount* account);
+  ~AccountScope();
+  AccountScope(const AccountScope&) = delete;
+
+ private:
+  MemoryAccount* previous_;
+};
+
+/// What an allocation of `bytes` is charged as.
+constexpr Bytes charged_bytes(Bytes bytes) { return align_up(bytes); }
+
+}  // namespace hopyard

@@ -1,0 +1,79 @@
+#include "formats/digest.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <tuple>
+
+#include "base/bytes.h"
+
+namespace hopyard {
+
+namespace {
+
+/// XXH3-128 of what is added in pieces; numbers enter as 8 bytes, little end first.
+class Hash {
+ public:
+  Hash() : state_(XXH3_createState(), XXH3_freeState) {
+    if (!state_) throw std::bad_alloc();
+    XXH3_128bits_reset(state_.get());
+  }
+  void add(const void* data, std::size_t bytes) { XXH3_128bits_update(state_.get(), data, bytes); }
+  void add(std::uint64_t number) {
+    std::array<unsigned char, 8> out;
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<unsigned char>(number >> (8 * i));
+    add(out.data(), out.size());
+  }
+  void add(const std::string& text) {
+    add(std::uint64_t{text.size()});
+    add(text.data(), text.size());
+  }
+  void add(const Digest& digest) {
+    add(digest.low);
+    add(digest.high);
+  }
+  Digest finish() const {
+    const XXH128_hash_t hash = XXH3_128bits_digest(state_.get());
+    return {hash.high64, hash.low64};
+  }
+
+ private:
+  std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state_;
+};
+
+}  // namespace
+
+std::string to_hex(const Digest& digest) {
+  constexpr const char* digits = "0123456789abcdef";
+  std::string out;
+  for (const std::uint64_t half : {digest.high, digest.low})
+    for (int shift = 60; shift >= 0; shift -= 4) out += digits[(half >> shift) & 15];
+  return out;
+}
+
+Digest digest_bytes(std::span<const std::byte> bytes) {
+  Hash chunks;
+  for (std::size_t at = 0; at < bytes.size(); at += MiB) {
+    const XXH128_hash_t chunk = XXH3_128bits(bytes.data() + at, std::min<std::size_t>(MiB, bytes.size() - at));
+    chunks.add(Digest{chunk.high64, chunk.low64});
+  }
+  return chunks.finish();
+}
+
+Digest digest_parameters(std::vector<ParameterDigest> parameters) {
+  const auto order = [](const ParameterDigest& p) { return std::tie(p.name, p.dtype, p.shape, p.content); };
+  std::sort(parameters.begin(), parameters.end(), [&](const auto& a, const auto& b) { return order(a) < order(b); });
+  Hash all;
+  for (const auto& parameter : parameters) {
+    all.add(parameter.name);
+    all.add(parameter.dtype);
+    all.add(std::uint64_t{parameter.shape.size()});
+    for (const std::int64_t size : parameter.shape) all.add(static_cast<std::uint64_t>(size));
+    all.add(parameter.content);
+  }
+  return all.finish();
+}
+
+}  // namespace hopyard

@@ -1,0 +1,29 @@
+// The part of a trial's config that decides its model, as plain values without tensors.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hopyard {
+
+enum class Task { sequence_classification, causal_lm, regression };
+
+/// As the config spells it: "sequence-classification", "causal-lm", "regression".
+std::string to_string(Task task);
+/// Nothing when the word is unknown.
+std::optional<Task> parse_task(const std::string& word);
+
+struct ModelSpec {
+  std::string checkpoint;      ///< a Hugging Face folder; with config.json alone, weights are random
+  Task task = Task::sequence_classification;
+  std::int64_t freeze = 0;     ///< 0 nothing, 1 embeddings, 1+k also the first k layers
+  bool frozen_dropout = false; ///< false: frozen layers run in eval mode
+  /// config.json values changed by the config. "dropout" stands for every dropout of the family.
+  std::vector<std::pair<std::string, double>> overrides;
+  bool operator==(const ModelSpec&) const = default;
+};
+
+}  // namespace hopyard

@@ -1,0 +1,44 @@
+// The leaderboard: trials from best to worst, in the three forms that `--format` offers.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/journal.h"
+#include "base/trial.h"
+#include "formats/json.h"
+#include "select/search.h"
+
+namespace hopyard {
+
+struct LeaderboardRow {
+  std::uint32_t rank = 0;  ///< from 1; 0 when there is no score to rank by
+  std::string trial;
+  std::vector<Setting> settings;
+  TrialState state = TrialState::waiting;
+  std::string reason;        ///< why it failed or was stopped
+  std::uint32_t epochs = 0;  ///< finished
+  std::optional<double> train_loss, valid_loss, metric;  ///< of the last finished epoch
+  std::string metric_name;   ///< "valid/accuracy"
+  std::string digest;        ///< of the trial's newest committed parameters
+  double seconds = 0;        ///< device-busy; 0 when not known
+  bool operator==(const LeaderboardRow&) const = default;
+};
+
+void to_json(Json& json, const LeaderboardRow& row);
+void from_json(const Json& json, LeaderboardRow& row);
+
+/// One row for each record, best first by the metric of the last score (select's rank()). A score that is not finite ranks
+/// as none. `seconds` stays 0: a record does not know it.
+std::vector<LeaderboardRow> make_leaderboard(const std::vector<TrialRecord>& records, const SearchSpec& search);
+
+enum class TableFormat { table, json, csv };
+/// Nothing for a word that is none of "table", "json", "csv".
+std::optional<TableFormat> parse_table_format(const std::string& word);
+
+/// Ends with a newline. JSON: a list of rows. CSV: RFC 4180, one column for each searched path, digits to round-trip.
+std::string format_leaderboard(const std::vector<LeaderboardRow>& rows, TableFormat format);
+
+}  // namespace hopyard

@@ -1,0 +1,76 @@
+// A plan as people and programs read it: `hopyard plan` fills it in and prints it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "formats/json.h"
+#include "report/summary.h"
+
+namespace hopyard {
+
+struct PlanLayer {
+  std::string name;
+  std::uint64_t parameters = 0;  ///< tied uses count at their first layer
+  Bytes bytes = 0;               ///< of parameters
+  double forward_flops = 0;      ///< of one batch; multiply and add count as two
+  bool trainable = true;
+  bool operator==(const PlanLayer&) const = default;
+};
+
+struct PlanShard {
+  std::string first_layer, last_layer;
+  std::uint32_t layers = 0;
+  Bytes forward_load = 0, backward_load = 0, store = 0;
+  Bytes workspace = 0;                   ///< the larger of forward and backward
+  double forward_s = 0, backward_s = 0;  ///< predicted, of one batch; backward 0 when it has none
+  bool operator==(const PlanShard&) const = default;
+};
+
+/// Trials with the same layers, costs and cuts.
+struct PlanGroup {
+  std::vector<std::string> trials;    ///< ids
+  std::string title;                  ///< "bert, freeze 0"
+  std::vector<PlanLayer> layers;
+  std::vector<PlanShard> shards;
+  bool resident = false;              ///< one shard that stays on its device
+  Bytes state_bytes = 0;              ///< of one trial: parameters and moments
+  Bytes frozen_bytes = 0;             ///< shared by the trials that have the same
+  Bytes peak_device = 0;
+  double compute_s = 0, transfer_s = 0, step_s = 0;  ///< predicted, of one step
+  bool operator==(const PlanGroup&) const = default;
+};
+
+/// What goes to which tier.
+struct PlanTiers {
+  std::string device;             ///< "2 × emulated, 256 MiB, link 4.00 GiB/s"
+  bool emulated = false;
+  Bytes device_budget = 0;        ///< of one device
+  Bytes host_budget = 0, host_need = 0;
+  Bytes disk_budget = 0, disk_need = 0;
+  Bytes disk_written = 0;         ///< over the whole run
+  std::uint32_t active_trials = 0;  ///< whose state the host tier holds at a time
+  bool operator==(const PlanTiers&) const = default;
+};
+
+struct PlanView {
+  std::string name;               ///< of the experiment
+  std::uint32_t trials = 0;
+  std::vector<PlanGroup> groups;
+  PlanTiers tiers;
+  double predicted_s = 0;         ///< of the whole run
+  Bytes predicted_peak_device = 0, predicted_peak_host = 0, predicted_peak_disk = 0;
+  std::vector<std::string> notes; ///< what a reader should know, one sentence each
+  std::vector<Comparison> comparisons;  ///< after a run
+  bool operator==(const PlanView&) const = default;
+};
+
+void to_json(Json& json, const PlanView& view);
+void from_json(const Json& json, PlanView& view);
+
+/// For people; ends with a newline.
+std::string format_plan(const PlanView& view);
+
+}  // namespace hopyard
