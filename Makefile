@@ -47,21 +47,22 @@ configure: environment
 build: configure
 	@$(COMPILE)
 
-demo: configure data
+demo: data configure
 	@$(COMPILE) --target hopyard
 	$(BUILD)/hopyard run examples/debian-sections.yaml --fresh
 	echo
 	echo "To see the leaderboard, the loss curves and the timeline of the devices, open runs/debian-sections/report.html in a browser."
 
-test: build data oracle
+test: data oracle build
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
-bench: configure data
+bench: data configure
 	@$(COMPILE) --target hopyard hopyard_bench
 	$(BUILD)/hopyard_bench --out=build/bench.json
 
-bench-peers: data
-	@tools/setup peers
+bench-peers: data configure
+	@$(COMPILE) --target hopyard
+	tools/setup peers
 	benchmarks/peers/run --out=build/bench-peers.json
 
 format:

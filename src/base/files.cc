@@ -63,20 +63,36 @@ void sync_folder(const std::string& path) {
   if (*folder < 0 || ::fsync(*folder) != 0) fail_on(path, "make the folder durable");
 }
 
-void write_file_atomically(const std::string& path, const std::string& content) {
-  const std::string temporary = path + ".tmp";
-  {
-    const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    if (*file < 0) fail_on(temporary, "create it");
-    for (std::size_t done = 0; done < content.size();) {
-      const ssize_t wrote = ::write(*file, content.data() + done, content.size() - done);
-      if (wrote < 0 && errno != EINTR) fail_on(temporary, "write it");
-      if (wrote > 0) done += static_cast<std::size_t>(wrote);
-    }
-    if (::fsync(*file) != 0) fail_on(temporary, "make it durable");
+AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp") {
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail_on(temporary_, "create it");
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t wrote = ::write(descriptor_, bytes.data(), bytes.size());
+    if (wrote < 0 && errno != EINTR) fail_on(temporary_, "write it");
+    if (wrote > 0) bytes = bytes.subspan(static_cast<std::size_t>(wrote));
   }
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) fail_on(path, "replace it");
-  sync_folder(folder_of(path));
+}
+
+void AtomicFile::commit() {
+  if (::fsync(descriptor_) != 0) fail_on(temporary_, "make it durable");
+  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail_on(path_, "replace it");
+  ::close(std::exchange(descriptor_, -1));
+  sync_folder(folder_of(path_));
+}
+
+void write_file_atomically(const std::string& path, const std::string& content) {
+  AtomicFile file(path);
+  file.write(std::as_bytes(std::span(content)));
+  file.commit();
 }
 
 std::string read_file(const std::string& path, std::size_t limit_bytes) {

@@ -10,6 +10,21 @@ namespace hopyard {
 
 /// Replaces `path` with `content` so that a crash leaves the old file or the new one, never a part; durable on return.
 void write_file_atomically(const std::string& path, const std::string& content);
+/// The same for what is too large to be one string: write() in order, then commit(). Without commit() nothing changes and the
+/// part written so far is removed.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);
+  AtomicFile(const AtomicFile&) = delete;
+  ~AtomicFile();
+  void write(std::span<const std::byte> bytes);
+  /// Durable under its name on return.
+  void commit();
+
+ private:
+  std::string path_, temporary_;
+  int descriptor_ = -1;
+};
 /// The whole file; Failure(input) names it when it is missing, unreadable or longer than `limit_bytes`.
 std::string read_file(const std::string& path, std::size_t limit_bytes);
 /// Makes a folder's entries (created, renamed, removed files) durable.

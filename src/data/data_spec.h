@@ -7,10 +7,10 @@
 namespace hopyard {
 
 struct DataSpec {
-  std::string train, valid, test;     ///< folders; test may be empty
-  std::uint32_t train_rows = 0;       ///< 0: all
-  std::uint32_t valid_rows = 0;       ///< 0: all
-  std::uint32_t partitions = 0;       ///< 0: so many that a sub-epoch lasts about a minute
+  std::string train, valid, test;  ///< folders; test may be empty
+  std::uint32_t train_rows = 0;    ///< 0: all
+  std::uint32_t valid_rows = 0;    ///< 0: all
+  std::uint32_t partitions = 0;    ///< 0: so many that a sub-epoch lasts about a minute
   bool operator==(const DataSpec&) const = default;
 };
 

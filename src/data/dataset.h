@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/json.h"
 #include "formats/safetensors.h"
 
 namespace hopyard {
@@ -29,7 +30,8 @@ class Dataset {
   std::int64_t vocabulary() const { return vocabulary_; }  ///< 0 when unknown
   const std::string& folder() const { return folder_; }
 
-  /// Copies the rows' values of a column, converted: integers to int64, floats to float32. `out` has rows × items values.
+  /// Copies the rows' values of a column, converted: integers to int64, anything to float32. `out` has rows × items
+  /// values. Failure(input) when there is no such column, or it holds floats where int64 is asked for.
   void gather(const std::string& column, std::span<const std::uint32_t> rows, std::span<std::int64_t> out) const;
   void gather(const std::string& column, std::span<const std::uint32_t> rows, std::span<float> out) const;
 
@@ -38,6 +40,17 @@ class Dataset {
   void check_range(const std::string& column, std::uint32_t rows, std::int64_t low, std::int64_t high) const;
 
  private:
+  struct RowPlace {
+    std::size_t part;
+    std::uint32_t row;  ///< within the part
+  };
+  void open_parts(const Json& json, const std::string& file);
+  const ColumnInfo& column_or_fail(const std::string& column) const;
+  RowPlace place_of(std::uint32_t row) const;
+  std::span<const std::byte> row_bytes(const ColumnInfo& column, std::uint32_t row) const;
+  template <class Out>
+  void gather_as(const ColumnInfo& column, std::span<const std::uint32_t> rows, std::span<Out> out) const;
+
   std::string folder_;
   std::uint32_t rows_ = 0;
   std::int64_t vocabulary_ = 0;
@@ -48,8 +61,8 @@ class Dataset {
 };
 
 /// `rows` chosen rows cut into `count` disjoint partitions by a shuffle that follows from the seed; sizes differ by at
-/// most one. Training on fewer rows than the set has takes the first `rows` rows of the file, as PyTorch users expect of
-/// a truncated set.
+/// most one. Training on fewer rows than the set has takes the first `rows` rows of the file, as PyTorch users expect
+/// of a truncated set. Failure(usage) when there are more partitions than rows, or none.
 class Partitions {
  public:
   Partitions(std::uint32_t rows, std::uint32_t count, std::uint64_t seed);

@@ -115,7 +115,8 @@ class Builder {
   }
 
   bool open(Json empty) {
-    if (open_.size() >= limits_.depth) refuse(text::cat("is nested deeper than the ", limits_.depth, " levels allowed"));
+    if (open_.size() >= limits_.depth)
+      refuse(text::cat("is nested deeper than the ", limits_.depth, " levels allowed"));
     if (++values_ > limits_.values) refuse(text::cat("has more than the ", limits_.values, " values allowed"));
     open_.push_back(place(std::move(empty)));
     return true;
@@ -202,8 +203,8 @@ T json_get_or(const Json& object, const char* key, const T& otherwise, const std
   return json_get<T>(object, key, where);
 }
 
-#define HOPYARD_JSON_TYPE(T)                                                        \
-  template T json_get<T>(const Json&, const char*, const std::string&);             \
+#define HOPYARD_JSON_TYPE(T)                                            \
+  template T json_get<T>(const Json&, const char*, const std::string&); \
   template T json_get_or<T>(const Json&, const char*, const T&, const std::string&);
 HOPYARD_JSON_TYPE(bool)
 HOPYARD_JSON_TYPE(std::int64_t)

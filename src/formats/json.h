@@ -16,8 +16,8 @@ struct JsonLimits {
   std::size_t values = 4'000'000;
 };
 
-/// Parses foreign text with SAX: a duplicate key, an integer outside 64 bits, NaN, trailing text, nesting or size beyond
-/// the limits is a Failure(input) that names `where` and the line or byte. Never recurses.
+/// Parses foreign text with SAX: a duplicate key, an integer outside 64 bits, NaN, trailing text, nesting or size
+/// beyond the limits is a Failure(input) that names `where` and the line or byte. Never recurses.
 Json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits = {});
 /// read_file + parse_json.
 Json read_json(const std::string& path, const JsonLimits& limits = {});

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,8 @@ enum class Dtype { boolean, u8, i8, i16, i32, i64, f16, bf16, f32, f64 };
 Bytes dtype_bytes(Dtype dtype);
 /// "F32", "BF16", … as the format spells it.
 std::string dtype_name(Dtype dtype);
+/// Nothing when the word is unknown.
+std::optional<Dtype> parse_dtype(std::string_view word);
 
 struct TensorInfo {
   std::string name;
@@ -59,8 +62,8 @@ class SafetensorsFolder {
   std::vector<std::pair<std::string, std::size_t>> index_;  // name → file, sorted
 };
 
-/// Writes tensors in the given order, data 64-byte aligned; `fill` is asked for each tensor's bytes in turn, so that one
-/// tensor at a time is in memory. Written beside and renamed; durable on return.
+/// Writes tensors in the given order, data 64-byte aligned; `fill` is asked for each tensor's bytes in turn, so that
+/// one tensor at a time is in memory. Written beside and renamed; durable on return.
 struct TensorToWrite {
   std::string name;
   Dtype dtype = Dtype::f32;

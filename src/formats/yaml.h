@@ -33,11 +33,11 @@ struct YamlNode {
 /// Parses one document of at most 1 MiB and 64 levels. Failure(usage) "<name>:LINE:COLUMN: …".
 YamlNode parse_yaml(const std::string& text, const std::string& name);
 
-/// Sets the value at a dotted path ("train.optimizer.lr" = "1e-5"), creating maps on the way. `value` is parsed as YAML,
-/// so it may be a list or a map. Failure(usage) when the path runs into a scalar or a list.
+/// Sets the value at a dotted path ("train.optimizer.lr" = "1e-5"), creating maps on the way. `value` is parsed as
+/// YAML, so it may be a list or a map. Failure(usage) when the path runs into a scalar or a list.
 void set_path(YamlNode& root, const std::string& path, const std::string& value);
 
-/// The tree as YAML text in flow/ block form that parse_yaml reads back to the same tree (marks aside).
+/// The tree as YAML text that parse_yaml reads back to the same tree (marks aside, and quotes where text needs them).
 std::string to_yaml(const YamlNode& root);
 
 }  // namespace hopyard

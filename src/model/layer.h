@@ -33,6 +33,8 @@ std::uint64_t pass_key(std::uint64_t trial_seed, std::uint64_t step, std::uint32
 
 /// x with dropout by explicit keyed mask: x · mask / (1 − p). Returns x itself when p is 0 or pass.train is false.
 at::Tensor dropout(const at::Tensor& x, double p, const Pass& pass, std::uint32_t draw);
+/// The mask alone, already divided by 1 − p; depends on its size, p, and the key.
+at::Tensor dropout_mask(const at::Tensor& like, double p, const Pass& pass, std::uint32_t draw);
 
 /// A torch::nn::Module whose parameters live in buffers of the engine. The constructor registers them empty
 /// (declare()); bind() points them at views. One instance belongs to one trial and is used by one thread at a time.
@@ -53,6 +55,8 @@ class Layer : public torch::nn::Module {
  protected:
   /// Registers parameter `name` (its checkpoint name goes into the description). Returns its index for parameter().
   std::size_t declare(ParameterDescription parameter);
+  /// The same for a parameter that a submodule (say torch::nn::Linear) has registered already and goes on using.
+  std::size_t declare(ParameterDescription parameter, const at::Tensor& registered);
   const at::Tensor& parameter(std::size_t index) const { return bound_[index]; }
   LayerDescription description_;
 

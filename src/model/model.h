@@ -16,6 +16,8 @@
 
 namespace hopyard {
 
+class Family;  // bert, gpt2, mlp: families.h
+
 /// What the data say about the model: how wide a row is, how many classes.
 struct DataShape {
   std::int64_t tokens = 0;    ///< columns of input_ids, or features for mlp
@@ -72,7 +74,6 @@ class ModelSource {
                  const std::function<void(std::uint32_t layer, std::span<std::byte> out)>& read) const;
 
  private:
-  class Family;  // bert, gpt2, mlp: families.h
   ModelSpec spec_;
   DataShape shape_;
   Json config_;

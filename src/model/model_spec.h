@@ -17,10 +17,10 @@ std::string to_string(Task task);
 std::optional<Task> parse_task(const std::string& word);
 
 struct ModelSpec {
-  std::string checkpoint;      ///< a Hugging Face folder; with config.json alone, weights are random
+  std::string checkpoint;  ///< a Hugging Face folder; with config.json alone, weights are random
   Task task = Task::sequence_classification;
-  std::int64_t freeze = 0;     ///< 0 nothing, 1 embeddings, 1+k also the first k layers
-  bool frozen_dropout = false; ///< false: frozen layers run in eval mode
+  std::int64_t freeze = 0;      ///< 0 nothing, 1 embeddings, 1+k also the first k layers
+  bool frozen_dropout = false;  ///< false: frozen layers run in eval mode
   /// config.json values changed by the config. "dropout" stands for every dropout of the family.
   std::vector<std::pair<std::string, double>> overrides;
   bool operator==(const ModelSpec&) const = default;

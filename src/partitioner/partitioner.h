@@ -16,6 +16,7 @@ struct LayerCost {
   bool trainable = true;
   Bytes parameter_bytes = 0;   ///< flat buffer; loaded for every task
   Bytes borrowed_bytes = 0;    ///< tied parameters owned by another layer, loaded as well
+  std::optional<std::uint32_t> borrowed_from;  ///< that layer; a shard that holds both loads them once
   Bytes moment_bytes = 0;      ///< loaded and stored by backward tasks; 0 when frozen
   Bytes gradient_bytes = 0;    ///< on the device between backward and update; 0 when frozen
   Bytes output_bytes = 0;      ///< boundary activation of one micro-batch
@@ -27,7 +28,7 @@ struct LayerCost {
 
 /// The device as the partitioner sees it.
 struct DeviceLimits {
-  Bytes memory = 0;
+  Bytes memory = 0;  ///< without a link it bounds the workspace only, and 0 means no bound
   double load_bytes_per_s = 0, store_bytes_per_s = 0;  ///< 0: no link, computes in host memory
   double latency_s = 0;                                ///< of one transfer
   bool double_buffer = true;
@@ -56,6 +57,7 @@ struct PartitionPlan {
   double transfer_s = 0;      ///< predicted busier direction of the link in a step
   double step_s = 0;          ///< predicted time of a step of this trial alone
   Bytes peak_bytes = 0;       ///< predicted device peak with double buffering as planned
+  double host_update_s = 0;   ///< of step_s, with update_on_host: the update after the last backward
   bool operator==(const PartitionPlan&) const = default;
 };
 

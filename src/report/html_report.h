@@ -14,8 +14,8 @@ namespace hopyard {
 struct ReportInput {
   RunSummary summary;
   std::vector<LeaderboardRow> leaderboard;
-  std::vector<TrialRecord> trials;    ///< for the loss curves
-  std::vector<std::string> tracks;    ///< of the TraceRecorder: "emulated:0/compute", …
+  std::vector<TrialRecord> trials;  ///< for the loss curves
+  std::vector<std::string> tracks;  ///< of the TraceRecorder: "emulated:0/compute", …
   std::vector<TraceSlice> slices;
   std::size_t dropped_slices = 0;
 };

@@ -18,27 +18,31 @@ struct LeaderboardRow {
   std::string trial;
   std::vector<Setting> settings;
   TrialState state = TrialState::waiting;
-  std::string reason;        ///< why it failed or was stopped
-  std::uint32_t epochs = 0;  ///< finished
+  std::string reason;                                    ///< why it failed or was stopped
+  std::uint32_t epochs = 0;                              ///< finished
   std::optional<double> train_loss, valid_loss, metric;  ///< of the last finished epoch
-  std::string metric_name;   ///< "valid/accuracy"
-  std::string digest;        ///< of the trial's newest committed parameters
-  double seconds = 0;        ///< device-busy; 0 when not known
+  std::string metric_name;                               ///< "valid/accuracy"
+  std::string digest;                                    ///< of the trial's newest committed parameters
+  double seconds = 0;                                    ///< device-busy; 0 when not known
   bool operator==(const LeaderboardRow&) const = default;
 };
 
 void to_json(Json& json, const LeaderboardRow& row);
 void from_json(const Json& json, LeaderboardRow& row);
 
-/// One row for each record, best first by the metric of the last score (select's rank()). A score that is not finite ranks
-/// as none. `seconds` stays 0: a record does not know it.
+/// One row for each record, best first by the metric of the last score (select's rank()). A score that is not finite
+/// ranks as none. `seconds` stays 0: a record does not know it.
 std::vector<LeaderboardRow> make_leaderboard(const std::vector<TrialRecord>& records, const SearchSpec& search);
+
+/// The last part of each dotted path ("train.optimizer.lr" → "lr"); the whole path where two share their last part.
+std::vector<std::string> short_setting_names(const std::vector<std::string>& paths);
 
 enum class TableFormat { table, json, csv };
 /// Nothing for a word that is none of "table", "json", "csv".
 std::optional<TableFormat> parse_table_format(const std::string& word);
 
-/// Ends with a newline. JSON: a list of rows. CSV: RFC 4180, one column for each searched path, digits to round-trip.
+/// Ends with a newline. JSON: a list of rows. CSV: quoted as in RFC 4180, one column for
+/// each searched path, digits to round-trip.
 std::string format_leaderboard(const std::vector<LeaderboardRow>& rows, TableFormat format);
 
 }  // namespace hopyard

@@ -31,13 +31,13 @@ struct PlanShard {
 
 /// Trials with the same layers, costs and cuts.
 struct PlanGroup {
-  std::vector<std::string> trials;    ///< ids
-  std::string title;                  ///< "bert, freeze 0"
+  std::vector<std::string> trials;  ///< ids
+  std::string title;                ///< "bert, freeze 0"
   std::vector<PlanLayer> layers;
   std::vector<PlanShard> shards;
-  bool resident = false;              ///< one shard that stays on its device
-  Bytes state_bytes = 0;              ///< of one trial: parameters and moments
-  Bytes frozen_bytes = 0;             ///< shared by the trials that have the same
+  bool resident = false;   ///< one shard that stays on its device
+  Bytes state_bytes = 0;   ///< of one trial: parameters and moments
+  Bytes frozen_bytes = 0;  ///< shared by the trials that have the same
   Bytes peak_device = 0;
   double compute_s = 0, transfer_s = 0, step_s = 0;  ///< predicted, of one step
   bool operator==(const PlanGroup&) const = default;
@@ -45,28 +45,37 @@ struct PlanGroup {
 
 /// What goes to which tier.
 struct PlanTiers {
-  std::string device;             ///< "2 × emulated, 256 MiB, link 4.00 GiB/s"
+  std::string device;  ///< "2 × emulated, 256 MiB, link 4.00 GiB/s"
   bool emulated = false;
-  Bytes device_budget = 0;        ///< of one device
+  Bytes device_budget = 0;  ///< of one device
   Bytes host_budget = 0, host_need = 0;
   Bytes disk_budget = 0, disk_need = 0;
-  Bytes disk_written = 0;         ///< over the whole run
+  Bytes disk_written = 0;           ///< over the whole run
   std::uint32_t active_trials = 0;  ///< whose state the host tier holds at a time
   bool operator==(const PlanTiers&) const = default;
 };
 
 struct PlanView {
-  std::string name;               ///< of the experiment
+  std::string name;  ///< of the experiment
   std::uint32_t trials = 0;
   std::vector<PlanGroup> groups;
   PlanTiers tiers;
-  double predicted_s = 0;         ///< of the whole run
+  double predicted_s = 0;  ///< of the whole run
   Bytes predicted_peak_device = 0, predicted_peak_host = 0, predicted_peak_disk = 0;
-  std::vector<std::string> notes; ///< what a reader should know, one sentence each
+  std::vector<std::string> notes;       ///< what a reader should know, one sentence each
   std::vector<Comparison> comparisons;  ///< after a run
   bool operator==(const PlanView&) const = default;
 };
 
+/// As in report/summary.h.
+void to_json(Json& json, const PlanLayer& layer);
+void from_json(const Json& json, PlanLayer& layer);
+void to_json(Json& json, const PlanShard& shard);
+void from_json(const Json& json, PlanShard& shard);
+void to_json(Json& json, const PlanGroup& group);
+void from_json(const Json& json, PlanGroup& group);
+void to_json(Json& json, const PlanTiers& tiers);
+void from_json(const Json& json, PlanTiers& tiers);
 void to_json(Json& json, const PlanView& view);
 void from_json(const Json& json, PlanView& view);
 

@@ -1,5 +1,6 @@
 // What a run did, as plain values: the engine fills them in, tables, report.html and the journal's facts print them.
-// Times are seconds, sizes bytes, rates bytes per second. JSON is in these raw units; a number that is not finite is null.
+// Times are seconds, sizes bytes, rates bytes per second. JSON is in these raw units; a number that is not finite is
+// null.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@
 
 namespace hopyard {
 
-/// For how long a device did not compute, and why: "load", "disk", "commit", "no work", "memory", "activation", "store".
+/// For how long a device did not compute, and why: "load", "disk", "commit", "no work", "memory", "activation",
+/// "store".
 struct IdleCause {
   std::string cause;
   double seconds = 0;
@@ -19,13 +21,13 @@ struct IdleCause {
 };
 
 struct DeviceSummary {
-  std::string name;             ///< "emulated:0"; what precedes the first '/' in the names of its trace tracks
-  double busy_s = 0;            ///< computing
-  double wall_s = 0;            ///< from the first task to the last commit; busy and idle together
+  std::string name;   ///< "emulated:0"; what precedes the first '/' in the names of its trace tracks
+  double busy_s = 0;  ///< computing
+  double wall_s = 0;  ///< from the first task to the last commit; busy and idle together
   std::vector<IdleCause> idle;
-  Bytes memory_budget = 0;      ///< 0: no budget of its own
+  Bytes memory_budget = 0;  ///< 0: no budget of its own
   Bytes memory_peak = 0;
-  Bytes loaded = 0, stored = 0; ///< over its link
+  Bytes loaded = 0, stored = 0;  ///< over its link
   std::uint64_t tasks = 0;
   double link_bytes_per_s = 0;  ///< each way; 0: no link
   bool emulated = false;        ///< then every figure that came from it is marked as emulated
@@ -55,7 +57,7 @@ struct Comparison {
 };
 
 struct RunSummary {
-  std::string name;    ///< of the experiment
+  std::string name;  ///< of the experiment
   double wall_s = 0;
   std::vector<DeviceSummary> devices;
   TierSummary tiers;
@@ -81,13 +83,19 @@ void from_json(const Json& json, Comparison& value);
 void to_json(Json& json, const RunSummary& value);
 void from_json(const Json& json, RunSummary& value);
 
-/// A comparison's value in its unit, for people: "1.24 s", "12.0 MiB", "93.1 %".
+/// A value in a Comparison's unit, for people: "1.24 s", "12.0 MiB", "93.1 %"; "-" when it is not finite.
 std::string format_in_unit(double value, const std::string& unit);
-/// "predicted × 1.07", empty when nothing was predicted.
+/// Measured by predicted: "× 1.07"; empty when nothing was predicted.
 std::string format_ratio(const Comparison& comparison);
+/// One line for each comparison under a line of headers.
+std::string format_comparisons(const std::vector<Comparison>& comparisons, std::size_t indent);
 
-/// For people: each device's busy time, idle time by cause, bytes moved between each pair of tiers, peaks against budgets,
-/// predictions beside measurements. Ends with a newline.
+bool any_emulated(const RunSummary& summary);
+/// The device's name, with the word "emulated" where it applies.
+std::string device_label(const DeviceSummary& device);
+
+/// For people: each device's busy time, idle time by cause, bytes moved between each pair of tiers, peaks against
+/// budgets, predictions beside measurements. Ends with a newline.
 std::string format_summary(const RunSummary& summary);
 
 }  // namespace hopyard

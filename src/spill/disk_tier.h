@@ -36,6 +36,9 @@ class DiskTier {
   virtual ~DiskTier() = default;
   /// Stores the blobs as one new version. `blobs` in ascending blob order, not empty.
   virtual Version write(std::span<const BlobToWrite> blobs, Durability durability) = 0;
+  /// Makes a spilled version survive a crash, as if it had been written durable; on return it does. Its bytes are not
+  /// written again. Requires that the version exists; a durable one stays as it is.
+  virtual void make_durable(Version version) = 0;
   /// Fills `out` from a blob's bytes starting at `offset`. Checked (XXH3 of each block); throws when anything is amiss.
   virtual void read(Version version, std::uint32_t blob, Bytes offset, std::span<std::byte> out) const = 0;
   /// Forgets a version; its file goes away. Dropping an unknown version does nothing.
@@ -49,8 +52,13 @@ class DiskTier {
   virtual DiskCounters counters() const = 0;
 };
 
+/// Memory outside of the host tier that each thread holds once it has read and written through the disk tier.
+constexpr Bytes kDiskStagingBytes = 16 * MiB;
+
+/// The folder holds two databases: one for durable versions, one for spilled ones that is never synced and starts empty
+/// at each open. Bytes are counted by the sizes of the SST files; RocksDB's own bookkeeping (at most a few MiB) is not.
 struct RocksOptions {
-  std::string folder;
+  std::string folder;  ///< made if need be; belongs to one process at a time
   Bytes capacity = 8 * GiB;
   bool direct_io = true;  ///< falls back with a warning where the file system refuses O_DIRECT
 };

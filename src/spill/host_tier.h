@@ -14,6 +14,9 @@ namespace hopyard {
 
 class HostTier;
 
+/// Buffers take the ledger's bytes in multiples of this: a page, which is what direct I/O and mmap ask for.
+constexpr Bytes kHostGranule = 4 * KiB;
+
 /// A right to `bytes` of the host tier; gives them back when it dies. Move-only.
 class HostReservation {
  public:

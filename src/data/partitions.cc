@@ -1,0 +1,28 @@
+#include "base/failure.h"
+#include "base/rng.h"
+#include "data/dataset.h"
+
+namespace hopyard {
+
+Partitions::Partitions(std::uint32_t rows, std::uint32_t count, std::uint64_t seed) : seed_(seed) {
+  if (count == 0 || count > rows)
+    fail(ExitCode::usage, "data.partitions: ", count, " partitions cannot share ", rows, " training rows; give 1 to ",
+         rows);
+  shuffled_ = permutation(rows, derive(seed, "partitions"));
+  for (std::uint64_t i = 0; i <= count; ++i) begin_.push_back(static_cast<std::uint32_t>(i * rows / count));
+}
+
+std::vector<std::uint32_t> Partitions::order(std::uint32_t partition, std::uint32_t epoch) const {
+  require(partition < count(), "partition ", partition, " of ", count());
+  const std::uint64_t key = derive(derive(derive(seed_, "order"), epoch), partition);
+  std::vector<std::uint32_t> order = permutation(rows(partition), key);
+  for (auto& position : order) position = shuffled_[begin_[partition] + position];
+  return order;
+}
+
+std::uint64_t batch_count(std::uint64_t rows, std::uint64_t batch_size) {
+  require(batch_size > 0, "batch_count with batches of 0 rows");
+  return rows / batch_size + (rows % batch_size != 0);
+}
+
+}  // namespace hopyard

@@ -1,0 +1,261 @@
+#include "experiment/experiment.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "hopper/visit_order.h"
+
+namespace hopyard {
+
+namespace {
+
+/// A trial that waits is overtaken by smaller ones at most so often.
+constexpr std::uint32_t kPassedOverMax = 8;
+constexpr double kWaitSeconds = 0.1;
+
+}  // namespace
+
+std::string describe(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& known) {
+    return known.what();
+  } catch (...) {
+    return "an error of unknown kind";
+  }
+}
+
+ExperimentEnd Experiment::run() {
+  committer_ = std::make_unique<Committer>(parts_.journal, [this] { parts_.executor.nudge(); });
+  take_up_journal();
+  double last_progress = 0;
+  while (true) {
+    if (parts_.interrupted) {
+      committer_.reset();  // commits under way are finished
+      return ExperimentEnd::interrupted;
+    }
+    ask();
+    admit();
+    if (all_ended() && parts_.searcher.finished()) break;
+    if (auto result = parts_.executor.wait_finished(kWaitSeconds)) visit_ended(std::move(*result));
+    while (auto done = committer_->take()) committed(std::move(*done));
+    parts_.executor.set_committing(committer_->pending());
+    if (monotonic_seconds() - last_progress < kProgressSeconds) continue;
+    last_progress = monotonic_seconds();
+    parts_.progress();
+  }
+  committer_.reset();
+  parts_.progress();
+  return ExperimentEnd::finished;
+}
+
+void Experiment::take_up_journal() {
+  std::set<Version> named;
+  for (const auto& record : parts_.journal.trials()) {
+    Entry& entry = add(record.spec);
+    entry.status.state = record.state == TrialState::active ? TrialState::waiting : record.state;
+    entry.status.reason = record.reason;
+    if (record.last) {
+      const auto& last = *record.last;
+      entry.state = last.state;
+      entry.steps = last.steps;
+      entry.status.visits_done = last.epoch * parts_.partitions.count() + last.visit + 1;
+      if (!last.score) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
+      for (const auto& blob : last.state) named.insert(blob.version);
+      if (last.loss_items > 0) entry.status.loss = last.loss_sum / last.loss_items;
+    }
+    for (const auto& score : record.scores) {
+      entry.status.metric = score.metric;
+      parts_.searcher.tell(score);
+    }
+  }
+  parts_.disk.keep_only(named);
+  for (auto& entry : entries_)
+    if (!entry->ended() && entry->status.visits_done >= entry->status.epochs * entry->status.visits_per_epoch)
+      end(*entry, TrialState::finished, "");
+}
+
+void Experiment::ask() {
+  while (auto spec = parts_.searcher.ask()) {
+    const bool known = std::any_of(entries_.begin(), entries_.end(),
+                                   [&](const auto& entry) { return entry->status.spec.id == spec->id; });
+    if (known) continue;
+    parts_.journal.add_trial(*spec);
+    add(*spec);
+  }
+}
+
+Experiment::Entry& Experiment::add(const TrialSpec& spec) {
+  auto entry = std::make_unique<Entry>();
+  entry->status.spec = spec;
+  entry->setup = parts_.resolve(spec, spec.index);
+  entry->status.epochs = entry->setup.train.epochs;
+  entry->status.visits_per_epoch = parts_.partitions.count();
+  entry->status.predicted_s = entry->setup.plan.compute_s * static_cast<double>(entry->setup.total_steps);
+  entries_.push_back(std::move(entry));
+  return *entries_.back();
+}
+
+std::uint32_t Experiment::active_count() const {
+  return static_cast<std::uint32_t>(
+      std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->run != nullptr; }));
+}
+
+void Experiment::admit() {
+  std::vector<Entry*> waiting;
+  for (auto& entry : entries_)
+    if (!entry->ended() && entry->run == nullptr) waiting.push_back(entry.get());
+  // Least progress first, so that the active set goes round; then in the order of asking.
+  std::stable_sort(waiting.begin(), waiting.end(),
+                   [](const Entry* a, const Entry* b) { return a->status.visits_done < b->status.visits_done; });
+  Entry* passed = nullptr;
+  for (Entry* entry : waiting) {
+    if (parts_.active_trials && active_count() >= *parts_.active_trials) return;
+    if (passed != nullptr && passed->passed_over >= kPassedOverMax) return;
+    if (try_admit(*entry)) {
+      if (passed != nullptr) ++passed->passed_over;
+      entry->passed_over = 0;
+    } else if (passed == nullptr) {
+      passed = entry;
+    }
+  }
+}
+
+bool Experiment::try_admit(Entry& entry) {
+  const Bytes frozen =
+      entry.setup.frozen_in_window ? 0 : parts_.frozen.missing_bytes(*entry.setup.source, entry.setup.seed);
+  const Bytes need = entry.setup.window + trial_overhead_bytes(entry.setup) + frozen;
+  if (need > parts_.host.capacity() - parts_.host.used()) return false;
+  try {
+    entry.run = std::make_shared<TrialRun>(entry.setup, parts_.host, parts_.disk, parts_.pool, parts_.frozen,
+                                           [&executor = parts_.executor] { executor.wake(); });
+    if (entry.state.empty())
+      entry.run->initialise();
+    else
+      entry.run->restore(entry.state);
+  } catch (const Failure& failure) {
+    entry.run.reset();
+    end(entry, TrialState::failed, failure.what());
+    return true;
+  }
+  if (entry.status.state == TrialState::waiting) entry.status.state = TrialState::active;
+  start_visit(entry);
+  return true;
+}
+
+void Experiment::start_visit(Entry& entry) {
+  const std::uint32_t per_epoch = entry.status.visits_per_epoch;
+  Visit visit;
+  visit.epoch = entry.status.visits_done / per_epoch;
+  visit.index = entry.status.visits_done % per_epoch;
+  visit.partition = visited_partition(entry.setup.seed, visit.epoch, visit.index, per_epoch);
+  visit.rows = parts_.partitions.order(visit.partition, visit.epoch);
+  visit.first_step = entry.steps;
+  visit.evaluate = visit.index + 1 == per_epoch;
+  parts_.executor.start_visit(entry.run, std::move(visit));
+}
+
+void Experiment::visit_ended(VisitResult result) {
+  Entry& entry = *entries_.at(result.trial);
+  if (result.error) {
+    entry.run.reset();
+    end(entry, TrialState::failed, describe(result.error));
+    return;
+  }
+  entry.loss_sum += result.loss_sum;
+  entry.loss_items += result.loss_items;
+  entry.steps = result.visit.first_step + batch_count(result.visit.rows.size(), entry.setup.train.batch_size);
+  CommitRequest request;
+  request.trial = result.trial;
+  request.run = entry.run;
+  request.commit.trial = entry.status.spec.id;
+  request.commit.epoch = result.visit.epoch;
+  request.commit.visit = result.visit.index;
+  request.commit.partition = result.visit.partition;
+  request.commit.steps = entry.steps;
+  request.commit.loss_sum = entry.loss_sum;
+  request.commit.loss_items = entry.loss_items;
+  request.commit.seconds = result.busy_s;
+  request.curve = std::move(result.curve);
+  if (!request.curve.empty()) entry.status.loss = request.curve.back().loss;
+  if (result.judged) {
+    TrialScore score;
+    score.trial = entry.status.spec.id;
+    score.epoch = result.visit.epoch + 1;
+    score.train_loss = entry.loss_items > 0 ? entry.loss_sum / entry.loss_items : 0;
+    score.valid_loss = ModelSource::metric(*result.judged, "valid/loss");
+    score.metric = ModelSource::metric(*result.judged, parts_.metric);
+    request.commit.score = score;
+  }
+  entry.committing = true;
+  committer_->submit(std::move(request));
+  parts_.executor.set_committing(committer_->pending());
+}
+
+void Experiment::committed(CommitDone done) {
+  Entry& entry = *entries_.at(done.trial);
+  entry.committing = false;
+  if (done.error) std::rethrow_exception(done.error);  // a disk or journal that fails ends the run; it can be resumed
+  entry.state = done.commit.state;
+  ++entry.status.visits_done;
+  if (done.commit.score) {
+    const TrialScore& score = *done.commit.score;
+    entry.status.metric = score.metric;
+    entry.loss_sum = entry.loss_items = 0;
+    parts_.searcher.tell(score);
+    parts_.event(text::cat(entry.status.spec.id, ": epoch ", score.epoch, " of ", entry.status.epochs, ", train loss ",
+                           text::format_number(score.train_loss, 4), ", valid loss ",
+                           text::format_number(score.valid_loss, 4), ", ", parts_.metric, " ",
+                           text::format_number(score.metric, 4)));
+  } else {
+    parts_.event(text::cat(entry.status.spec.id, ": epoch ", done.commit.epoch + 1, ", visit ", done.commit.visit + 1,
+                           " of ", entry.status.visits_per_epoch, ", train loss ",
+                           text::format_number(done.commit.loss_sum / std::max(1.0, done.commit.loss_items), 4)));
+  }
+  next_or_rotate(entry);
+}
+
+void Experiment::next_or_rotate(Entry& entry) {
+  if (entry.status.visits_done >= entry.status.epochs * entry.status.visits_per_epoch) {
+    entry.run.reset();
+    end(entry, TrialState::finished, "");
+    return;
+  }
+  const bool others_wait = std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
+    return !other->ended() && other->run == nullptr && other->status.visits_done < entry.status.visits_done;
+  });
+  if (others_wait) {
+    entry.run.reset();  // the active set goes round: admit() brings in those that are behind
+  } else {
+    start_visit(entry);
+  }
+}
+
+void Experiment::end(Entry& entry, TrialState state, const std::string& reason) {
+  entry.status.state = state;
+  entry.status.reason = reason;
+  parts_.journal.end_trial(entry.status.spec.id, state, reason);
+  parts_.event(text::cat(entry.status.spec.id, ": ", to_string(state), reason.empty() ? "" : ": ", reason));
+}
+
+bool Experiment::all_ended() const {
+  return std::all_of(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->ended(); });
+}
+
+std::vector<TrialStatus> Experiment::status() const {
+  std::vector<TrialStatus> all;
+  const auto active = parts_.executor.active();
+  for (const auto& entry : entries_) {
+    all.push_back(entry->status);
+    for (const auto& report : active)
+      if (report.trial == entry->setup.number) {
+        all.back().visit_fraction = report.visit_fraction;
+        if (report.loss > 0) all.back().loss = report.loss;
+      }
+  }
+  return all;
+}
+
+}  // namespace hopyard

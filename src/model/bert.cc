@@ -1,0 +1,209 @@
+// BERT with a head over the first token (Devlin et al., NAACL 2019), as transformers' BertForSequenceClassification.
+#include <ATen/Functions.h>
+
+#include <cmath>
+
+#include "base/failure.h"
+#include "model/blocks.h"
+#include "model/families.h"
+
+namespace hopyard {
+namespace {
+
+struct BertConfig {
+  std::int64_t vocabulary, hidden, layers, heads, intermediate, positions, types, padding_id;
+  std::int64_t tokens, outputs;
+  double dropout, attention_dropout, head_dropout, deviation, epsilon;
+  Activation activation;
+};
+
+void refuse_variants(ConfigReader& reader) {
+  const std::string positions = reader.word("position_embedding_type", "absolute");
+  if (positions != "absolute")
+    fail(ExitCode::input, reader.where(), ": position_embedding_type '", positions, "' is not supported, only 'absolute'");
+  if (reader.flag("is_decoder", false))
+    fail(ExitCode::input, reader.where(), ": is_decoder is not supported; bert is trained as an encoder");
+}
+
+BertConfig read_config(ConfigReader& reader, Task task, const DataShape& shape) {
+  refuse_variants(reader);
+  BertConfig config;
+  config.vocabulary = reader.count("vocab_size", 30522, kRowsMax);
+  config.hidden = reader.count("hidden_size", 768, kWidthMax);
+  config.layers = reader.count("num_hidden_layers", 12, kLayersMax);
+  config.heads = reader.count("num_attention_heads", 12, kWidthMax);
+  config.intermediate = reader.count("intermediate_size", 3072, kWidthMax);
+  config.positions = reader.count("max_position_embeddings", 512, kRowsMax);
+  config.types = reader.count("type_vocab_size", 2, kWidthMax);
+  config.padding_id = reader.integer("pad_token_id", 0);
+  config.dropout = reader.probability("hidden_dropout_prob", 0.1);
+  config.attention_dropout = reader.probability("attention_probs_dropout_prob", 0.1);
+  config.head_dropout = reader.probability("classifier_dropout", config.dropout);
+  config.deviation = reader.number("initializer_range", 0.02);
+  config.epsilon = reader.number("layer_norm_eps", 1e-12);
+  config.activation = parse_activation(reader.word("hidden_act", "gelu"), reader.where());
+  config.tokens = shape.tokens;
+  config.outputs = output_count(task, shape);
+  if (config.hidden % config.heads != 0)
+    fail(ExitCode::input, reader.where(), ": hidden_size ", config.hidden, " is not a multiple of num_attention_heads ",
+         config.heads);
+  if (config.padding_id < 0 || config.padding_id >= config.vocabulary)
+    fail(ExitCode::input, reader.where(), ": pad_token_id ", config.padding_id, " is outside the vocabulary of ",
+         config.vocabulary);
+  check_tokens(shape, config.vocabulary, config.positions, reader.where());
+  return config;
+}
+
+class BertEmbeddings : public FamilyLayer {
+ public:
+  explicit BertEmbeddings(const BertConfig& config) : config_(config) {
+    description_.name = "embeddings";
+    description_.kind = "bert.embeddings";
+    description_.output_bytes_per_row = config.tokens * config.hidden * sizeof(float);
+    const std::string prefix = "bert.embeddings.";
+    const std::int64_t hidden = config.hidden;
+    words_ = weight(prefix + "word_embeddings.weight", {config.vocabulary, hidden},
+                    InitialValue::normal(config.deviation, config.padding_id));
+    positions_ = weight(prefix + "position_embeddings.weight", {config.positions, hidden},
+                        InitialValue::normal(config.deviation));
+    types_ = weight(prefix + "token_type_embeddings.weight", {config.types, hidden},
+                    InitialValue::normal(config.deviation));
+    norm_weight_ = plain(prefix + "LayerNorm.weight", {hidden}, InitialValue::ones());
+    norm_bias_ = plain(prefix + "LayerNorm.bias", {hidden}, InitialValue::zeros());
+  }
+
+  at::Tensor forward(const at::Tensor&, const Batch& batch, const Pass& pass) override {
+    const std::int64_t tokens = batch.inputs.size(1);
+    const at::Tensor places = parameter(positions_).slice(0, 0, tokens) + parameter(types_).select(0, 0);
+    const at::Tensor words = at::embedding(parameter(words_), batch.inputs, config_.padding_id);
+    const at::Tensor normed = at::layer_norm(words + places, {config_.hidden}, parameter(norm_weight_),
+                                             parameter(norm_bias_), config_.epsilon);
+    return dropout(normed, config_.dropout, pass, 0);
+  }
+
+ private:
+  BertConfig config_;
+  std::size_t words_, positions_, types_, norm_weight_, norm_bias_;
+};
+
+class BertEncoder : public FamilyLayer {
+ public:
+  BertEncoder(const BertConfig& config, std::int64_t index) : config_(config) {
+    description_.name = text::cat("encoder.", index);
+    description_.kind = "bert.encoder";
+    description_.output_bytes_per_row = config.tokens * config.hidden * sizeof(float);
+    const double hidden = config.hidden, intermediate = config.intermediate, tokens = config.tokens;
+    description_.forward_flops_per_row =
+        2 * tokens * (4 * hidden * hidden + 2 * hidden * intermediate) + attention_flops(config.tokens, config.hidden);
+    const std::string prefix = text::cat("bert.encoder.layer.", index, ".");
+    query_ = dense(prefix + "attention.self.query", config.hidden, config.hidden);
+    key_ = dense(prefix + "attention.self.key", config.hidden, config.hidden);
+    value_ = dense(prefix + "attention.self.value", config.hidden, config.hidden);
+    attended_ = dense(prefix + "attention.output.dense", config.hidden, config.hidden);
+    attended_norm_ = norm(prefix + "attention.output.LayerNorm");
+    expand_ = dense(prefix + "intermediate.dense", config.hidden, config.intermediate);
+    reduce_ = dense(prefix + "output.dense", config.intermediate, config.hidden);
+    reduced_norm_ = norm(prefix + "output.LayerNorm");
+  }
+
+  at::Tensor forward(const at::Tensor& x, const Batch& batch, const Pass& pass) override {
+    const AttentionShape shape{x.size(0), x.size(1), config_.heads};
+    const at::Tensor rows = x.view({-1, config_.hidden});
+    const at::Tensor attended = attend(rows, shape, batch.attention_mask, pass);
+    const at::Tensor expanded = activate(apply(expand_, attended), config_.activation);
+    const at::Tensor sum = add_dropped(apply(reduce_, expanded), attended, config_.dropout, pass, 2);
+    return normalise(reduced_norm_, sum).view(x.sizes());
+  }
+
+ private:
+  /// A bias or norm bias is the parameter after its weight.
+  std::size_t dense(const std::string& name, std::int64_t in, std::int64_t out) {
+    const std::size_t index = weight(name + ".weight", {out, in}, InitialValue::normal(config_.deviation));
+    plain(name + ".bias", {out}, InitialValue::zeros());
+    return index;
+  }
+  std::size_t norm(const std::string& name) {
+    const std::size_t index = plain(name + ".weight", {config_.hidden}, InitialValue::ones());
+    plain(name + ".bias", {config_.hidden}, InitialValue::zeros());
+    return index;
+  }
+  at::Tensor apply(std::size_t dense, const at::Tensor& rows) const {
+    return at::linear(rows, parameter(dense), parameter(dense + 1));
+  }
+  at::Tensor normalise(std::size_t norm, const at::Tensor& rows) const {
+    return at::layer_norm(rows, {config_.hidden}, parameter(norm), parameter(norm + 1), config_.epsilon);
+  }
+  at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask, const Pass& pass) const {
+    const double width = static_cast<double>(config_.hidden) / static_cast<double>(config_.heads);
+    const AttentionSpec spec{1 / std::sqrt(width), config_.attention_dropout, /*causal=*/false};
+    const at::Tensor context =
+        attention(apply(query_, rows), apply(key_, rows), apply(value_, rows), shape, spec, mask, pass, 0);
+    return normalise(attended_norm_, add_dropped(apply(attended_, context), rows, config_.dropout, pass, 1));
+  }
+
+  BertConfig config_;
+  std::size_t query_, key_, value_, attended_, attended_norm_, expand_, reduce_, reduced_norm_;
+};
+
+class BertHead : public FamilyLayer {
+ public:
+  explicit BertHead(const BertConfig& config) : config_(config) {
+    description_.name = "head";
+    description_.kind = "bert.head";
+    description_.output_bytes_per_row = config.outputs * sizeof(float);
+    const double hidden = config.hidden;
+    description_.forward_flops_per_row = 2 * hidden * (hidden + static_cast<double>(config.outputs));
+    const InitialValue random = InitialValue::normal(config.deviation);
+    pooler_weight_ = weight("bert.pooler.dense.weight", {config.hidden, config.hidden}, random, Origin::new_head);
+    pooler_bias_ = plain("bert.pooler.dense.bias", {config.hidden}, InitialValue::zeros(), Origin::new_head);
+    weight_ = weight("classifier.weight", {config.outputs, config.hidden}, random, Origin::new_head);
+    bias_ = plain("classifier.bias", {config.outputs}, InitialValue::zeros(), Origin::new_head);
+  }
+
+  at::Tensor forward(const at::Tensor& x, const Batch&, const Pass& pass) override {
+    const at::Tensor first = x.select(1, 0);
+    const at::Tensor pooled = at::tanh(at::linear(first, parameter(pooler_weight_), parameter(pooler_bias_)));
+    return at::linear(dropout(pooled, config_.head_dropout, pass, 0), parameter(weight_), parameter(bias_));
+  }
+
+ private:
+  BertConfig config_;
+  std::size_t pooler_weight_, pooler_bias_, weight_, bias_;
+};
+
+class Bert : public Family {
+ public:
+  explicit Bert(const BertConfig& config) : config_(config) {}
+
+  std::vector<std::shared_ptr<FamilyLayer>> make_layers() const override {
+    std::vector<std::shared_ptr<FamilyLayer>> layers{std::make_shared<BertEmbeddings>(config_)};
+    for (std::int64_t i = 0; i < config_.layers; ++i) layers.push_back(std::make_shared<BertEncoder>(config_, i));
+    layers.push_back(std::make_shared<BertHead>(config_));
+    return layers;
+  }
+
+  std::vector<std::string> checkpoint_names(const std::string& name) const override {
+    std::vector<std::string> names{name};
+    // Files of BertModel lack the prefix; early conversions from TensorFlow call a norm's parameters gamma and beta.
+    if (name.starts_with("bert.")) names.push_back(name.substr(5));
+    for (std::size_t i = 0, count = names.size(); i < count; ++i) {
+      const std::size_t norm = names[i].rfind("LayerNorm.");
+      if (norm == std::string::npos) continue;
+      names.push_back(names[i].substr(0, norm) + (names[i].ends_with("weight") ? "LayerNorm.gamma" : "LayerNorm.beta"));
+    }
+    return names;
+  }
+
+  std::string architecture() const override { return "BertForSequenceClassification"; }
+
+ private:
+  BertConfig config_;
+};
+
+}  // namespace
+
+std::unique_ptr<Family> make_bert(ConfigReader& config, Task task, const DataShape& shape) {
+  return std::make_unique<Bert>(read_config(config, task, shape));
+}
+
+}  // namespace hopyard

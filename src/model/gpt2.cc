@@ -1,0 +1,188 @@
+// GPT-2 with a language-model head (Radford et al., 2019), as transformers' GPT2LMHeadModel. Its products are Conv1D:
+// weights are [in, out].
+#include <ATen/Functions.h>
+
+#include <cmath>
+
+#include "base/failure.h"
+#include "model/blocks.h"
+#include "model/families.h"
+
+namespace hopyard {
+namespace {
+
+struct Gpt2Config {
+  std::int64_t vocabulary, positions, hidden, layers, heads, inner, tokens;
+  double embedding_dropout, residual_dropout, attention_dropout, deviation, epsilon;
+  bool scale_weights, scale_by_layer, tied;
+  Activation activation;
+};
+
+Gpt2Config read_config(ConfigReader& reader, const DataShape& shape) {
+  Gpt2Config config;
+  config.vocabulary = reader.count("vocab_size", 50257, kRowsMax);
+  config.positions = reader.count("n_positions", 1024, kRowsMax);
+  config.hidden = reader.count("n_embd", 768, kWidthMax);
+  config.layers = reader.count("n_layer", 12, kLayersMax);
+  config.heads = reader.count("n_head", 12, kWidthMax);
+  config.inner = reader.count("n_inner", 4 * config.hidden, kWidthMax);
+  config.embedding_dropout = reader.probability("embd_pdrop", 0.1);
+  config.residual_dropout = reader.probability("resid_pdrop", 0.1);
+  config.attention_dropout = reader.probability("attn_pdrop", 0.1);
+  config.deviation = reader.number("initializer_range", 0.02);
+  config.epsilon = reader.number("layer_norm_epsilon", 1e-5);
+  config.scale_weights = reader.flag("scale_attn_weights", true);
+  config.scale_by_layer = reader.flag("scale_attn_by_inverse_layer_idx", false);
+  config.tied = reader.flag("tie_word_embeddings", true);
+  config.activation = parse_activation(reader.word("activation_function", "gelu_new"), reader.where());
+  config.tokens = shape.tokens;
+  if (reader.flag("add_cross_attention", false))
+    fail(ExitCode::input, reader.where(), ": add_cross_attention is not supported; gpt2 is trained as a decoder alone");
+  if (config.hidden % config.heads != 0)
+    fail(ExitCode::input, reader.where(), ": n_embd ", config.hidden, " is not a multiple of n_head ", config.heads);
+  if (shape.tokens < 2) fail(ExitCode::input, reader.where(), ": causal-lm needs rows of at least 2 tokens");
+  check_tokens(shape, config.vocabulary, config.positions, reader.where());
+  return config;
+}
+
+constexpr std::size_t kWordsParameter = 0;  // of the embeddings; the head is tied to it
+
+class Gpt2Embeddings : public FamilyLayer {
+ public:
+  explicit Gpt2Embeddings(const Gpt2Config& config) : config_(config) {
+    description_.name = "embeddings";
+    description_.kind = "gpt2.embeddings";
+    description_.output_bytes_per_row = config.tokens * config.hidden * sizeof(float);
+    const InitialValue random = InitialValue::normal(config.deviation);
+    words_ = weight("transformer.wte.weight", {config.vocabulary, config.hidden}, random);
+    positions_ = weight("transformer.wpe.weight", {config.positions, config.hidden}, random);
+    require(words_ == kWordsParameter, "wte is parameter ", words_);
+  }
+
+  at::Tensor forward(const at::Tensor&, const Batch& batch, const Pass& pass) override {
+    const at::Tensor places = parameter(positions_).slice(0, 0, batch.inputs.size(1));
+    const at::Tensor sum = at::embedding(parameter(words_), batch.inputs) + places;
+    return dropout(sum, config_.embedding_dropout, pass, 0);
+  }
+
+ private:
+  Gpt2Config config_;
+  std::size_t words_, positions_;
+};
+
+class Gpt2Block : public FamilyLayer {
+ public:
+  Gpt2Block(const Gpt2Config& config, std::int64_t index) : config_(config), index_(index) {
+    description_.name = text::cat("h.", index);
+    description_.kind = "gpt2.block";
+    description_.output_bytes_per_row = config.tokens * config.hidden * sizeof(float);
+    const double hidden = config.hidden, inner = config.inner, tokens = config.tokens;
+    description_.forward_flops_per_row =
+        2 * tokens * (4 * hidden * hidden + 2 * hidden * inner) + attention_flops(config.tokens, config.hidden);
+    const std::string prefix = text::cat("transformer.h.", index, ".");
+    const double residual = config.deviation / std::sqrt(2.0 * static_cast<double>(config.layers));
+    norm_1_ = norm(prefix + "ln_1");
+    attend_ = conv(prefix + "attn.c_attn", config.hidden, 3 * config.hidden, config.deviation);
+    attended_ = conv(prefix + "attn.c_proj", config.hidden, config.hidden, residual);
+    norm_2_ = norm(prefix + "ln_2");
+    expand_ = conv(prefix + "mlp.c_fc", config.hidden, config.inner, config.deviation);
+    reduce_ = conv(prefix + "mlp.c_proj", config.inner, config.hidden, residual);
+  }
+
+  at::Tensor forward(const at::Tensor& x, const Batch& batch, const Pass& pass) override {
+    const AttentionShape shape{x.size(0), x.size(1), config_.heads};
+    const at::Tensor rows = x.view({-1, config_.hidden});
+    const at::Tensor context = attend(normalise(norm_1_, rows), shape, batch.attention_mask, pass);
+    const at::Tensor middle = add_dropped(apply(attended_, context), rows, config_.residual_dropout, pass, 1);
+    const at::Tensor expanded = activate(apply(expand_, normalise(norm_2_, middle)), config_.activation);
+    return add_dropped(apply(reduce_, expanded), middle, config_.residual_dropout, pass, 2).view(x.sizes());
+  }
+
+ private:
+  /// A bias is the parameter after its weight.
+  std::size_t conv(const std::string& name, std::int64_t in, std::int64_t out, double deviation) {
+    const std::size_t index = weight(name + ".weight", {in, out}, InitialValue::normal(deviation));
+    plain(name + ".bias", {out}, InitialValue::zeros());
+    return index;
+  }
+  std::size_t norm(const std::string& name) {
+    const std::size_t index = plain(name + ".weight", {config_.hidden}, InitialValue::ones());
+    plain(name + ".bias", {config_.hidden}, InitialValue::zeros());
+    return index;
+  }
+  at::Tensor apply(std::size_t conv, const at::Tensor& rows) const {
+    return at::addmm(parameter(conv + 1), rows, parameter(conv));
+  }
+  at::Tensor normalise(std::size_t norm, const at::Tensor& rows) const {
+    return at::layer_norm(rows, {config_.hidden}, parameter(norm), parameter(norm + 1), config_.epsilon);
+  }
+  at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask, const Pass& pass) const {
+    AttentionSpec spec{1, config_.attention_dropout, /*causal=*/true};
+    const double width = static_cast<double>(config_.hidden) / static_cast<double>(config_.heads);
+    if (config_.scale_weights) spec.scale /= std::sqrt(width);
+    if (config_.scale_by_layer) spec.scale /= static_cast<double>(index_ + 1);
+    const std::vector<at::Tensor> qkv = apply(attend_, rows).split(config_.hidden, 1);
+    return attention(qkv[0], qkv[1], qkv[2], shape, spec, mask, pass, 0);
+  }
+
+  Gpt2Config config_;
+  std::int64_t index_;
+  std::size_t norm_1_, attend_, attended_, norm_2_, expand_, reduce_;
+};
+
+class Gpt2Head : public FamilyLayer {
+ public:
+  explicit Gpt2Head(const Gpt2Config& config) : config_(config) {
+    description_.name = "head";
+    description_.kind = "gpt2.head";
+    description_.output_bytes_per_row = config.tokens * config.vocabulary * sizeof(float);
+    description_.forward_flops_per_row = 2.0 * static_cast<double>(config.tokens) * static_cast<double>(config.hidden) *
+                                         static_cast<double>(config.vocabulary);
+    norm_weight_ = plain("transformer.ln_f.weight", {config.hidden}, InitialValue::ones());
+    norm_bias_ = plain("transformer.ln_f.bias", {config.hidden}, InitialValue::zeros());
+    const std::vector<std::int64_t> shape{config.vocabulary, config.hidden};
+    output_ = config.tied ? tied("transformer.wte.weight", shape, {0, kWordsParameter})
+                          : weight("lm_head.weight", shape, InitialValue::normal(config.deviation));
+  }
+
+  at::Tensor forward(const at::Tensor& x, const Batch&, const Pass&) override {
+    const at::Tensor normed = at::layer_norm(x.view({-1, config_.hidden}), {config_.hidden}, parameter(norm_weight_),
+                                             parameter(norm_bias_), config_.epsilon);
+    return at::linear(normed, parameter(output_)).view({x.size(0), x.size(1), config_.vocabulary});
+  }
+
+ private:
+  Gpt2Config config_;
+  std::size_t norm_weight_, norm_bias_, output_;
+};
+
+class Gpt2 : public Family {
+ public:
+  explicit Gpt2(const Gpt2Config& config) : config_(config) {}
+
+  std::vector<std::shared_ptr<FamilyLayer>> make_layers() const override {
+    std::vector<std::shared_ptr<FamilyLayer>> layers{std::make_shared<Gpt2Embeddings>(config_)};
+    for (std::int64_t i = 0; i < config_.layers; ++i) layers.push_back(std::make_shared<Gpt2Block>(config_, i));
+    layers.push_back(std::make_shared<Gpt2Head>(config_));
+    return layers;
+  }
+
+  std::vector<std::string> checkpoint_names(const std::string& name) const override {
+    const std::string prefix = "transformer.";
+    if (!name.starts_with(prefix)) return {name};
+    return {name, name.substr(prefix.size())};  // files of GPT2Model lack the prefix
+  }
+
+  std::string architecture() const override { return "GPT2LMHeadModel"; }
+
+ private:
+  Gpt2Config config_;
+};
+
+}  // namespace
+
+std::unique_ptr<Family> make_gpt2(ConfigReader& config, Task, const DataShape& shape) {
+  return std::make_unique<Gpt2>(read_config(config, shape));
+}
+
+}  // namespace hopyard

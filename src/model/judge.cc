@@ -1,0 +1,81 @@
+// Losses and metrics of a model.
+#include <ATen/Functions.h>
+#include <ATen/core/Reduction.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+#include <map>
+
+#include "base/failure.h"
+#include "model/families.h"
+#include "model/model.h"
+
+namespace hopyard {
+namespace {
+
+constexpr std::int64_t kIgnored = -100;  // cross_entropy_loss's ignore_index
+
+/// The token that each position predicts; kIgnored at the last. Padding the labels spares a copy of the logits.
+at::Tensor next_tokens(const at::Tensor& inputs) {
+  return at::constant_pad_nd(inputs.slice(1, 1), {0, 1}, kIgnored).view({-1});
+}
+
+at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels) {
+  return at::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::Sum, kIgnored);
+}
+
+at::Tensor rows_of(const at::Tensor& logits) { return logits.view({-1, logits.size(-1)}); }
+
+}  // namespace
+
+void MetricSums::add(const MetricSums& other) {
+  loss += other.loss;
+  correct += other.correct;
+  squared_error += other.squared_error;
+  items += other.items;
+}
+
+std::int64_t ModelSource::counted_items(std::int64_t rows) const {
+  return spec_.task == Task::causal_lm ? rows * (shape_.tokens - 1) : rows;
+}
+
+LossSum ModelSource::loss(const at::Tensor& logits, const Batch& batch) const {
+  const std::int64_t items = counted_items(logits.size(0));
+  switch (spec_.task) {
+    case Task::sequence_classification: return {cross_entropy_sum(logits, batch.labels), items};
+    case Task::causal_lm: return {cross_entropy_sum(rows_of(logits), next_tokens(batch.inputs)), items};
+    case Task::regression: return {at::mse_loss(logits.squeeze(1), batch.labels, at::Reduction::Sum), items};
+  }
+  return {};
+}
+
+MetricSums ModelSource::judge(const at::Tensor& logits, const Batch& batch) const {
+  const at::NoGradGuard no_grad;
+  const LossSum sum = loss(logits, batch);
+  MetricSums sums;
+  sums.loss = sum.sum.item<double>();
+  sums.items = sum.items;
+  if (spec_.task == Task::regression) {
+    sums.squared_error = sums.loss;
+    return sums;
+  }
+  const at::Tensor labels = spec_.task == Task::causal_lm ? next_tokens(batch.inputs) : batch.labels;
+  sums.correct = rows_of(logits).argmax(1).eq(labels).sum().item<double>();
+  return sums;
+}
+
+double ModelSource::metric(const MetricSums& sums, const std::string& name) {
+  using Formula = double (*)(const MetricSums&, double items);
+  static const std::map<std::string, Formula> formulas = {
+      {"valid/accuracy", [](const MetricSums& s, double items) { return s.correct / items; }},
+      {"valid/loss", [](const MetricSums& s, double items) { return s.loss / items; }},
+      {"valid/mse", [](const MetricSums& s, double items) { return s.squared_error / items; }},
+      {"valid/perplexity", [](const MetricSums& s, double items) { return std::exp(s.loss / items); }}};
+  const auto found = formulas.find(name);
+  if (found != formulas.end()) return found->second(sums, static_cast<double>(sums.items));
+  std::vector<std::string> names;
+  for (const auto& formula : formulas) names.push_back(formula.first);
+  fail(ExitCode::usage, "search.metric: '", name, "' is unknown; choose one of: ", text::join(names, ", "));
+}
+
+}  // namespace hopyard

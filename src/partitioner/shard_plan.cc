@@ -1,0 +1,140 @@
+// From the costs of layers to the numbers of a shard.
+#include <algorithm>
+
+#include "base/failure.h"
+#include "partitioner/shard_tasks.h"
+
+namespace hopyard {
+namespace {
+
+std::uint32_t first_trainable(const std::vector<LayerCost>& layers) {
+  std::uint32_t layer = 0;
+  while (layer < layers.size() && !layers[layer].trainable) ++layer;
+  return layer;
+}
+
+/// What a shard that starts at `begin` reads at its border; the model's own input is a few token ids.
+Bytes input_bytes(const std::vector<LayerCost>& layers, std::uint32_t begin) {
+  return begin == 0 ? 0 : layers[begin - 1].output_bytes;
+}
+
+bool owner_inside(const LayerCost& layer, std::uint32_t begin, std::uint32_t end) {
+  return layer.borrowed_from && *layer.borrowed_from >= begin && *layer.borrowed_from < end;
+}
+
+/// Gradients of tied parameters that later shards left for their owner in this one.
+Bytes incoming_tied_gradients(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end) {
+  Bytes sum = 0;
+  for (std::size_t later = end; later < layers.size(); ++later) {
+    if (layers[later].trainable && owner_inside(layers[later], begin, end)) sum += layers[later].borrowed_bytes;
+  }
+  return sum;
+}
+
+/// The largest single layer pass; all micro-batches' outputs wait at the border for the store.
+Bytes forward_workspace(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end,
+                        const DeviceLimits& device) {
+  Bytes widest = 0;
+  for (std::uint32_t i = begin; i < end; ++i) {
+    widest = std::max(widest, layers[i].transient_bytes + input_bytes(layers, i) + layers[i].output_bytes);
+  }
+  return widest + device.micro_batches * (input_bytes(layers, begin) + layers[end - 1].output_bytes);
+}
+
+Bytes backward_workspace(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end,
+                         const DeviceLimits& device) {
+  Bytes gradients = 0, saved = 0, transient = 0;
+  for (std::uint32_t i = begin; i < end; ++i) {
+    if (layers[i].trainable) gradients += layers[i].gradient_bytes;
+    saved += layers[i].saved_bytes;
+    transient = std::max(transient, layers[i].transient_bytes);
+  }
+  // At each border an activation in or the gradient that came back, and the gradient that goes on.
+  const Bytes border = 2 * input_bytes(layers, begin) + layers[end - 1].output_bytes;
+  return gradients + saved + transient + device.micro_batches * border;
+}
+
+void add_backward_bytes(ShardPlan& shard, const std::vector<LayerCost>& layers, const DeviceLimits& device) {
+  shard.backward_load_bytes = shard.forward_load_bytes;
+  for (std::uint32_t i = shard.begin; i < shard.end; ++i) {
+    const LayerCost& layer = layers[i];
+    if (!layer.trainable) continue;
+    if (!owner_inside(layer, shard.begin, shard.end)) shard.store_bytes += layer.borrowed_bytes;
+    if (device.update_on_host) {
+      shard.store_bytes += layer.gradient_bytes;
+    } else {
+      shard.backward_load_bytes += layer.moment_bytes;
+      shard.store_bytes += layer.parameter_bytes + layer.moment_bytes;
+    }
+  }
+  if (!device.update_on_host) shard.backward_load_bytes += incoming_tied_gradients(layers, shard.begin, shard.end);
+}
+
+double backward_seconds(const std::vector<LayerCost>& layers, const ShardPlan& shard, std::uint32_t trained_from,
+                        const DeviceLimits& device) {
+  double seconds = shard.forward_s;
+  for (std::uint32_t i = shard.begin; i < shard.end; ++i) {
+    if (i >= trained_from) seconds += layers[i].backward_s;
+    if (layers[i].trainable && !device.update_on_host) seconds += layers[i].update_s;
+  }
+  return seconds;
+}
+
+}  // namespace
+
+ShardPlan make_shard(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end,
+                     const DeviceLimits& device) {
+  require(begin < end && end <= layers.size(), "a shard of layers ", begin, " to ", end, " of ", layers.size());
+  ShardPlan shard;
+  shard.begin = begin;
+  shard.end = end;
+  for (std::uint32_t i = begin; i < end; ++i) {
+    shard.forward_load_bytes += layers[i].parameter_bytes;
+    if (!owner_inside(layers[i], begin, end)) shard.forward_load_bytes += layers[i].borrowed_bytes;
+    shard.forward_s += layers[i].forward_s;
+  }
+  shard.forward_workspace = forward_workspace(layers, begin, end, device);
+  const std::uint32_t trained_from = first_trainable(layers);
+  shard.backward = trained_from < end;
+  if (!shard.backward) return shard;
+  add_backward_bytes(shard, layers, device);
+  shard.backward_workspace = backward_workspace(layers, begin, end, device);
+  shard.backward_s = backward_seconds(layers, shard, trained_from, device);
+  return shard;
+}
+
+bool has_link(const DeviceLimits& device) { return device.load_bytes_per_s > 0 && device.store_bytes_per_s > 0; }
+
+Bytes shard_need(const ShardPlan& shard, const DeviceLimits& device) {
+  const Bytes forward = shard.forward_workspace + (has_link(device) ? shard.forward_load_bytes : 0);
+  const Bytes backward = shard.backward_workspace + (has_link(device) ? shard.backward_load_bytes : 0);
+  return std::max(forward, backward);
+}
+
+bool fits(Bytes needed, const DeviceLimits& device) {
+  return needed <= device.memory || (device.memory == 0 && !has_link(device));
+}
+
+std::optional<PartitionPlan> resident_plan(const std::vector<LayerCost>& layers, const DeviceLimits& device) {
+  DeviceLimits whole = device;
+  whole.update_on_host = false;  // what stays on the device is updated there
+  const ShardPlan shard = make_shard(layers, 0, static_cast<std::uint32_t>(layers.size()), whole);
+  const Bytes needed = shard_need(shard, whole);
+  if (!fits(needed, device)) return std::nullopt;
+  PartitionPlan plan;
+  plan.shards = {shard};
+  plan.resident = true;
+  plan.compute_s = plan.step_s = shard.backward ? shard.backward_s : shard.forward_s;
+  plan.peak_bytes = needed;
+  return plan;
+}
+
+std::optional<DoesNotFit> first_misfit(const std::vector<LayerCost>& layers, const DeviceLimits& device) {
+  for (std::uint32_t i = 0; i < layers.size(); ++i) {
+    const Bytes needed = shard_need(make_shard(layers, i, i + 1, device), device);
+    if (!fits(needed, device)) return DoesNotFit{i, needed, device.memory};
+  }
+  return std::nullopt;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,66 @@
+// Activations and gradients at the border of two shards, on their way from one task to the next.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "spill/host_tier.h"
+
+namespace hopyard {
+
+/// Bytes in a device's own memory with their place in its ledger; both go back when the last holder lets go.
+class DeviceBytes {
+ public:
+  DeviceBytes(std::shared_ptr<std::atomic<Bytes>> ledger, Bytes bytes) : ledger_(std::move(ledger)), bytes_(bytes) {
+    *ledger_ += bytes_;
+  }
+  ~DeviceBytes() {
+    tensor = at::Tensor();
+    *ledger_ -= bytes_;
+  }
+  DeviceBytes(const DeviceBytes&) = delete;
+  Bytes bytes() const { return bytes_; }
+  at::Tensor tensor;  ///< defined once it is allocated
+
+ private:
+  std::shared_ptr<std::atomic<Bytes>> ledger_;
+  Bytes bytes_;
+};
+using DeviceHold = std::shared_ptr<DeviceBytes>;
+
+/// The tensors of all micro-batches of one batch at one border. Written by one task, read by later ones. Guarded by the
+/// executor's lock; the host bytes belong to whoever stores or loads them.
+struct Boundary {
+  enum class InHost { absent, storing, there };
+
+  Boundary(HostReservation reservation, Bytes bytes) : host(std::move(reservation), bytes) {}
+
+  HostBuffer host;  ///< room for all micro-batches
+  InHost in_host = InHost::absent;
+  std::vector<DeviceHold> kept;  ///< on a device, for the task that follows there
+  std::uint32_t device = 0;      ///< where they are kept
+  std::vector<std::vector<std::int64_t>> shapes;  ///< of each micro-batch
+  std::vector<Bytes> offsets;                     ///< of each micro-batch in `host`
+
+  /// Nothing is here any more; a task will produce it anew.
+  void clear() {
+    in_host = InHost::absent;
+    kept.clear();
+  }
+  /// Takes note of the tensors that are about to be stored or kept.
+  void describe(const std::vector<at::Tensor>& values) {
+    shapes.clear();
+    offsets.clear();
+    Bytes offset = 0;
+    for (const auto& value : values) {
+      shapes.push_back(value.sizes().vec());
+      offsets.push_back(offset);
+      offset += align_up(value.nbytes());
+    }
+  }
+};
+
+}  // namespace hopyard

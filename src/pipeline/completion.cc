@@ -1,0 +1,242 @@
+// What follows a computed task: results, write-back, and recovery when it ran out of memory. Runs under the lock.
+#include <chrono>
+
+#include "base/failure.h"
+#include "pipeline/outcome.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr std::chrono::seconds kRecoveryWait{2};  // for bytes that are on their way before a task is tried again
+
+std::vector<at::Tensor> contiguous(std::vector<at::Tensor> tensors) {
+  for (auto& tensor : tensors)
+    if (tensor.defined()) tensor = tensor.contiguous();
+  return tensors;
+}
+
+}  // namespace
+
+void Executor::take_result(Active& active, const Slot& slot, const Outcome& outcome) {
+  VisitResult& result = active.trial->result();
+  if (slot.task.task.kind == TaskKind::backward && outcome.items > 0) {
+    result.loss_sum += outcome.loss_sum;
+    result.loss_items += static_cast<double>(outcome.items);
+    active.loss = outcome.loss_sum / static_cast<double>(outcome.items);
+    result.curve.push_back({active.trial->step_of(slot.task) + 1, active.loss});
+  }
+  if (outcome.judged) {
+    if (!result.judged) result.judged.emplace();
+    result.judged->add(*outcome.judged);
+  }
+}
+
+void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome outcome) {
+  Active& active = active_.at(slot->trial->setup().number);
+  TrialRun& trial = *slot->trial;
+  take_result(active, *slot, outcome);
+  for (SlotInput* input : {&slot->activation, &slot->gradient}) {
+    if (input->boundary == nullptr) continue;
+    input->boundary->kept.clear();
+    input->loaded.clear();
+  }
+  for (const auto& [use, hold] : slot->tied_gradients)
+    for (auto& known : trial.tied())
+      if (&known == use) known.left = false;
+  Boundary* output = trial.output_of(slot->task);
+  if (output != nullptr && !device.device->has_own_memory()) output->in_host = Boundary::InHost::there;
+  const bool later = output != nullptr && trial.output_needed_later(slot->task);
+  trial.advance();
+  slot->go(SlotState::storing);
+  device.current = nullptr;
+  ++slot->stores_left;  // this function's own hold, so that nothing settles before it is through
+  device.storing.push_back(slot);
+  const bool resident = keep_resident(device, slot);
+  if (!(device.next && device.next->trial == slot->trial) && !trial.visit_done()) set_idle(active, true);
+  choose(device);
+  if (output != nullptr && device.device->has_own_memory()) {
+    const bool kept = device.next && device.next->trial == slot->trial;
+    output->describe(outcome.outputs);
+    output->device = device.index;
+    for (auto& tensor : outcome.outputs) {
+      auto hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(tensor.nbytes()));
+      hold->tensor = std::move(tensor);
+      output->kept.push_back(std::move(hold));
+    }
+    if (!kept || later) {
+      ++slot->stores_left;
+      store_boundary(device, slot->trial, *output, [this, &device, slot, output, kept] {
+        if (!kept) output->kept.clear();
+        settle(device, slot);
+      });
+    }
+  }
+  if (!resident) store_state(device, slot, outcome);
+  settle(device, slot);
+}
+
+bool Executor::keep_resident(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  TrialRun& trial = *slot->trial;
+  if (!trial.one_shard() || !device.device->has_own_memory()) return false;
+  const std::uint32_t number = trial.setup().number;
+  const auto known = device.residents.find(number);
+  if (!trial.visit_done()) {
+    if (known == device.residents.end()) {
+      auto base = std::make_shared<Slot>(*slot);  // its bytes and pins outlive the task
+      slot->pinned = false;
+      device.residents[number] = {std::move(base), slot->writes};
+    } else {
+      known->second.dirty |= slot->writes;
+    }
+    return true;
+  }
+  active_.at(number).home.reset();
+  if (known == device.residents.end()) return false;  // a visit of one task: stored like any other
+  Resident resident = std::move(known->second);
+  device.residents.erase(known);
+  std::vector<CopyRequest> copies;
+  const auto layers = trial.layers_of(0);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (!layers[i].trainable) continue;
+    const auto& held = resident.slot->layers[i];
+    copies.push_back({trial.cache().bytes(*layers[i].parameters).data(), held.parameters->tensor.data_ptr(),
+                      layers[i].layout.bytes});
+    if (layers[i].moments) {
+      const auto to = trial.cache().bytes(*layers[i].moments);
+      copies.push_back({to.data(), held.moments->tensor.data_ptr(), to.size()});
+    }
+  }
+  ++slot->stores_left;
+  store(device, std::move(copies), trial.setup().id + "/write back", [this, &device, slot, base = resident.slot] {
+    unpin(*base, true);
+    settle(device, slot);
+  });
+  return true;
+}
+
+void Executor::store(DeviceState& device, std::vector<CopyRequest> copies, std::string label,
+                     std::function<void()> done) {
+  ++copies_in_flight_;
+  device.device->store(std::move(copies), std::move(label), [this, done = std::move(done)] {
+    const std::lock_guard lock(mutex_);
+    --copies_in_flight_;
+    done();
+    dispatch();
+  });
+}
+
+void Executor::store_boundary(DeviceState& device, const std::shared_ptr<TrialRun>& trial, Boundary& boundary,
+                              std::function<void()> done) {
+  std::vector<CopyRequest> copies;
+  for (std::size_t m = 0; m < boundary.kept.size(); ++m)
+    copies.push_back({boundary.host.data() + boundary.offsets[m], boundary.kept[m]->tensor.data_ptr(),
+                      static_cast<Bytes>(boundary.kept[m]->tensor.nbytes())});
+  boundary.in_host = Boundary::InHost::storing;
+  store(device, std::move(copies), trial->setup().id + "/border",
+        [trial, &boundary, held = boundary.kept, done = std::move(done)] {
+          boundary.in_host = Boundary::InHost::there;
+          done();
+        });
+}
+
+void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome) {
+  if (!device.device->has_own_memory() || slot->task.task.kind != TaskKind::backward) return;
+  TrialRun& trial = *slot->trial;
+  std::vector<CopyRequest> copies;
+  std::vector<at::Tensor> sources;
+  const auto layers = trial.layers_of(slot->task.task.shard);
+  if (outcome.gradients.empty()) {
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      if (!layers[i].trainable) continue;
+      const auto& mine = slot->layers[i];
+      copies.push_back({trial.cache().bytes(*layers[i].parameters).data(), mine.parameters->tensor.data_ptr(),
+                        layers[i].layout.bytes});
+      if (!layers[i].moments) continue;
+      const auto to = trial.cache().bytes(*layers[i].moments);
+      copies.push_back({to.data(), mine.moments->tensor.data_ptr(), to.size()});
+    }
+  }
+  for (auto& [index, own] : outcome.gradients) {
+    const auto& layer = trial.layers()[index];
+    auto gradients = contiguous(std::move(own));
+    for (std::size_t p = 0; p < gradients.size(); ++p)
+      if (layer.layout.places[p].bytes > 0)
+        copies.push_back({trial.cache().bytes(*layer.gradients).data() + layer.layout.places[p].offset,
+                          gradients[p].data_ptr(), layer.layout.places[p].bytes});
+    std::move(gradients.begin(), gradients.end(), std::back_inserter(sources));
+  }
+  std::vector<TrialRun::TiedUse*> uses;
+  for (auto& [use, gradient] : outcome.tied) {
+    uses.push_back(use);
+    sources.push_back(gradient.contiguous());
+    copies.push_back({use->gradient.data(), sources.back().data_ptr(), use->gradient.size()});
+  }
+  if (copies.empty()) return;
+  ++slot->stores_left;
+  store(device, std::move(copies), slot->label(),
+        [this, &device, slot, held = std::move(sources), uses = std::move(uses)] {
+          for (auto* use : uses) use->left = true;
+          settle(device, slot);
+        });
+}
+
+void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  if (--slot->stores_left > 0) return;
+  TrialRun& trial = *slot->trial;
+  slot->go(SlotState::empty);
+  std::erase(device.storing, slot);
+  if (slot->writes)
+    for (auto& layer : trial.layers_of(slot->task.task.shard))
+      if (layer.trainable) --layer.writers;
+  unpin(*slot, slot->writes);
+  slot->layers.clear();
+  slot->borrowed.clear();
+  slot->tied_gradients.clear();
+  Active& active = active_.at(trial.setup().number);
+  --active.slots;
+  finish_visit_if_done(active);
+}
+
+bool Executor::recover(DeviceState& device, const std::shared_ptr<Slot>& slot, const DeviceOutOfMemory& error) {
+  // First alone on the device: what was prefetched is given up, what is being stored is waited for.
+  slot->workspace = device.device->account().limit();
+  if (slot->out_of_memory++ == 0) {
+    if (device.next) {
+      const auto next = std::exchange(device.next, nullptr);
+      give_up(device, next);
+      if (next->trial != slot->trial) set_idle(active_.at(next->trial->setup().number), true);
+    }
+    std::unique_lock lock(mutex_, std::adopt_lock);
+    changed_.wait_for(lock, kRecoveryWait, [&] { return device.storing.empty() && copies_in_flight_ == 0; });
+    lock.release();
+    return true;
+  }
+  device.current = nullptr;
+  cut_or_fail(device, slot, error.needed + device.device->account().limit() - error.available);
+  return false;
+}
+
+void Executor::cut_or_fail(DeviceState& device, const std::shared_ptr<Slot>& slot, Bytes needed) {
+  TrialRun& trial = *slot->trial;
+  Active& active = active_.at(trial.setup().number);
+  const ShardPlan plan = trial.shard(slot->task.task.shard);
+  const bool resident = device.residents.contains(trial.setup().number);
+  give_up(device, slot);
+  if (!resident && trial.recut(host_)) {
+    ++device.report.recuts;
+    active.home.reset();
+    set_idle(active, true);
+    return;
+  }
+  const auto& name = trial.setup().source->description().layers[plan.begin].name;
+  const auto limit = device.device->account().limit();
+  fail_trial(active, std::make_exception_ptr(Failure(
+                         ExitCode::capacity,
+                         text::cat(device.device->name(), ": layer '", name, "' does not fit: it needs ", needed,
+                                   " bytes (", text::format_bytes(needed), ") and the device has ", limit, " (",
+                                   text::format_bytes(limit),
+                                   "); give the device more memory or lower train.micro_batch_size"))));
+}
+
+}  // namespace hopyard

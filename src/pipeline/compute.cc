@@ -1,0 +1,242 @@
+// Computing a task: runs on a device's compute thread, without the executor's lock.
+#include <cmath>
+#include <cstring>
+
+#include "base/failure.h"
+#include "pipeline/batches.h"
+#include "pipeline/outcome.h"
+
+namespace hopyard {
+
+namespace {
+
+class BoundScope {
+ public:
+  BoundScope(std::span<LoadedLayer> layers, bool with_gradients) : layers_(layers) {
+    bind_layers(layers, with_gradients);
+  }
+  ~BoundScope() { unbind_layers(layers_); }
+  BoundScope(const BoundScope&) = delete;
+
+ private:
+  std::span<LoadedLayer> layers_;
+};
+
+/// The tensors of an input: on the device, or views of the host's bytes.
+std::vector<at::Tensor> input_tensors(const SlotInput& input) {
+  std::vector<at::Tensor> tensors;
+  if (input.boundary == nullptr) return tensors;
+  if (!input.loaded.empty()) {
+    for (const auto& hold : input.loaded) tensors.push_back(hold->tensor);
+    return tensors;
+  }
+  const Boundary& boundary = *input.boundary;
+  for (std::size_t m = 0; m < boundary.shapes.size(); ++m)
+    tensors.push_back(at::from_blob(const_cast<std::byte*>(boundary.host.data()) + boundary.offsets[m],
+                                    boundary.shapes[m], at::kFloat));
+  return tensors;
+}
+
+double total_norm(const std::vector<std::vector<double>>& norms) {
+  double sum = 0;
+  for (const auto& layer : norms)
+    for (const double part : layer) sum += part;
+  return std::sqrt(sum);
+}
+
+std::vector<at::Tensor> gradients_of(const LoadedLayer& loaded) {
+  std::vector<at::Tensor> gradients;
+  for (const auto& parameter : loaded.layer->bound()) gradients.push_back(parameter.grad());
+  return gradients;
+}
+
+bool owned_here(const LoadedLayer& loaded, std::size_t parameter) {
+  return !loaded.layer->description().parameters[parameter].tied_to.has_value();
+}
+
+}  // namespace
+
+std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot) {
+  TrialRun& trial = *slot.trial;
+  const auto& plan = trial.shard(slot.task.task.shard);
+  const bool own = device.device->has_own_memory();
+  std::vector<LoadedLayer> loaded;
+  for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
+    auto& layer = trial.layers()[l];
+    LoadedLayer out;
+    out.index = l;
+    out.layer = layer.module.get();
+    out.layout = &layer.layout;
+    out.trainable = layer.trainable;
+    if (own) {
+      const auto& mine = slot.layers[l - plan.begin];
+      out.parameters = mine.parameters->tensor;
+      if (mine.moments) out.moments = mine.moments->tensor;
+    } else {
+      std::byte* data = layer.frozen ? const_cast<std::byte*>(layer.frozen->bytes.data())
+                                     : trial.cache().bytes(*layer.parameters).data();
+      out.parameters = tensor_over(data, layer.layout.bytes);
+      const bool moments = layer.moments && slot.task.task.kind == TaskKind::backward &&
+                           !(trial.two_pass() && !trial.one_shard());
+      if (moments) out.moments = tensor_over(trial.cache().bytes(*layer.moments).data(),
+                                             trial.cache().bytes(*layer.moments).size());
+    }
+    loaded.push_back(std::move(out));
+  }
+  for (const auto& use : trial.tied()) {
+    if (use.layer < plan.begin || use.layer >= plan.end) continue;
+    const auto& owner = trial.layers()[use.owner.layer];
+    const auto& description = owner.module->description();
+    at::Tensor value;
+    if (use.owner.layer >= plan.begin) {
+      value = parameter_view(loaded[use.owner.layer - plan.begin].parameters, description, owner.layout,
+                             use.owner.parameter);
+    } else if (own) {
+      for (const auto& [borrowed, hold] : slot.borrowed)
+        if (borrowed == &use)
+          value = hold->tensor.narrow(0, 0, description.parameters[use.owner.parameter].elements())
+                      .view(description.parameters[use.owner.parameter].shape);
+    } else {
+      std::byte* data = owner.frozen ? const_cast<std::byte*>(owner.frozen->bytes.data())
+                                     : trial.cache().bytes(*owner.parameters).data();
+      value = parameter_view(tensor_over(data, owner.layout.bytes), description, owner.layout, use.owner.parameter);
+    }
+    loaded[use.layer - plan.begin].borrowed.push_back(std::move(value));
+  }
+  return loaded;
+}
+
+Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
+  Outcome outcome;
+  if (slot.task.task.kind == TaskKind::update) {
+    compute_update(slot);
+    return outcome;
+  }
+  const AccountScope charged(&device.device->account());
+  TrialRun& trial = *slot.trial;
+  const TrialSetup& setup = trial.setup();
+  auto layers = loaded_layers(device, slot);
+  const Dataset& data = slot.task.evaluation ? *setup.valid_data : *setup.train_data;
+  const auto batches =
+      make_batches(data, setup.source->spec().task, trial.rows_of(slot.task), setup.train.micro_batch_size);
+  const bool head = trial.is_last(slot.task.task.shard);
+  const ComputeContext context{*setup.source, layers, batches, setup.seed, trial.step_of(slot.task),
+                               device.device->generator(), !slot.task.evaluation, head};
+  const auto inputs = input_tensors(slot.activation);
+  if (slot.task.task.kind == TaskKind::backward) {
+    const BoundScope bound(layers, true);
+    compute_backward(slot, context, inputs, input_tensors(slot.gradient), outcome);
+  } else {
+    const BoundScope bound(layers, false);
+    outcome.outputs = forward_shard(context, inputs);
+    if (slot.task.evaluation && head)
+      outcome.judged = judge_batches(*setup.source, std::exchange(outcome.outputs, {}), batches);
+  }
+  if (!device.device->has_own_memory()) copy_out(slot, outcome);
+  return outcome;
+}
+
+void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
+                                std::span<const at::Tensor> gradients, Outcome& outcome) {
+  TrialRun& trial = *slot.trial;
+  const TrainSpec& train = trial.setup().train;
+  const auto& plan = trial.shard(slot.task.task.shard);
+  BackwardOutput output =
+      backward_shard(context, inputs, gradients, trial.passes_gradient_down(slot.task.task.shard));
+  if (context.has_head && !std::isfinite(output.loss_sum))
+    throw std::runtime_error(text::cat("the loss was not a finite number at step ", context.step + 1,
+                                       ": lower the learning rate or set clip_norm"));
+  outcome.outputs = std::move(output.input_gradients);
+  outcome.loss_sum = output.loss_sum;
+  outcome.items = output.items;
+
+  std::vector<TiedGradient> tied;
+  for (auto& use : trial.tied()) {
+    if (!use.trainable) continue;
+    const bool used = use.layer >= plan.begin && use.layer < plan.end;
+    const bool owned = use.owner.layer >= plan.begin && use.owner.layer < plan.end;
+    at::Tensor gradient;
+    if (used) gradient = context.layers[use.layer - plan.begin].layer->bound()[use.parameter].grad();
+    if (used && !owned) outcome.tied.emplace_back(&use, gradient);
+    if (owned && !used) {
+      const auto& shape = trial.layers()[use.owner.layer].module->description().parameters[use.owner.parameter].shape;
+      gradient = at::from_blob(use.gradient.data(), shape, at::kFloat);
+      for (const auto& [loaded, hold] : slot.tied_gradients)
+        if (loaded == &use) gradient = hold->tensor.narrow(0, 0, gradient.numel()).view(shape);
+    }
+    if (owned) tied.push_back({use.owner, gradient});
+  }
+  add_tied_gradients(context.layers, tied);
+
+  const double lr = learning_rate(train.schedule, train.optimizer.lr, context.step, trial.setup().total_steps);
+  for (const auto& loaded : context.layers) {
+    if (!loaded.trainable) continue;
+    auto own = gradients_of(loaded);
+    if (train.clip_norm)
+      for (std::size_t p = 0; p < own.size(); ++p)
+        trial.norms()[loaded.index][p] = owned_here(loaded, p) && own[p].defined() ? squared_norm(own[p]) : 0;
+    if (train.clip_norm && !trial.one_shard())
+      outcome.gradients.push_back({loaded.index, std::move(own)});
+    else if (!train.clip_norm)
+      update_layer(loaded, own, train.optimizer, lr, context.step + 1);
+  }
+  if (!train.clip_norm || !trial.one_shard()) return;
+  const double factor = clip_factor(total_norm(trial.norms()), *train.clip_norm);
+  for (const auto& loaded : context.layers) {
+    if (!loaded.trainable) continue;
+    auto own = gradients_of(loaded);
+    for (std::size_t p = 0; p < own.size(); ++p)
+      if (owned_here(loaded, p) && own[p].defined()) own[p].mul_(factor);
+    update_layer(loaded, own, train.optimizer, lr, context.step + 1);
+  }
+}
+
+void Executor::compute_update(Slot& slot) {
+  const AccountScope uncharged(nullptr);  // views of the host tier's bytes
+  TrialRun& trial = *slot.trial;
+  const TrainSpec& train = trial.setup().train;
+  const auto& plan = trial.shard(slot.task.task.shard);
+  const std::uint64_t step = trial.step_of(slot.task);
+  const double lr = learning_rate(train.schedule, train.optimizer.lr, step, trial.setup().total_steps);
+  const double factor = clip_factor(total_norm(trial.norms()), *train.clip_norm);
+  const auto over = [&](std::uint32_t blob) {
+    return tensor_over(trial.cache().bytes(blob).data(), trial.cache().bytes(blob).size());
+  };
+  for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
+    auto& layer = trial.layers()[l];
+    if (!layer.trainable) continue;
+    LoadedLayer loaded{l, layer.module.get(), &layer.layout, true, over(*layer.parameters), {}, {}};
+    if (layer.moments) loaded.moments = over(*layer.moments);
+    const at::Tensor flat = over(*layer.gradients);
+    std::vector<at::Tensor> gradients(layer.layout.places.size());
+    for (std::size_t p = 0; p < gradients.size(); ++p)
+      if (owned_here(loaded, p))
+        gradients[p] = parameter_view(flat, layer.module->description(), layer.layout, p).mul_(factor);
+    update_layer(loaded, gradients, train.optimizer, lr, step + 1);
+  }
+}
+
+void Executor::copy_out(Slot& slot, Outcome& outcome) {
+  TrialRun& trial = *slot.trial;
+  if (Boundary* boundary = trial.output_of(slot.task)) {
+    boundary->describe(outcome.outputs);
+    for (std::size_t m = 0; m < outcome.outputs.size(); ++m)
+      std::memcpy(boundary->host.data() + boundary->offsets[m], outcome.outputs[m].data_ptr(),
+                  outcome.outputs[m].nbytes());
+    outcome.outputs.clear();
+  }
+  for (const auto& [layer, gradients] : outcome.gradients) {
+    const auto& state = trial.layers()[layer];
+    const auto to = trial.cache().bytes(*state.gradients);
+    for (std::size_t p = 0; p < gradients.size(); ++p)
+      if (state.layout.places[p].bytes > 0)
+        std::memcpy(to.data() + state.layout.places[p].offset, gradients[p].contiguous().data_ptr(),
+                    state.layout.places[p].bytes);
+  }
+  for (const auto& [use, gradient] : outcome.tied)
+    std::memcpy(use->gradient.data(), gradient.contiguous().data_ptr(), use->gradient.size());
+  outcome.gradients.clear();
+  outcome.tied.clear();
+}
+
+}  // namespace hopyard

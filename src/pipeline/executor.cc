@@ -1,0 +1,226 @@
+#include "pipeline/executor.h"
+
+#include <chrono>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "pipeline/outcome.h"
+
+namespace hopyard {
+
+Executor::Executor(const ExecuteSpec& spec, std::uint64_t seed, std::vector<std::unique_ptr<Device>> devices,
+                   HostTier& host, TraceRecorder* trace)
+    : spec_(spec), host_(host), trace_(trace), scheduler_(make_scheduler(spec.scheduler, seed)) {
+  for (auto& device : devices) {
+    auto state = std::make_unique<DeviceState>();
+    state->index = static_cast<std::uint32_t>(devices_.size());
+    state->report.name = device->name();
+    if (trace_ != nullptr) state->track = trace_->track(device->name() + "/compute");
+    state->device = std::move(device);
+    devices_.push_back(std::move(state));
+  }
+  for (auto& device : devices_) device->thread = std::thread([this, state = device.get()] { run_device(*state); });
+}
+
+Executor::~Executor() {
+  stop();
+  for (auto& device : devices_) device->thread.join();
+  // Trials are let go without the lock, which their disk work takes to wake us.
+  std::vector<std::shared_ptr<Slot>> last;
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return copies_in_flight_ == 0; });
+    for (auto& device : devices_) {
+      for (auto* slot : {&device->current, &device->next}) {
+        if (!*slot) continue;
+        give_up(*device, *slot);
+        last.push_back(std::move(*slot));
+      }
+      for (auto& [trial, resident] : device->residents) {
+        unpin(*resident.slot, resident.dirty);
+        last.push_back(std::move(resident.slot));
+      }
+      device->residents.clear();
+    }
+  }
+  last.clear();
+  active_.clear();
+}
+
+void Executor::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  changed_.notify_all();
+  finished_changed_.notify_all();
+}
+
+void Executor::wake() {
+  const std::lock_guard lock(mutex_);
+  dispatch();
+}
+
+void Executor::nudge() {
+  const std::lock_guard lock(mutex_);
+  nudged_ = true;
+  finished_changed_.notify_all();
+}
+
+void Executor::set_committing(std::uint32_t count) {
+  const std::lock_guard lock(mutex_);
+  committing_ = count;
+  changed_.notify_all();
+}
+
+void Executor::start_visit(std::shared_ptr<TrialRun> trial, Visit visit) {
+  const std::lock_guard lock(mutex_);
+  const std::uint32_t number = trial->setup().number;
+  require(!active_.contains(number), "trial ", trial->setup().id, " is in a visit already");
+  trial->begin_visit(std::move(visit));
+  Active& active = active_[number];
+  active.trial = std::move(trial);
+  set_idle(active, true);
+  finish_visit_if_done(active);
+  dispatch();
+}
+
+std::optional<VisitResult> Executor::wait_finished(double timeout_s) {
+  std::unique_lock lock(mutex_);
+  finished_changed_.wait_for(lock, std::chrono::duration<double>(timeout_s),
+                             [&] { return stopping_ || nudged_ || !finished_.empty(); });
+  nudged_ = false;
+  if (finished_.empty()) return std::nullopt;
+  VisitResult result = std::move(finished_.front());
+  finished_.pop_front();
+  return result;
+}
+
+std::vector<DeviceReport> Executor::devices() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<DeviceReport> reports;
+  for (const auto& device : devices_) {
+    DeviceReport report = device->report;
+    report.task = device->current ? device->current->label() : "";
+    report.memory_budget = device->device->account().limit();
+    report.memory_used = device->device->account().used();
+    report.memory_peak = device->device->account().peak();
+    report.link = device->device->counters();
+    reports.push_back(std::move(report));
+  }
+  return reports;
+}
+
+std::vector<ActiveReport> Executor::active() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<ActiveReport> reports;
+  for (const auto& [number, active] : active_)
+    reports.push_back({number, active.trial->visit_fraction(), active.loss, active.trial->setup().plan.shards.size()});
+  return reports;
+}
+
+void Executor::run_device(DeviceState& device) {
+  device.device->enter_compute();
+  std::unique_lock lock(mutex_);
+  while (auto slot = await_next(device, lock)) {
+    device.next = nullptr;
+    device.current = slot;
+    slot->go(SlotState::computing);
+    dispatch();
+    while (slot->state == SlotState::computing) {
+      lock.unlock();
+      const double begin = monotonic_seconds();
+      Outcome outcome;
+      std::exception_ptr error;
+      std::optional<DeviceOutOfMemory> out_of_memory;
+      try {
+        outcome = compute(device, *slot);
+      } catch (const DeviceOutOfMemory& full) {
+        out_of_memory = full;
+      } catch (...) {
+        error = std::current_exception();
+      }
+      const double end = monotonic_seconds();
+      lock.lock();
+      device.report.busy_s += end - begin;
+      slot->trial->result().busy_s += end - begin;
+      if (trace_ != nullptr)
+        trace_->add({device.track, slot->label() + (out_of_memory ? " (out of memory)" : ""), "compute", begin, end, 0});
+      if (out_of_memory) {
+        if (recover(device, slot, *out_of_memory)) continue;
+      } else if (error) {
+        Active& active = active_.at(slot->trial->setup().number);
+        device.current = nullptr;
+        give_up(device, slot);
+        fail_trial(active, error);
+      } else {
+        ++device.report.tasks;
+        complete(device, slot, std::move(outcome));
+      }
+      break;
+    }
+    dispatch();
+  }
+}
+
+std::shared_ptr<Slot> Executor::await_next(DeviceState& device, std::unique_lock<std::mutex>& lock) {
+  dispatch();
+  double since = monotonic_seconds();
+  while (!stopping_) {
+    if (device.next && device.next->state == SlotState::ready) {
+      return device.next;
+    }
+    const std::string cause = idle_cause(device);
+    changed_.wait(lock);
+    const double now = monotonic_seconds();
+    account_idle(device, cause, since, now);
+    since = now;
+  }
+  return nullptr;
+}
+
+std::string Executor::idle_cause(const DeviceState& device) const {
+  if (!device.next) {
+    if (device.refused_for_memory) return "memory";
+    if (!active_.empty()) return "no idle trial";
+    return committing_ > 0 ? "commit" : "no work";
+  }
+  const Slot& slot = *device.next;
+  if (!slot.pinned) return "disk";
+  if (!slot.state_requested) return "store";
+  if (!slot.state_loaded) return "load";
+  return "activation";
+}
+
+void Executor::account_idle(DeviceState& device, const std::string& cause, double begin, double end) {
+  device.report.idle_s[cause] += end - begin;
+  if (trace_ != nullptr && end - begin > 1e-4) trace_->add({device.track, cause, "idle", begin, end, 0});
+}
+
+void Executor::fail_trial(Active& active, std::exception_ptr error) {
+  active.error = error;
+  set_idle(active, false);
+  for (auto& device : devices_)
+    if (device->next && device->next->trial == active.trial) give_up(*device, std::exchange(device->next, nullptr));
+  finish_visit_if_done(active);
+}
+
+void Executor::finish_visit_if_done(Active& active) {
+  if (active.slots > 0 || (!active.error && !active.trial->visit_done())) return;
+  const std::uint32_t number = active.trial->setup().number;
+  for (auto& device : devices_) {
+    const auto resident = device->residents.find(number);
+    if (resident == device->residents.end()) continue;
+    unpin(*resident->second.slot, resident->second.dirty);  // only after an error: else it was stored with the last task
+    device->residents.erase(resident);
+  }
+  set_idle(active, false);
+  for (auto& device : devices_)
+    if (device->bound == number) device->bound.reset();
+  VisitResult result = active.trial->take_result();
+  result.error = active.error;
+  active_.erase(number);
+  finished_.push_back(std::move(result));
+  finished_changed_.notify_all();
+  changed_.notify_all();
+}
+
+}  // namespace hopyard

@@ -1,0 +1,152 @@
+// Runs the tasks of the active trials on the devices: double buffering, interleaving, write-back, recovery from running
+// out of memory. (Hydra's SHARP: Nagrecha & Kumar, VLDB 2023, §4.)
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/trace.h"
+#include "device/device.h"
+#include "pipeline/scheduler.h"
+#include "pipeline/slot.h"
+#include "pipeline/train_spec.h"
+#include "pipeline/trial_run.h"
+
+namespace hopyard {
+
+/// What a device did so far.
+struct DeviceReport {
+  std::string name, task;  ///< task: what it computes now, empty when idle
+  double busy_s = 0;
+  std::map<std::string, double> idle_s;  ///< by cause: disk, load, store, activation, memory, commit, no idle trial, no work
+  std::uint64_t tasks = 0, recuts = 0;
+  Bytes memory_budget = 0, memory_used = 0, memory_peak = 0;
+  LinkCounters link;
+};
+
+/// How far an active trial is.
+struct ActiveReport {
+  std::uint32_t trial = 0;
+  double visit_fraction = 0;
+  double loss = 0;  ///< of the last batch
+  std::size_t shards = 0;
+};
+
+/// All public functions may be called from any thread.
+class Executor {
+ public:
+  /// `trace` may be null. Devices compute on threads of the executor's own.
+  Executor(const ExecuteSpec& spec, std::uint64_t seed, std::vector<std::unique_ptr<Device>> devices, HostTier& host,
+           TraceRecorder* trace);
+  /// Waits for the tasks under way, gives up the rest.
+  ~Executor();
+
+  /// Trains one visit. The trial must not be in a visit already. Its BlobCache's wake must call wake().
+  void start_visit(std::shared_ptr<TrialRun> trial, Visit visit);
+  /// A visit that ended, well or with an error; nothing when `timeout_s` passed. The trial is idle then.
+  std::optional<VisitResult> wait_finished(double timeout_s);
+  /// Makes a wait_finished() return early, with nothing if nothing ended.
+  void nudge();
+  /// Disk work or a commit got on: look again at what waits.
+  void wake();
+  /// Trials that wait for a commit now; for the cause of idle time.
+  void set_committing(std::uint32_t count);
+  /// Stops taking new tasks; visits under way end as they are and are never reported. For Ctrl-C.
+  void stop();
+
+  std::vector<DeviceReport> devices() const;
+  std::vector<ActiveReport> active() const;
+
+ private:
+  struct Resident {
+    std::shared_ptr<Slot> slot;  ///< whose bytes and pins stay
+    bool dirty = false;
+  };
+  struct DeviceState {
+    std::unique_ptr<Device> device;
+    std::uint32_t index = 0;
+    std::shared_ptr<Slot> current, next;
+    std::vector<std::shared_ptr<Slot>> storing;
+    std::map<std::uint32_t, Resident> residents;  ///< trials that stay on the device until their visit ends
+    std::optional<std::uint32_t> bound;           ///< without interleaving: the one trial that it works on
+    std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
+    bool refused_for_memory = false;
+    DeviceReport report;
+    std::uint32_t track = 0;
+    std::thread thread;
+  };
+  struct Active {
+    std::shared_ptr<TrialRun> trial;
+    std::uint32_t slots = 0;     ///< chosen, computing or storing
+    bool idle = false;           ///< in the scheduler's set
+    std::optional<std::uint32_t> home;  ///< the device that holds its resident state
+    double loss = 0;
+    std::exception_ptr error;
+  };
+  struct Outcome;
+
+  // executor.cc: threads and visits
+  void run_device(DeviceState& device);
+  std::shared_ptr<Slot> await_next(DeviceState& device, std::unique_lock<std::mutex>& lock);
+  std::string idle_cause(const DeviceState& device) const;
+  void account_idle(DeviceState& device, const std::string& cause, double begin, double end);
+  void finish_visit_if_done(Active& active);
+  void fail_trial(Active& active, std::exception_ptr error);
+
+  // dispatch.cc: choosing tasks and bringing their bytes; all under the lock
+  void dispatch();
+  void choose(DeviceState& device);
+  bool fits(DeviceState& device, const TrialRun& trial, const PlannedTask& task);
+  void assign(DeviceState& device, Active& active, const PlannedTask& task);
+  void take_over(DeviceState& device, Slot& slot);
+  void fetch(DeviceState& device, Slot& slot);
+  bool allocate(DeviceState& device, Slot& slot);
+  void request_state(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  void request_input(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input, const char* what);
+  void request_tied_gradients(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  void cannot_load(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  void prefetch(const Slot& slot, std::uint32_t ahead);
+  void set_idle(Active& active, bool idle);
+  void give_up(DeviceState& device, const std::shared_ptr<Slot>& slot);
+
+  // completion.cc: computing a task and what follows
+  Outcome compute(DeviceState& device, Slot& slot);
+  void compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
+                        std::span<const at::Tensor> gradients, Outcome& outcome);
+  void compute_update(Slot& slot);
+  void copy_out(Slot& slot, Outcome& outcome);
+  void take_result(Active& active, const Slot& slot, const Outcome& outcome);
+  void complete(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome outcome);
+  void store_outputs(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
+  void store_boundary(DeviceState& device, const std::shared_ptr<TrialRun>& trial, Boundary& boundary,
+                      std::function<void()> done);
+  void store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
+  void store(DeviceState& device, std::vector<CopyRequest> copies, std::string label, std::function<void()> done);
+  void settle(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  bool keep_resident(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  bool recover(DeviceState& device, const std::shared_ptr<Slot>& slot, const DeviceOutOfMemory& error);
+  void cut_or_fail(DeviceState& device, const std::shared_ptr<Slot>& slot, Bytes needed);
+  void unpin(Slot& slot, bool dirty);
+  std::vector<LoadedLayer> loaded_layers(DeviceState& device, Slot& slot);
+
+  const ExecuteSpec spec_;
+  HostTier& host_;
+  TraceRecorder* const trace_;
+  std::vector<std::unique_ptr<DeviceState>> devices_;
+  mutable std::mutex mutex_;  // guards all below and what is in devices_
+  std::condition_variable changed_, finished_changed_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::map<std::uint32_t, Active> active_;
+  std::deque<VisitResult> finished_;
+  std::uint32_t committing_ = 0;
+  std::uint32_t copies_in_flight_ = 0;
+  bool stopping_ = false, nudged_ = false;
+};
+
+}  // namespace hopyard

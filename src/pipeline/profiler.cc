@@ -1,0 +1,197 @@
+#include "pipeline/profiler.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <exception>
+#include <limits>
+#include <map>
+#include <thread>
+
+#include "base/clock.h"
+#include "device/memory_account.h"
+#include "pipeline/batches.h"
+#include "pipeline/shard_compute.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr int kRuns = 2;
+
+struct Measured {
+  Bytes saved = 0, transient = 0;
+  double forward_s = std::numeric_limits<double>::max(), backward_s = forward_s, update_s = forward_s;
+};
+
+/// Runs layers one after another, each on its own measured account.
+class Profile {
+ public:
+  Profile(const ModelSource& source, const Dataset& data, const TrainSpec& train)
+      : source_(source), train_(train), generator_(at::detail::createCPUGenerator(0)), modules_(source.make_layers()) {
+    install_counting_allocator();
+    std::vector<std::uint32_t> rows;
+    const std::uint32_t count = std::min(data.rows(), train.micro_batch_size);
+    for (std::uint32_t row = 0; row < count; ++row) rows.push_back(row);
+    batch_ = make_batches(data, source.spec().task, rows, train.micro_batch_size).front();
+  }
+
+  Measured measure(std::uint32_t index, at::Tensor& x) {
+    const LayerDescription& description = modules_[index]->description();
+    const LayerLayout layout = layout_of(description);
+    LoadedLayer loaded;
+    loaded.index = index;
+    loaded.layer = modules_[index].get();
+    loaded.layout = &layout;
+    loaded.trainable = index >= source_.frozen_layers();
+    const auto floats = static_cast<std::int64_t>(layout.bytes / sizeof(float));
+    loaded.parameters = at::zeros({floats}, at::kFloat);
+    source_.initialise(index, 0, {static_cast<std::byte*>(loaded.parameters.data_ptr()), layout.bytes});
+    loaded.moments = at::zeros({floats * moment_count(train_.optimizer)}, at::kFloat);
+    for (const auto& parameter : description.parameters)
+      if (parameter.tied_to) loaded.borrowed.push_back(at::zeros(parameter.shape, at::kFloat));
+    Measured best;
+    for (int run = 0; run < kRuns; ++run) {
+      forward(loaded, x, best);
+      if (loaded.trainable) backward(loaded, x, best);
+    }
+    const at::NoGradGuard no_graph;
+    bind_layers(std::span(&loaded, 1), false);
+    at::Tensor output = run(loaded, x);
+    unbind_layers(std::span(&loaded, 1));
+    if (!loaded.trainable) best.backward_s = best.update_s = 0;
+    x = std::move(output);
+    return best;
+  }
+
+ private:
+  at::Tensor run(const LoadedLayer& loaded, const at::Tensor& x) {
+    Pass pass;
+    pass.train = loaded.trainable || source_.spec().frozen_dropout;
+    pass.layer = loaded.index;
+    pass.generator = generator_;
+    return loaded.layer->forward(x, batch_, pass);
+  }
+
+  void forward(LoadedLayer& loaded, const at::Tensor& x, Measured& best) {
+    const at::NoGradGuard no_graph;
+    MemoryAccount account("profile", std::numeric_limits<Bytes>::max());
+    bind_layers(std::span(&loaded, 1), false);
+    const double begin = monotonic_seconds();
+    {
+      const AccountScope charged(&account);
+      run(loaded, x);
+    }
+    best.forward_s = std::min(best.forward_s, monotonic_seconds() - begin);
+    best.transient = std::max(best.transient, account.peak());
+    unbind_layers(std::span(&loaded, 1));
+  }
+
+  void backward(LoadedLayer& loaded, const at::Tensor& x, Measured& best) {
+    MemoryAccount account("profile", std::numeric_limits<Bytes>::max());
+    bind_layers(std::span(&loaded, 1), true);
+    {
+      const AccountScope charged(&account);
+      const at::AutoGradMode graph(true);
+      at::Tensor input = x.defined() ? x.detach() : x;
+      if (input.defined()) input.requires_grad_(true);
+      at::Tensor output = run(loaded, input);
+      if (loaded.index + 1 == modules_.size()) output = source_.loss(output, batch_).sum;
+      const Bytes saved = account.used();
+      const at::Tensor gradient = at::ones_like(output);
+      account.reset_peak();
+      const double begin = monotonic_seconds();
+      torch::autograd::backward({output}, {gradient});
+      best.backward_s = std::min(best.backward_s, monotonic_seconds() - begin);
+      best.saved = std::max(best.saved, saved);
+      // Beyond the saved activations and the parameters' gradients, which are planned for apart.
+      Bytes gradients = 0;
+      for (const auto& parameter : loaded.layer->bound())
+        if (parameter.grad().defined()) gradients += charged_bytes(parameter.grad().nbytes());
+      const Bytes beyond = account.peak() - std::min(account.peak(), saved + gradients);
+      best.transient = std::max(best.transient, beyond);
+    }
+    std::vector<at::Tensor> gradients;
+    for (const auto& parameter : loaded.layer->bound()) gradients.push_back(parameter.grad());
+    const double begin = monotonic_seconds();
+    update_layer(loaded, gradients, train_.optimizer, 0.0, 1);
+    best.update_s = std::min(best.update_s, monotonic_seconds() - begin);
+    gradients.clear();
+    unbind_layers(std::span(&loaded, 1));
+  }
+
+  const ModelSource& source_;
+  const TrainSpec& train_;
+  at::Generator generator_;
+  std::vector<std::shared_ptr<Layer>> modules_;
+  Batch batch_;
+};
+
+std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train) {
+  auto costs = layer_sizes(source, train);
+  Profile profile(source, data, train);
+  const double micros = (train.batch_size + train.micro_batch_size - 1) / train.micro_batch_size;
+  std::map<std::pair<std::string, bool>, Measured> known;
+  at::Tensor x;
+  for (std::uint32_t l = 0; l < costs.size(); ++l) {
+    const auto& kind = source.description().layers[l].kind;
+    const auto key = std::make_pair(kind, costs[l].trainable);
+    auto found = known.find(key);
+    if (found == known.end()) found = known.emplace(key, profile.measure(l, x)).first;
+    const Measured& measured = found->second;
+    costs[l].saved_bytes = measured.saved;
+    costs[l].transient_bytes = measured.transient;
+    costs[l].forward_s = measured.forward_s * micros;
+    costs[l].backward_s = measured.backward_s * micros;
+    costs[l].update_s = measured.update_s;
+  }
+  return costs;
+}
+
+}  // namespace
+
+std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& train) {
+  std::vector<LayerCost> costs;
+  const auto& layers = source.description().layers;
+  for (std::uint32_t l = 0; l < layers.size(); ++l) {
+    LayerCost cost;
+    cost.name = layers[l].name;
+    cost.trainable = l >= source.frozen_layers();
+    cost.parameter_bytes = layout_of(layers[l]).bytes;
+    for (const auto& parameter : layers[l].parameters) {
+      if (!parameter.tied_to) continue;
+      cost.borrowed_bytes += charged_bytes(static_cast<Bytes>(parameter.elements()) * sizeof(float));
+      cost.borrowed_from = parameter.tied_to->layer;
+    }
+    if (cost.trainable) {
+      cost.moment_bytes = cost.parameter_bytes * static_cast<Bytes>(moment_count(train.optimizer));
+      cost.gradient_bytes = cost.parameter_bytes + cost.borrowed_bytes;
+    }
+    cost.output_bytes = layers[l].output_bytes_per_row * train.micro_batch_size;
+    costs.push_back(std::move(cost));
+  }
+  return costs;
+}
+
+std::vector<LayerCost> profile_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train,
+                                      int threads) {
+  std::vector<LayerCost> costs;
+  std::exception_ptr error;
+  std::thread thread([&] {
+    try {
+      at::set_num_threads(threads);
+      costs = measured_layers(source, data, train);
+    } catch (...) {
+      error = std::current_exception();
+    }
+  });
+  thread.join();
+  if (error) std::rethrow_exception(error);
+  return costs;
+}
+
+}  // namespace hopyard

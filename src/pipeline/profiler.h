@@ -1,0 +1,22 @@
+// Measuring what layers cost by running each kind once, before a plan is accepted.
+#pragma once
+
+#include <vector>
+
+#include "data/dataset.h"
+#include "model/model.h"
+#include "partitioner/partitioner.h"
+#include "pipeline/train_spec.h"
+
+namespace hopyard {
+
+/// Runs one micro-batch of the first rows of `data` through each layer on a thread of its own with `threads` compute
+/// threads: times (the lesser of two runs) and bytes as the counting allocator sees them. Layers of one kind, shape and
+/// trainability are run once. Blocks. A layer at a time is in memory, outside of any budget.
+std::vector<LayerCost> profile_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train,
+                                      int threads);
+
+/// Sizes without running: what must be known to refuse a plan at once. Times and workspace are zero.
+std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& train);
+
+}  // namespace hopyard

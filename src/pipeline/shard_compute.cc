@@ -1,0 +1,125 @@
+#include "pipeline/shard_compute.h"
+
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "base/failure.h"
+
+namespace hopyard {
+
+namespace {
+
+at::Tensor run_layers(const ComputeContext& context, std::size_t micro_batch, at::Tensor x) {
+  Pass pass;
+  pass.key = pass_key(context.trial_seed, context.step, static_cast<std::uint32_t>(micro_batch));
+  pass.generator = context.generator;
+  for (auto& loaded : context.layers) {
+    pass.layer = loaded.index;
+    pass.train = context.train && (loaded.trainable || context.source.spec().frozen_dropout);
+    x = loaded.layer->forward(x, context.batches[micro_batch], pass);
+  }
+  return x;
+}
+
+}  // namespace
+
+at::Tensor tensor_over(std::byte* data, Bytes bytes) {
+  return at::from_blob(data, {static_cast<std::int64_t>(bytes / sizeof(float))}, at::kFloat);
+}
+
+at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer, const LayerLayout& layout,
+                          std::size_t i) {
+  const auto& description = layer.parameters[i];
+  return flat.narrow(0, static_cast<std::int64_t>(layout.places[i].offset / sizeof(float)), description.elements())
+      .view(description.shape);
+}
+
+void bind_layers(std::span<LoadedLayer> layers, bool with_gradients) {
+  for (auto& loaded : layers) {
+    const auto& description = loaded.layer->description();
+    std::vector<at::Tensor> views;
+    std::size_t borrowed = 0;
+    for (std::size_t i = 0; i < description.parameters.size(); ++i)
+      views.push_back(description.parameters[i].tied_to
+                          ? loaded.borrowed.at(borrowed++)
+                          : parameter_view(loaded.parameters, description, *loaded.layout, i));
+    loaded.layer->bind(views, with_gradients && loaded.trainable);
+  }
+}
+
+void unbind_layers(std::span<LoadedLayer> layers) {
+  for (auto& loaded : layers) loaded.layer->unbind();
+}
+
+std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {
+  const at::NoGradGuard no_graph;
+  std::vector<at::Tensor> outputs;
+  for (std::size_t m = 0; m < context.batches.size(); ++m)
+    outputs.push_back(run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]).contiguous());
+  return outputs;
+}
+
+BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
+                              std::span<const at::Tensor> output_gradients, bool want_input_gradients) {
+  BackwardOutput result;
+  std::int64_t rows = 0;
+  for (const auto& batch : context.batches) rows += batch.inputs.size(0);
+  const auto counted = static_cast<double>(context.source.counted_items(rows));
+  for (std::size_t m = 0; m < context.batches.size(); ++m) {
+    const at::AutoGradMode graph(true);
+    at::Tensor input = inputs.empty() ? at::Tensor() : inputs[m].detach();
+    if (want_input_gradients) input.requires_grad_(true);
+    const at::Tensor output = run_layers(context, m, input);
+    if (context.has_head) {
+      const LossSum loss = context.source.loss(output, context.batches[m]);
+      result.loss_sum += loss.sum.item<double>();
+      result.items += loss.items;
+      torch::autograd::backward({loss.sum}, {at::full({}, 1.0 / counted, at::kFloat)});
+    } else {
+      torch::autograd::backward({output}, {output_gradients[m]});
+    }
+    if (want_input_gradients) result.input_gradients.push_back(input.grad().contiguous());
+  }
+  return result;
+}
+
+void add_tied_gradients(std::span<LoadedLayer> layers, std::span<const TiedGradient> tied) {
+  const at::NoGradGuard no_graph;
+  for (const auto& use : tied) {
+    for (auto& loaded : layers) {
+      if (loaded.index != use.owner.layer) continue;
+      at::Tensor owner = loaded.layer->bound().at(use.owner.parameter);
+      require(owner.grad().defined(), "the owner of a tied parameter has no gradient of its own");
+      owner.mutable_grad() = owner.grad().add(use.gradient.view(owner.sizes()));
+    }
+  }
+}
+
+void update_layer(const LoadedLayer& loaded, std::span<const at::Tensor> gradients, const OptimizerSpec& optimizer,
+                  double lr, std::uint64_t step) {
+  const at::NoGradGuard no_graph;
+  const auto& description = loaded.layer->description();
+  const int moments = moment_count(optimizer);
+  const auto section = static_cast<std::int64_t>(loaded.layout->bytes / sizeof(float));
+  std::vector<ParameterUpdate> updates;
+  for (std::size_t i = 0; i < description.parameters.size(); ++i) {
+    if (description.parameters[i].tied_to || !gradients[i].defined()) continue;
+    ParameterUpdate update{parameter_view(loaded.parameters, description, *loaded.layout, i), gradients[i], {},
+                           description.parameters[i].decays};
+    for (int moment = 0; moment < moments; ++moment)
+      update.moments[moment] =
+          parameter_view(loaded.moments.narrow(0, moment * section, section), description, *loaded.layout, i);
+    updates.push_back(std::move(update));
+  }
+  update(optimizer, lr, step, updates);
+}
+
+MetricSums judge_batches(const ModelSource& source, std::span<const at::Tensor> logits,
+                         std::span<const Batch> batches) {
+  const at::NoGradGuard no_graph;
+  MetricSums sums;
+  for (std::size_t m = 0; m < batches.size(); ++m) sums.add(source.judge(logits[m], batches[m]));
+  return sums;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,76 @@
+// The mathematics of a task: forward, backward and update of contiguous layers whose bytes are already in place.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+#include "optim/optimizer.h"
+
+namespace hopyard {
+
+/// A layer and the flat buffers that hold its state where it is computed.
+struct LoadedLayer {
+  std::uint32_t index = 0;  ///< in the model
+  Layer* layer = nullptr;
+  const LayerLayout* layout = nullptr;
+  bool trainable = false;
+  at::Tensor parameters;             ///< float32 [layout->bytes / 4]
+  at::Tensor moments;                ///< the same size for each moment, one after the other; undefined when not loaded
+  std::vector<at::Tensor> borrowed;  ///< values of its tied parameters, in their order
+};
+
+/// Everything that a task's bits depend on beside the layers' bytes.
+struct ComputeContext {
+  const ModelSource& source;
+  std::span<LoadedLayer> layers;
+  std::span<const Batch> batches;  ///< the micro-batches, in order
+  std::uint64_t trial_seed = 0, step = 0;
+  at::Generator generator;
+  bool train = true;
+  bool has_head = false;  ///< the last layer of the model is among the layers
+};
+
+/// Points the layers' modules at their bytes. Gradients start from nothing.
+void bind_layers(std::span<LoadedLayer> layers, bool with_gradients);
+void unbind_layers(std::span<LoadedLayer> layers);
+
+/// Without a graph. `inputs`: one for each micro-batch, empty for the first shard. Returns the boundary activations.
+std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs);
+
+struct BackwardOutput {
+  std::vector<at::Tensor> input_gradients;  ///< for the shard before; empty unless wanted
+  double loss_sum = 0;                      ///< has_head: over the batch's counted items
+  std::int64_t items = 0;
+};
+/// Recomputes with a graph and goes backward, micro-batch by micro-batch in order. `output_gradients` is empty when the
+/// head is here: the loss is then the sum over counted items ÷ their number in the whole batch. Afterwards each
+/// trainable bound parameter has its gradient.
+BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
+                              std::span<const at::Tensor> output_gradients, bool want_input_gradients);
+
+/// A gradient that a later layer's tied use left for the owner of the parameter.
+struct TiedGradient {
+  ParameterDescription::Owner owner;
+  at::Tensor gradient;
+};
+/// Adds the gradients of later uses, given in layer order, to those of the owners among `layers`.
+void add_tied_gradients(std::span<LoadedLayer> layers, std::span<const TiedGradient> tied);
+
+/// Updates one layer's own parameters from `gradients[i]` (undefined ones and tied uses are skipped).
+void update_layer(const LoadedLayer& layer, std::span<const at::Tensor> gradients, const OptimizerSpec& optimizer,
+                  double lr, std::uint64_t step);
+
+/// Evaluates the head's logits against the labels.
+MetricSums judge_batches(const ModelSource& source, std::span<const at::Tensor> logits, std::span<const Batch> batches);
+
+/// Parameter i of a layer as a view into a flat buffer.
+at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer, const LayerLayout& layout, std::size_t i);
+/// A float32 tensor over memory that somebody else keeps.
+at::Tensor tensor_over(std::byte* data, Bytes bytes);
+
+}  // namespace hopyard

@@ -1,0 +1,59 @@
+// From plans to what the simulator runs.
+#include "partitioner/shard_tasks.h"
+#include "pipeline/simulator.h"
+
+namespace hopyard {
+namespace {
+
+SimTask sim_task(std::uint32_t shard, const ShardTask& from) {
+  SimTask task;
+  task.shard = shard;
+  task.compute_s = from.compute_s;
+  task.load_s = from.load_s;
+  task.store_s = from.store_s;
+  task.state_bytes = from.state;
+  task.workspace_bytes = from.workspace;
+  task.stored_bytes = from.stored;
+  return task;
+}
+
+/// What stays on the device moves nothing.
+void keep_on_device(std::vector<SimTask>& tasks) {
+  for (SimTask& task : tasks) {
+    task.load_s = task.store_s = 0;
+    task.stored_bytes = 0;
+  }
+}
+
+}  // namespace
+
+std::vector<SimTask> training_step(const PartitionPlan& plan, const DeviceLimits& device) {
+  std::vector<SimTask> tasks;
+  const auto last = static_cast<std::uint32_t>(plan.shards.size() - 1);
+  for (std::uint32_t k = 0; k < last; ++k) tasks.push_back(sim_task(k, forward_task(plan.shards[k], device)));
+  tasks.push_back(sim_task(last, last_task(plan.shards[last], device)));
+  for (std::uint32_t k = last; k-- > 0 && plan.shards[k].backward;) {
+    tasks.push_back(sim_task(k, backward_task(plan.shards[k], device)));
+  }
+  if (plan.host_update_s > 0) tasks.push_back({.shard = last + 1, .compute_s = plan.host_update_s});
+  if (plan.resident) keep_on_device(tasks);
+  return tasks;
+}
+
+std::vector<SimTask> evaluation_pass(const PartitionPlan& plan, const DeviceLimits& device) {
+  std::vector<SimTask> tasks;
+  for (std::uint32_t k = 0; k < plan.shards.size(); ++k) {
+    tasks.push_back(sim_task(k, forward_task(plan.shards[k], device)));
+  }
+  if (plan.resident) keep_on_device(tasks);
+  return tasks;
+}
+
+SimTrial training_trial(const PartitionPlan& plan, const DeviceLimits& device, std::uint64_t steps, double arrival_s) {
+  SimTrial trial;
+  trial.phases.push_back({training_step(plan, device), steps});
+  trial.arrival_s = arrival_s;
+  return trial;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,99 @@
+// The executor's twin with a virtual clock: the same schedulers, the same rules of loading, computing and storing, no
+// tensors. `plan` asks it how long a sweep will take. Pure: equal arguments give equal results, bit by bit.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/bytes.h"
+#include "partitioner/partitioner.h"
+#include "pipeline/scheduler.h"
+
+namespace hopyard {
+
+/// What a device does for one shard of one trial.
+struct SimTask {
+  std::uint32_t shard = 0;
+  double compute_s = 0;
+  double load_s = 0, store_s = 0;  ///< alone on the link; the two directions do not disturb each other
+  Bytes state_bytes = 0;           ///< on the device from its choice to the end of its compute
+  Bytes workspace_bytes = 0;       ///< beside the state, while it computes
+  Bytes stored_bytes = 0;          ///< what stays of the state until its store has ended
+};
+
+/// Tasks that run one after another, `repeats` times: the training steps of a visit, or the evaluation batches.
+struct SimPhase {
+  std::vector<SimTask> tasks;
+  std::uint64_t repeats = 1;
+  bool ends_visit = false;  ///< the trial commits and gives its place in the active set to one that waits
+  double commit_s = 0;      ///< time of that, during which the trial holds no device
+};
+
+/// A trial: its phases in order, `rounds` times (epochs). Phases without tasks or repeats are skipped.
+struct SimTrial {
+  std::vector<SimPhase> phases;
+  std::uint64_t rounds = 1;
+  double arrival_s = 0;
+};
+
+struct SimOptions {
+  enum class Mode {
+    sharp,           ///< any idle trial's next task on any device
+    task_parallel,   ///< baseline: a whole trial on one device, as if it fitted
+    model_parallel,  ///< baseline: one trial at a time, shard k on device k mod devices, all of it resident
+  };
+  Mode mode = Mode::sharp;
+  std::uint32_t devices = 1;
+  Bytes memory = 0;  ///< of each device; 0: no bound
+  SchedulerKind scheduler = SchedulerKind::lrtf;
+  std::uint64_t seed = 0;             ///< of SchedulerKind::random
+  bool double_buffer = true;          ///< false: load, compute and store of a device one after another
+  bool interleave = true;             ///< false: a device stays with its trial until the trial ends
+  bool successor_competes = true;     ///< the running trial's next task stands for choice among the idle trials;
+                                      ///< false: it is chosen only when no trial is idle
+  std::uint32_t active_trials = 0;    ///< at most so many are admitted at a time; 0: all
+  std::size_t timeline_limit = 0;     ///< slices to keep
+};
+
+struct SimDevice {
+  double busy_s = 0;          ///< computing
+  double idle_load_s = 0;     ///< waiting for the load of a chosen task
+  double idle_store_s = 0;    ///< waiting for a store: for its memory, or for the bytes that it brings home
+  double idle_no_work_s = 0;  ///< no trial had a task to give
+  double load_s = 0, store_s = 0;  ///< the link's busy time, each way
+  std::uint64_t tasks = 0;
+  bool operator==(const SimDevice&) const = default;
+};
+
+struct SimSlice {
+  enum class Kind { load, compute, store };
+  Kind kind = Kind::compute;
+  std::uint32_t device = 0, trial = 0, shard = 0;
+  double begin_s = 0, end_s = 0;
+  bool operator==(const SimSlice&) const = default;
+};
+
+struct SimResult {
+  double makespan_s = 0;          ///< until the last byte is home
+  std::vector<SimDevice> devices; ///< busy + idle = makespan for each
+  std::vector<double> finish_s;   ///< of each trial
+  std::vector<SimSlice> timeline; ///< in the order of beginning to be known; at most timeline_limit
+  bool operator==(const SimResult&) const = default;
+};
+
+/// The rules, as the executor's: a device runs one task and holds at most one chosen task beside it, chosen when the
+/// running one starts; a trial has at most one task running; a task is chosen only if its state fits beside all states on
+/// the device and the larger workspace of the two; its load waits for the store of the same shard, but a forward task on
+/// the device that still stores its shard takes the bytes over; stores leave a device in order. O(log n) a task, O(devices) a moment. Requires that every task fits the memory by itself.
+SimResult simulate(const std::vector<SimTrial>& trials, const SimOptions& options);
+/// The makespan only.
+double predict_makespan(const std::vector<SimTrial>& trials, SimOptions options);
+
+/// A training step of a plan, and the forward of one batch without training, as tasks on a device.
+std::vector<SimTask> training_step(const PartitionPlan& plan, const DeviceLimits& device);
+std::vector<SimTask> evaluation_pass(const PartitionPlan& plan, const DeviceLimits& device);
+/// `steps` training steps that arrive at `arrival_s`.
+SimTrial training_trial(const PartitionPlan& plan, const DeviceLimits& device, std::uint64_t steps,
+                        double arrival_s = 0);
+
+}  // namespace hopyard

@@ -1,0 +1,59 @@
+// A task on its way through a device: its bytes, and the states it passes.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "pipeline/trial_run.h"
+
+namespace hopyard {
+
+/// empty → reserved → loading → ready → computing → storing → empty. A task that is given up before it computes goes
+/// back to empty from wherever it is; one that runs out of memory goes back to ready (alone) or to empty (re-cut).
+enum class SlotState : std::uint8_t { empty, reserved, loading, ready, computing, storing };
+bool may_follow(SlotState from, SlotState to);
+const char* to_string(SlotState state);
+
+/// A layer's bytes in a device's own memory. `fresh`: this slot must load them; otherwise they were taken over.
+struct LayerOnDevice {
+  DeviceHold parameters, moments;
+  bool parameters_fresh = false, moments_fresh = false;
+};
+
+/// An input of a task that comes from a task before: an activation, a gradient, or tied gradients.
+struct SlotInput {
+  Boundary* boundary = nullptr;      ///< null: not needed
+  std::vector<DeviceHold> loaded;    ///< own memory: one for each micro-batch
+  bool requested = false, there = false;
+};
+
+/// Lives from the choice of a task until its bytes are stored. Guarded by the executor's lock; while computing, the
+/// device's compute thread owns all but `state`.
+struct Slot {
+  std::shared_ptr<TrialRun> trial;
+  PlannedTask task;
+  std::uint32_t device = 0;
+  SlotState state = SlotState::reserved;
+  bool writes = false;      ///< leaves newer bytes in the host tier
+  bool cancelled = false;
+  std::vector<std::uint32_t> pins;
+  bool pinned = false, state_requested = false, state_loaded = false;
+  std::vector<LayerOnDevice> layers;             ///< own memory: one for each layer of the shard
+  std::vector<std::pair<const TrialRun::TiedUse*, DeviceHold>> borrowed;        ///< values of tied parameters
+  std::vector<std::pair<const TrialRun::TiedUse*, DeviceHold>> tied_gradients;  ///< for the owner's backward
+  bool tied_requested = false, tied_there = false;
+  SlotInput activation, gradient;
+  Bytes workspace = 0;
+  int stores_left = 0;      ///< transfers to the host that have not ended
+  int out_of_memory = 0;    ///< how often computing it ran out of memory
+
+  void go(SlotState to);
+  bool inputs_there() const {
+    return (activation.boundary == nullptr || activation.there) && (gradient.boundary == nullptr || gradient.there) &&
+           (tied_gradients.empty() || tied_there);
+  }
+  bool ready() const { return state_loaded && inputs_there(); }
+  std::string label() const;  ///< "t03/s1/backward"
+};
+
+}  // namespace hopyard

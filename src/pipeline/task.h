@@ -1,0 +1,30 @@
+// What a device runs: one step of one shard for one batch. Never preempted.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace hopyard {
+
+/// forward: without a graph, keeping the boundary activation. backward: recompute with a graph, backward, and, unless
+/// the step is clipped, update; of the last shard: forward and backward in one. update: second pass of a clipped step, in
+/// host memory. evaluate: forward on validation rows.
+enum class TaskKind : std::uint8_t { forward, backward, update, evaluate };
+
+struct TaskRef {
+  TaskKind kind = TaskKind::forward;
+  std::uint32_t shard = 0;
+  bool operator==(const TaskRef&) const = default;
+};
+
+inline const char* to_string(TaskKind kind) {
+  switch (kind) {
+    case TaskKind::forward: return "forward";
+    case TaskKind::backward: return "backward";
+    case TaskKind::update: return "update";
+    case TaskKind::evaluate: return "evaluate";
+  }
+  return "?";
+}
+
+}  // namespace hopyard

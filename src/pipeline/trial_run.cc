@@ -1,0 +1,472 @@
+#include "pipeline/trial_run.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/failure.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr Bytes kEvaluationChunkBytes = 4 * MiB;  // of boundary activations
+
+const LayerDescription& layer_of(const TrialSetup& setup, std::uint32_t layer) {
+  return setup.source->description().layers[layer];
+}
+
+Bytes border_bytes(const TrialSetup& setup, std::uint32_t layer, std::uint32_t rows_per_micro, std::uint32_t micros) {
+  return micros * align_up(layer_of(setup, layer).output_bytes_per_row * rows_per_micro);
+}
+
+std::uint32_t micro_batches_of(const TrainSpec& train) {
+  return (train.batch_size + train.micro_batch_size - 1) / train.micro_batch_size;
+}
+
+Bytes largest_border_per_row(const TrialSetup& setup) {
+  Bytes largest = 0;
+  const auto& layers = setup.source->description().layers;
+  for (std::size_t i = 0; i + 1 < layers.size(); ++i) largest = std::max(largest, layers[i].output_bytes_per_row);
+  return largest;
+}
+
+std::uint32_t evaluation_micros(const TrialSetup& setup) {
+  const Bytes micro = std::max<Bytes>(1, largest_border_per_row(setup) * setup.train.micro_batch_size);
+  return static_cast<std::uint32_t>(std::clamp<Bytes>(kEvaluationChunkBytes / micro, 1, 64));
+}
+
+/// The sizes of all border buffers of a trial with the given cuts.
+struct BorderSizes {
+  std::vector<Bytes> activations;
+  Bytes gradient = 0, evaluation = 0;
+};
+
+BorderSizes border_sizes(const TrialSetup& setup) {
+  BorderSizes sizes;
+  const auto& shards = setup.plan.shards;
+  if (shards.size() == 1) return sizes;
+  const std::uint32_t micros = micro_batches_of(setup.train);
+  for (std::size_t s = 0; s + 1 < shards.size(); ++s)
+    sizes.activations.push_back(border_bytes(setup, shards[s].end - 1, setup.train.micro_batch_size, micros));
+  const Bytes micro = align_up(largest_border_per_row(setup) * setup.train.micro_batch_size);
+  sizes.gradient = micros * micro;
+  if (setup.valid_rows > 0) sizes.evaluation = evaluation_micros(setup) * micro;
+  return sizes;
+}
+
+bool trainable(const TrialSetup& setup, std::uint32_t layer) { return layer >= setup.source->frozen_layers(); }
+
+Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& layout) {
+  return layout.bytes * static_cast<Bytes>(moment_count(setup.train.optimizer));
+}
+
+bool keeps_gradients(const TrialSetup& setup) {
+  return setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1;
+}
+
+/// What a layer takes of the window for a task of this kind.
+Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) {
+  const LayerLayout layout = layout_of(layer_of(setup, layer));
+  if (!trainable(setup, layer)) return setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
+  Bytes bytes = HostBuffer::rounded(layout.bytes);
+  const bool moments = kind == TaskKind::update || (kind == TaskKind::backward && !keeps_gradients(setup));
+  const bool gradients = keeps_gradients(setup) && (kind == TaskKind::update || kind == TaskKind::backward);
+  if (moments) bytes += HostBuffer::rounded(moment_bytes(setup, layout));
+  if (gradients) bytes += HostBuffer::rounded(layout.bytes);
+  return bytes;
+}
+
+}  // namespace
+
+Bytes trial_state_bytes(const TrialSetup& setup) {
+  Bytes bytes = 0;
+  for (std::uint32_t l = 0; l < setup.source->description().layers.size(); ++l) {
+    const LayerLayout layout = layout_of(layer_of(setup, l));
+    if (!trainable(setup, l)) {
+      bytes += setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
+      continue;
+    }
+    bytes += HostBuffer::rounded(layout.bytes) + HostBuffer::rounded(moment_bytes(setup, layout));
+    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(layout.bytes);
+  }
+  return bytes;
+}
+
+Bytes trial_window_min(const TrialSetup& setup) {
+  Bytes least = 0;
+  for (const auto& shard : setup.plan.shards)
+    for (const TaskKind kind : {TaskKind::backward, TaskKind::update}) {
+      Bytes bytes = 0;
+      for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
+        bytes += window_bytes(setup, l, kind);
+        for (const auto& parameter : layer_of(setup, l).parameters)
+          if (parameter.tied_to && (parameter.tied_to->layer < shard.begin || parameter.tied_to->layer >= shard.end))
+            bytes += window_bytes(setup, parameter.tied_to->layer, TaskKind::forward);
+      }
+      least = std::max(least, bytes);
+    }
+  return least;
+}
+
+Bytes trial_overhead_bytes(const TrialSetup& setup) {
+  const BorderSizes sizes = border_sizes(setup);
+  Bytes bytes = 0;
+  for (const Bytes activation : sizes.activations) bytes += HostBuffer::rounded(activation);
+  bytes += 2 * (HostBuffer::rounded(sizes.gradient) + HostBuffer::rounded(sizes.evaluation));
+  for (std::uint32_t l = 0; l < setup.source->description().layers.size(); ++l)
+    for (const auto& parameter : layer_of(setup, l).parameters)
+      if (parameter.tied_to && trainable(setup, parameter.tied_to->layer))
+        bytes += HostBuffer::rounded(static_cast<Bytes>(parameter.elements()) * sizeof(float));
+  return bytes;
+}
+
+TrialRun::TrialRun(TrialSetup setup, HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
+                   std::function<void()> wake)
+    : setup_(std::move(setup)) {
+  make_blobs(host, disk, pool, frozen, std::move(wake));
+  make_boundaries(host);
+  for (std::uint32_t row = 0; row < setup_.valid_rows; ++row) valid_rows_.push_back(row);
+  while (first_backward_ < setup_.plan.shards.size() && !setup_.plan.shards[first_backward_].backward) ++first_backward_;
+}
+
+void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
+                          std::function<void()> wake) {
+  std::vector<BlobSpec> blobs;
+  const auto add_blob = [&](Bytes bytes, bool persistent) {
+    blobs.push_back({bytes, persistent});
+    return static_cast<std::uint32_t>(blobs.size() - 1);
+  };
+  const auto modules = setup_.source->make_layers();
+  for (std::uint32_t l = 0; l < modules.size(); ++l) {
+    Layer layer;
+    layer.module = modules[l];
+    layer.layout = layout_of(modules[l]->description());
+    layer.trainable = trainable(setup_, l);
+    if (layer.trainable || setup_.frozen_in_window) {
+      layer.parameters = add_blob(layer.layout.bytes, true);
+    } else {
+      layer.frozen = frozen.get(*setup_.source, l, setup_.seed);
+      require(layer.frozen != nullptr, setup_.id, ": the host tier has no room for a frozen layer that was admitted");
+    }
+    if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
+      layer.moments = add_blob(moment_bytes(setup_, layer.layout), true);
+    if (layer.trainable && keeps_gradients(setup_)) layer.gradients = add_blob(layer.layout.bytes, false);
+    norms_.emplace_back(layer.layout.places.size(), 0.0);
+    const auto& parameters = modules[l]->description().parameters;
+    for (std::uint32_t p = 0; p < parameters.size(); ++p) {
+      if (!parameters[p].tied_to) continue;
+      TiedUse use{l, p, *parameters[p].tied_to, {}, trainable(setup_, parameters[p].tied_to->layer)};
+      const Bytes bytes = static_cast<Bytes>(parameters[p].elements()) * sizeof(float);
+      if (use.trainable) {
+        auto reservation = host.reserve(HostBuffer::rounded(bytes));
+        require(reservation.has_value(), setup_.id, ": the host tier has no room for a tied gradient");
+        use.gradient = HostBuffer(std::move(*reservation), bytes);
+      }
+      tied_.push_back(std::move(use));
+    }
+    layers_.push_back(std::move(layer));
+  }
+  next_use_ = std::vector<std::atomic<std::uint64_t>>(blobs.size());
+  auto window = host.reserve(setup_.window);
+  require(window.has_value(), setup_.id, ": the host tier has no room for the window that was admitted");
+  cache_ = std::make_unique<BlobCache>(
+      disk, pool, std::move(*window), std::move(blobs),
+      [this](std::uint32_t blob) { return next_use_[blob].load(std::memory_order_relaxed); }, std::move(wake));
+}
+
+std::unique_ptr<Boundary> TrialRun::make_boundary(HostTier& host, Bytes bytes) {
+  auto reservation = host.reserve(HostBuffer::rounded(bytes));
+  return reservation ? std::make_unique<Boundary>(std::move(*reservation), bytes) : nullptr;
+}
+
+void TrialRun::make_boundaries(HostTier& host) {
+  const BorderSizes sizes = border_sizes(setup_);
+  for (const Bytes bytes : sizes.activations) activations_.push_back(make_boundary(host, bytes));
+  if (one_shard()) return;
+  for (int i = 0; i < 2; ++i) gradients_.push_back(make_boundary(host, sizes.gradient));
+  for (int i = 0; i < 2 && sizes.evaluation > 0; ++i) evaluations_.push_back(make_boundary(host, sizes.evaluation));
+  for (const auto* all : {&activations_, &gradients_, &evaluations_})
+    for (const auto& boundary : *all)
+      require(boundary != nullptr, setup_.id, ": the host tier has no room for borders that were admitted");
+}
+
+void TrialRun::initialise() {
+  for (std::uint32_t l = 0; l < layers_.size(); ++l) {
+    const auto fill = [&](std::optional<std::uint32_t> blob, const auto& write) {
+      if (!blob) return;
+      const std::uint32_t one[] = {*blob};
+      cache_->acquire_blocking(one);
+      write(cache_->bytes(*blob));
+      cache_->release(one, true);
+    };
+    fill(layers_[l].parameters, [&](std::span<std::byte> out) { setup_.source->initialise(l, setup_.seed, out); });
+    fill(layers_[l].moments, [](std::span<std::byte> out) { std::memset(out.data(), 0, out.size()); });
+  }
+}
+
+Digest TrialRun::digest() {
+  std::vector<ParameterDigest> all;
+  for (auto& layer : layers_) {
+    std::vector<ParameterDigest> own;
+    if (layer.frozen) {
+      own = layer.frozen->digests;
+    } else {
+      const std::uint32_t blob[] = {*layer.parameters};
+      cache_->acquire_blocking(blob);
+      own = parameter_digests(layer.module->description(), layer.layout, cache_->bytes(*layer.parameters));
+      cache_->release(blob, false);
+    }
+    std::move(own.begin(), own.end(), std::back_inserter(all));
+  }
+  return digest_parameters(std::move(all));
+}
+
+void TrialRun::read_layer(std::uint32_t l, std::span<std::byte> out) {
+  const Layer& layer = layers_[l];
+  if (layer.frozen) {
+    std::memcpy(out.data(), layer.frozen->bytes.data(), out.size());
+    return;
+  }
+  const std::uint32_t blob[] = {*layer.parameters};
+  cache_->acquire_blocking(blob);
+  std::memcpy(out.data(), cache_->bytes(*layer.parameters).data(), out.size());
+  cache_->release(blob, false);
+}
+
+std::uint32_t TrialRun::micro_batches() const { return micro_batches_of(setup_.train); }
+
+std::uint32_t TrialRun::training_units() const {
+  return static_cast<std::uint32_t>(batch_count(visit_.rows.size(), setup_.train.batch_size));
+}
+
+std::uint32_t TrialRun::evaluation_units() const {
+  if (!visit_.evaluate) return 0;
+  const std::uint32_t chunk = evaluation_micros(setup_) * setup_.train.micro_batch_size;
+  return static_cast<std::uint32_t>(batch_count(valid_rows_.size(), chunk));
+}
+
+std::vector<TaskRef> TrialRun::unit_program(bool evaluation) const {
+  std::vector<TaskRef> program;
+  const auto count = static_cast<std::uint32_t>(setup_.plan.shards.size());
+  if (evaluation) {
+    for (std::uint32_t s = 0; s < count; ++s) program.push_back({TaskKind::evaluate, s});
+    return program;
+  }
+  for (std::uint32_t s = 0; s + 1 < count; ++s) program.push_back({TaskKind::forward, s});
+  for (std::uint32_t s = count; s-- > first_backward_;) program.push_back({TaskKind::backward, s});
+  if (two_pass() && !one_shard())
+    for (std::uint32_t s = first_backward_; s < count; ++s) program.push_back({TaskKind::update, s});
+  return program;
+}
+
+void TrialRun::begin_visit(Visit visit) {
+  visit_ = std::move(visit);
+  result_ = VisitResult{};
+  result_.trial = setup_.number;
+  result_.visit = visit_;
+  train_program_ = unit_program(false);
+  evaluate_program_ = unit_program(true);
+  unit_ = 0;
+  unit_tasks_.assign(train_program_.begin(), train_program_.end());
+  std::vector<std::uint32_t> all(next_use_.size());
+  for (std::uint32_t i = 0; i < all.size(); ++i) all[i] = i;
+  note_next_uses(all);
+}
+
+PlannedTask TrialRun::planned(std::uint32_t unit, const TaskRef& task) const {
+  const std::uint32_t training = training_units();
+  return unit < training ? PlannedTask{task, unit, false} : PlannedTask{task, unit - training, true};
+}
+
+std::optional<PlannedTask> TrialRun::peek(std::uint32_t ahead) const {
+  const std::uint32_t units = training_units() + evaluation_units();
+  if (unit_ >= units) return std::nullopt;
+  if (ahead < unit_tasks_.size()) return planned(unit_, unit_tasks_[ahead]);
+  ahead -= static_cast<std::uint32_t>(unit_tasks_.size());
+  for (std::uint32_t unit = unit_ + 1; unit < units; ++unit) {
+    const auto& program = unit < training_units() ? train_program_ : evaluate_program_;
+    if (ahead < program.size()) return planned(unit, program[ahead]);
+    ahead -= static_cast<std::uint32_t>(program.size());
+  }
+  return std::nullopt;
+}
+
+void TrialRun::advance() {
+  const auto used = blobs_of(unit_tasks_.front());
+  unit_tasks_.pop_front();
+  ++tasks_done_;
+  if (unit_tasks_.empty()) {
+    ++unit_;
+    if (unit_ < training_units())
+      unit_tasks_.assign(train_program_.begin(), train_program_.end());
+    else if (unit_ < training_units() + evaluation_units())
+      unit_tasks_.assign(evaluate_program_.begin(), evaluate_program_.end());
+  }
+  note_next_uses(used);
+}
+
+void TrialRun::note_next_uses(std::span<const std::uint32_t> blobs) {
+  const auto horizon = static_cast<std::uint32_t>(2 * train_program_.size() + evaluate_program_.size());
+  std::vector<bool> open(next_use_.size(), false);
+  std::size_t left = blobs.size();
+  for (const auto blob : blobs) {
+    open[blob] = true;
+    next_use_[blob].store(tasks_done_ + horizon, std::memory_order_relaxed);
+  }
+  for (std::uint32_t ahead = 0; ahead < horizon && left > 0; ++ahead) {
+    const auto task = peek(ahead);
+    if (!task) break;
+    for (const auto blob : blobs_of(task->task)) {
+      if (!open[blob]) continue;
+      open[blob] = false;
+      --left;
+      next_use_[blob].store(tasks_done_ + ahead, std::memory_order_relaxed);
+    }
+  }
+}
+
+VisitResult TrialRun::take_result() { return std::move(result_); }
+
+std::span<TrialRun::Layer> TrialRun::layers_of(std::uint32_t shard) {
+  const auto& plan = setup_.plan.shards[shard];
+  return std::span(layers_).subspan(plan.begin, plan.end - plan.begin);
+}
+
+bool TrialRun::passes_gradient_down(std::uint32_t shard) const { return shard > first_backward_; }
+
+std::vector<std::uint32_t> TrialRun::blobs_of(const TaskRef& task) const {
+  std::vector<std::uint32_t> blobs;
+  const auto& plan = setup_.plan.shards[task.shard];
+  const auto add = [&](std::optional<std::uint32_t> blob) {
+    if (blob) blobs.push_back(*blob);
+  };
+  const bool updates = task.kind == TaskKind::update ||
+                       (task.kind == TaskKind::backward && !keeps_gradients(setup_));
+  for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
+    add(layers_[l].parameters);
+    if (updates) add(layers_[l].moments);
+    if (task.kind == TaskKind::backward || task.kind == TaskKind::update) add(layers_[l].gradients);
+  }
+  if (task.kind != TaskKind::update)
+    for (const auto& use : tied_)
+      if (use.layer >= plan.begin && use.layer < plan.end) add(layers_[use.owner.layer].parameters);
+  std::sort(blobs.begin(), blobs.end());
+  blobs.erase(std::unique(blobs.begin(), blobs.end()), blobs.end());
+  return blobs;
+}
+
+std::vector<std::uint32_t> TrialRun::blobs_written_by(const TaskRef& task) const {
+  std::vector<std::uint32_t> blobs;
+  const auto& plan = setup_.plan.shards[task.shard];
+  const bool gradients_only = task.kind == TaskKind::backward && keeps_gradients(setup_);
+  if (task.kind != TaskKind::backward && task.kind != TaskKind::update) return blobs;
+  for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
+    if (!layers_[l].trainable) continue;
+    if (gradients_only) {
+      blobs.push_back(*layers_[l].gradients);
+      continue;
+    }
+    blobs.push_back(*layers_[l].parameters);
+    if (layers_[l].moments) blobs.push_back(*layers_[l].moments);
+  }
+  return blobs;
+}
+
+std::vector<std::uint32_t> TrialRun::rows_of(const PlannedTask& task) const {
+  const auto& rows = task.evaluation ? valid_rows_ : visit_.rows;
+  const std::size_t chunk = task.evaluation
+                                ? std::size_t{evaluation_micros(setup_)} * setup_.train.micro_batch_size
+                                : setup_.train.batch_size;
+  const std::size_t begin = task.unit * chunk;
+  const std::size_t end = std::min(rows.size(), begin + chunk);
+  return {rows.begin() + static_cast<std::ptrdiff_t>(begin), rows.begin() + static_cast<std::ptrdiff_t>(end)};
+}
+
+Boundary* TrialRun::input_of(const PlannedTask& planned) {
+  const std::uint32_t s = planned.task.shard;
+  if (s == 0 || planned.task.kind == TaskKind::update) return nullptr;
+  return planned.evaluation ? evaluations_[(s - 1) % 2].get() : activations_[s - 1].get();
+}
+
+Boundary* TrialRun::gradient_of(const PlannedTask& planned) {
+  if (planned.task.kind != TaskKind::backward || is_last(planned.task.shard)) return nullptr;
+  return gradients_[planned.task.shard % 2].get();
+}
+
+Boundary* TrialRun::output_of(const PlannedTask& planned) {
+  const std::uint32_t s = planned.task.shard;
+  switch (planned.task.kind) {
+    case TaskKind::forward: return activations_[s].get();
+    case TaskKind::evaluate: return is_last(s) ? nullptr : evaluations_[s % 2].get();
+    case TaskKind::backward: return passes_gradient_down(s) ? gradients_[(s - 1) % 2].get() : nullptr;
+    case TaskKind::update: return nullptr;
+  }
+  return nullptr;
+}
+
+bool TrialRun::output_needed_later(const PlannedTask& planned) const {
+  // A border's activation is the input of the next forward task and, unless the last shard follows, of a recompute.
+  // Below the first shard with a backward task nothing is recomputed.
+  return planned.task.kind == TaskKind::forward && !is_last(planned.task.shard + 1) &&
+         planned.task.shard + 1 >= first_backward_;
+}
+
+bool TrialRun::recut(HostTier& host) {
+  const TaskRef task = unit_tasks_.front();
+  const std::uint32_t s = task.shard;
+  const ShardPlan old = setup_.plan.shards[s];
+  if (old.end - old.begin < 2 || (two_pass() && one_shard())) return false;
+  const std::uint32_t middle = (old.begin + old.end) / 2;
+  auto border = make_boundary(host, border_bytes(setup_, middle - 1, setup_.train.micro_batch_size, micro_batches()));
+  if (border == nullptr) return false;
+  activations_.insert(activations_.begin() + s, std::move(border));
+  if (gradients_.empty()) {
+    // Was one shard until now: the remaining borders are made as well.
+    const Bytes micro = align_up(largest_border_per_row(setup_) * setup_.train.micro_batch_size);
+    for (int i = 0; i < 2; ++i) gradients_.push_back(make_boundary(host, micro * micro_batches()));
+    for (int i = 0; i < 2 && setup_.valid_rows > 0; ++i)
+      evaluations_.push_back(make_boundary(host, micro * evaluation_micros(setup_)));
+    for (const auto* all : {&gradients_, &evaluations_})
+      if (std::any_of(all->begin(), all->end(), [](const auto& b) { return b == nullptr; })) return false;
+  } else {
+    std::swap(gradients_[0], gradients_[1]);  // the gradient that waits for shard s now waits for s + 1
+  }
+  auto& shards = setup_.plan.shards;
+  shards[s] = make_shard(setup_.costs, old.begin, middle, setup_.limits);
+  shards.insert(shards.begin() + s + 1, make_shard(setup_.costs, middle, old.end, setup_.limits));
+  setup_.plan.resident = false;
+  first_backward_ = 0;
+  while (first_backward_ < shards.size() && !shards[first_backward_].backward) ++first_backward_;
+
+  unit_tasks_.pop_front();
+  for (auto& later : unit_tasks_)
+    if (later.shard > s) ++later.shard;
+  std::vector<TaskRef> instead{{task.kind, s}, {task.kind, s + 1}};
+  if (task.kind == TaskKind::backward) {
+    instead = {{TaskKind::forward, s}, {TaskKind::backward, s + 1}};
+    if (s >= first_backward_) instead.push_back({TaskKind::backward, s});
+  }
+  unit_tasks_.insert(unit_tasks_.begin(), instead.begin(), instead.end());
+  train_program_ = unit_program(false);
+  evaluate_program_ = unit_program(true);
+  return true;
+}
+
+double TrialRun::remaining_s() const {
+  const double t = setup_.plan.compute_s;
+  const std::uint64_t done = visit_.first_step + std::min(unit_, training_units());
+  const double steps = done < setup_.total_steps ? static_cast<double>(setup_.total_steps - done) : 0;
+  const double in_step = train_program_.empty()
+                             ? 0
+                             : static_cast<double>(unit_tasks_.size()) / static_cast<double>(train_program_.size());
+  return std::max(0.0, steps - 1) * t + in_step * t;
+}
+
+double TrialRun::total_s() const { return setup_.plan.compute_s * static_cast<double>(setup_.total_steps); }
+
+double TrialRun::visit_fraction() const {
+  const double units = training_units() + evaluation_units();
+  return units > 0 ? unit_ / units : 1;
+}
+
+}  // namespace hopyard

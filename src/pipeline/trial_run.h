@@ -1,0 +1,184 @@
+// One trial while it is active: where its state is, what its tasks are, and how far it has come.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/journal.h"
+#include "data/dataset.h"
+#include "model/model.h"
+#include "partitioner/partitioner.h"
+#include "pipeline/boundary.h"
+#include "pipeline/frozen_store.h"
+#include "pipeline/shard_compute.h"
+#include "pipeline/task.h"
+#include "pipeline/train_spec.h"
+#include "spill/blob_cache.h"
+
+namespace hopyard {
+
+/// What a trial is, resolved before it starts.
+struct TrialSetup {
+  std::uint32_t number = 0;  ///< unique in the experiment
+  std::string id;
+  std::uint64_t seed = 0;
+  std::shared_ptr<const ModelSource> source;
+  std::shared_ptr<const Dataset> train_data, valid_data;
+  std::uint32_t valid_rows = 0;
+  TrainSpec train;
+  std::uint64_t total_steps = 0;  ///< of all epochs: the learning rate's horizon
+  std::vector<LayerCost> costs;
+  DeviceLimits limits;
+  PartitionPlan plan;
+  Bytes window = 0;               ///< of the host tier for trainable state (and gradients of a clipped step)
+  bool frozen_in_window = false;  ///< frozen layers come and go like others, instead of staying shared in host memory
+};
+
+/// One trial training over one partition.
+struct Visit {
+  std::uint32_t epoch = 0, index = 0, partition = 0;
+  std::vector<std::uint32_t> rows;  ///< in training order
+  std::uint64_t first_step = 0;     ///< optimizer steps done before
+  bool evaluate = false;            ///< judge on the validation rows afterwards
+};
+
+/// What a visit gave.
+struct VisitResult {
+  std::uint32_t trial = 0;
+  Visit visit;
+  double loss_sum = 0, loss_items = 0;
+  std::vector<CurvePoint> curve;
+  std::optional<MetricSums> judged;
+  double busy_s = 0;
+  std::exception_ptr error;  ///< set when the trial cannot go on
+};
+
+/// A task with its place in the visit.
+struct PlannedTask {
+  TaskRef task;
+  std::uint32_t unit = 0;       ///< batch, or chunk of validation rows
+  bool evaluation = false;
+  bool operator==(const PlannedTask&) const = default;
+};
+
+/// Host bytes of a trial beside its window: borders, tied gradients. Known before it starts.
+Bytes trial_overhead_bytes(const TrialSetup& setup);
+/// Bytes of all blobs that the window would hold if it held everything.
+Bytes trial_state_bytes(const TrialSetup& setup);
+/// The smallest window with which every task can run.
+Bytes trial_window_min(const TrialSetup& setup);
+
+/// Not thread-safe: the executor guards it with its lock, but for what compute threads own while a task runs.
+class TrialRun {
+ public:
+  struct Layer {
+    std::shared_ptr<hopyard::Layer> module;
+    LayerLayout layout;
+    bool trainable = false;
+    std::optional<std::uint32_t> parameters, moments, gradients;  ///< blobs
+    std::shared_ptr<const FrozenLayer> frozen;                    ///< shared bytes instead of a blob
+    int writers = 0;  ///< tasks that will write it back to the host and have not yet
+  };
+  /// A parameter used again by a later layer.
+  struct TiedUse {
+    std::uint32_t layer = 0, parameter = 0;
+    ParameterDescription::Owner owner;
+    HostBuffer gradient;  ///< left by the use's backward for the owner's
+    bool trainable = false;
+    bool left = false;      ///< `gradient` holds this step's
+  };
+
+  /// Requires that the host tier has room for window + trial_overhead_bytes(); frozen layers come from `frozen`.
+  TrialRun(TrialSetup setup, HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
+           std::function<void()> wake);
+
+  /// First weights, zero moments. Blocks.
+  void initialise();
+  void restore(const std::vector<BlobVersion>& state) { cache_->restore(state); }
+  /// Model digest over all parameters. Blocks; not while tasks run.
+  Digest digest();
+  /// Reads a layer's flat parameters. Blocks; not while tasks run.
+  void read_layer(std::uint32_t layer, std::span<std::byte> out);
+
+  void begin_visit(Visit visit);
+  /// The task `ahead` tasks after the present one of this visit; nothing beyond its end.
+  std::optional<PlannedTask> peek(std::uint32_t ahead) const;
+  void advance();
+  bool visit_done() const { return !peek(0).has_value(); }
+  VisitResult take_result();
+
+  /// Blobs that a task needs pinned, ascending.
+  std::vector<std::uint32_t> blobs_of(const TaskRef& task) const;
+  /// Those of them that the task changes.
+  std::vector<std::uint32_t> blobs_written_by(const TaskRef& task) const;
+  /// Splits the shard of the present task in two and puts the tasks in its place that end in the same state. False when
+  /// it has one layer only, or is the whole of a clipped trial (which has no place for gradients). Takes the new border
+  /// from the host tier.
+  bool recut(HostTier& host);
+
+  bool two_pass() const { return setup_.train.clip_norm.has_value(); }
+  bool one_shard() const { return setup_.plan.shards.size() == 1; }
+  bool is_last(std::uint32_t shard) const { return shard + 1 == setup_.plan.shards.size(); }
+  /// True when gradients go past the shard's first layer.
+  bool passes_gradient_down(std::uint32_t shard) const;
+  const ShardPlan& shard(std::uint32_t index) const { return setup_.plan.shards[index]; }
+  std::span<Layer> layers_of(std::uint32_t shard);
+  std::uint32_t micro_batches() const;
+  std::vector<std::uint32_t> rows_of(const PlannedTask& task) const;
+  std::uint64_t step_of(const PlannedTask& task) const { return visit_.first_step + task.unit; }
+
+  Boundary* input_of(const PlannedTask& task);
+  Boundary* gradient_of(const PlannedTask& task);
+  Boundary* output_of(const PlannedTask& task);
+  /// The border is read again after the task that follows.
+  bool output_needed_later(const PlannedTask& task) const;
+
+  /// Sharded-LRTF's remaining time (DESIGN "Interleaving").
+  double remaining_s() const;
+  double total_s() const;
+
+  const TrialSetup& setup() const { return setup_; }
+  const Visit& visit() const { return visit_; }
+  BlobCache& cache() { return *cache_; }
+  std::vector<Layer>& layers() { return layers_; }
+  std::vector<TiedUse>& tied() { return tied_; }
+  std::vector<std::vector<double>>& norms() { return norms_; }
+  VisitResult& result() { return result_; }
+  /// Completed share of the visit, 0 … 1.
+  double visit_fraction() const;
+
+ private:
+  void make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen, std::function<void()> wake);
+  void make_boundaries(HostTier& host);
+  std::unique_ptr<Boundary> make_boundary(HostTier& host, Bytes bytes);
+  std::vector<TaskRef> unit_program(bool evaluation) const;
+  void note_next_uses(std::span<const std::uint32_t> blobs);
+  std::uint32_t training_units() const;
+  std::uint32_t evaluation_units() const;
+  PlannedTask planned(std::uint32_t unit, const TaskRef& task) const;
+
+  TrialSetup setup_;
+  std::vector<Layer> layers_;
+  std::vector<TiedUse> tied_;
+  std::vector<std::atomic<std::uint64_t>> next_use_;  // absolute task count at which a blob is needed next
+  std::unique_ptr<BlobCache> cache_;
+  std::uint32_t first_backward_ = 0;  // shard
+  std::vector<std::unique_ptr<Boundary>> activations_, gradients_, evaluations_;
+  std::vector<std::vector<double>> norms_;  // [layer][parameter] squared, of the step under way
+
+  Visit visit_;
+  VisitResult result_;
+  std::vector<std::uint32_t> valid_rows_;
+  std::uint32_t unit_ = 0;
+  std::deque<TaskRef> unit_tasks_;  // left of the unit, the present one first
+  std::vector<TaskRef> train_program_, evaluate_program_;
+  std::uint64_t tasks_done_ = 0;
+};
+
+}  // namespace hopyard

@@ -1,0 +1,195 @@
+#include "planner/planner.h"
+
+#include <algorithm>
+
+#include "base/failure.h"
+#include "pipeline/profiler.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr double kWorkspaceMargin = 1.1;      // of a measured workspace: kernels differ a little with the batch
+constexpr Bytes kWorkspaceSlack = 8 * MiB;    // batches, masks, small tensors
+
+Bytes with_margin(Bytes bytes) {
+  return static_cast<Bytes>(static_cast<double>(bytes) * kWorkspaceMargin) + kWorkspaceSlack;
+}
+
+Bytes largest_workspace(const PartitionPlan& plan) {
+  Bytes largest = 0;
+  for (const auto& shard : plan.shards) largest = std::max({largest, shard.backward_workspace, shard.forward_workspace});
+  return largest;
+}
+
+Bytes frozen_bytes(const TrialSetup& setup) {
+  Bytes bytes = 0;
+  for (std::uint32_t l = 0; l < setup.source->frozen_layers(); ++l)
+    bytes += HostBuffer::rounded(layout_of(setup.source->description().layers[l]).bytes);
+  return bytes;
+}
+
+std::string cost_key(const TrialSetup& setup) {
+  const ModelSpec& model = setup.source->spec();
+  std::string key = text::cat(model.checkpoint, "|", to_string(model.task), "|", model.freeze, "|",
+                              model.frozen_dropout, "|", setup.train.batch_size, "|", setup.train.micro_batch_size, "|",
+                              static_cast<int>(setup.train.optimizer.kind), "|",
+                              moment_count(setup.train.optimizer));
+  for (const auto& [name, value] : model.overrides) key += text::cat("|", name, "=", value);
+  return key;
+}
+
+[[noreturn]] void refuse(const TrialSetup& setup, const DoesNotFit& refusal, const char* where) {
+  fail(ExitCode::capacity, setup.id, ": layer '", setup.source->description().layers[refusal.layer].name, "' needs ",
+       refusal.needed, " bytes (", text::format_bytes(refusal.needed), ") and ", where, " has ", refusal.available, " (",
+       text::format_bytes(refusal.available), "); give it more memory or lower train.micro_batch_size");
+}
+
+}  // namespace
+
+Planner::Planner(PlannerInputs inputs) : inputs_(std::move(inputs)) {
+  require(!inputs_.devices.empty(), "a planner needs a device");
+  device_ = inputs_.devices.front();
+  for (const auto& device : inputs_.devices) {
+    if (device.type == DeviceSpec::Type::cpu) cpu_devices_ += device.count;
+    const bool smaller = device.type != DeviceSpec::Type::cpu &&
+                         (device_.type == DeviceSpec::Type::cpu || device.memory < device_.memory);
+    if (smaller) device_ = device;
+  }
+}
+
+std::uint32_t Planner::device_count() const {
+  std::uint32_t count = 0;
+  for (const auto& device : inputs_.devices) count += device.count;
+  return count;
+}
+
+Bytes Planner::host_for_trials() const {
+  const Bytes taken = inputs_.staging + cpu_devices_ * cpu_workspace_;
+  return inputs_.host_memory - std::min(inputs_.host_memory, taken);
+}
+
+const std::vector<LayerCost>& Planner::costs_of(const TrialSetup& setup) {
+  auto& costs = costs_[cost_key(setup)];
+  if (costs.empty()) costs = profile_layers(*setup.source, *setup.train_data, setup.train, device_.threads);
+  return costs;
+}
+
+PartitionPlan Planner::cut(const TrialSetup& setup, const std::vector<LayerCost>& costs,
+                           const DeviceLimits& limits) const {
+  if (inputs_.execute.cuts) {
+    for (const auto first : *inputs_.execute.cuts)
+      if (first == 0 || first >= costs.size())
+        fail(ExitCode::usage, "execute.cuts: ", first, " is not between 1 and ", costs.size() - 1,
+             ", the last layer of this model");
+    return evaluate_cuts(costs, *inputs_.execute.cuts, limits);
+  }
+  const auto result = inputs_.execute.partitioner == ExecuteSpec::Partitioner::dp ? partition_dp(costs, limits)
+                                                                                  : partition_greedy(costs, limits);
+  if (!result.plan) refuse(setup, *result.refusal, device_.type == DeviceSpec::Type::cpu ? "the host tier" : "a device");
+  return *result.plan;
+}
+
+TrialForecast Planner::plan(TrialSetup& setup) {
+  setup.costs = costs_of(setup);
+  setup.limits = {};
+  setup.limits.double_buffer = inputs_.execute.double_buffer;
+  setup.limits.micro_batches =
+      (setup.train.batch_size + setup.train.micro_batch_size - 1) / setup.train.micro_batch_size;
+  setup.limits.update_on_host = setup.train.clip_norm.has_value();
+  if (device_.type == DeviceSpec::Type::cpu)
+    plan_for_host(setup);
+  else
+    plan_for_link(setup);
+
+  TrialForecast forecast;
+  for (const auto& cost : setup.costs)
+    if (cost.trainable) forecast.state += cost.parameter_bytes + cost.moment_bytes;
+  forecast.host = setup.window + trial_overhead_bytes(setup);
+  forecast.frozen = setup.frozen_in_window ? 0 : frozen_bytes(setup);
+  forecast.workspace = largest_workspace(setup.plan);
+  double forward_s = 0;
+  for (const auto& cost : setup.costs) forward_s += cost.forward_s;
+  forecast.evaluation_s = forward_s * setup.valid_rows / setup.train.batch_size;
+  return forecast;
+}
+
+void Planner::plan_for_link(TrialSetup& setup) {
+  setup.limits.memory = device_.memory;
+  setup.limits.load_bytes_per_s = setup.limits.store_bytes_per_s = device_.link_bytes_per_s;
+  setup.limits.latency_s = device_.latency_s;
+  // Kernels may take a little more than was measured on one micro-batch; the margin is kept from the partitioner.
+  DeviceLimits careful = setup.limits;
+  careful.memory -= std::min(careful.memory, device_.memory / 32);
+  setup.plan = cut(setup, setup.costs, careful);
+  choose_window(setup, host_for_trials());
+}
+
+void Planner::plan_for_host(TrialSetup& setup) {
+  const auto host_left = [&](Bytes workspace) {
+    const Bytes taken = inputs_.staging + cpu_devices_ * std::max(workspace, cpu_workspace_);
+    return inputs_.host_memory - std::min(inputs_.host_memory, taken);
+  };
+  const auto needed = [&](const PartitionPlan& plan) {
+    return device_.memory > 0 ? device_.memory : with_margin(largest_workspace(plan));
+  };
+  setup.limits.memory = device_.memory;
+  if (!inputs_.execute.cuts) {
+    const PartitionPlan whole = evaluate_cuts(setup.costs, {}, setup.limits);
+    const bool workspace_fits = device_.memory == 0 || largest_workspace(whole) <= device_.memory;
+    setup.plan = whole;
+    const Bytes need = trial_state_bytes(setup) + trial_overhead_bytes(setup) + frozen_bytes(setup);
+    if (!workspace_fits || need > host_left(needed(whole))) {
+      // Streams from disk, which takes the part of the link: state must fit the window two shards at a time.
+      auto states = setup.costs;
+      for (auto& cost : states) cost.saved_bytes = cost.transient_bytes = cost.gradient_bytes = cost.output_bytes = 0;
+      DeviceLimits window = setup.limits;
+      const Bytes largest_layer = largest_workspace(evaluate_cuts(setup.costs, {}, setup.limits));
+      window.memory = host_left(std::min(needed(whole), with_margin(largest_layer / 2)));
+      window.load_bytes_per_s = inputs_.disk_read_bytes_per_s;
+      window.store_bytes_per_s = inputs_.disk_write_bytes_per_s;
+      const PartitionPlan streamed = cut(setup, states, window);
+      std::vector<std::uint32_t> cuts;
+      for (std::size_t s = 1; s < streamed.shards.size(); ++s) cuts.push_back(streamed.shards[s].begin);
+      setup.plan = evaluate_cuts(setup.costs, cuts, setup.limits);
+    }
+  } else {
+    setup.plan = cut(setup, setup.costs, setup.limits);
+  }
+  cpu_workspace_ = std::max(cpu_workspace_, needed(setup.plan));
+  choose_window(setup, host_for_trials());
+}
+
+void Planner::choose_window(TrialSetup& setup, Bytes available) {
+  setup.frozen_in_window = false;
+  const Bytes overhead = trial_overhead_bytes(setup);
+  if (trial_state_bytes(setup) + overhead + frozen_bytes(setup) <= available) {
+    setup.window = trial_state_bytes(setup);
+    return;
+  }
+  setup.frozen_in_window = true;
+  const std::uint32_t together = std::max(1u, std::min(device_count(), inputs_.trials));
+  const Bytes least = trial_window_min(setup);
+  const Bytes whole = trial_state_bytes(setup);
+  const Bytes share = available / together - std::min(available / together, overhead);
+  setup.window = std::min(whole, std::max(least, share));
+  if (setup.window + overhead > available)
+    fail(ExitCode::capacity, setup.id, ": needs at least ", least + overhead, " bytes (",
+         text::format_bytes(least + overhead), ") of the host tier and ", available, " (",
+         text::format_bytes(available), ") are there; raise resources.host_memory or lower train.micro_batch_size");
+}
+
+std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials) {
+  Bytes used = 0, frozen = 0;
+  std::uint32_t active = 0;
+  for (const auto& forecast : forecasts) {
+    const Bytes shared = std::max(frozen, forecast.frozen);
+    if (used + forecast.host + shared > host_for_trials) continue;
+    used += forecast.host;
+    frozen = shared;
+    ++active;
+  }
+  return active;
+}
+
+}  // namespace hopyard

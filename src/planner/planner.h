@@ -1,0 +1,66 @@
+// Decides how each trial runs: cuts, window in the host tier, what is shared; and refuses before training what cannot fit.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "device/device_spec.h"
+#include "pipeline/train_spec.h"
+#include "pipeline/trial_run.h"
+
+namespace hopyard {
+
+/// What there is to run on.
+struct PlannerInputs {
+  std::vector<DeviceSpec> devices;
+  Bytes host_memory = 0, disk_capacity = 0;
+  Bytes staging = 0;  ///< of the host tier, held by the threads that do disk work
+  ExecuteSpec execute;
+  std::uint32_t trials = 1;
+  double disk_read_bytes_per_s = 1e9, disk_write_bytes_per_s = 1e9;
+};
+
+/// Predicted bytes and seconds of one trial, beside what is in its setup.
+struct TrialForecast {
+  Bytes state = 0;        ///< trainable parameters and moments, as committed
+  Bytes host = 0;         ///< window and borders
+  Bytes frozen = 0;       ///< shared frozen layers
+  Bytes workspace = 0;    ///< of a task at most
+  double evaluation_s = 0;  ///< of one pass over the validation rows
+};
+
+/// Measures a model's layers once for all trials that differ in nothing that costs. Not thread-safe.
+class Planner {
+ public:
+  explicit Planner(PlannerInputs inputs);
+
+  /// Fills in costs, limits, plan, window and frozen_in_window. Requires everything else of the setup. Failure(capacity)
+  /// names the layer, the bytes needed and the bytes there when the trial cannot run.
+  TrialForecast plan(TrialSetup& setup);
+
+  /// Workspace to grant to each cpu device: the largest that the plans so far need. Zero when there is none.
+  Bytes cpu_workspace() const { return cpu_workspace_; }
+  /// Bytes of the host tier that trials may take together.
+  Bytes host_for_trials() const;
+  const PlannerInputs& inputs() const { return inputs_; }
+  std::uint32_t device_count() const;
+
+ private:
+  const std::vector<LayerCost>& costs_of(const TrialSetup& setup);
+  PartitionPlan cut(const TrialSetup& setup, const std::vector<LayerCost>& costs, const DeviceLimits& limits) const;
+  void plan_for_link(TrialSetup& setup);
+  void plan_for_host(TrialSetup& setup);
+  void choose_window(TrialSetup& setup, Bytes available);
+
+  PlannerInputs inputs_;
+  DeviceSpec device_;  // the one with the least memory: a plan must run on any
+  std::uint32_t cpu_devices_ = 0;
+  Bytes cpu_workspace_ = 0;
+  std::map<std::string, std::vector<LayerCost>> costs_;
+};
+
+/// How many trials' state the host tier holds at a time when they are admitted in this order.
+std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials);
+
+}  // namespace hopyard

@@ -1,0 +1,145 @@
+#include "report/summary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "base/text.h"
+#include "report/table.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr const char* kNothing = "-";
+
+std::string percent(double part, double whole) {
+  return whole > 0 && std::isfinite(part / whole) ? text::format_number(100 * part / whole, 1) + " %" : kNothing;
+}
+
+std::string bytes_or_nothing(Bytes bytes) { return bytes == 0 ? kNothing : text::format_bytes(bytes); }
+
+/// Names of all causes, the one that cost most first.
+std::vector<std::string> causes_of(const std::vector<DeviceSummary>& devices) {
+  std::vector<IdleCause> sums;
+  for (const auto& device : devices)
+    for (const auto& idle : device.idle) {
+      const auto known =
+          std::find_if(sums.begin(), sums.end(), [&](const auto& sum) { return sum.cause == idle.cause; });
+      if (known == sums.end())
+        sums.push_back(idle);
+      else
+        known->seconds += idle.seconds;
+    }
+  std::stable_sort(sums.begin(), sums.end(), [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
+  std::vector<std::string> names;
+  for (const auto& sum : sums) names.push_back(sum.cause);
+  return names;
+}
+
+double idle_seconds(const DeviceSummary& device, const std::string& cause) {
+  double seconds = 0;
+  for (const auto& idle : device.idle)
+    if (idle.cause == cause) seconds += idle.seconds;
+  return seconds;
+}
+
+std::string devices_text(const std::vector<DeviceSummary>& devices) {
+  const auto causes = causes_of(devices);
+  std::vector<Column> columns{{"device"}, {"busy", Align::right}};
+  for (const auto& cause : causes) columns.push_back({"idle: " + cause, Align::right});
+  for (const char* header : {"tasks", "loaded", "stored", "link"}) columns.push_back({header, Align::right});
+  Table table(columns);
+  for (const auto& device : devices) {
+    std::vector<std::string> cells{device_label(device), percent(device.busy_s, device.wall_s)};
+    for (const auto& cause : causes) cells.push_back(percent(idle_seconds(device, cause), device.wall_s));
+    cells.push_back(std::to_string(device.tasks));
+    cells.push_back(bytes_or_nothing(device.loaded));
+    cells.push_back(bytes_or_nothing(device.stored));
+    cells.push_back(device.link_bytes_per_s > 0 ? format_in_unit(device.link_bytes_per_s, "bytes/s") : kNothing);
+    table.add_row(cells);
+  }
+  return table.to_text(2);
+}
+
+std::string transfers_text(const RunSummary& summary) {
+  Table table({{"from"}, {"to"}, {"bytes moved", Align::right}, {"mean rate", Align::right}});
+  for (const auto& transfer : summary.transfers)
+    table.add_row({transfer.from, transfer.to, text::format_bytes(transfer.bytes),
+                   summary.wall_s > 0 ? format_in_unit(transfer.bytes / summary.wall_s, "bytes/s") : kNothing});
+  return table.to_text(2);
+}
+
+std::string peaks_text(const RunSummary& summary) {
+  Table table({{"memory"}, {"peak", Align::right}, {"budget", Align::right}, {"used", Align::right}});
+  const auto add = [&](const std::string& name, Bytes peak, Bytes budget) {
+    table.add_row({name, text::format_bytes(peak), bytes_or_nothing(budget),
+                   percent(static_cast<double>(peak), static_cast<double>(budget))});
+  };
+  for (const auto& device : summary.devices) add(device_label(device), device.memory_peak, device.memory_budget);
+  add("host", summary.tiers.host_peak, summary.tiers.host_budget);
+  add("disk", summary.tiers.disk_peak, summary.tiers.disk_budget);
+  return table.to_text(2);
+}
+
+std::string shortest_number(double value) {
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, "%.4g", value);
+  return buffer;
+}
+
+}  // namespace
+
+bool any_emulated(const RunSummary& summary) {
+  return std::any_of(summary.devices.begin(), summary.devices.end(),
+                     [](const auto& device) { return device.emulated; });
+}
+
+std::string device_label(const DeviceSummary& device) {
+  const bool says_so = device.name.find("emulated") != std::string::npos;
+  return device.emulated && !says_so ? device.name + " (emulated)" : device.name;
+}
+
+std::string format_in_unit(double value, const std::string& unit) {
+  if (!std::isfinite(value)) return kNothing;
+  if (unit == "s") return text::format_seconds(value);
+  if (unit == "fraction") return text::format_number(100 * value, 1) + " %";
+  if (unit == "bytes" || unit == "bytes/s") {
+    const std::string size =
+        value < 0x1p63 ? text::format_bytes(static_cast<Bytes>(std::max(0.0, std::round(value)))) : kNothing;
+    return unit == "bytes" ? size : size + "/s";
+  }
+  return unit.empty() ? shortest_number(value) : shortest_number(value) + " " + unit;
+}
+
+std::string format_ratio(const Comparison& comparison) {
+  const double ratio = comparison.measured / comparison.predicted;
+  return std::isfinite(ratio) ? "× " + text::format_number(ratio, 2) : "";
+}
+
+std::string format_comparisons(const std::vector<Comparison>& comparisons, std::size_t indent) {
+  Table table({{"prediction"}, {"predicted", Align::right}, {"measured", Align::right}, {"ratio", Align::right}});
+  for (const auto& comparison : comparisons)
+    table.add_row({comparison.what, format_in_unit(comparison.predicted, comparison.unit),
+                   format_in_unit(comparison.measured, comparison.unit), format_ratio(comparison)});
+  return table.to_text(indent);
+}
+
+std::string format_summary(const RunSummary& summary) {
+  const char* mark = any_emulated(summary) ? " (emulated devices)" : "";
+  std::string out = text::cat(summary.name, ": ", format_in_unit(summary.wall_s, "s"), mark, "\n");
+  if (!summary.devices.empty()) out += "\nDevices\n" + devices_text(summary.devices);
+  if (!summary.transfers.empty()) out += "\nTransfers\n" + transfers_text(summary);
+  out += "\nPeaks\n" + peaks_text(summary);
+  out += text::cat("  disk written ", text::format_bytes(summary.tiers.disk_written), ", read ",
+                   text::format_bytes(summary.tiers.disk_read));
+  if (summary.program_image_bytes > 0)
+    out += text::cat("; program image ", text::format_bytes(summary.program_image_bytes), ", in no budget");
+  out += "\n";
+  if (!summary.comparisons.empty())
+    out += text::cat("\nPredicted and measured", mark, "\n", format_comparisons(summary.comparisons, 2));
+  if (!summary.machine.empty()) out += "\nMachine: " + text::join(summary.machine, "; ") + "\n";
+  return out;
+}
+
+}  // namespace hopyard

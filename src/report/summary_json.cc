@@ -1,0 +1,104 @@
+#include "report/json_fields.h"
+#include "report/summary.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr const char* kWhere = "summary";
+
+Bytes bytes_of(const Json& json, const char* key) { return json_get<std::uint64_t>(json, key, kWhere); }
+std::string text_of(const Json& json, const char* key) { return json_get<std::string>(json, key, kWhere); }
+double number_of(const Json& json, const char* key) { return read_number(json, key, kWhere); }
+
+template <class T>
+T object_of(const Json& json, const char* key) {
+  if (!json.contains(key)) fail(ExitCode::input, kWhere, ": '", key, "' is missing");
+  return json.at(key).get<T>();
+}
+
+}  // namespace
+
+void to_json(Json& json, const IdleCause& value) { json = {{"cause", value.cause}, {"seconds", value.seconds}}; }
+
+void from_json(const Json& json, IdleCause& value) { value = {text_of(json, "cause"), number_of(json, "seconds")}; }
+
+void to_json(Json& json, const DeviceSummary& value) {
+  json = {{"name", value.name},
+          {"emulated", value.emulated},
+          {"busy_s", value.busy_s},
+          {"wall_s", value.wall_s},
+          {"idle", value.idle},
+          {"memory_budget_bytes", value.memory_budget},
+          {"memory_peak_bytes", value.memory_peak},
+          {"loaded_bytes", value.loaded},
+          {"stored_bytes", value.stored},
+          {"tasks", value.tasks},
+          {"link_bytes_per_s", value.link_bytes_per_s}};
+}
+
+void from_json(const Json& json, DeviceSummary& value) {
+  value.name = text_of(json, "name");
+  value.emulated = json_get<bool>(json, "emulated", kWhere);
+  value.busy_s = number_of(json, "busy_s");
+  value.wall_s = number_of(json, "wall_s");
+  value.idle = read_list<IdleCause>(json, "idle", kWhere);
+  value.memory_budget = bytes_of(json, "memory_budget_bytes");
+  value.memory_peak = bytes_of(json, "memory_peak_bytes");
+  value.loaded = bytes_of(json, "loaded_bytes");
+  value.stored = bytes_of(json, "stored_bytes");
+  value.tasks = json_get<std::uint64_t>(json, "tasks", kWhere);
+  value.link_bytes_per_s = number_of(json, "link_bytes_per_s");
+}
+
+void to_json(Json& json, const TierSummary& value) {
+  json = {{"host_budget_bytes", value.host_budget},   {"host_peak_bytes", value.host_peak},
+          {"disk_budget_bytes", value.disk_budget},   {"disk_peak_bytes", value.disk_peak},
+          {"disk_written_bytes", value.disk_written}, {"disk_read_bytes", value.disk_read}};
+}
+
+void from_json(const Json& json, TierSummary& value) {
+  value = {bytes_of(json, "host_budget_bytes"),  bytes_of(json, "host_peak_bytes"),
+           bytes_of(json, "disk_budget_bytes"),  bytes_of(json, "disk_peak_bytes"),
+           bytes_of(json, "disk_written_bytes"), bytes_of(json, "disk_read_bytes")};
+}
+
+void to_json(Json& json, const TransferSummary& value) {
+  json = {{"from", value.from}, {"to", value.to}, {"bytes", value.bytes}};
+}
+
+void from_json(const Json& json, TransferSummary& value) {
+  value = {text_of(json, "from"), text_of(json, "to"), bytes_of(json, "bytes")};
+}
+
+void to_json(Json& json, const Comparison& value) {
+  json = {{"what", value.what}, {"predicted", value.predicted}, {"measured", value.measured}, {"unit", value.unit}};
+}
+
+void from_json(const Json& json, Comparison& value) {
+  value = {text_of(json, "what"), number_of(json, "predicted"), number_of(json, "measured"), text_of(json, "unit")};
+}
+
+void to_json(Json& json, const RunSummary& value) {
+  json = {{"name", value.name},
+          {"wall_s", value.wall_s},
+          {"devices", value.devices},
+          {"tiers", value.tiers},
+          {"transfers", value.transfers},
+          {"comparisons", value.comparisons},
+          {"program_image_bytes", value.program_image_bytes},
+          {"machine", value.machine}};
+}
+
+void from_json(const Json& json, RunSummary& value) {
+  value.name = text_of(json, "name");
+  value.wall_s = number_of(json, "wall_s");
+  value.devices = read_list<DeviceSummary>(json, "devices", kWhere);
+  value.tiers = object_of<TierSummary>(json, "tiers");
+  value.transfers = read_list<TransferSummary>(json, "transfers", kWhere);
+  value.comparisons = read_list<Comparison>(json, "comparisons", kWhere);
+  value.program_image_bytes = bytes_of(json, "program_image_bytes");
+  value.machine = read_texts(json, "machine", kWhere);
+}
+
+}  // namespace hopyard

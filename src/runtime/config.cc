@@ -1,0 +1,158 @@
+#include "runtime/config.h"
+
+#include <algorithm>
+
+#include "base/failure.h"
+#include "formats/digest.h"
+#include "runtime/config_sections.h"
+#include "runtime/search_space.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr std::int64_t kVersion = 1;
+constexpr std::size_t kNameBytesMax = 100;
+
+void read_version(MapReader& top) {
+  const ValueReader version = top.at("version");
+  const std::int64_t number = version.whole(0, 1'000'000);
+  if (number != kVersion)
+    version.refuse(text::cat("= ", number, " is not supported; this build reads version ", kVersion));
+}
+
+/// The name becomes a folder's.
+std::string read_name(const ValueReader& value) {
+  const std::string name = value.text();
+  const bool plain =
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == name.npos;
+  if (!plain || name[0] == '.' || name[0] == '-' || name.size() > kNameBytesMax)
+    value.refuse(text::cat("must be at most ", kNameBytesMax,
+                           " letters, digits, '_', '-' and '.', beginning with a letter, digit or '_', found '", name,
+                           "'"));
+  return name;
+}
+
+TrialConfig read_trial(const std::string& file, const YamlNode& tree) {
+  MapReader top(file, tree, "");
+  TrialConfig trial;
+  trial.model = read_model(top.at("model").map());
+  trial.train = read_train(top.section("train"));
+  return trial;
+}
+
+/// Reads the trial once for every value that may be searched, the other dimensions at their first.
+TrialConfig check_trials(const std::string& file, const YamlNode& tree, const std::vector<SearchedValue>& space) {
+  YamlNode first = tree;
+  for (const auto& [dimension, probes] : space)
+    if (dimension.path == "model.task")
+      ValueReader(file, probes[0], dimension.path)
+          .refuse("cannot be searched: scores of different tasks cannot be compared");
+  for (const auto& searched : space) put_value(first, searched.dimension.path, searched.probes[0]);
+  const TrialConfig first_trial = read_trial(file, first);
+  std::uint32_t batch_size_min = first_trial.train.batch_size;
+  const SearchedValue* micro_dimension = nullptr;
+  for (const auto& searched : space) {
+    YamlNode tried = first;
+    for (const auto& probe : searched.probes) {
+      put_value(tried, searched.dimension.path, probe);
+      batch_size_min = std::min(batch_size_min, read_trial(file, tried).train.batch_size);
+    }
+    if (searched.dimension.path == "train.micro_batch_size") micro_dimension = &searched;
+  }
+  if (micro_dimension == nullptr) return first_trial;
+  for (const auto& probe : micro_dimension->probes) {
+    const ValueReader value(file, probe, micro_dimension->dimension.path);
+    if (!value.is_word(kAuto) && value.whole(1, 1'000'000) > batch_size_min)
+      value.refuse(
+          text::cat("= ", probe.text, " must be at most the smallest train.batch_size, which is ", batch_size_min));
+  }
+  return first_trial;
+}
+
+void check_method(const std::string& file, const ExperimentConfig& config, const std::vector<SearchedValue>& space) {
+  if (config.search.method != SearchSpec::Method::grid) return;
+  for (const auto& [dimension, probes] : space)
+    if (dimension.kind != Dimension::Kind::grid && dimension.kind != Dimension::Kind::choice)
+      ValueReader(file, probes[0], dimension.path)
+          .refuse(
+              "has a range, which search.method grid cannot go through; use method: random with trials, or {grid: "
+              "[…]}");
+}
+
+TrialConfig first_trial_of(const ExperimentConfig& config) {
+  YamlNode tree = config.tree;
+  for (const auto& searched : find_searched_values("config", tree))
+    put_value(tree, searched.dimension.path, searched.probes[0]);
+  return read_trial("config", tree);
+}
+
+/// The same text for trees that mean the same, whatever the order of keys and the spelling of numbers.
+std::string canonical(const YamlNode& node) {
+  std::vector<std::string> parts;
+  switch (node.kind) {
+    case YamlNode::Kind::null:
+      return "null";
+    case YamlNode::Kind::scalar:
+      return to_yaml(to_node(to_string(to_setting(node))));
+    case YamlNode::Kind::list:
+      for (const auto& item : node.items) parts.push_back(canonical(item));
+      return "[" + text::join(parts, ",") + "]";
+    case YamlNode::Kind::map:
+      for (const auto& [key, value] : node.members) parts.push_back(key + ":" + canonical(value));
+      std::sort(parts.begin(), parts.end());
+      return "{" + text::join(parts, ",") + "}";
+  }
+  return "";
+}
+
+}  // namespace
+
+ExperimentConfig parse_config(const std::string& yaml_text, const std::string& file_name,
+                              const std::vector<std::pair<std::string, std::string>>& overrides) {
+  ExperimentConfig config;
+  config.tree = parse_yaml(yaml_text, file_name);
+  if (config.tree.kind != YamlNode::Kind::map) fail(ExitCode::usage, file_name, ": must be a map of keys and values");
+  for (const auto& [path, value] : overrides) set_path(config.tree, path, value);
+
+  MapReader top(file_name, config.tree, "");
+  read_version(top);
+  config.name = read_name(top.at("name"));
+  if (const auto seed = top.find("seed")) config.seed = static_cast<std::uint64_t>(seed->whole(0, INT64_MAX));
+  config.data = read_data(top.at("data").map());
+  for (const char* read_per_trial : {"model", "train"}) top.section(read_per_trial);
+  MapReader search = top.section("search");
+  read_resources(top.at("resources").map(), config);
+  config.execute = read_execute(top.section("execute"));
+  top.finish();
+
+  const auto space = find_searched_values(file_name, config.tree);
+  for (const auto& searched : space) config.space.push_back(searched.dimension);
+  config.search = read_search(search, check_trials(file_name, config.tree, space).model.task);
+  check_method(file_name, config, space);
+  return config;
+}
+
+TrialConfig resolve_trial(const ExperimentConfig& config, const TrialSpec& trial) {
+  YamlNode tree = config.tree;
+  for (const auto& setting : trial.settings) put_value(tree, setting.path, to_node(setting.value));
+  return read_trial("trial " + trial.id, tree);
+}
+
+std::string resolved_yaml(const ExperimentConfig& config) {
+  YamlNode tree = config.tree;
+  add_defaults(tree, config, first_trial_of(config));
+  return to_yaml(tree);
+}
+
+std::string config_digest(const ExperimentConfig& config) {
+  YamlNode tree = config.tree;
+  add_defaults(tree, config, first_trial_of(config));
+  std::string decisive;
+  for (const char* key : {"version", "seed", "data", "model", "train", "search"})
+    decisive += text::cat(key, "=", canonical(*tree.find(key)), "\n");
+  for (const auto& dimension : config.space) decisive += dimension.path + "\n";  // their order is the order of trials
+  return to_hex(digest_bytes(std::as_bytes(std::span(decisive))));
+}
+
+}  // namespace hopyard

@@ -1,0 +1,57 @@
+// A config file as typed values. docs/CONFIG.md explains every key.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/trial.h"
+#include "data/data_spec.h"
+#include "device/device_spec.h"
+#include "formats/yaml.h"
+#include "model/model_spec.h"
+#include "pipeline/train_spec.h"
+#include "select/search.h"
+
+namespace hopyard {
+
+struct ExperimentConfig {
+  std::string name;  ///< also the name of the default run directory
+  std::uint64_t seed = 0;
+  DataSpec data;
+  SearchSpec search;
+  std::vector<Dimension> space;  ///< in the order of the file, which is the order of the trials
+  std::vector<DeviceSpec> devices;
+  Bytes host_memory = 0;
+  std::string disk_path = "spill";  ///< below the run directory unless absolute
+  Bytes disk_capacity = 0;
+  ExecuteSpec execute;
+  YamlNode tree;  ///< as written, after --set; `model` and `train` are read from it for each trial
+};
+
+/// One trial's part of the config, nothing left to search.
+struct TrialConfig {
+  ModelSpec model;
+  TrainSpec train;
+  bool operator==(const TrialConfig&) const = default;
+};
+
+/// Reads a config and sets the overrides (path, value) in it, in their order. Every searched value is tried (of ranges
+/// the ends and one between), so that no trial fails later for its settings. Touches no other file. Failure(usage):
+/// "<file_name>:LINE:COLUMN: …", or "--set: …" for what an override brought.
+ExperimentConfig parse_config(const std::string& yaml_text, const std::string& file_name,
+                              const std::vector<std::pair<std::string, std::string>>& overrides);
+
+/// The trial's model and training, with its settings in place of the searched values.
+TrialConfig resolve_trial(const ExperimentConfig& config, const TrialSpec& trial);
+
+/// The config with every default written out; parses back to an equal one, and its own resolved form is itself.
+std::string resolved_yaml(const ExperimentConfig& config);
+
+/// Over all that decides results (everything but name, resources and execute), however it was written: tells whether a
+/// run directory belongs to this config. 32 hexadecimal digits.
+std::string config_digest(const ExperimentConfig& config);
+
+}  // namespace hopyard

@@ -1,0 +1,128 @@
+// A config with every default written out.
+#include <algorithm>
+
+#include "base/text.h"
+#include "runtime/config_sections.h"
+#include "runtime/search_space.h"
+
+namespace hopyard {
+
+namespace {
+
+YamlNode bare(const std::string& text) {
+  YamlNode node{.kind = YamlNode::Kind::scalar};
+  node.text = text;
+  return node;
+}
+
+void add(YamlNode& map, const std::string& key, const std::string& text) {
+  if (map.find(key) != nullptr) return;
+  map.members.emplace_back(key, bare(text));
+  map.member_marks.emplace_back();
+}
+void add(YamlNode& map, const std::string& key, const char* text) { add(map, key, std::string(text)); }
+void add(YamlNode& map, const std::string& key, bool value) { add(map, key, value ? "true" : "false"); }
+void add(YamlNode& map, const std::string& key, double value) { add(map, key, to_string(SettingValue(value))); }
+void add(YamlNode& map, const std::string& key, std::int64_t value) { add(map, key, std::to_string(value)); }
+void add(YamlNode& map, const std::string& key, std::uint32_t value) { add(map, key, std::to_string(value)); }
+
+YamlNode& section(YamlNode& map, const std::string& key) {
+  if (YamlNode* found = map.find(key)) return *found;
+  map.member_marks.emplace_back();
+  return map.members.emplace_back(key, YamlNode{.kind = YamlNode::Kind::map}).second;
+}
+
+/// Whether the value at a dotted path is searched: what depends on it has no one default.
+bool is_searched(const ExperimentConfig& config, const std::string& path) {
+  return std::any_of(config.space.begin(), config.space.end(), [&](const auto& d) { return d.path == path; });
+}
+
+void add_data(YamlNode& data) {
+  add(data, "train_rows", kAll);
+  add(data, "valid_rows", kAll);
+  add(data, "partitions", kAuto);
+  add(data, "order", "seed");
+}
+
+void add_model(YamlNode& model, const ModelSpec& defaults) {
+  add(model, "freeze", defaults.freeze);
+  add(model, "frozen_dropout", defaults.frozen_dropout);
+  add(model, "dropout", kAuto);
+}
+
+void add_optimizer(YamlNode& node, const OptimizerSpec& optimizer, bool type_searched) {
+  const bool adamw = optimizer.kind == OptimizerSpec::Kind::adamw;
+  add(node, "type", adamw ? "adamw" : "sgd");
+  add(node, "lr", optimizer.lr);
+  if (!type_searched) {
+    if (adamw) {
+      add(node, "beta1", optimizer.beta1);
+      add(node, "beta2", optimizer.beta2);
+      add(node, "eps", optimizer.eps);
+    } else {
+      add(node, "momentum", optimizer.momentum);
+    }
+    add(node, "weight_decay", optimizer.weight_decay);
+  }
+  add(node, "decay", optimizer.decay_all ? "all" : "weights");
+}
+
+void add_train(YamlNode& node, const TrainSpec& train, const ExperimentConfig& config) {
+  add(node, "epochs", train.epochs);
+  add(node, "batch_size", train.batch_size);
+  if (is_searched(config, "train.batch_size"))
+    add(node, "micro_batch_size", kAuto);
+  else
+    add(node, "micro_batch_size", train.micro_batch_size);
+  add_optimizer(section(node, "optimizer"), train.optimizer, is_searched(config, "train.optimizer.type"));
+  YamlNode& schedule = section(node, "schedule");
+  add(schedule, "type", "constant");
+  add(schedule, "warmup", train.schedule.warmup);
+  add(node, "clip_norm", kNone);
+}
+
+void add_search(YamlNode& node, const SearchSpec& search) {
+  add(node, "method", "grid");
+  add(node, "metric", search.metric);
+  add(node, "goal", search.maximize ? "max" : "min");
+}
+
+void add_resources(YamlNode& node, const ExperimentConfig& config) {
+  YamlNode& devices = *node.find("devices");
+  for (std::size_t i = 0; i < devices.items.size(); ++i) {
+    YamlNode& device = devices.items[i];
+    const DeviceSpec& spec = config.devices[i];
+    add(device, "count", spec.count);
+    add(device, "threads", static_cast<std::int64_t>(spec.threads));
+    if (spec.type == DeviceSpec::Type::cpu)
+      add(device, "memory", kAuto);
+    else
+      add(device, "latency", text::cat(to_string(SettingValue(spec.latency_s * 1e3)), "ms"));
+  }
+  add(*node.find("disk"), "path", config.disk_path);
+}
+
+void add_execute(YamlNode& node, const ExecuteSpec& execute) {
+  add(node, "partitioner", "dp");
+  add(node, "scheduler", to_string(execute.scheduler));
+  add(node, "double_buffer", execute.double_buffer);
+  add(node, "interleave", execute.interleave);
+  add(node, "prefetch_tasks", execute.prefetch_tasks);
+  add(node, "cuts", kAuto);
+  add(node, "active_trials", kAuto);
+  add(node, "sharing", kAuto);
+}
+
+}  // namespace
+
+void add_defaults(YamlNode& tree, const ExperimentConfig& config, const TrialConfig& first_trial) {
+  add(tree, "seed", static_cast<std::int64_t>(config.seed));
+  add_data(section(tree, "data"));
+  add_model(section(tree, "model"), first_trial.model);
+  add_train(section(tree, "train"), first_trial.train, config);
+  add_search(section(tree, "search"), config.search);
+  add_resources(section(tree, "resources"), config);
+  add_execute(section(tree, "execute"), config.execute);
+}
+
+}  // namespace hopyard

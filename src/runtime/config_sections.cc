@@ -1,0 +1,223 @@
+#include "runtime/config_sections.h"
+
+#include <algorithm>
+
+#include "base/failure.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr std::int64_t kRowsMax = 0xffff'fffe;
+constexpr std::int64_t kCountMax = 1'000'000;
+constexpr std::int64_t kDevicesMax = 64;
+constexpr std::int64_t kThreadsMax = 1024;
+
+bool above_zero(double value) { return value > 0; }
+bool not_negative(double value) { return value >= 0; }
+bool is_share(double value) { return value >= 0 && value < 1; }
+constexpr const char* kShare = "a number from 0 to below 1";
+
+std::uint32_t count(const ValueReader& value, std::int64_t high = kCountMax) {
+  return static_cast<std::uint32_t>(value.whole(1, high));
+}
+
+/// 0 stands for the word.
+std::uint32_t count_or(const ValueReader& value, const char* word, std::int64_t high) {
+  return value.is_word(word) ? 0 : count(value, high);
+}
+
+DeviceSpec read_device(MapReader map) {
+  DeviceSpec device;
+  const ValueReader type = map.at("type");
+  if (type.is_word("cuda")) type.refuse("= cuda: the cuda device is not part of this version yet; use cpu or emulated");
+  device.type = type.word<DeviceSpec::Type>({{"cpu", DeviceSpec::Type::cpu}, {"emulated", DeviceSpec::Type::emulated}});
+  if (const auto value = map.find("count")) device.count = count(*value, kDevicesMax);
+  if (const auto value = map.find("threads")) device.threads = static_cast<int>(value->whole(1, kThreadsMax));
+  if (device.type == DeviceSpec::Type::emulated) {
+    device.memory = map.at("memory").bytes();
+    device.link_bytes_per_s = map.at("link").rate();
+    if (const auto value = map.find("latency")) device.latency_s = value->duration();
+  } else {
+    for (const char* key : {"link", "latency"})
+      map.forbid(key, "belongs to emulated devices; a cpu device copies nothing");
+    if (const auto value = map.find("memory"); value && !value->is_word(kAuto)) device.memory = value->bytes();
+  }
+  map.finish();
+  return device;
+}
+
+OptimizerSpec read_optimizer(MapReader map) {
+  using Kind = OptimizerSpec::Kind;
+  OptimizerSpec optimizer;
+  if (const auto value = map.find("type"))
+    optimizer.kind = value->word<Kind>({{"adamw", Kind::adamw}, {"sgd", Kind::sgd}});
+  if (const auto value = map.find("lr")) optimizer.lr = value->number(above_zero, "a number above 0");
+  if (optimizer.kind == Kind::adamw) {
+    map.forbid("momentum", "belongs to type: sgd");
+    if (const auto value = map.find("beta1")) optimizer.beta1 = value->number(is_share, kShare);
+    if (const auto value = map.find("beta2")) optimizer.beta2 = value->number(is_share, kShare);
+    if (const auto value = map.find("eps")) optimizer.eps = value->number(above_zero, "a number above 0");
+  } else {
+    for (const char* key : {"beta1", "beta2", "eps"}) map.forbid(key, "belongs to type: adamw");
+    if (const auto value = map.find("momentum")) optimizer.momentum = value->number(is_share, kShare);
+    optimizer.weight_decay = 0;  // torch.optim.SGD's default
+  }
+  if (const auto value = map.find("weight_decay"))
+    optimizer.weight_decay = value->number(not_negative, "a number from 0");
+  if (const auto value = map.find("decay"))
+    optimizer.decay_all = value->word<bool>({{"weights", false}, {"all", true}});
+  map.finish();
+  return optimizer;
+}
+
+ScheduleSpec read_schedule(MapReader map) {
+  using Kind = ScheduleSpec::Kind;
+  ScheduleSpec schedule;
+  if (const auto value = map.find("type"))
+    schedule.kind =
+        value->word<Kind>({{"constant", Kind::constant}, {"linear", Kind::linear}, {"cosine", Kind::cosine}});
+  if (const auto value = map.find("warmup")) schedule.warmup = value->number(is_share, kShare);
+  map.finish();
+  return schedule;
+}
+
+std::vector<std::uint32_t> read_cuts(const ValueReader& value) {
+  std::vector<std::uint32_t> cuts;
+  for (const auto& item : value.list()) {
+    const std::uint32_t layer = count(item);
+    if (!cuts.empty() && layer <= cuts.back())
+      item.refuse(text::cat("= ", layer, " must be above ", cuts.back(), ", the cut before it"));
+    cuts.push_back(layer);
+  }
+  return cuts;
+}
+
+std::vector<std::string> metrics_of(Task task) {
+  switch (task) {
+    case Task::sequence_classification:
+      return {"valid/accuracy", "valid/loss"};
+    case Task::causal_lm:
+      return {"valid/loss", "valid/perplexity", "valid/accuracy"};
+    case Task::regression:
+      return {"valid/mse", "valid/loss"};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string default_metric(Task task) { return metrics_of(task).front(); }
+
+DataSpec read_data(MapReader map) {
+  DataSpec data;
+  data.train = map.at("train").text();
+  data.valid = map.at("valid").text();
+  if (const auto value = map.find("test")) data.test = value->text();
+  if (const auto value = map.find("train_rows")) data.train_rows = count_or(*value, kAll, kRowsMax);
+  if (const auto value = map.find("valid_rows")) data.valid_rows = count_or(*value, kAll, kRowsMax);
+  if (const auto value = map.find("partitions")) {
+    data.partitions = count_or(*value, kAuto, kCountMax);
+    if (data.train_rows != 0 && data.partitions > data.train_rows)
+      value->refuse(text::cat("= ", data.partitions, " must be at most data.train_rows, which is ", data.train_rows));
+  }
+  if (const auto value = map.find("order")) value->word<int>({{"seed", 0}});
+  map.finish();
+  return data;
+}
+
+SearchSpec read_search(MapReader map, Task task) {
+  using Method = SearchSpec::Method;
+  SearchSpec search;
+  if (const auto value = map.find("method"))
+    search.method = value->word<Method>({{"grid", Method::grid}, {"random", Method::random}});
+  search.metric = default_metric(task);
+  if (const auto value = map.find("metric")) {
+    std::vector<std::pair<std::string, std::string>> words;
+    for (const auto& metric : metrics_of(task)) words.emplace_back(metric, metric);
+    search.metric = value->word(words);
+  }
+  search.maximize = search.metric == "valid/accuracy";
+  if (const auto value = map.find("goal")) search.maximize = value->word<bool>({{"max", true}, {"min", false}});
+  if (search.method == Method::random)
+    search.trials = count(map.at("trials"));
+  else
+    map.forbid("trials", "belongs to method: random; a grid runs every combination");
+  map.finish();
+  return search;
+}
+
+void read_resources(MapReader map, ExperimentConfig& config) {
+  const ValueReader devices = map.at("devices");
+  for (const auto& device : devices.list()) config.devices.push_back(read_device(device.map()));
+  std::int64_t total = 0;
+  for (const auto& device : config.devices) total += device.count;
+  if (total == 0 || total > kDevicesMax)
+    devices.refuse(text::cat("must give 1 to ", kDevicesMax, " devices, found ", total));
+  config.host_memory = map.at("host_memory").bytes();
+  MapReader disk = map.at("disk").map();
+  if (const auto value = disk.find("path")) config.disk_path = value->text();
+  config.disk_capacity = disk.at("capacity").bytes();
+  disk.finish();
+  map.finish();
+}
+
+ExecuteSpec read_execute(MapReader map) {
+  using Partitioner = ExecuteSpec::Partitioner;
+  ExecuteSpec execute;
+  if (const auto value = map.find("partitioner"))
+    execute.partitioner = value->word<Partitioner>({{"dp", Partitioner::dp}, {"greedy", Partitioner::greedy}});
+  if (const auto value = map.find("scheduler")) {
+    std::vector<std::pair<std::string, SchedulerKind>> words;
+    for (const auto kind : {SchedulerKind::lrtf, SchedulerKind::fifo, SchedulerKind::random, SchedulerKind::lpt,
+                            SchedulerKind::round_robin})
+      words.emplace_back(to_string(kind), kind);
+    execute.scheduler = value->word(words);
+  }
+  if (const auto value = map.find("double_buffer")) execute.double_buffer = value->boolean();
+  if (const auto value = map.find("interleave")) execute.interleave = value->boolean();
+  if (const auto value = map.find("prefetch_tasks"))
+    execute.prefetch_tasks = static_cast<std::uint32_t>(value->whole(0, 1024));
+  if (const auto value = map.find("cuts"); value && !value->is_word(kAuto)) execute.cuts = read_cuts(*value);
+  if (const auto value = map.find("active_trials"); value && !value->is_word(kAuto))
+    execute.active_trials = count(*value);
+  if (const auto value = map.find("sharing")) value->word<bool>({{"auto", true}, {"off", false}});
+  map.finish();
+  return execute;
+}
+
+ModelSpec read_model(MapReader map) {
+  ModelSpec model;
+  model.checkpoint = map.at("checkpoint").text();
+  std::vector<std::pair<std::string, Task>> tasks;
+  for (const Task task : {Task::sequence_classification, Task::causal_lm, Task::regression})
+    tasks.emplace_back(to_string(task), task);
+  model.task = map.at("task").word(tasks);
+  if (const auto value = map.find("freeze")) model.freeze = value->whole(0, kCountMax);
+  if (const auto value = map.find("frozen_dropout")) model.frozen_dropout = value->boolean();
+  if (const auto value = map.find("dropout"); value && !value->is_word(kAuto))
+    model.overrides.emplace_back("dropout", value->number(is_share, kShare));
+  map.finish();
+  return model;
+}
+
+TrainSpec read_train(MapReader map) {
+  TrainSpec train;
+  if (const auto value = map.find("epochs")) train.epochs = count(*value);
+  if (const auto value = map.find("batch_size")) train.batch_size = count(*value);
+  train.micro_batch_size = train.batch_size;
+  if (const auto value = map.find("micro_batch_size"); value && !value->is_word(kAuto)) {
+    train.micro_batch_size = count(*value);
+    if (train.micro_batch_size > train.batch_size)
+      value->refuse(
+          text::cat("= ", train.micro_batch_size, " must be at most train.batch_size, which is ", train.batch_size));
+  }
+  train.optimizer = read_optimizer(map.section("optimizer"));
+  train.schedule = read_schedule(map.section("schedule"));
+  if (const auto value = map.find("clip_norm"); value && !value->is_word(kNone))
+    train.clip_norm = value->number(above_zero, "none or a number above 0");
+  map.finish();
+  return train;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,29 @@
+// The sections of a config, each read from its map; private to this folder.
+#pragma once
+
+#include "runtime/config.h"
+#include "runtime/yaml_reader.h"
+
+namespace hopyard {
+
+inline constexpr const char* kAuto = "auto";  ///< written where Hopyard chooses
+inline constexpr const char* kAll = "all";    ///< written for all rows
+inline constexpr const char* kNone = "none";
+
+DataSpec read_data(MapReader map);
+/// `task` decides which metrics there are.
+SearchSpec read_search(MapReader map, Task task);
+/// devices, host_memory and disk.
+void read_resources(MapReader map, ExperimentConfig& config);
+ExecuteSpec read_execute(MapReader map);
+/// Requires a tree without searched values.
+ModelSpec read_model(MapReader map);
+TrainSpec read_train(MapReader map);
+
+/// The metric that a task's trials are compared by unless the config says otherwise.
+std::string default_metric(Task task);
+
+/// Adds what the tree leaves out, written as a config would.
+void add_defaults(YamlNode& tree, const ExperimentConfig& config, const TrialConfig& first_trial);
+
+}  // namespace hopyard

@@ -1,0 +1,319 @@
+#include "runtime/sqlite_journal.h"
+
+#include <sys/stat.h>
+
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "base/failure.h"
+#include "base/files.h"
+#include "runtime/sqlite.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr int kSchemaVersion = 1;
+constexpr int kApplicationId = 0x486f7079;  // "Hopy": tells our files from other programs' databases
+
+// Doubles, seeds and versions are text: SQLite has no NaN, no −0 and no unsigned 64-bit integers.
+constexpr const char* kSchema = R"sql(
+CREATE TABLE trials(id TEXT PRIMARY KEY, idx INTEGER NOT NULL, seed TEXT NOT NULL, state TEXT NOT NULL,
+                    reason TEXT NOT NULL) STRICT;
+CREATE TABLE settings(trial TEXT NOT NULL, position INTEGER NOT NULL, path TEXT NOT NULL, type TEXT NOT NULL,
+                      value TEXT NOT NULL, PRIMARY KEY(trial, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE visits(trial TEXT NOT NULL, epoch INTEGER NOT NULL, visit INTEGER NOT NULL, partition INTEGER NOT NULL,
+                    steps INTEGER NOT NULL, loss_sum TEXT NOT NULL, loss_items TEXT NOT NULL, digest TEXT NOT NULL,
+                    seconds TEXT NOT NULL, PRIMARY KEY(trial, epoch, visit)) STRICT, WITHOUT ROWID;
+CREATE TABLE state(trial TEXT NOT NULL, position INTEGER NOT NULL, blob INTEGER NOT NULL, version TEXT NOT NULL,
+                   PRIMARY KEY(trial, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE scores(trial TEXT NOT NULL, visit_epoch INTEGER NOT NULL, visit INTEGER NOT NULL, epoch INTEGER NOT NULL,
+                    train_loss TEXT NOT NULL, valid_loss TEXT NOT NULL, metric TEXT NOT NULL, digest TEXT NOT NULL,
+                    PRIMARY KEY(trial, visit_epoch, visit)) STRICT, WITHOUT ROWID;
+CREATE TABLE curve(trial TEXT NOT NULL, step INTEGER NOT NULL, loss TEXT NOT NULL,
+                   PRIMARY KEY(trial, step)) STRICT, WITHOUT ROWID;
+CREATE TABLE facts(name TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT, WITHOUT ROWID;
+)sql";
+
+/// True when the file holds our schema, false when it holds nothing yet.
+bool has_schema(Connection& connection) {
+  const std::int64_t version = connection.query_integer("PRAGMA user_version");
+  const std::int64_t application = connection.query_integer("PRAGMA application_id");
+  const std::int64_t tables = connection.query_integer("SELECT count(*) FROM sqlite_master");
+  if (version == 0 && application == 0 && tables == 0) return false;
+  if (application != kApplicationId)
+    fail(ExitCode::input, connection.path(), ": is not a journal: it is another program's SQLite database");
+  if (version > kSchemaVersion)
+    fail(ExitCode::input, connection.path(), ": was written by a newer Hopyard (journal schema ", version,
+         ", this one reads up to ", kSchemaVersion, "): use that version");
+  return true;
+}
+
+void use_durable_mode(Connection& connection) {
+  std::string mode;
+  Statement(connection, "PRAGMA journal_mode=WAL").each([&](const Statement& row) { mode = row.text(0); });
+  if (mode != "wal")
+    fail(ExitCode::input, connection.path(),
+         ": this file system cannot keep a SQLite WAL: choose a local folder with --dir");
+  connection.execute("PRAGMA synchronous=FULL");
+}
+
+void create_schema(Connection& connection) {
+  Transaction transaction(connection, Transaction::Kind::write);
+  if (!has_schema(connection)) {
+    connection.execute(kSchema);
+    connection.execute("PRAGMA application_id=" + std::to_string(kApplicationId));
+    connection.execute("PRAGMA user_version=" + std::to_string(kSchemaVersion));
+  }
+  transaction.commit();
+  const auto slash = connection.path().rfind('/');
+  sync_folder(slash == std::string::npos ? "." : connection.path().substr(0, slash + 1));
+}
+
+std::unique_ptr<Connection> open_writer(const std::string& path) {
+  auto connection = std::make_unique<Connection>(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kJournalBusyMs);
+  const bool known = has_schema(*connection);
+  use_durable_mode(*connection);
+  if (!known) create_schema(*connection);
+  return connection;
+}
+
+std::unique_ptr<Connection> open_reader(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0)
+    fail(ExitCode::input, path, ": there is no journal here: name the directory of a run");
+  auto connection = std::make_unique<Connection>(path, SQLITE_OPEN_READONLY, kJournalBusyMs);
+  if (!has_schema(*connection)) fail(ExitCode::input, path, ": the journal is still empty: has the run begun?");
+  return connection;
+}
+
+const char* type_word(const SettingValue& value) {
+  static constexpr const char* words[] = {"bool", "int", "float", "text"};
+  return words[value.index()];
+}
+
+SettingValue read_setting(const Connection& connection, const Statement& row, int type_column, int value_column) {
+  const std::string type = row.text(type_column);
+  if (type == "bool") return row.text(value_column) == "true";
+  if (type == "int") return row.number<std::int64_t>(value_column);
+  if (type == "float") return row.real(value_column);
+  if (type == "text") return row.text(value_column);
+  connection.damaged("unknown type '" + type + "' of a setting");
+}
+
+TrialState read_state(const Connection& connection, const std::string& word) {
+  for (const TrialState state :
+       {TrialState::waiting, TrialState::active, TrialState::finished, TrialState::failed, TrialState::stopped})
+    if (to_string(state) == word) return state;
+  connection.damaged("unknown state '" + word + "' of a trial");
+}
+
+/// Records by trial id while trials() puts them together.
+class Records {
+ public:
+  Records(const Connection& connection, std::vector<TrialRecord>& records)
+      : connection_(connection), records_(records) {}
+  void add(TrialRecord record) {
+    positions_[record.spec.id] = records_.size();
+    records_.push_back(std::move(record));
+  }
+  TrialRecord& of(const Statement& row) {
+    const auto found = positions_.find(row.text(0));
+    if (found == positions_.end()) connection_.damaged("rows of the unknown trial '" + row.text(0) + "'");
+    return records_[found->second];
+  }
+
+ private:
+  const Connection& connection_;
+  std::vector<TrialRecord>& records_;
+  std::map<std::string, std::size_t> positions_;
+};
+
+class SqliteJournal final : public Journal {
+ public:
+  SqliteJournal(const std::string& path, bool read_only)
+      : read_only_(read_only), connection_(read_only ? open_reader(path) : open_writer(path)) {}
+
+  void add_trial(const TrialSpec& spec) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    if (const auto known = find_spec(spec.id)) {
+      require(*known == spec, "trial ", spec.id, " is already recorded with other settings");
+      return;
+    }
+    add_trial_.run(spec.id, spec.index, number_text(spec.seed), to_string(TrialState::waiting), std::string());
+    for (std::size_t i = 0; i < spec.settings.size(); ++i) {
+      const Setting& setting = spec.settings[i];
+      add_setting_.run(spec.id, i, setting.path, std::string(type_word(setting.value)), to_string(setting.value));
+    }
+    transaction.commit();
+  }
+
+  void commit(const VisitCommit& commit, const std::vector<CurvePoint>& curve) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    require_next(commit, curve);
+    add_visit_.run(commit.trial, commit.epoch, commit.visit, commit.partition, commit.steps, commit.loss_sum,
+                   commit.loss_items, commit.digest, commit.seconds);
+    drop_state_.run(commit.trial);
+    for (std::size_t i = 0; i < commit.state.size(); ++i)
+      add_state_.run(commit.trial, i, commit.state[i].blob, number_text(commit.state[i].version));
+    for (const CurvePoint& point : curve) add_point_.run(commit.trial, point.step, point.loss);
+    if (const auto& score = commit.score)
+      add_score_.run(commit.trial, commit.epoch, commit.visit, score->epoch, score->train_loss, score->valid_loss,
+                     score->metric, score->digest);
+    set_state_.run(to_string(TrialState::active), std::string(), commit.trial);
+    transaction.commit();
+  }
+
+  void end_trial(const std::string& trial, TrialState state, const std::string& reason) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    require(find_spec(trial).has_value(), "trial ", trial, " is not recorded");
+    set_state_.run(to_string(state), reason, trial);
+    transaction.commit();
+  }
+
+  std::vector<TrialRecord> trials() const override {
+    const std::lock_guard lock(mutex_);
+    Transaction picture(*connection_, Transaction::Kind::read);
+    std::vector<TrialRecord> all;
+    Records records(*connection_, all);
+    read_specs(records);
+    read_visits(records);
+    read_scores(records);
+    all_points_.each([&](const Statement& row) {
+      records.of(row).curve.push_back({static_cast<std::uint64_t>(row.integer(1)), row.real(2)});
+    });
+    picture.commit();
+    return all;
+  }
+
+  void put_fact(const std::string& name, const std::string& json) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    put_fact_.run(name, json);
+    transaction.commit();
+  }
+
+  std::optional<std::string> fact(const std::string& name) const override {
+    const std::lock_guard lock(mutex_);
+    std::optional<std::string> found;
+    fact_.each([&](const Statement& row) { found = row.text(0); }, name);
+    return found;
+  }
+
+ private:
+  Transaction writing() {
+    require(!read_only_, connection_->path(), ": the journal was opened to be read only");
+    return Transaction(*connection_, Transaction::Kind::write);
+  }
+
+  std::optional<TrialSpec> find_spec(const std::string& id) {
+    std::optional<TrialSpec> spec;
+    one_trial_.each(
+        [&](const Statement& row) {
+          spec = TrialSpec{id, row.small(0), row.number<std::uint64_t>(1), {}};
+        },
+        id);
+    if (!spec) return spec;
+    one_settings_.each(
+        [&](const Statement& row) {
+          spec->settings.push_back({row.text(0), read_setting(*connection_, row, 1, 2)});
+        },
+        id);
+    return spec;
+  }
+
+  void require_next(const VisitCommit& commit, const std::vector<CurvePoint>& curve) {
+    require(find_spec(commit.trial).has_value(), "trial ", commit.trial, " is not recorded");
+    require(!commit.score || commit.score->trial == commit.trial, "a commit of trial ", commit.trial,
+            " has a score of another");
+    last_visit_.each(
+        [&](const Statement& row) {
+          require(std::pair(row.small(0), row.small(1)) < std::pair(commit.epoch, commit.visit), "trial ", commit.trial,
+                  ": visit (", commit.epoch, ", ", commit.visit, ") is committed after (", row.small(0), ", ",
+                  row.small(1), ")");
+        },
+        commit.trial);
+    std::int64_t last = -1;
+    last_point_.each([&](const Statement& row) { last = row.integer(0); }, commit.trial);
+    for (const CurvePoint& point : curve) {
+      const auto step = static_cast<std::int64_t>(point.step);
+      require(step > last, "trial ", commit.trial, ": the curve has step ", step, " after ", last);
+      last = step;
+    }
+  }
+
+  void read_specs(Records& records) const {
+    all_trials_.each([&](const Statement& row) {
+      TrialRecord record;
+      record.spec = {row.text(0), row.small(1), row.number<std::uint64_t>(2), {}};
+      record.state = read_state(*connection_, row.text(3));
+      record.reason = row.text(4);
+      records.add(std::move(record));
+    });
+    all_settings_.each([&](const Statement& row) {
+      records.of(row).spec.settings.push_back({row.text(1), read_setting(*connection_, row, 2, 3)});
+    });
+  }
+
+  void read_visits(Records& records) const {
+    all_visits_.each([&](const Statement& row) {
+      records.of(row).last =
+          VisitCommit{row.text(0), row.small(1), row.small(2), row.small(3), static_cast<std::uint64_t>(row.integer(4)),
+                      row.real(5), row.real(6),  row.text(7),  {},           std::nullopt,
+                      row.real(8)};
+    });
+    all_state_.each([&](const Statement& row) {
+      auto& last = records.of(row).last;
+      if (!last) connection_->damaged("state of trial '" + row.text(0) + "' without a visit");
+      last->state.push_back({row.small(1), row.number<std::uint64_t>(2)});
+    });
+  }
+
+  void read_scores(Records& records) const {
+    all_scores_.each([&](const Statement& row) {
+      TrialRecord& record = records.of(row);
+      record.scores.push_back({row.text(0), row.small(3), row.real(4), row.real(5), row.real(6), row.text(7)});
+      if (record.last && record.last->epoch == row.small(1) && record.last->visit == row.small(2))
+        record.last->score = record.scores.back();
+    });
+  }
+
+  const bool read_only_;
+  mutable std::mutex mutex_;  // guards all below
+  std::unique_ptr<Connection> connection_;
+
+  Statement add_trial_{*connection_, "INSERT INTO trials VALUES(?,?,?,?,?)"};
+  Statement add_setting_{*connection_, "INSERT INTO settings VALUES(?,?,?,?,?)"};
+  Statement add_visit_{*connection_, "INSERT INTO visits VALUES(?,?,?,?,?,?,?,?,?)"};
+  Statement drop_state_{*connection_, "DELETE FROM state WHERE trial=?"};
+  Statement add_state_{*connection_, "INSERT INTO state VALUES(?,?,?,?)"};
+  Statement add_point_{*connection_, "INSERT INTO curve VALUES(?,?,?)"};
+  Statement add_score_{*connection_, "INSERT INTO scores VALUES(?,?,?,?,?,?,?,?)"};
+  Statement set_state_{*connection_, "UPDATE trials SET state=?, reason=? WHERE id=?"};
+  Statement put_fact_{*connection_, "INSERT OR REPLACE INTO facts VALUES(?,?)"};
+  Statement one_trial_{*connection_, "SELECT idx, seed FROM trials WHERE id=?"};
+  Statement one_settings_{*connection_, "SELECT path, type, value FROM settings WHERE trial=? ORDER BY position"};
+  Statement last_visit_{*connection_,
+                        "SELECT epoch, visit FROM visits WHERE trial=? ORDER BY epoch DESC, visit DESC LIMIT 1"};
+  Statement last_point_{*connection_, "SELECT step FROM curve WHERE trial=? ORDER BY step DESC LIMIT 1"};
+  mutable Statement fact_{*connection_, "SELECT json FROM facts WHERE name=?"};
+  mutable Statement all_trials_{*connection_, "SELECT id, idx, seed, state, reason FROM trials ORDER BY idx, id"};
+  mutable Statement all_settings_{*connection_,
+                                  "SELECT trial, path, type, value FROM settings ORDER BY trial, position"};
+  mutable Statement all_visits_{*connection_, "SELECT * FROM visits ORDER BY trial, epoch, visit"};
+  mutable Statement all_state_{*connection_, "SELECT trial, blob, version FROM state ORDER BY trial, position"};
+  mutable Statement all_scores_{*connection_, "SELECT * FROM scores ORDER BY trial, visit_epoch, visit"};
+  mutable Statement all_points_{*connection_, "SELECT trial, step, loss FROM curve ORDER BY trial, step"};
+};
+
+}  // namespace
+
+std::unique_ptr<Journal> open_journal(const std::string& path, bool read_only) {
+  return std::make_unique<SqliteJournal>(path, read_only);
+}
+
+}  // namespace hopyard

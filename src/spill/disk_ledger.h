@@ -1,0 +1,47 @@
+// Which versions the disk tier holds, and how many bytes they take and may take.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/bytes.h"
+#include "spill/disk_tier.h"
+
+namespace hopyard {
+
+/// Bytes are reserved before they are written, so that `used` never exceeds the capacity. Thread-safe.
+class DiskLedger {
+ public:
+  struct Entry {
+    Bytes bytes = 0;
+    Durability durability = Durability::spilled;
+  };
+
+  explicit DiskLedger(Bytes capacity) : capacity_(capacity) {}
+
+  /// Throws Failure(capacity) when `bytes` more would be too many.
+  void reserve(Bytes bytes);
+  void give_back(Bytes bytes);
+  /// A version was written within a reservation: `entry.bytes` of the `reserved` stay taken.
+  void add(Version version, Entry entry, Bytes reserved);
+  /// Counts what was found on opening; more than the capacity is a Failure(capacity).
+  void adopt(Version version, Bytes bytes);
+  std::optional<Entry> find(Version version) const;
+  void set_durable(Version version);
+  /// The version is no longer listed, but its bytes are taken until give_back(). Nothing when it is unknown.
+  std::optional<Entry> remove(Version version);
+  std::vector<Version> versions() const;
+  Bytes capacity() const { return capacity_; }
+  Bytes used() const;
+  Bytes peak() const;
+
+ private:
+  const Bytes capacity_;
+  mutable std::mutex mutex_;  // guards all below
+  std::map<Version, Entry> entries_;
+  Bytes used_ = 0, peak_ = 0;
+};
+
+}  // namespace hopyard

@@ -1,0 +1,208 @@
+// A small model, small data and an engine around them, for tests of the whole engine.
+#pragma once
+
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "fakes/memory_disk_tier.h"
+#include "fakes/temporary_folder.h"
+#include "fakes/whole_model.h"
+#include "pipeline/batches.h"
+#include "pipeline/executor.h"
+#include "pipeline/profiler.h"
+
+namespace hopyard::fakes {
+
+inline constexpr const char* kTinyBert =
+    R"({"model_type":"bert","vocab_size":97,"hidden_size":32,"num_hidden_layers":4,"num_attention_heads":4,
+"intermediate_size":64,"max_position_embeddings":16,"type_vocab_size":2,"hidden_dropout_prob":0.1,
+"attention_probs_dropout_prob":0.1,"hidden_act":"gelu","initializer_range":0.02,"layer_norm_eps":1e-12})";
+inline constexpr const char* kTinyGpt2 =
+    R"({"model_type":"gpt2","vocab_size":97,"n_embd":32,"n_layer":3,"n_head":4,"n_positions":16,"n_inner":null,
+"resid_pdrop":0.1,"embd_pdrop":0.1,"attn_pdrop":0.1,"activation_function":"gelu_new","initializer_range":0.02,
+"layer_norm_epsilon":1e-5})";
+
+/// A folder with config.json only, and a data folder with `rows` rows of 8 tokens in 3 classes.
+class SmallWorld {
+ public:
+  explicit SmallWorld(const char* config, std::uint32_t rows = 40) {
+    std::filesystem::create_directories(folder / "model");
+    folder.write("model/config.json", config);
+    write_data(folder / "data", rows);
+    data = std::make_shared<Dataset>(folder / "data");
+  }
+
+  std::shared_ptr<ModelSource> source(Task task, std::int64_t freeze = 0) const {
+    ModelSpec spec;
+    spec.checkpoint = folder / "model";
+    spec.task = task;
+    spec.freeze = freeze;
+    return std::make_shared<ModelSource>(spec, data_shape(*data, task));
+  }
+
+  TemporaryFolder folder;
+  std::shared_ptr<Dataset> data;
+
+ private:
+  static void write_data(const std::string& folder, std::uint32_t rows) {
+    std::filesystem::create_directories(folder);
+    const std::int64_t n = rows;
+    const std::vector<TensorToWrite> columns{{"attention_mask", Dtype::u8, {n, 8}},
+                                             {"input_ids", Dtype::i32, {n, 8}},
+                                             {"labels", Dtype::i32, {n}}};
+    KeyedStream stream(99);
+    write_safetensors(folder + "/part-00000.safetensors", columns, [&](std::size_t index, std::span<std::byte> out) {
+      for (std::size_t i = 0; i < out.size() / (index == 0 ? 1 : 4); ++i) {
+        const auto value = static_cast<std::int32_t>(index == 1 ? stream.below(97) : stream.below(3));
+        if (index == 0) {
+          out[i] = std::byte{static_cast<unsigned char>(i % 8 < 5 + i / 8 % 4)};
+        } else {
+          std::memcpy(out.data() + i * 4, &value, 4);
+        }
+      }
+    });
+    std::ofstream(folder + "/dataset.json")
+        << R"({"format":"hopyard-dataset","version":1,"rows":)" << rows
+        << R"(,"columns":{"input_ids":{"dtype":"I32","shape":[8]},"attention_mask":{"dtype":"U8","shape":[8]},)"
+        << R"("labels":{"dtype":"I32","shape":[]}},"labels":["a","b","c"],"vocabulary":97,)"
+        << R"("source":{"digest":"","file":""},"parts":[{"file":"part-00000.safetensors","rows":)" << rows << "}]}";
+  }
+};
+
+/// How an engine is to be set up; everything that must not change bits.
+struct EngineSetup {
+  std::vector<std::uint32_t> cuts;
+  bool emulated = true;
+  std::uint32_t devices = 1;
+  Bytes device_memory = 64 * MiB;
+  double link_bytes_per_s = 4e9;
+  Bytes host_memory = 256 * MiB;
+  double window_share = 1;  ///< of the trial's state; less than 1 streams from disk
+  bool frozen_in_window = false;
+  ExecuteSpec execute;
+};
+
+/// What is trained.
+struct TrialToRun {
+  std::shared_ptr<ModelSource> source;
+  std::uint64_t seed = 1;
+  TrainSpec train;
+  std::uint32_t visits = 2, rows_per_visit = 14;
+  bool evaluate = true;
+};
+
+inline std::vector<std::uint32_t> visit_rows(const TrialToRun& trial, std::uint32_t visit) {
+  std::vector<std::uint32_t> rows;
+  for (std::uint32_t i = 0; i < trial.rows_per_visit; ++i) rows.push_back((visit * 7 + i * 3) % 40);
+  return rows;
+}
+
+struct EngineResult {
+  std::vector<Digest> digests;       ///< of each trial
+  std::vector<double> valid_loss;
+  std::vector<DeviceReport> devices;
+  Bytes host_peak = 0;
+};
+
+/// Trains the trials' visits to the end, commits after each, and starts each visit from the committed state.
+inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trials, const EngineSetup& setup,
+                          DiskTier& disk) {
+  install_counting_allocator();
+  HostTier host(setup.host_memory);
+  IoPool pool(2);
+  FrozenStore frozen(host);
+  std::vector<std::unique_ptr<Device>> devices;
+  for (std::uint32_t i = 0; i < setup.devices; ++i) {
+    DeviceSpec spec;
+    spec.memory = setup.device_memory;
+    spec.link_bytes_per_s = setup.link_bytes_per_s;
+    spec.type = setup.emulated ? DeviceSpec::Type::emulated : DeviceSpec::Type::cpu;
+    devices.push_back(setup.emulated ? make_emulated_device(spec, i, nullptr) : make_cpu_device(spec, i, spec.memory));
+  }
+  EngineResult result;
+  result.digests.resize(trials.size());
+  result.valid_loss.resize(trials.size());
+  std::vector<std::shared_ptr<TrialRun>> runs;
+  {
+    Executor executor(setup.execute, 5, std::move(devices), host, nullptr);
+    std::vector<TrialSetup> setups;
+    const auto make_run = [&](const TrialSetup& one) {
+      return std::make_shared<TrialRun>(one, host, disk, pool, frozen, [&executor] { executor.wake(); });
+    };
+    for (std::uint32_t i = 0; i < trials.size(); ++i) {
+      TrialSetup one;
+      one.number = i;
+      one.id = "t" + std::to_string(i);
+      one.seed = trials[i].seed;
+      one.source = trials[i].source;
+      one.train_data = one.valid_data = world.data;
+      one.valid_rows = trials[i].evaluate ? 10 : 0;
+      one.train = trials[i].train;
+      const std::uint64_t steps = batch_count(trials[i].rows_per_visit, one.train.batch_size);
+      one.total_steps = steps * trials[i].visits;
+      one.costs = layer_sizes(*one.source, one.train);
+      one.limits.memory = setup.device_memory;
+      one.frozen_in_window = setup.frozen_in_window;
+      one.plan = evaluate_cuts(one.costs, setup.cuts, one.limits);
+      const Bytes whole = trial_state_bytes(one);
+      one.window = std::max(trial_window_min(one), static_cast<Bytes>(static_cast<double>(whole) * setup.window_share));
+      setups.push_back(one);
+      runs.push_back(make_run(one));
+      runs.back()->initialise();
+    }
+    std::size_t left = 0;
+    const auto start = [&](std::uint32_t i, std::uint32_t index) {
+      const std::uint64_t steps = batch_count(trials[i].rows_per_visit, trials[i].train.batch_size);
+      executor.start_visit(runs[i], {0, index, index, visit_rows(trials[i], index), steps * index,
+                                     trials[i].evaluate && index + 1 == trials[i].visits});
+      ++left;
+    };
+    for (std::uint32_t i = 0; i < trials.size(); ++i) start(i, 0);
+    while (left > 0) {
+      auto finished = executor.wait_finished(60);
+      require(finished.has_value(), "the engine came to a stop");
+      --left;
+      if (finished->error) std::rethrow_exception(finished->error);
+      const std::uint32_t i = finished->trial;
+      const auto state = runs[i]->cache().commit();
+      runs[i]->cache().drop_superseded();
+      runs[i].reset();
+      runs[i] = make_run(setups[i]);
+      runs[i]->restore(state);
+      if (finished->visit.index + 1 < trials[i].visits)
+        start(i, finished->visit.index + 1);
+      else
+        result.digests[i] = runs[i]->digest();
+      if (finished->judged)
+        result.valid_loss[i] = finished->judged->loss / static_cast<double>(finished->judged->items);
+    }
+    result.devices = executor.devices();
+    runs.clear();  // before the executor, which their disk work wakes
+  }
+  result.host_peak = host.peak();
+  return result;
+}
+
+/// The oracle: the same training by a plain loop over the whole model.
+inline Digest train_whole(const SmallWorld& world, const TrialToRun& trial) {
+  WholeModel whole(*trial.source, trial.seed, trial.train.optimizer);
+  std::uint64_t step = 0;
+  const std::uint64_t total = batch_count(trial.rows_per_visit, trial.train.batch_size) * trial.visits;
+  for (std::uint32_t visit = 0; visit < trial.visits; ++visit) {
+    const auto rows = visit_rows(trial, visit);
+    for (std::size_t begin = 0; begin < rows.size(); begin += trial.train.batch_size, ++step) {
+      const auto count = std::min<std::size_t>(trial.train.batch_size, rows.size() - begin);
+      const auto batches = make_batches(*world.data, trial.source->spec().task, std::span(rows).subspan(begin, count),
+                                        trial.train.micro_batch_size);
+      whole.train_step(batches, learning_rate(trial.train.schedule, trial.train.optimizer.lr, step, total),
+                       trial.train.clip_norm, step);
+    }
+  }
+  return whole.digest();
+}
+
+}  // namespace hopyard::fakes

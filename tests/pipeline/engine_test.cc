@@ -1,0 +1,190 @@
+// Cut equals whole: the digest after training, with dropout on, does not depend on how the engine went about it.
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "fakes/small_world.h"
+
+namespace hopyard {
+namespace {
+
+using fakes::EngineSetup;
+using fakes::SmallWorld;
+using fakes::TrialToRun;
+
+TrialToRun bert_trial(const SmallWorld& world, std::int64_t freeze = 0) {
+  TrialToRun trial;
+  trial.source = world.source(Task::sequence_classification, freeze);
+  trial.train.batch_size = 4;
+  trial.train.micro_batch_size = 2;
+  trial.train.schedule = {ScheduleSpec::Kind::linear, 0.2};
+  return trial;
+}
+
+class EngineTest : public ::testing::Test {
+ protected:
+  void SetUp() override { at::set_num_threads(1); }
+
+  void expect_whole(const SmallWorld& world, const TrialToRun& trial, const EngineSetup& setup, const char* what) {
+    MemoryDiskTier disk;
+    const auto result = fakes::train(world, {trial}, setup, disk);
+    EXPECT_EQ(to_hex(result.digests[0]), to_hex(fakes::train_whole(world, trial))) << what;
+    for (const auto& device : result.devices) EXPECT_LE(device.memory_peak, device.memory_budget) << what;
+    EXPECT_LE(result.host_peak, setup.host_memory) << what;
+  }
+};
+
+TEST_F(EngineTest, OneShardEqualsWhole) {
+  const SmallWorld world(fakes::kTinyBert);
+  for (const bool emulated : {false, true}) {
+    EngineSetup setup;
+    setup.emulated = emulated;
+    expect_whole(world, bert_trial(world), setup, emulated ? "emulated" : "cpu");
+  }
+}
+
+TEST_F(EngineTest, EveryTwoShardCutEqualsWhole) {
+  const SmallWorld world(fakes::kTinyBert);
+  for (const bool emulated : {false, true})
+    for (std::uint32_t cut = 1; cut < 6; ++cut) {
+      EngineSetup setup;
+      setup.emulated = emulated;
+      setup.cuts = {cut};
+      expect_whole(world, bert_trial(world), setup, text::cat(emulated, " cut at ", cut).c_str());
+    }
+}
+
+TEST_F(EngineTest, OneLayerPerShardEqualsWhole) {
+  const SmallWorld world(fakes::kTinyBert);
+  for (const bool emulated : {false, true})
+    for (const bool double_buffer : {true, false})
+      for (const double share : {1.0, 0.3}) {
+        EngineSetup setup;
+        setup.emulated = emulated;
+        setup.cuts = {1, 2, 3, 4, 5};
+        setup.execute.double_buffer = double_buffer;
+        setup.window_share = share;
+        expect_whole(world, bert_trial(world), setup, text::cat(emulated, double_buffer, share).c_str());
+      }
+}
+
+TEST_F(EngineTest, FrozenLayersEqualWhole) {
+  const SmallWorld world(fakes::kTinyBert);
+  for (const std::int64_t freeze : {1, 3})
+    for (const bool in_window : {false, true})
+      for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {2}, {1, 2, 3, 4, 5}}) {
+        EngineSetup setup;
+        setup.cuts = cuts;
+        setup.frozen_in_window = in_window;
+        expect_whole(world, bert_trial(world, freeze), setup, text::cat(freeze, in_window, cuts.size()).c_str());
+      }
+}
+
+TEST_F(EngineTest, ClippedStepsEqualWhole) {
+  const SmallWorld world(fakes::kTinyBert);
+  for (const bool emulated : {false, true})
+    for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {2}, {1, 2, 3, 4, 5}}) {
+      auto trial = bert_trial(world);
+      trial.train.clip_norm = 0.05;
+      EngineSetup setup;
+      setup.emulated = emulated;
+      setup.cuts = cuts;
+      expect_whole(world, trial, setup, text::cat(emulated, cuts.size()).c_str());
+    }
+}
+
+TEST_F(EngineTest, SgdWithMomentumEqualsWhole) {
+  const SmallWorld world(fakes::kTinyBert);
+  auto trial = bert_trial(world);
+  trial.train.optimizer.kind = OptimizerSpec::Kind::sgd;
+  trial.train.optimizer.momentum = 0.9;
+  EngineSetup setup;
+  setup.cuts = {1, 3};
+  expect_whole(world, trial, setup, "momentum");
+  trial.train.optimizer.momentum = 0;
+  expect_whole(world, trial, setup, "no moments at all");
+}
+
+TEST_F(EngineTest, TiedParametersEqualWhole) {
+  const SmallWorld world(fakes::kTinyGpt2);
+  for (const bool emulated : {false, true})
+    for (const bool clipped : {false, true})
+      for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {1}, {4}, {1, 2, 3, 4}}) {
+        TrialToRun trial;
+        trial.source = world.source(Task::causal_lm);
+        trial.train.batch_size = 4;
+        trial.train.micro_batch_size = 2;
+        if (clipped) trial.train.clip_norm = 0.1;
+        EngineSetup setup;
+        setup.emulated = emulated;
+        setup.cuts = cuts;
+        setup.window_share = 0.5;
+        expect_whole(world, trial, setup, text::cat(emulated, clipped, cuts.size()).c_str());
+      }
+}
+
+TEST_F(EngineTest, InterleavedTrialsEqualEachAlone) {
+  const SmallWorld world(fakes::kTinyBert);
+  std::vector<TrialToRun> trials;
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    trials.push_back(bert_trial(world, seed % 2 == 0 ? 3 : 0));
+    trials.back().seed = seed;
+    trials.back().train.optimizer.lr = 1e-3 * static_cast<double>(seed);
+  }
+  std::vector<std::string> alone;
+  for (const auto& trial : trials) alone.push_back(to_hex(fakes::train_whole(world, trial)));
+  for (const auto scheduler : {SchedulerKind::lrtf, SchedulerKind::fifo, SchedulerKind::random, SchedulerKind::lpt,
+                               SchedulerKind::round_robin})
+    for (const std::uint32_t devices : {1u, 2u})
+      for (const bool emulated : {false, true})
+        for (const bool interleave : {true, false}) {
+          EngineSetup setup;
+          setup.cuts = {1, 3};
+          setup.devices = devices;
+          setup.emulated = emulated;
+          setup.execute.scheduler = scheduler;
+          setup.execute.interleave = interleave;
+          MemoryDiskTier disk;
+          const auto result = fakes::train(world, trials, setup, disk);
+          for (std::size_t i = 0; i < trials.size(); ++i)
+            EXPECT_EQ(to_hex(result.digests[i]), alone[i])
+                << "trial " << i << ", " << to_string(scheduler) << ", devices " << devices << (emulated ? " emulated" : " cpu");
+        }
+}
+
+TEST_F(EngineTest, RunningOutOfMemoryCutsAndGivesTheSameBits) {
+  const SmallWorld world(fakes::kTinyBert);
+  auto trial = bert_trial(world);
+  std::uint64_t recuts = 0;
+  for (const Bytes memory : {500 * KiB, 400 * KiB, 320 * KiB, 250 * KiB, 200 * KiB, 160 * KiB, 100 * KiB}) {
+    EngineSetup setup;
+    setup.device_memory = memory;
+    setup.cuts = {3};
+    MemoryDiskTier disk;
+    try {
+      const auto result = fakes::train(world, {trial}, setup, disk);
+      EXPECT_EQ(to_hex(result.digests[0]), to_hex(fakes::train_whole(world, trial))) << memory;
+      for (const auto& device : result.devices) {
+        EXPECT_LE(device.memory_peak, memory);
+        recuts += device.recuts;
+      }
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.code(), ExitCode::capacity) << failure.what();
+      EXPECT_NE(std::string(failure.what()).find("does not fit"), std::string::npos) << failure.what();
+    }
+  }
+  EXPECT_GT(recuts, 0u);
+}
+
+TEST_F(EngineTest, ATrialThatFailsLeavesTheOthersAlone) {
+  const SmallWorld world(fakes::kTinyBert);
+  std::vector<TrialToRun> trials{bert_trial(world), bert_trial(world)};
+  trials[1].train.optimizer.lr = 1e30;
+  trials[1].seed = 2;
+  EngineSetup setup;
+  setup.cuts = {2};
+  MemoryDiskTier disk;
+  EXPECT_THROW(fakes::train(world, trials, setup, disk), std::exception);
+}
+
+}  // namespace
+}  // namespace hopyard

@@ -1,0 +1,96 @@
+#include "report/trace_json.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "base/failure.h"
+#include "formats/json.h"
+#include "report/sample_run.h"
+
+namespace hopyard {
+namespace {
+
+Json parsed(const std::vector<std::string>& tracks, const std::vector<TraceSlice>& slices) {
+  std::ostringstream out;
+  write_trace(out, tracks, slices);
+  return parse_json(out.str(), "trace").at("traceEvents");
+}
+
+std::vector<Json> events_of(const Json& events, const std::string& phase) {
+  std::vector<Json> found;
+  for (const auto& event : events)
+    if (event.at("ph") == phase) found.push_back(event);
+  return found;
+}
+
+TEST(Trace, HasAProcessForEachDeviceAndAThreadForEachTrack) {
+  std::map<std::string, std::set<std::string>> threads;
+  std::map<int, std::string> processes;
+  for (const auto& event : events_of(parsed({"cpu:0/compute", "cpu:0/load", "cpu:1/compute", "disk"}, {}), "M")) {
+    if (event.at("name") == "process_name") processes[event.at("pid")] = event.at("args").at("name");
+    if (event.at("name") == "thread_name") threads[processes.at(event.at("pid"))].insert(event.at("args").at("name"));
+  }
+  using Threads = std::set<std::string>;
+  EXPECT_THAT(threads,
+              testing::ElementsAre(testing::Pair("cpu:0", Threads{"compute", "load"}),
+                                   testing::Pair("cpu:1", Threads{"compute"}), testing::Pair("disk", Threads{"disk"})));
+}
+
+TEST(Trace, SlicesAreCompleteEventsInMicrosecondsFromTheFirst) {
+  const auto slices =
+      events_of(parsed({"cpu:0/load", "cpu:0/compute"}, {{1, "t00/s1/forward", "compute", 12.5, 12.75, 0},
+                                                         {0, "t00/s1/load", "load", 12.25, 12.5, 4096},
+                                                         {1, "disk", "idle", 12.75, 12.7500005, 0}}),
+                "X");
+  ASSERT_EQ(slices.size(), 3u);
+  EXPECT_EQ(slices[0].at("name"), "t00/s1/forward");
+  EXPECT_EQ(slices[0].at("cat"), "compute");
+  EXPECT_EQ(slices[0].at("ts").get<double>(), 250'000);
+  EXPECT_EQ(slices[0].at("dur").get<double>(), 250'000);
+  EXPECT_FALSE(slices[0].contains("args"));
+  EXPECT_EQ(slices[1].at("ts").get<double>(), 0);
+  EXPECT_EQ(slices[1].at("args").at("bytes"), 4096);
+  EXPECT_EQ(slices[1].at("pid"), slices[0].at("pid"));
+  EXPECT_NE(slices[1].at("tid"), slices[0].at("tid"));
+  EXPECT_EQ(slices[2].at("name"), "disk");
+  EXPECT_EQ(slices[2].at("cat"), "idle");
+  EXPECT_NEAR(slices[2].at("dur").get<double>(), 0.5, 1e-3);
+}
+
+TEST(Trace, NamesAreEscaped) {
+  const std::string odd = "a\"b\\c\n\x01\xff";
+  const auto events = parsed({odd + "/x"}, {{0, odd, odd, 0, 1, 0}});
+  EXPECT_EQ(events_of(events, "X").at(0).at("name"), "a\"b\\c\n\x01\xef\xbf\xbd");
+}
+
+TEST(Trace, AnEmptyOneIsValid) { EXPECT_TRUE(events_of(parsed({}, {}), "X").empty()); }
+
+TEST(Trace, ASliceWithoutTrackIsABrokenContract) {
+  std::ostringstream out;
+  EXPECT_THROW(write_trace(out, {"a"}, {{1, "x", "compute", 0, 1, 0}}), std::logic_error);
+}
+
+TEST(Trace, FilesHoldEverySlice) {
+  ReportInput input;
+  sample::add_slices(input, 2000);
+  TraceRecorder recorder;
+  for (const auto& name : input.tracks) recorder.track(name);
+  for (const auto& slice : input.slices) recorder.add(slice);
+  const std::string path = testing::TempDir() + "trace_json_test.json";
+  write_trace_file(path, recorder);
+  EXPECT_EQ(events_of(read_json(path).at("traceEvents"), "X").size(), input.slices.size());
+  EXPECT_FALSE(std::filesystem::exists(path + ".tmp"));
+  std::filesystem::remove(path);
+}
+
+TEST(Trace, AFolderThatIsMissingIsASentence) {
+  EXPECT_THROW(write_trace_file(testing::TempDir() + "no/such/folder/trace.json", TraceRecorder()), Failure);
+}
+
+}  // namespace
+}  // namespace hopyard

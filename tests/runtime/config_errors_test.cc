@@ -1,0 +1,201 @@
+// What a wrong config gets told: exact sentences.
+#include <gtest/gtest.h>
+
+#include "base/rng.h"
+#include "fakes/failure_of.h"
+#include "runtime/config.h"
+#include "runtime/config_text.h"
+
+namespace hopyard {
+namespace {
+
+using fakes::config_with;
+using fakes::kConfigText;
+
+struct Wrong {
+  std::string from, to, message;
+};
+
+TEST(ConfigErrors, NameLineColumnAndRemedy) {
+  const std::string search_hint =
+      "; what is searched is written {grid: […]}, {choice: […]}, {uniform: [low, high]}, {loguniform: [low, high]} or "
+      "{int: [low, high]}";
+  const std::vector<Wrong> table{
+      {"version: 1", "version: 2", "c.yaml:1:10: version = 2 is not supported; this build reads version 1"},
+      {"version: 1\n", "", "c.yaml:1:1: version is missing"},
+      {"name: small", "name: 7", "c.yaml:2:7: name must be text, found '7'; put it in quotes if it is a name"},
+      {"name: small", "name: ../up",
+       "c.yaml:2:7: name must be at most 100 letters, digits, '_', '-' and '.', beginning with a letter, digit or '_', "
+       "found '../up'"},
+      {"name: small", "name: [a]", "c.yaml:2:7: name must be text, found a list"},
+      {"name: small", "name:", "c.yaml:2:1: name must be text, found nothing"},
+      {"seed: 5", "seed: -5", "c.yaml:3:7: seed must be a whole number from 0 to 9223372036854775807, found '-5'"},
+      {"seed: 5", "seed: 5.0", "c.yaml:3:7: seed must be a whole number from 0 to 9223372036854775807, found '5.0'"},
+      {"seed: 5", "seed: '5'", "c.yaml:3:7: seed must be a whole number from 0 to 9223372036854775807, found '5'"},
+      {"seed: 5", "sede: 5", "c.yaml:3:1: unknown key 'sede'; did you mean 'seed'?"},
+      {"seed: 5", "zzzzzzzzzzzz: 5",
+       "c.yaml:3:1: unknown key 'zzzzzzzzzzzz'; known are version, name, seed, data, model, train, search, resources, "
+       "execute"},
+      {"seed: 5", "name: 5", "c.yaml:3:1: key 'name' stands here and in line 2"},
+      {"  train: data/train\n", "", "c.yaml:5:3: data.train is missing"},
+      {"  valid: data/valid\n", "", "c.yaml:5:3: data.valid is missing"},
+      {"train_rows: 100", "train_rows: 0",
+       "c.yaml:7:15: data.train_rows must be a whole number from 1 to 4294967294, found '0'"},
+      {"train_rows: 100", "train_rows: {grid: [1]}",
+       "c.yaml:7:15: data.train_rows must be a whole number from 1 to 4294967294, found a map; only values of model "
+       "and train can be searched"},
+      {"partitions: 4", "partitions: 101",
+       "c.yaml:8:15: data.partitions = 101 must be at most data.train_rows, which is 100"},
+      {"partitions: 4", "order: free", "c.yaml:8:10: data.order must be seed, found 'free'"},
+      {"partitions: 4", "partitons: 4", "c.yaml:8:3: unknown key 'partitons' in data; did you mean 'partitions'?"},
+      {"  checkpoint: data/model\n", "", "c.yaml:10:3: model.checkpoint is missing"},
+      {"sequence-classification", "classification",
+       "c.yaml:11:9: model.task must be one of sequence-classification, causal-lm, regression, found 'classification'"},
+      {"sequence-classification", "{grid: [causal-lm]}",
+       "c.yaml:11:17: model.task cannot be searched: scores of different tasks cannot be compared"},
+      {"freeze: {grid: [0, 2]}", "freeze: {grid: [0, -1]}",
+       "c.yaml:12:22: model.freeze must be a whole number from 0 to 1000000, found '-1'"},
+      {"freeze: {grid: [0, 2]}", "freeze: {grid: []}", "c.yaml:12:18: model.freeze.grid needs at least one value"},
+      {"freeze: {grid: [0, 2]}", "freeze: {grid: 2}", "c.yaml:12:18: model.freeze.grid must be a list, found '2'"},
+      {"freeze: {grid: [0, 2]}", "freeze: {grid: [[0]]}", "c.yaml:12:19: model.freeze.grid[0] must be a single value"},
+      {"freeze: {grid: [0, 2]}", "freeze: {gird: [0, 2]}",
+       "c.yaml:12:11: model.freeze must be a whole number from 0 to 1000000, found a map" + search_hint},
+      {"freeze: {grid: [0, 2]}", "freeze: {grid: [0], int: [0, 2]}",
+       "c.yaml:12:11: model.freeze must be a whole number from 0 to 1000000, found a map" + search_hint},
+      {"freeze: {grid: [0, 2]}", "freeze: {uniform: [0, 2]}",
+       "c.yaml:12:21: model.freeze must be a whole number from 0 to 1000000, found '0.7639320225002103'"},
+      {"freeze: {grid: [0, 2]}", "freeze: {int: [0, 2]}",
+       "c.yaml:12:18: model.freeze has a range, which search.method grid cannot go through; use method: random with "
+       "trials, or {grid: […]}"},
+      {"freeze: {grid: [0, 2]}", "freeze: {int: [2, 0]}",
+       "c.yaml:12:17: model.freeze.int must have its low end first: [low, high]"},
+      {"freeze: {grid: [0, 2]}", "freeze: {int: [0]}",
+       "c.yaml:12:17: model.freeze.int must be a list of two numbers: [low, high]"},
+      {"freeze: {grid: [0, 2]}", "freeze: {int: [0, 1.5]}",
+       "c.yaml:12:21: model.freeze.int[1] must be a whole number from -9007199254740992 to 9007199254740992, found "
+       "'1.5'"},
+      {"freeze: {grid: [0, 2]}", "freeze: {grid: [0, 2, +0]}",
+       "c.yaml:12:25: model.freeze.grid[2] = 0 stands in this list twice"},
+      {"freeze: {grid: [0, 2]}", "frozen_dropout: yes",
+       "c.yaml:12:19: model.frozen_dropout must be true or false, found 'yes'"},
+      {"freeze: {grid: [0, 2]}", "dropout: 1",
+       "c.yaml:12:12: model.dropout must be a number from 0 to below 1, found '1'"},
+      {"epochs: 2", "epochs: 0", "c.yaml:14:11: train.epochs must be a whole number from 1 to 1000000, found '0'"},
+      {"epochs: 2", "epochs.x: 2", "c.yaml:14:13: train.epochs.x is no known key"},
+      {"epochs: 2", "epoch: 2", "c.yaml:14:3: unknown key 'epoch' in train; did you mean 'epochs'?"},
+      {"batch_size: 16", "batch_size: 0",
+       "c.yaml:15:15: train.batch_size must be a whole number from 1 to 1000000, found '0'"},
+      {"micro_batch_size: 8", "micro_batch_size: 17",
+       "c.yaml:16:21: train.micro_batch_size = 17 must be at most train.batch_size, which is 16"},
+      {"batch_size: 16\n  micro_batch_size: 8", "batch_size: {grid: [16, 4]}\n  micro_batch_size: {grid: [2, 8]}",
+       "c.yaml:16:32: train.micro_batch_size = 8 must be at most the smallest train.batch_size, which is 4"},
+      {"type: adamw,", "type: adam,", "c.yaml:17:21: train.optimizer.type must be one of adamw, sgd, found 'adam'"},
+      {"type: adamw,", "type: sgd, beta1: 0.8,", "c.yaml:17:33: train.optimizer.beta1 belongs to type: adamw"},
+      {"type: adamw,", "momentum: 0.9,", "c.yaml:17:25: train.optimizer.momentum belongs to type: sgd"},
+      {"type: adamw,", "decay: none,", "c.yaml:17:22: train.optimizer.decay must be one of weights, all, found 'none'"},
+      {"1.0e-4", "0", "c.yaml:17:40: train.optimizer.lr must be a number above 0, found '0'"},
+      {"1.0e-4", ".nan", "c.yaml:17:40: train.optimizer.lr must be a number above 0, found '.nan'"},
+      {"1.0e-4", "nan", "c.yaml:17:40: train.optimizer.lr must be a number above 0, found 'nan'"},
+      {"1.0e-4", "1e999", "c.yaml:17:40: train.optimizer.lr must be a number above 0, found '1e999'"},
+      {"{grid: [1.0e-4, 3e-4]}", "{loguniform: [0, 1]}",
+       "c.yaml:17:46: train.optimizer.lr.loguniform[0] must be a number above 0, found '0'"},
+      {"clip_norm: none", "clip_norm: 0", "c.yaml:18:14: train.clip_norm must be none or a number above 0, found '0'"},
+      {"clip_norm: none", "schedule: {type: step}",
+       "c.yaml:18:20: train.schedule.type must be one of constant, linear, cosine, found 'step'"},
+      {"clip_norm: none", "schedule: linear",
+       "c.yaml:18:13: train.schedule must be a map of keys and values, found 'linear'"},
+      {"method: grid", "method: asha", "c.yaml:19:18: search.method must be one of grid, random, found 'asha'"},
+      {"method: grid", "method: random", "c.yaml:19:9: search.trials is missing"},
+      {"method: grid", "trials: 3",
+       "c.yaml:19:18: search.trials belongs to method: random; a grid runs every combination"},
+      {"valid/accuracy", "valid/mse",
+       "c.yaml:19:32: search.metric must be one of valid/accuracy, valid/loss, found 'valid/mse'"},
+      {"type: emulated,", "type: cuda,",
+       "c.yaml:22:14: resources.devices[0].type = cuda: the cuda device is not part of this version yet; use cpu or "
+       "emulated"},
+      {"type: emulated,", "type: gpu,",
+       "c.yaml:22:14: resources.devices[0].type must be one of cpu, emulated, found 'gpu'"},
+      {" memory: 64MiB,", "", "c.yaml:22:7: resources.devices[0].memory is missing"},
+      {", link: 4GiB/s", "", "c.yaml:22:7: resources.devices[0].link is missing"},
+      {"link: 4GiB/s", "link: 4GiB",
+       "c.yaml:22:45: resources.devices[0].link = 4GiB: write a unit, for example 4GiB/s"},
+      {"memory: 64MiB", "memory: 64 Mb",
+       "c.yaml:22:32: resources.devices[0].memory must be a size above 0 such as 256MiB (B, KB, MB, GB, TB, KiB, MiB, "
+       "GiB, TiB), found '64 Mb'"},
+      {"link: 4GiB/s", "link: 4GiB/s, latency: 3",
+       "c.yaml:22:62: resources.devices[0].latency = 3: write a unit, for example 10ms"},
+      {"type: cpu, count: 2", "type: cpu, link: 1GiB/s",
+       "c.yaml:23:25: resources.devices[1].link belongs to emulated devices; a cpu device copies nothing"},
+      {"type: cpu, count: 2", "type: cpu, threads: 0",
+       "c.yaml:23:28: resources.devices[1].threads must be a whole number from 1 to 1024, found '0'"},
+      {"type: cpu, count: 2", "type: cpu, count: 64",
+       "c.yaml:22:5: resources.devices must give 1 to 64 devices, found 65"},
+      {"host_memory: 512MiB", "host_memory: 268435456",
+       "c.yaml:24:16: resources.host_memory = 268435456: write a unit, for example 256MiB"},
+      {"host_memory: 512MiB", "host_memory: -1GiB",
+       "c.yaml:24:16: resources.host_memory must be a size above 0 such as 256MiB (B, KB, MB, GB, TB, KiB, MiB, GiB, "
+       "TiB), found '-1GiB'"},
+      {"host_memory: 512MiB", "host_memry: 512MiB", "c.yaml:21:3: resources.host_memory is missing"},
+      {"{capacity: 8GiB}", "{path: spill}", "c.yaml:25:9: resources.disk.capacity is missing"},
+      {"scheduler: lrtf", "scheduler: lrft",
+       "c.yaml:26:22: execute.scheduler must be one of lrtf, fifo, random, lpt, round_robin, found 'lrft'"},
+      {"scheduler: lrtf", "cuts: [3, 3]", "c.yaml:26:21: execute.cuts[1] = 3 must be above 3, the cut before it"},
+      {"scheduler: lrtf", "cuts: [0]",
+       "c.yaml:26:18: execute.cuts[0] must be a whole number from 1 to 1000000, found '0'"},
+      {"scheduler: lrtf", "active_trials: 0",
+       "c.yaml:26:26: execute.active_trials must be a whole number from 1 to 1000000, found '0'"},
+      {"scheduler: lrtf", "sharing: on", "c.yaml:26:20: execute.sharing must be one of auto, off, found 'on'"},
+  };
+  for (const auto& wrong : table) {
+    const std::string text = config_with(wrong.from, wrong.to);
+    EXPECT_EQ(fakes::failure_of(ExitCode::usage, [&] { parse_config(text, "c.yaml", {}); }), wrong.message)
+        << wrong.from << " -> " << wrong.to;
+  }
+}
+
+TEST(ConfigErrors, OverridesAreNamed) {
+  const auto message = [](const std::string& path, const std::string& value) {
+    return fakes::failure_of(ExitCode::usage, [&] { parse_config(kConfigText, "c.yaml", {{path, value}}); });
+  };
+  EXPECT_EQ(message("train.epochs", "0"), "--set: train.epochs must be a whole number from 1 to 1000000, found '0'");
+  EXPECT_EQ(message("train.epoch", "1"), "--set: unknown key 'epoch' in train; did you mean 'epochs'?");
+  EXPECT_EQ(message("data", "{train: x}"), "--set: data.valid is missing");
+  EXPECT_EQ(message("name.x", "1"), "--set name.x: 'name' is a value, so nothing can be set inside it");
+}
+
+TEST(ConfigErrors, WholeFiles) {
+  const auto message = [](const std::string& text) {
+    return fakes::failure_of(ExitCode::usage, [&] { parse_config(text, "c.yaml", {}); });
+  };
+  EXPECT_EQ(message(""), "c.yaml: is empty");
+  EXPECT_EQ(message("- a\n"), "c.yaml: must be a map of keys and values");
+  EXPECT_EQ(message("version: 1\nname: x\n"), "c.yaml:1:1: data is missing");
+}
+
+// Any two lines exchanged, lost or doubled: read or refused, never anything else.
+TEST(ConfigErrors, SpoiledTextReadsOrFails) {
+  KeyedStream random(23);
+  const std::string alphabet = " {}[],:-0123456789.eMiBgrid\n";
+  int refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string text = kConfigText;
+    for (std::uint64_t changes = random.below(3) + 1; changes > 0; --changes) {
+      const std::size_t at = random.below(text.size());
+      if (random.below(2) == 0)
+        text[at] = alphabet[random.below(alphabet.size())];
+      else
+        text.erase(at, random.below(6));
+    }
+    try {
+      resolved_yaml(parse_config(text, "c.yaml", {}));
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.code(), ExitCode::usage) << failure.what();
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 1000);
+  EXPECT_LT(refused, 3000);
+}
+
+}  // namespace
+}  // namespace hopyard

@@ -1,0 +1,243 @@
+#include "runtime/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/files.h"
+#include "runtime/config_text.h"
+
+namespace hopyard {
+namespace {
+
+using fakes::config_with;
+using fakes::kConfigText;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+ExperimentConfig parse(const std::string& text,
+                       const std::vector<std::pair<std::string, std::string>>& overrides = {}) {
+  return parse_config(text, "c.yaml", overrides);
+}
+
+/// The trials of a grid, last dimension fastest, as the search makes them.
+std::vector<TrialSpec> trials_of(const ExperimentConfig& config) {
+  std::vector<TrialSpec> trials{{}};
+  for (const auto& dimension : config.space) {
+    std::vector<TrialSpec> longer;
+    for (const auto& trial : trials)
+      for (const auto& value : dimension.values) {
+        longer.push_back(trial);
+        longer.back().settings.push_back({dimension.path, value});
+      }
+    trials = longer;
+  }
+  return trials;
+}
+
+void expect_equal(const ExperimentConfig& a, const ExperimentConfig& b) {
+  EXPECT_EQ(a.name, b.name);
+  EXPECT_EQ(a.seed, b.seed);
+  EXPECT_EQ(a.data, b.data);
+  EXPECT_EQ(a.search, b.search);
+  EXPECT_EQ(a.space, b.space);
+  EXPECT_EQ(a.devices, b.devices);
+  EXPECT_EQ(a.host_memory, b.host_memory);
+  EXPECT_EQ(a.disk_path, b.disk_path);
+  EXPECT_EQ(a.disk_capacity, b.disk_capacity);
+  EXPECT_EQ(a.execute, b.execute);
+  for (const auto& trial : trials_of(a)) EXPECT_EQ(resolve_trial(a, trial), resolve_trial(b, trial));
+}
+
+TEST(Config, ReadsEverySection) {
+  const ExperimentConfig config = parse(kConfigText);
+  EXPECT_EQ(config.name, "small");
+  EXPECT_EQ(config.seed, 5u);
+  EXPECT_EQ(config.data, (DataSpec{.train = "data/train", .valid = "data/valid", .train_rows = 100, .partitions = 4}));
+  EXPECT_EQ(config.search, SearchSpec{});
+  ASSERT_EQ(config.devices.size(), 2u);
+  EXPECT_EQ(config.devices[0],
+            (DeviceSpec{.type = DeviceSpec::Type::emulated, .memory = 64 * MiB, .link_bytes_per_s = 4.0 * GiB}));
+  EXPECT_EQ(config.devices[1], (DeviceSpec{.count = 2}));
+  EXPECT_EQ(config.host_memory, 512 * MiB);
+  EXPECT_EQ(config.disk_path, "spill");
+  EXPECT_EQ(config.disk_capacity, 8 * GiB);
+  EXPECT_EQ(config.execute, ExecuteSpec{});
+}
+
+TEST(Config, FindsWhatIsSearchedInTheOrderOfTheFile) {
+  const auto space = parse(kConfigText).space;
+  ASSERT_EQ(space.size(), 2u);
+  EXPECT_EQ(space[0].path, "model.freeze");
+  EXPECT_THAT(space[0].values, ElementsAre(SettingValue(std::int64_t{0}), SettingValue(std::int64_t{2})));
+  EXPECT_EQ(space[1].path, "train.optimizer.lr");
+  EXPECT_THAT(space[1].values, ElementsAre(SettingValue(1e-4), SettingValue(3e-4)));
+}
+
+TEST(Config, PutsSettingsInPlace) {
+  const ExperimentConfig config = parse(kConfigText);
+  const TrialSpec trial{.id = "t01", .settings = {{"model.freeze", std::int64_t{2}}, {"train.optimizer.lr", 3e-4}}};
+  const TrialConfig resolved = resolve_trial(config, trial);
+  EXPECT_EQ(resolved.model, (ModelSpec{.checkpoint = "data/model", .freeze = 2}));
+  EXPECT_EQ(resolved.train,
+            (TrainSpec{.epochs = 2, .batch_size = 16, .micro_batch_size = 8, .optimizer = {.lr = 3e-4}}));
+}
+
+TEST(Config, ReadsRangesAndWords) {
+  const ExperimentConfig config = parse(kConfigText, {{"search", "{method: random, trials: 7, metric: valid/loss}"},
+                                                      {"train.optimizer.lr", "{loguniform: [1e-5, 1e-3]}"},
+                                                      {"train.batch_size", "{int: [8, 32]}"},
+                                                      {"train.optimizer.weight_decay", "{uniform: [0, 1]}"},
+                                                      {"model.dropout", "{choice: [auto, 0.1]}"},
+                                                      {"train.schedule.type", "{choice: [linear, 'cosine']}"},
+                                                      {"model.frozen_dropout", "{choice: [true, false]}"}});
+  EXPECT_EQ(config.search.trials, 7u);
+  EXPECT_FALSE(config.search.maximize);
+  ASSERT_EQ(config.space.size(), 7u);
+  EXPECT_EQ(config.space[4],
+            (Dimension{.path = "train.optimizer.lr", .kind = Dimension::Kind::loguniform, .low = 1e-5, .high = 1e-3}));
+  const TrialSpec trial{.settings = {{"model.freeze", std::int64_t{0}},
+                                     {"train.optimizer.lr", 2e-4},
+                                     {"train.batch_size", std::int64_t{9}},
+                                     {"train.optimizer.weight_decay", 0.5},
+                                     {"model.dropout", 0.1},
+                                     {"train.schedule.type", std::string("linear")},
+                                     {"model.frozen_dropout", true}}};
+  const TrialConfig resolved = resolve_trial(config, trial);
+  EXPECT_EQ(resolved.train.batch_size, 9u);
+  EXPECT_EQ(resolved.train.micro_batch_size, 8u);
+  EXPECT_EQ(resolved.train.optimizer.weight_decay, 0.5);
+  EXPECT_EQ(resolved.train.schedule.kind, ScheduleSpec::Kind::linear);
+  EXPECT_TRUE(resolved.model.frozen_dropout);
+  EXPECT_THAT(resolved.model.overrides, ElementsAre(std::pair<std::string, double>("dropout", 0.1)));
+}
+
+TEST(Config, ReadsEveryOtherKey) {
+  const ExperimentConfig config = parse(
+      kConfigText,
+      {{"data", "{train: a, valid: b, test: c, train_rows: all, valid_rows: 9, partitions: auto, order: seed}"},
+       {"model.freeze", "3"},
+       {"model.task", "causal-lm"},
+       {"train",
+        "{optimizer: {type: sgd, lr: 1, momentum: 0.9, weight_decay: 1e-2, decay: all}, clip_norm: 1.5, "
+        "micro_batch_size: auto, schedule: {type: cosine, warmup: 0.1}}"},
+       {"search", "{metric: valid/perplexity}"},
+       {"resources.devices",
+        "[{type: emulated, count: 3, memory: 1GB, link: 500MB/s, latency: 2ms, threads: 4}, {type: cpu, memory: "
+        "1GiB}]"},
+       {"resources.disk.path", "/fast/spill"},
+       {"execute",
+        "{partitioner: greedy, scheduler: round_robin, double_buffer: false, interleave: false, prefetch_tasks: 0, "
+        "cuts: [3, 5], active_trials: 2, sharing: off}"}});
+  EXPECT_EQ(config.data, (DataSpec{.train = "a", .valid = "b", .test = "c", .valid_rows = 9}));
+  EXPECT_FALSE(config.search.maximize);
+  EXPECT_EQ(config.devices[0], (DeviceSpec{.type = DeviceSpec::Type::emulated,
+                                           .count = 3,
+                                           .memory = 1'000'000'000,
+                                           .link_bytes_per_s = 5e8,
+                                           .latency_s = 2e-3,
+                                           .threads = 4}));
+  EXPECT_EQ(config.devices[1], (DeviceSpec{.memory = GiB}));
+  EXPECT_EQ(config.disk_path, "/fast/spill");
+  EXPECT_EQ(config.execute, (ExecuteSpec{.partitioner = ExecuteSpec::Partitioner::greedy,
+                                         .scheduler = SchedulerKind::round_robin,
+                                         .double_buffer = false,
+                                         .interleave = false,
+                                         .prefetch_tasks = 0,
+                                         .cuts = std::vector<std::uint32_t>{3, 5},
+                                         .active_trials = 2}));
+  EXPECT_TRUE(config.space.empty());
+  const TrialConfig trial = resolve_trial(config, {});
+  EXPECT_EQ(trial.model.task, Task::causal_lm);
+  EXPECT_EQ(trial.train, (TrainSpec{.optimizer = {.kind = OptimizerSpec::Kind::sgd,
+                                                  .lr = 1,
+                                                  .momentum = 0.9,
+                                                  .weight_decay = 0.01,
+                                                  .decay_all = true},
+                                    .schedule = {.kind = ScheduleSpec::Kind::cosine, .warmup = 0.1},
+                                    .clip_norm = 1.5}));
+}
+
+TEST(Config, DefaultsFollowTheTaskAndTheOptimizer) {
+  const auto metric = [](const std::string& task) {
+    return parse(config_with(", metric: valid/accuracy", ""), {{"model.task", task}}).search;
+  };
+  EXPECT_EQ(metric("sequence-classification").metric, "valid/accuracy");
+  EXPECT_EQ(metric("causal-lm").metric, "valid/loss");
+  EXPECT_FALSE(metric("causal-lm").maximize);
+  EXPECT_EQ(metric("regression").metric, "valid/mse");
+  const auto sgd = parse(kConfigText, {{"train.optimizer", "{type: sgd}"}, {"model.freeze", "0"}});
+  EXPECT_EQ(resolve_trial(sgd, {}).train.optimizer.weight_decay, 0);
+}
+
+TEST(Config, MicroBatchesDefaultToTheBatch) {
+  const auto config = parse(config_with("  micro_batch_size: 8\n", ""),
+                            {{"train.batch_size", "{grid: [4, 64]}"}, {"model.freeze", "0"}});
+  for (const std::int64_t size : {4, 64}) {
+    const TrialSpec trial{.settings = {{"train.batch_size", size}, {"train.optimizer.lr", 1e-4}}};
+    EXPECT_EQ(resolve_trial(config, trial).train.micro_batch_size, size);
+  }
+}
+
+TEST(Config, ResolvedFormIsEqualAndStable) {
+  for (const auto& overrides : std::vector<std::vector<std::pair<std::string, std::string>>>{
+           {},
+           {{"train", "{}"}, {"search", "{}"}, {"execute", "{}"}},
+           {{"train.batch_size", "{grid: [8, 64]}"}, {"train.optimizer.type", "{grid: [adamw, sgd]}"}},
+           {{"train.optimizer", "{type: sgd}"},
+            {"execute", "{cuts: [3, 5], active_trials: 1}"},
+            {"model.dropout", "0.25"}},
+           {{"train.clip_norm", "1"},
+            {"resources.devices", "[{type: emulated, memory: 5B, link: 1B/s, latency: 3s}]"}}}) {
+    const ExperimentConfig config = parse(kConfigText, overrides);
+    const std::string resolved = resolved_yaml(config);
+    const ExperimentConfig again = parse(resolved);
+    expect_equal(config, again);
+    EXPECT_EQ(resolved_yaml(again), resolved);
+    EXPECT_EQ(config_digest(again), config_digest(config)) << resolved;
+  }
+}
+
+TEST(Config, ResolvedFormShowsDefaults) {
+  const std::string resolved = resolved_yaml(parse(kConfigText));
+  for (const char* shown : {"valid_rows: all", "dropout: auto", "freeze: {grid: [0, 2]}", "lr: {grid: [1.0e-4, 3e-4]}",
+                            "beta2: 0.999", "weight_decay: 0.01", "schedule: {type: constant, warmup: 0}", "goal: max",
+                            "latency: 0.01ms", "path: spill", "prefetch_tasks: 4"})
+    EXPECT_THAT(resolved, HasSubstr(shown));
+}
+
+TEST(Config, DigestSeesWhatDecidesResults) {
+  const std::string digest = config_digest(parse(kConfigText));
+  EXPECT_EQ(digest.size(), 32u);
+  const auto same = [&](const std::string& path, const std::string& value) {
+    return config_digest(parse(kConfigText, {{path, value}})) == digest;
+  };
+  EXPECT_TRUE(same("name", "other"));
+  EXPECT_TRUE(same("resources.host_memory", "1GiB"));
+  EXPECT_TRUE(same("execute.scheduler", "fifo"));
+  EXPECT_TRUE(same("train.optimizer.lr", "{grid: [0.0001, 0.0003]}"));
+  EXPECT_TRUE(same("train.optimizer.weight_decay", "0.010"));
+  EXPECT_TRUE(same("search", "{metric: valid/accuracy, goal: max, method: grid}"));
+  EXPECT_FALSE(same("seed", "6"));
+  EXPECT_FALSE(same("data.partitions", "5"));
+  EXPECT_FALSE(same("train.micro_batch_size", "4"));
+  EXPECT_FALSE(same("train.optimizer.lr", "{grid: [3e-4, 1e-4]}"));
+  EXPECT_FALSE(same("model.dropout", "0"));
+}
+
+TEST(Config, ExamplesParse) {
+  int examples = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(HOPYARD_SOURCE "/examples")) {
+    if (entry.path().extension() != ".yaml") continue;
+    ++examples;
+    const std::string path = entry.path().string();
+    const ExperimentConfig config = parse_config(read_file(path, MiB), path, {});
+    EXPECT_EQ(config.name, entry.path().stem().string());
+    expect_equal(config, parse_config(resolved_yaml(config), "resolved", {}));
+  }
+  EXPECT_GT(examples, 0);
+}
+
+}  // namespace
+}  // namespace hopyard

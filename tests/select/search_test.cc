@@ -1,0 +1,154 @@
+#include "select/search.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "base/failure.h"
+
+namespace hopyard {
+namespace {
+
+using Kind = Dimension::Kind;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Dimension listed(const std::string& path, std::vector<SettingValue> values, Kind kind = Kind::grid) {
+  return {path, kind, std::move(values)};
+}
+Dimension range(const std::string& path, Kind kind, double low, double high) { return {path, kind, {}, low, high}; }
+
+SearchSpec random_spec(std::uint32_t trials) {
+  SearchSpec spec;
+  spec.method = SearchSpec::Method::random;
+  spec.trials = trials;
+  return spec;
+}
+
+std::vector<TrialSpec> ask_all(Searcher& searcher) {
+  std::vector<TrialSpec> trials;
+  while (auto trial = searcher.ask()) trials.push_back(*trial);
+  return trials;
+}
+
+std::string refusal(const SearchSpec& spec, const std::vector<Dimension>& space) {
+  try {
+    make_searcher(spec, space, 1);
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.code(), ExitCode::usage);
+    return failure.what();
+  }
+  return "";
+}
+
+TEST(Grid, AllCombinationsTheLastDimensionFastest) {
+  const auto searcher = make_searcher({}, {listed("model.freeze", {std::int64_t{0}, std::int64_t{4}}),
+                                           listed("train.optimizer.lr", {1e-5, 1e-4, 1e-3})}, 17);
+  const auto trials = ask_all(*searcher);
+  ASSERT_EQ(trials.size(), 6u);
+  EXPECT_EQ(trials[0].id, "t00");
+  EXPECT_EQ(trials[5].id, "t05");
+  EXPECT_EQ(trials[1].settings, (std::vector<Setting>{{"model.freeze", std::int64_t{0}}, {"train.optimizer.lr", 1e-4}}));
+  EXPECT_EQ(trials[3].settings, (std::vector<Setting>{{"model.freeze", std::int64_t{4}}, {"train.optimizer.lr", 1e-5}}));
+  EXPECT_TRUE(searcher->finished());
+  EXPECT_FALSE(searcher->ask());
+}
+
+TEST(Grid, AnEmptySpaceIsOneTrial) {
+  const auto searcher = make_searcher({}, {}, 17);
+  EXPECT_FALSE(searcher->finished());
+  EXPECT_EQ(ask_all(*searcher).size(), 1u);
+}
+
+TEST(Grid, SeedFollowsFromSettingsAndNotFromThePlace) {
+  const auto forth = make_searcher({}, {listed("train.optimizer.lr", {0.1, 0.2})}, 17);
+  const auto back = make_searcher({}, {listed("train.optimizer.lr", {0.2, 0.1})}, 17);
+  const auto a = ask_all(*forth), b = ask_all(*back);
+  EXPECT_EQ(a[0].seed, b[1].seed);
+  EXPECT_NE(a[0].seed, a[1].seed);
+  EXPECT_EQ(a[0].seed, trial_seed(17, a[0].settings));
+}
+
+TEST(Grid, IdsSortLikeNumbers) {
+  std::vector<SettingValue> many(101, 0.5);
+  const auto trials = ask_all(*make_searcher({}, {listed("train.optimizer.lr", many)}, 1));
+  EXPECT_EQ(trials.front().id, "t000");
+  EXPECT_EQ(trials.back().id, "t100");
+}
+
+TEST(Grid, RefusesRangesEmptyListsAndTooMuch) {
+  EXPECT_THAT(refusal({}, {range("train.optimizer.lr", Kind::uniform, 0, 1)}), HasSubstr("'train.optimizer.lr' is a range"));
+  EXPECT_THAT(refusal({}, {listed("model.freeze", {})}), HasSubstr("'model.freeze' has no values"));
+  const std::vector<SettingValue> thousand(1000, 1.0);
+  EXPECT_THAT(refusal({}, {listed("a", thousand), listed("b", thousand)}), HasSubstr("more than"));
+}
+
+TEST(Random, DrawsWithinTheirDimensions) {
+  const auto trials = ask_all(*make_searcher(random_spec(500),
+                                             {range("uniform", Kind::uniform, -1, 3), range("log", Kind::loguniform, 1e-6, 1e-2),
+                                              range("int", Kind::integer, 2, 5),
+                                              listed("choice", {std::string("a"), true}, Kind::choice),
+                                              listed("grid", {1.0, 2.0})}, 3));
+  ASSERT_EQ(trials.size(), 500u);
+  std::set<std::int64_t> integers;
+  int small = 0, letters = 0;
+  for (const TrialSpec& trial : trials) {
+    const double uniform = std::get<double>(trial.settings[0].value), log = std::get<double>(trial.settings[1].value);
+    ASSERT_TRUE(uniform >= -1 && uniform < 3);
+    ASSERT_TRUE(log >= 1e-6 && log <= 1e-2);
+    small += log < 1e-4;
+    integers.insert(std::get<std::int64_t>(trial.settings[2].value));
+    letters += std::holds_alternative<std::string>(trial.settings[3].value);
+  }
+  EXPECT_THAT(integers, ElementsAre(2, 3, 4, 5));
+  EXPECT_NEAR(small, 250, 60);    // half of the range of logarithms lies below 1e-4
+  EXPECT_NEAR(letters, 250, 60);
+}
+
+TEST(Random, KeyedByIndexAndPath) {
+  const std::vector<Dimension> lr{range("lr", Kind::loguniform, 1e-5, 1e-2)};
+  std::vector<Dimension> more = lr;
+  more.insert(more.begin(), range("decay", Kind::uniform, 0, 1));
+  const auto few = ask_all(*make_searcher(random_spec(3), lr, 9)), many = ask_all(*make_searcher(random_spec(8), lr, 9));
+  const auto wide = ask_all(*make_searcher(random_spec(3), more, 9)), other = ask_all(*make_searcher(random_spec(3), lr, 10));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(few[i].settings, many[i].settings);
+    EXPECT_EQ(few[i].settings[0], wide[i].settings[1]);
+    EXPECT_NE(few[i].settings, other[i].settings);
+  }
+  EXPECT_NE(many[0].settings, many[1].settings);
+}
+
+TEST(Random, AskingAgainAndBeingToldChangesNothing) {
+  const std::vector<Dimension> space{range("lr", Kind::uniform, 0, 1)};
+  const auto told = make_searcher(random_spec(4), space, 9), silent = make_searcher(random_spec(4), space, 9);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(told->ask(), silent->ask());
+    told->tell({"t00", 1, 0.5, 0.5, 0.9, ""});
+  }
+  EXPECT_TRUE(told->finished());
+}
+
+TEST(Random, RefusesImpossibleSpaces) {
+  const auto spec = random_spec(4);
+  EXPECT_THAT(refusal(random_spec(0), {}), HasSubstr("search.trials"));
+  EXPECT_THAT(refusal(random_spec(4'000'000), {}), HasSubstr("search.trials is 4000000"));
+  EXPECT_THAT(refusal(spec, {range("lr", Kind::uniform, 2, 1)}), HasSubstr("'lr' goes from 2 to 1"));
+  EXPECT_THAT(refusal(spec, {range("lr", Kind::loguniform, 0, 1)}), HasSubstr("above 0"));
+  EXPECT_THAT(refusal(spec, {range("k", Kind::integer, 0.5, 2)}), HasSubstr("whole numbers"));
+  EXPECT_THAT(refusal(spec, {range("k", Kind::integer, 0, 1e300)}), HasSubstr("whole numbers"));
+  EXPECT_THAT(refusal(spec, {range("lr", Kind::uniform, 0, std::numeric_limits<double>::infinity())}), HasSubstr("'lr'"));
+}
+
+TEST(Rank, BetterFirstMissingLastTiesInOrder) {
+  const std::vector<std::optional<double>> metrics{0.5, std::nullopt, 0.9, 0.5, std::nan(""), 0.1};
+  EXPECT_THAT(rank(metrics, true), ElementsAre(2, 0, 3, 5, 1, 4));
+  EXPECT_THAT(rank(metrics, false), ElementsAre(5, 0, 3, 2, 1, 4));
+  EXPECT_TRUE(rank({}, true).empty());
+}
+
+}  // namespace
+}  // namespace hopyard
