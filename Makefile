@@ -51,7 +51,7 @@ demo: data configure
 	@$(COMPILE) --target hopyard
 	$(BUILD)/hopyard run examples/debian-sections.yaml --fresh
 	echo
-	echo "To see the leaderboard, the loss curves and the timeline of the devices, open runs/debian-sections/report.html in a browser."
+	echo "Leaderboard, loss curves and the timeline of the devices: open runs/debian-sections/report.html in a browser."
 
 test: data oracle build
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)

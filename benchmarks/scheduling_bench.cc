@@ -20,7 +20,9 @@ SimTrial model_of(double total_s, std::uint64_t units) {
   return trial;
 }
 
-std::vector<SimTrial> equal_models(std::size_t count) { return std::vector<SimTrial>(count, model_of(2 * kHour, 2000)); }
+std::vector<SimTrial> equal_models(std::size_t count) {
+  return std::vector<SimTrial>(count, model_of(2 * kHour, 2000));
+}
 
 std::vector<SimTrial> drawn_models(std::size_t count, std::uint64_t draw) {
   KeyedStream random(derive(kSeed, draw));
@@ -54,7 +56,8 @@ std::vector<Fig7Row> bench_fig7() {
       const std::string cell = text::cat(count, " models, ", devices, " devices, ");
       rows.push_back({cell + "equal", ratio_to_bound(equal_models(count), devices)});
       double worst = 0;
-      for (int draw = 0; draw < kDraws; ++draw) worst = std::max(worst, ratio_to_bound(drawn_models(count, draw), devices));
+      for (int draw = 0; draw < kDraws; ++draw)
+        worst = std::max(worst, ratio_to_bound(drawn_models(count, draw), devices));
       rows.push_back({cell + "drawn", worst});
     }
   }

@@ -38,7 +38,7 @@ class Problem(Exception):
     """What is wrong with the input, as one sentence for a person."""
 
 
-# ---- reading tables ---------------------------------------------------------------------------------------------------
+# ---- reading tables --------------------------------------------------------------------------------------------------
 
 
 def read_jsonl(path):
@@ -124,7 +124,7 @@ def label_of(row, column, path, number):
     return str(label)
 
 
-# ---- labels -----------------------------------------------------------------------------------------------------------
+# ---- labels ----------------------------------------------------------------------------------------------------------
 
 
 def collect_labels(path, column):
@@ -162,7 +162,7 @@ def given_labels(text):
     return names
 
 
-# ---- tokenizing -------------------------------------------------------------------------------------------------------
+# ---- tokenizing ------------------------------------------------------------------------------------------------------
 
 
 class Encoder:
@@ -194,14 +194,16 @@ class Encoder:
             id = self.tokenizer.token_to_id(token)
             if id is not None:
                 return id
-        raise Problem(f"{self.path}: none of the end tokens {' '.join(wanted)} is in its vocabulary; name one with --end-token")
+        raise Problem(f"{self.path}: none of the end tokens {' '.join(wanted)} is in its vocabulary; "
+                      "name one with --end-token")
 
     def rows(self, texts):
         """ids [n, t] int32 and mask [n, t] uint8 of texts, cut or padded at their right end."""
         import numpy
         special = self.tokenizer.num_special_tokens_to_add(False)
         if special >= self.tokens:
-            raise Problem(f"--max-tokens {self.tokens}: this tokenizer adds {special} special tokens, which leaves no room for text")
+            raise Problem(f"--max-tokens {self.tokens}: this tokenizer adds {special} special tokens, "
+                          "which leaves no room for text")
         self.tokenizer.enable_truncation(max_length=self.tokens)
         encoded = self.tokenizer.encode_batch(texts)
         ids = numpy.full((len(texts), self.tokens), self.pad_id(), dtype=numpy.int32)
@@ -234,7 +236,7 @@ class Packer:
         return stream[:whole].reshape(-1, self.tokens)
 
 
-# ---- writing ----------------------------------------------------------------------------------------------------------
+# ---- writing ---------------------------------------------------------------------------------------------------------
 
 
 def write_safetensors(path, tensors):
@@ -303,7 +305,7 @@ class FolderWriter:
         return rows
 
 
-# ---- from table to folder ---------------------------------------------------------------------------------------------
+# ---- from table to folder --------------------------------------------------------------------------------------------
 
 
 def sha256_of_file(path):
@@ -433,7 +435,7 @@ def main(argv=None):
     except Problem as problem:
         print(f"prepare_text.py: {problem}", file=sys.stderr)
     except ImportError as error:
-        print(f"prepare_text.py: {error.name} is missing; run this with .venv/bin/python after `make setup`", file=sys.stderr)
+        print(f"prepare_text.py: {error.name} is missing; run it with .venv/bin/python after `make setup`", file=sys.stderr)
     except OSError as error:
         print(f"prepare_text.py: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
     return 3

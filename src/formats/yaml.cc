@@ -40,7 +40,7 @@ class TreeBuilder : public YAML::EventHandler {
     YamlNode* node = place(make(YamlNode::Kind::null, mark));
     // yaml-cpp marks what is not there with what comes next, perhaps lines below.
     if (!open_.empty() && open_.back().node->kind == YamlNode::Kind::map)
-      node->mark = open_.back().node->member_marks.back();
+      node->mark = open_.back().node->members.back().mark;
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
@@ -79,7 +79,7 @@ class TreeBuilder : public YAML::EventHandler {
   void check(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) const {
     if (anchor != 0) refuse(mark, "anchors (&name) are not allowed");
     const auto at = static_cast<std::size_t>(mark.pos);
-    if ((tag != "" && tag != "?" && tag != "!") || (at < text_.size() && text_[at] == '!'))
+    if ((!tag.empty() && tag != "?" && tag != "!") || (at < text_.size() && text_[at] == '!'))
       refuse(mark, "tags (!name) are not allowed");
   }
 
@@ -89,11 +89,10 @@ class TreeBuilder : public YAML::EventHandler {
 
   void begin_member(const YAML::Mark& mark, const std::string& key) {
     YamlNode& map = *open_.back().node;
-    for (std::size_t i = 0; i < map.members.size(); ++i)
-      if (map.members[i].first == key)
-        refuse(mark, text::cat("key ", printable(key), " stands here and in line ", map.member_marks[i].line));
-    map.members.emplace_back(key, YamlNode{});
-    map.member_marks.push_back({mark.line + 1, mark.column + 1});
+    for (const auto& member : map.members)
+      if (member.key == key)
+        refuse(mark, text::cat("key ", printable(key), " stands here and in line ", member.mark.line));
+    map.members.push_back({key, {}, {mark.line + 1, mark.column + 1}});
     open_.back().has_key = true;
   }
 
@@ -103,7 +102,7 @@ class TreeBuilder : public YAML::EventHandler {
     YamlNode& parent = *open_.back().node;
     if (parent.kind == YamlNode::Kind::list) return &parent.items.emplace_back(std::move(node));
     open_.back().has_key = false;
-    return &(parent.members.back().second = std::move(node));
+    return &(parent.members.back().value = std::move(node));
   }
 
   void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
@@ -122,21 +121,23 @@ class TreeBuilder : public YAML::EventHandler {
 void forget_marks(YamlNode& node) {
   node.mark = {};
   for (auto& item : node.items) forget_marks(item);
-  for (auto& member : node.members) forget_marks(member.second);
-  for (auto& mark : node.member_marks) mark = {};
+  for (auto& member : node.members) {
+    member.mark = {};
+    forget_marks(member.value);
+  }
 }
 
 YamlNode& member_at(YamlNode& map, const std::string& key) {
   if (YamlNode* found = map.find(key)) return *found;
-  map.member_marks.emplace_back();
-  return map.members.emplace_back(key, YamlNode{}).second;
+  map.members.push_back({key, {}, {}});
+  return map.members.back().value;
 }
 
 }  // namespace
 
 const YamlNode* YamlNode::find(const std::string& key) const {
   for (const auto& member : members)
-    if (member.first == key) return &member.second;
+    if (member.key == key) return &member.value;
   return nullptr;
 }
 

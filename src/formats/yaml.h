@@ -2,9 +2,7 @@
 // several documents are errors with line and column.
 #pragma once
 
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace hopyard {
@@ -15,6 +13,8 @@ struct Mark {
   int column = 0;
 };
 
+struct YamlMember;
+
 /// One node: a scalar (text as written; `quoted` when it stood in quotes), a list or a map in file order.
 struct YamlNode {
   enum class Kind { null, scalar, list, map };
@@ -22,12 +22,17 @@ struct YamlNode {
   Mark mark;
   std::string text;
   bool quoted = false;
-  std::vector<YamlNode> items;                            ///< of a list
-  std::vector<std::pair<std::string, YamlNode>> members;  ///< of a map
-  std::vector<Mark> member_marks;                         ///< where each member's key stood
+  std::vector<YamlNode> items;      ///< of a list
+  std::vector<YamlMember> members;  ///< of a map
 
   const YamlNode* find(const std::string& key) const;
   YamlNode* find(const std::string& key);
+};
+
+struct YamlMember {
+  std::string key;
+  YamlNode value;
+  Mark mark;  ///< where the key stood
 };
 
 /// Parses one document of at most 1 MiB and 64 levels. Failure(usage) "<name>:LINE:COLUMN: …".

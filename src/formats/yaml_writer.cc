@@ -53,7 +53,7 @@ std::string flow(const YamlNode& node) {
       for (const auto& item : node.items) out += (out.empty() ? "[" : ", ") + flow(item);
       return out.empty() ? "[]" : out + "]";
     case YamlNode::Kind::map:
-      for (const auto& [key, value] : node.members)
+      for (const auto& [key, value, mark] : node.members)
         out += (out.empty() ? "{" : ", ") + key_text(key) + ": " + flow(value);
       return out.empty() ? "{}" : out + "}";
   }
@@ -83,7 +83,7 @@ void write_block(const YamlNode& node, std::size_t indent, std::string& out) {
     out += margin + "-";
     write_value(item, indent, out);
   }
-  for (const auto& [key, value] : node.members) {
+  for (const auto& [key, value, mark] : node.members) {
     out += margin + key_text(key) + ":";
     write_value(value, indent, out);
   }

@@ -20,7 +20,8 @@ struct BertConfig {
 void refuse_variants(ConfigReader& reader) {
   const std::string positions = reader.word("position_embedding_type", "absolute");
   if (positions != "absolute")
-    fail(ExitCode::input, reader.where(), ": position_embedding_type '", positions, "' is not supported, only 'absolute'");
+    fail(ExitCode::input, reader.where(), ": position_embedding_type '", positions,
+         "' is not supported, only 'absolute'");
   if (reader.flag("is_decoder", false))
     fail(ExitCode::input, reader.where(), ": is_decoder is not supported; bert is trained as an encoder");
 }
@@ -66,8 +67,8 @@ class BertEmbeddings : public FamilyLayer {
                     InitialValue::normal(config.deviation, config.padding_id));
     positions_ = weight(prefix + "position_embeddings.weight", {config.positions, hidden},
                         InitialValue::normal(config.deviation));
-    types_ = weight(prefix + "token_type_embeddings.weight", {config.types, hidden},
-                    InitialValue::normal(config.deviation));
+    types_ =
+        weight(prefix + "token_type_embeddings.weight", {config.types, hidden}, InitialValue::normal(config.deviation));
     norm_weight_ = plain(prefix + "LayerNorm.weight", {hidden}, InitialValue::ones());
     norm_bias_ = plain(prefix + "LayerNorm.bias", {hidden}, InitialValue::zeros());
   }
@@ -133,7 +134,8 @@ class BertEncoder : public FamilyLayer {
   at::Tensor normalise(std::size_t norm, const at::Tensor& rows) const {
     return at::layer_norm(rows, {config_.hidden}, parameter(norm), parameter(norm + 1), config_.epsilon);
   }
-  at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask, const Pass& pass) const {
+  at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask,
+                    const Pass& pass) const {
     const double width = static_cast<double>(config_.hidden) / static_cast<double>(config_.heads);
     const AttentionSpec spec{1 / std::sqrt(width), config_.attention_dropout, /*causal=*/false};
     const at::Tensor context =

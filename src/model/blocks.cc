@@ -14,8 +14,8 @@ namespace {
 
 constexpr double kLowest = std::numeric_limits<float>::lowest();
 
-/// Added to scores, broadcast over heads and queries: 0 where a key counts, the lowest float where it does not (−inf would
-/// make a fully masked row NaN). Undefined when nothing is masked.
+/// Added to scores, broadcast over heads and queries: 0 where a key counts, the lowest float where it does not (−inf
+/// would make a fully masked row NaN). Undefined when nothing is masked.
 at::Tensor padding_scores(const at::Tensor& mask) {
   if (!mask.defined()) return {};
   return mask.to(at::kFloat).sub_(1).mul_(-kLowest).view({mask.size(0), 1, 1, mask.size(1)});
@@ -34,8 +34,9 @@ at::Tensor split_heads(const at::Tensor& x, const AttentionShape& shape) {
   return x.view({shape.batch, shape.tokens, shape.heads, x.size(1) / shape.heads}).transpose(1, 2);
 }
 
-at::Tensor attention_with_dropout(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionSpec& spec,
-                                  const at::Tensor& mask, const Pass& pass, std::uint32_t draw) {
+at::Tensor attention_with_dropout(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  const AttentionSpec& spec, const at::Tensor& mask, const Pass& pass,
+                                  std::uint32_t draw) {
   at::Tensor scores = at::matmul(q, k.transpose(2, 3)).mul_(spec.scale);
   if (mask.defined()) scores.add_(mask);
   return at::matmul(dropout(at::softmax(scores, 3), spec.dropout, pass, draw), v);
@@ -45,8 +46,8 @@ at::Tensor attention_with_dropout(const at::Tensor& q, const at::Tensor& k, cons
 
 Activation parse_activation(const std::string& name, const std::string& where) {
   static const std::map<std::string, Activation> known = {
-      {"gelu", Activation::gelu},      {"gelu_new", Activation::gelu_tanh}, {"gelu_pytorch_tanh", Activation::gelu_tanh},
-      {"relu", Activation::relu},      {"silu", Activation::silu},          {"swish", Activation::silu},
+      {"gelu", Activation::gelu}, {"gelu_new", Activation::gelu_tanh}, {"gelu_pytorch_tanh", Activation::gelu_tanh},
+      {"relu", Activation::relu}, {"silu", Activation::silu},          {"swish", Activation::silu},
       {"tanh", Activation::tanh}};
   const auto found = known.find(name);
   if (found != known.end()) return found->second;
@@ -57,11 +58,16 @@ Activation parse_activation(const std::string& name, const std::string& where) {
 
 at::Tensor activate(const at::Tensor& x, Activation activation) {
   switch (activation) {
-    case Activation::gelu: return at::gelu(x, "none");
-    case Activation::gelu_tanh: return at::gelu(x, "tanh");
-    case Activation::relu: return at::relu(x);
-    case Activation::silu: return at::silu(x);
-    case Activation::tanh: return at::tanh(x);
+    case Activation::gelu:
+      return at::gelu(x, "none");
+    case Activation::gelu_tanh:
+      return at::gelu(x, "tanh");
+    case Activation::relu:
+      return at::relu(x);
+    case Activation::silu:
+      return at::silu(x);
+    case Activation::tanh:
+      return at::tanh(x);
   }
   return x;
 }
@@ -71,8 +77,9 @@ at::Tensor add_dropped(at::Tensor fresh, const at::Tensor& residual, double p, c
   return fresh.add_(residual);
 }
 
-at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const AttentionShape& shape,
-                     const AttentionSpec& spec, const at::Tensor& mask, const Pass& pass, std::uint32_t draw) {
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                     const AttentionShape& shape, const AttentionSpec& spec, const at::Tensor& mask, const Pass& pass,
+                     std::uint32_t draw) {
   const at::Tensor q = split_heads(query, shape), k = split_heads(key, shape), v = split_heads(value, shape);
   at::Tensor context;
   if (pass.train && spec.dropout > 0) {

@@ -1,5 +1,5 @@
-// What the layers of transformers are made of. Tokens are rows here: [batch · tokens, hidden], so that products are single
-// calls and results are no views, which would make autograd copy when they are changed in place.
+// What the layers of transformers are made of. Tokens are rows here: [batch · tokens, hidden], so that products are
+// single calls and results are no views, which would make autograd copy when they are changed in place.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,11 +27,12 @@ struct AttentionSpec {
   double dropout = 0;
   bool causal = false;
 };
-/// Multi-head attention without its projections (Vaswani et al., NeurIPS 2017, 3.2). query, key, value: [batch · tokens,
-/// heads · width], possibly columns of one tensor; returns the same. `mask`: as Batch's, or undefined. Dropout of the
-/// probabilities is drawn from `pass`; without it the fused kernel runs.
-at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const AttentionShape& shape,
-                     const AttentionSpec& spec, const at::Tensor& mask, const Pass& pass, std::uint32_t draw);
+/// Multi-head attention without its projections (Vaswani et al., NeurIPS 2017, 3.2). query, key, value: [batch ·
+/// tokens, heads · width], possibly columns of one tensor; returns the same. `mask`: as Batch's, or undefined. Dropout
+/// of the probabilities is drawn from `pass`; without it the fused kernel runs.
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                     const AttentionShape& shape, const AttentionSpec& spec, const at::Tensor& mask, const Pass& pass,
+                     std::uint32_t draw);
 
 /// Of the two products of attention, for one row.
 double attention_flops(std::int64_t tokens, std::int64_t hidden);

@@ -13,7 +13,8 @@ const Json* ConfigReader::find(const char* key) {
 }
 
 std::int64_t ConfigReader::checked(const Json& value, const char* key, std::int64_t limit) const {
-  const bool whole = value.is_number_integer() && (!value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX);
+  const bool whole =
+      value.is_number_integer() && (!value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX);
   const std::int64_t number = whole ? value.get<std::int64_t>() : 0;
   if (number < 1 || number > limit)
     fail(ExitCode::input, where_, ": '", key, "' must be a whole number from 1 to ", limit);

@@ -36,7 +36,7 @@ struct LayerDescription {
 struct ModelDescription {
   std::string family;  ///< "bert"
   std::vector<LayerDescription> layers;
-  std::int64_t tokens = 0;  ///< per row, as the data has them; 1 for mlp
+  std::int64_t tokens = 0;               ///< per row, as the data has them; 1 for mlp
   std::int64_t parameter_count() const;  ///< tied parameters count once
   bool operator==(const ModelDescription&) const = default;
 };

@@ -31,8 +31,8 @@ const FamilyEntry& find_family(const std::string& model_type, Task task, const s
     fail(ExitCode::usage, "model.task: ", to_string(task), " is not what '", model_type, "' (", where,
          ") does; choose one of: ", text::join(tasks, ", "));
   }
-  fail(ExitCode::input, where, ": model_type '", model_type, "' is not supported; supported are: ",
-       text::join(names, ", "));
+  fail(ExitCode::input, where, ": model_type '", model_type,
+       "' is not supported; supported are: ", text::join(names, ", "));
 }
 
 std::int64_t output_count(Task task, const DataShape& shape) {
@@ -44,8 +44,8 @@ std::int64_t output_count(Task task, const DataShape& shape) {
 
 void check_tokens(const DataShape& shape, std::int64_t vocabulary, std::int64_t positions, const std::string& where) {
   if (shape.vocabulary > vocabulary)
-    fail(ExitCode::input, where, ": the data need a vocabulary of ", shape.vocabulary, " but the model has ", vocabulary,
-         "; prepare the data with the model's own tokenizer.json");
+    fail(ExitCode::input, where, ": the data need a vocabulary of ", shape.vocabulary, " but the model has ",
+         vocabulary, "; prepare the data with the model's own tokenizer.json");
   if (shape.tokens > positions)
     fail(ExitCode::input, where, ": rows of ", shape.tokens, " tokens are longer than the model's ", positions,
          " positions; prepare the data with at most that many tokens");

@@ -14,11 +14,13 @@ namespace hopyard {
 struct InitialValue {
   enum class Kind { zeros, ones, normal, uniform };
   Kind kind = Kind::zeros;
-  double scale = 0;           ///< standard deviation of normal; uniform is over [−scale, scale)
-  std::int64_t zero_row = -1; ///< this row of the first dimension is zero: an embedding's padding
+  double scale = 0;            ///< standard deviation of normal; uniform is over [−scale, scale)
+  std::int64_t zero_row = -1;  ///< this row of the first dimension is zero: an embedding's padding
   static InitialValue zeros() { return {Kind::zeros}; }
   static InitialValue ones() { return {Kind::ones}; }
-  static InitialValue normal(double deviation, std::int64_t zero_row = -1) { return {Kind::normal, deviation, zero_row}; }
+  static InitialValue normal(double deviation, std::int64_t zero_row = -1) {
+    return {Kind::normal, deviation, zero_row};
+  }
   static InitialValue uniform(double bound) { return {Kind::uniform, bound}; }
 };
 

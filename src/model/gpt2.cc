@@ -116,7 +116,8 @@ class Gpt2Block : public FamilyLayer {
   at::Tensor normalise(std::size_t norm, const at::Tensor& rows) const {
     return at::layer_norm(rows, {config_.hidden}, parameter(norm), parameter(norm + 1), config_.epsilon);
   }
-  at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask, const Pass& pass) const {
+  at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask,
+                    const Pass& pass) const {
     AttentionSpec spec{1, config_.attention_dropout, /*causal=*/true};
     const double width = static_cast<double>(config_.hidden) / static_cast<double>(config_.heads);
     if (config_.scale_weights) spec.scale /= std::sqrt(width);

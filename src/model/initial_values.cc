@@ -35,10 +35,18 @@ void fill_initial(const InitialValue& initial, const ParameterDescription& param
                   std::span<float> out) {
   const std::uint64_t key = derive(derive(trial_seed, "initial"), parameter.name);
   switch (initial.kind) {
-    case InitialValue::Kind::zeros: std::fill(out.begin(), out.end(), 0.0f); break;
-    case InitialValue::Kind::ones: std::fill(out.begin(), out.end(), 1.0f); break;
-    case InitialValue::Kind::normal: fill_normal(initial.scale, key, out); break;
-    case InitialValue::Kind::uniform: fill_uniform(initial.scale, key, out); break;
+    case InitialValue::Kind::zeros:
+      std::fill(out.begin(), out.end(), 0.0f);
+      break;
+    case InitialValue::Kind::ones:
+      std::fill(out.begin(), out.end(), 1.0f);
+      break;
+    case InitialValue::Kind::normal:
+      fill_normal(initial.scale, key, out);
+      break;
+    case InitialValue::Kind::uniform:
+      fill_uniform(initial.scale, key, out);
+      break;
   }
   if (initial.zero_row < 0) return;
   const std::size_t width = out.size() / static_cast<std::size_t>(parameter.shape[0]);

@@ -9,8 +9,8 @@
 
 namespace hopyard {
 
-/// Fills `out` (the parameter's elements in row-major order). Equal bits for equal arguments, whoever calls, and on how many
-/// threads.
+/// Fills `out` (the parameter's elements in row-major order). Equal bits for equal arguments, whoever calls, and on how
+/// many threads.
 void fill_initial(const InitialValue& initial, const ParameterDescription& parameter, std::uint64_t trial_seed,
                   std::span<float> out);
 

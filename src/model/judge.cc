@@ -42,9 +42,12 @@ std::int64_t ModelSource::counted_items(std::int64_t rows) const {
 LossSum ModelSource::loss(const at::Tensor& logits, const Batch& batch) const {
   const std::int64_t items = counted_items(logits.size(0));
   switch (spec_.task) {
-    case Task::sequence_classification: return {cross_entropy_sum(logits, batch.labels), items};
-    case Task::causal_lm: return {cross_entropy_sum(rows_of(logits), next_tokens(batch.inputs)), items};
-    case Task::regression: return {at::mse_loss(logits.squeeze(1), batch.labels, at::Reduction::Sum), items};
+    case Task::sequence_classification:
+      return {cross_entropy_sum(logits, batch.labels), items};
+    case Task::causal_lm:
+      return {cross_entropy_sum(rows_of(logits), next_tokens(batch.inputs)), items};
+    case Task::regression:
+      return {at::mse_loss(logits.squeeze(1), batch.labels, at::Reduction::Sum), items};
   }
   return {};
 }

@@ -20,10 +20,11 @@ struct Batch {
 };
 
 /// What a pass through a layer may depend on beside its input: the random key, and nothing else.
-/// `generator` is the device's own; a layer that draws reseeds it through draws().
+/// `generator` is the device's own, for layers that draw from torch: they reseed it through draws(). dropout() needs
+/// none.
 struct Pass {
-  bool train = false;            ///< dropout on
-  std::uint64_t key = 0;         ///< of (trial seed, step, micro-batch); see pass_key()
+  bool train = false;     ///< dropout on
+  std::uint64_t key = 0;  ///< of (trial seed, step, micro-batch); see pass_key()
   std::uint32_t layer = 0;
   at::Generator generator;
   /// The generator, reseeded for the `draw`-th random tensor of this layer: equal bits whenever it is recomputed.
@@ -33,19 +34,21 @@ std::uint64_t pass_key(std::uint64_t trial_seed, std::uint64_t step, std::uint32
 
 /// x with dropout by explicit keyed mask: x · mask / (1 − p). Returns x itself when p is 0 or pass.train is false.
 at::Tensor dropout(const at::Tensor& x, double p, const Pass& pass, std::uint32_t draw);
-/// The mask alone, already divided by 1 − p; depends on its size, p, and the key.
+/// The mask alone, already divided by 1 − p. A value depends on its place, p and the key: not on threads or a
+/// generator.
 at::Tensor dropout_mask(const at::Tensor& like, double p, const Pass& pass, std::uint32_t draw);
 
 /// A torch::nn::Module whose parameters live in buffers of the engine. The constructor registers them empty
 /// (declare()); bind() points them at views. One instance belongs to one trial and is used by one thread at a time.
 class Layer : public torch::nn::Module {
  public:
-  /// x: [batch, tokens, hidden] from the layer before (undefined for the first); returns the same for the next, or logits
-  /// from the last: [batch, classes], or [batch, tokens, vocabulary] for causal-lm.
+  /// x: [batch, tokens, hidden] from the layer before (undefined for the first); returns the same for the next, or
+  /// logits from the last: [batch, classes], or [batch, tokens, vocabulary] for causal-lm.
   virtual at::Tensor forward(const at::Tensor& x, const Batch& batch, const Pass& pass) = 0;
 
   const LayerDescription& description() const { return description_; }
-  /// Points parameter i at views[i] (float32, the declared shape) as a fresh leaf: no gradient yet, requires_grad as told.
+  /// Points parameter i at views[i] (float32, the declared shape) as a fresh leaf: no gradient yet, requires_grad as
+  /// told.
   void bind(std::span<const at::Tensor> views, bool requires_grad);
   /// Lets go of the views, so that their memory can go.
   void unbind();

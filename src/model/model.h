@@ -20,15 +20,15 @@ class Family;  // bert, gpt2, mlp: families.h
 
 /// What the data say about the model: how wide a row is, how many classes.
 struct DataShape {
-  std::int64_t tokens = 0;    ///< columns of input_ids, or features for mlp
-  std::int64_t classes = 0;   ///< 0 for causal-lm
+  std::int64_t tokens = 0;   ///< columns of input_ids, or features for mlp
+  std::int64_t classes = 0;  ///< 0 for causal-lm
   std::vector<std::string> label_names;
   std::int64_t vocabulary = 0;  ///< that the ids need; 0 when unknown
 };
 
 /// Sums over a micro-batch: losses are summed here and divided by the batch's count by the caller.
 struct LossSum {
-  at::Tensor sum;        ///< scalar float32, with a graph in training
+  at::Tensor sum;          ///< scalar float32, with a graph in training
   std::int64_t items = 0;  ///< counted items (rows; for causal-lm, predicted tokens)
 };
 /// How a trained model is judged; sums, so that micro-batches add up.
@@ -38,7 +38,8 @@ struct MetricSums {
   void add(const MetricSums& other);
 };
 
-/// Opens the checkpoint and knows the family. Thread-safe after construction; layers() makes new instances for one trial.
+/// Opens the checkpoint and knows the family. Thread-safe after construction; layers() makes new instances for one
+/// trial.
 class ModelSource {
  public:
   /// Failure(input): unsupported model_type (lists the supported ones), missing or misshapen tensors, ids beyond the
@@ -54,9 +55,9 @@ class ModelSource {
 
   std::vector<std::shared_ptr<Layer>> make_layers() const;
 
-  /// Fills the flat buffer (layout_of(description().layers[layer])) with the first weights: from the checkpoint, or, where it
-  /// has none, random as the family initialises them, keyed by (trial_seed, parameter name). Padding is zeroed.
-  /// Safe to call from several threads.
+  /// Fills the flat buffer (layout_of(description().layers[layer])) with the first weights: from the checkpoint, or,
+  /// where it has none, random as the family initialises them, keyed by (trial_seed, parameter name). Padding is
+  /// zeroed. Safe to call from several threads.
   void initialise(std::uint32_t layer, std::uint64_t trial_seed, std::span<std::byte> out) const;
   /// True when the layer's weights all come from the checkpoint, so that they do not depend on the trial's seed.
   bool from_checkpoint(std::uint32_t layer) const;

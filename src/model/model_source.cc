@@ -40,8 +40,8 @@ void check_overrides(const ModelSpec& spec, const std::vector<std::string>& know
 }
 
 bool has_weights(const fs::path& folder) {
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-                           "pytorch_model.bin.index.json"})
+  for (const char* name :
+       {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"})
     if (fs::exists(folder / name)) return true;
   return false;
 }
@@ -74,8 +74,9 @@ void check_tensor(const TensorInfo& tensor, const ParameterDescription& paramete
     fail(ExitCode::input, folder, ": tensor ", tensor.name, " is ", dtype_name(tensor.dtype),
          "; parameters must be F32, F16, BF16 or F64");
   if (tensor.shape == parameter.shape) return;
-  fail(ExitCode::input, folder, ": tensor ", tensor.name, " has shape ", shape_text(tensor.shape), " but config and data give ",
-       shape_text(parameter.shape), "; use the config.json that belongs to the weights, or data with the model's labels");
+  fail(ExitCode::input, folder, ": tensor ", tensor.name, " has shape ", shape_text(tensor.shape),
+       " but config and data give ", shape_text(parameter.shape),
+       "; use the config.json that belongs to the weights, or data with the model's labels");
 }
 
 void check_weights(const SafetensorsFolder& weights, const Family& family) {

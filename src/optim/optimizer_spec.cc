@@ -18,8 +18,10 @@ double learning_rate(const ScheduleSpec& schedule, double lr, std::uint64_t step
   if (at < warmup) return lr * (at / std::max(1.0, warmup));
   const double rest = std::max(1.0, static_cast<double>(total) - warmup);
   switch (schedule.kind) {
-    case ScheduleSpec::Kind::constant: return lr;
-    case ScheduleSpec::Kind::linear: return lr * std::max(0.0, (static_cast<double>(total) - at) / rest);
+    case ScheduleSpec::Kind::constant:
+      return lr;
+    case ScheduleSpec::Kind::linear:
+      return lr * std::max(0.0, (static_cast<double>(total) - at) / rest);
     case ScheduleSpec::Kind::cosine:
       return lr * std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * ((at - warmup) / rest))));
   }

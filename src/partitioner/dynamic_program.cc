@@ -1,7 +1,8 @@
 // The cuts with the least predicted time of a step.
 //
-// A task's slot depends on its shard and both neighbours (whose store and load it hides), so the table's state is a pair
-// of neighbouring shards and a move adds the shard after them: C(n, 3) states, C(n, 4) moves, 11 million for 128 layers.
+// A task's slot depends on its shard and both neighbours (whose store and load it hides), so the table's state is a
+// pair of neighbouring shards and a move adds the shard after them: C(n, 3) states, C(n, 4) moves, 11 million for 128
+// layers.
 #include <algorithm>
 #include <limits>
 
@@ -95,7 +96,8 @@ class DynamicProgram {
     }
   }
 
-  /// The slot of the backward task of [b, c) (or the last shard's only task), and the step's last store if it ends here.
+  /// The slot of the backward task of [b, c) (or the last shard's only task), and the step's last store if it ends
+  /// here.
   double reverse_cost(std::size_t a, std::size_t b, std::size_t c, const ShardTask* previous) {
     const Candidate& now = candidate(b, c);
     if (!now.backward && c < last_) return 0;

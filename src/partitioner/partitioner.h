@@ -14,14 +14,14 @@ namespace hopyard {
 struct LayerCost {
   std::string name;
   bool trainable = true;
-  Bytes parameter_bytes = 0;   ///< flat buffer; loaded for every task
-  Bytes borrowed_bytes = 0;    ///< tied parameters owned by another layer, loaded as well
+  Bytes parameter_bytes = 0;                   ///< flat buffer; loaded for every task
+  Bytes borrowed_bytes = 0;                    ///< tied parameters owned by another layer, loaded as well
   std::optional<std::uint32_t> borrowed_from;  ///< that layer; a shard that holds both loads them once
-  Bytes moment_bytes = 0;      ///< loaded and stored by backward tasks; 0 when frozen
-  Bytes gradient_bytes = 0;    ///< on the device between backward and update; 0 when frozen
-  Bytes output_bytes = 0;      ///< boundary activation of one micro-batch
-  Bytes saved_bytes = 0;       ///< what a forward pass with graph keeps for one micro-batch
-  Bytes transient_bytes = 0;   ///< the peak beyond saved bytes, of forward or backward, of one micro-batch
+  Bytes moment_bytes = 0;                      ///< loaded and stored by backward tasks; 0 when frozen
+  Bytes gradient_bytes = 0;                    ///< on the device between backward and update; 0 when frozen
+  Bytes output_bytes = 0;                      ///< boundary activation of one micro-batch
+  Bytes saved_bytes = 0;                       ///< what a forward pass with graph keeps for one micro-batch
+  Bytes transient_bytes = 0;  ///< the peak beyond saved bytes, of forward or backward, of one micro-batch
   double forward_s = 0, backward_s = 0, update_s = 0;  ///< of one batch; backward without recompute
   bool operator==(const LayerCost&) const = default;
 };
@@ -40,24 +40,24 @@ struct DeviceLimits {
 /// Contiguous layers [begin, end).
 struct ShardPlan {
   std::uint32_t begin = 0, end = 0;
-  Bytes forward_load_bytes = 0;    ///< parameters (and borrowed)
-  Bytes backward_load_bytes = 0;   ///< parameters, moments
-  Bytes store_bytes = 0;           ///< what backward writes back; 0 when frozen
-  Bytes forward_workspace = 0;     ///< device bytes beyond the loaded state during forward
-  Bytes backward_workspace = 0;    ///< the same for backward with recompute: gradients, saved, transient
+  Bytes forward_load_bytes = 0;          ///< parameters (and borrowed)
+  Bytes backward_load_bytes = 0;         ///< parameters, moments
+  Bytes store_bytes = 0;                 ///< what backward writes back; 0 when frozen
+  Bytes forward_workspace = 0;           ///< device bytes beyond the loaded state during forward
+  Bytes backward_workspace = 0;          ///< the same for backward with recompute: gradients, saved, transient
   double forward_s = 0, backward_s = 0;  ///< backward includes recompute and update
-  bool backward = true;            ///< false when this and all earlier layers are frozen
+  bool backward = true;                  ///< false when this and all earlier layers are frozen
   bool operator==(const ShardPlan&) const = default;
 };
 
 struct PartitionPlan {
   std::vector<ShardPlan> shards;
-  bool resident = false;      ///< one shard that stays on the device
-  double compute_s = 0;       ///< predicted compute of a step, with recompute
-  double transfer_s = 0;      ///< predicted busier direction of the link in a step
-  double step_s = 0;          ///< predicted time of a step of this trial alone
-  Bytes peak_bytes = 0;       ///< predicted device peak with double buffering as planned
-  double host_update_s = 0;   ///< of step_s, with update_on_host: the update after the last backward
+  bool resident = false;     ///< one shard that stays on the device
+  double compute_s = 0;      ///< predicted compute of a step, with recompute
+  double transfer_s = 0;     ///< predicted busier direction of the link in a step
+  double step_s = 0;         ///< predicted time of a step of this trial alone
+  Bytes peak_bytes = 0;      ///< predicted device peak with double buffering as planned
+  double host_update_s = 0;  ///< of step_s, with update_on_host: the update after the last backward
   bool operator==(const PartitionPlan&) const = default;
 };
 
@@ -82,7 +82,9 @@ PartitionPlan evaluate_cuts(const std::vector<LayerCost>& layers, const std::vec
 /// As many layers as fit into each shard, from the first (Hydra, Nagrecha & Kumar, VLDB 2023, algorithm 1).
 PartitionResult partition_greedy(const std::vector<LayerCost>& layers, const DeviceLimits& device);
 /// Dynamic programming over pairs of neighbouring shards: minimises the predicted time of a step, where a transfer is
-/// hidden behind the neighbour's compute only if both fit at once (docs/ARCHITECTURE.md, "what bounds a step").
+/// hidden behind the neighbour's compute only if both fit at once (docs/ARCHITECTURE.md, "what bounds a step"). Exact
+/// up to 128 layers; beyond, cuts are sought among 128 places, greedy's among them, so never worse than greedy.
+/// Borders' activations count as bytes on the device, not as time on the link (docs/decisions/0003-partitioner.md).
 PartitionResult partition_dp(const std::vector<LayerCost>& layers, const DeviceLimits& device);
 
 }  // namespace hopyard

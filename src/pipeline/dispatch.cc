@@ -51,6 +51,11 @@ void Executor::choose(DeviceState& device) {
   if (device.next) return;
   if (!spec_.double_buffer && (device.current || !device.storing.empty())) return;
   device.refused_for_memory = false;
+  // The task after the one that computes stands for choice among the idle trials: else the longest trial would lose its
+  // device after each task (docs/decisions/0003-partitioner.md has the figures).
+  Active* running = running_on(device);
+  const std::uint32_t running_number = running == nullptr ? 0 : running->trial->setup().number;
+  const auto task_of = [&](const Active& active) { return *active.trial->peek(&active == running ? 1 : 0); };
   const auto accepts = [&](std::uint32_t number) {
     const Active& active = active_.at(number);
     if (active.home && *active.home != device.index) return false;
@@ -59,21 +64,25 @@ void Executor::choose(DeviceState& device) {
                        : std::any_of(devices_.begin(), devices_.end(), [&](const auto& d) { return d->bound == number; }))
         return false;
     }
-    if (fits(device, *active.trial, *active.trial->peek(0))) return true;
+    if (fits(device, *active.trial, task_of(active))) return true;
     device.refused_for_memory = true;
     return false;
   };
-  if (const auto picked = scheduler_->pick(accepts)) {
-    Active& active = active_.at(*picked);
-    set_idle(active, false);
-    assign(device, active, *active.trial->peek(0));
-    return;
-  }
-  if (!device.current || device.current->state != SlotState::computing) return;
-  const auto running = active_.find(device.current->trial->setup().number);
-  if (running == active_.end() || running->second.error || running->second.trial != device.current->trial) return;
-  const auto successor = device.current->trial->peek(1);
-  if (successor && fits(device, *device.current->trial, *successor)) assign(device, running->second, *successor);
+  if (running != nullptr)
+    scheduler_->add({running_number, running->trial->remaining_s(), running->trial->total_s()});
+  const auto picked = scheduler_->pick(accepts);
+  if (running != nullptr) scheduler_->remove(running_number);
+  if (!picked) return;
+  Active& active = active_.at(*picked);
+  set_idle(active, false);
+  assign(device, active, task_of(active));
+}
+
+Executor::Active* Executor::running_on(DeviceState& device) {
+  if (!device.current || device.current->state != SlotState::computing) return nullptr;
+  const auto found = active_.find(device.current->trial->setup().number);
+  if (found == active_.end() || found->second.error || found->second.trial != device.current->trial) return nullptr;
+  return found->second.trial->peek(1) ? &found->second : nullptr;
 }
 
 bool Executor::fits(DeviceState& device, const TrialRun& trial, const PlannedTask& planned) {
@@ -93,7 +102,10 @@ bool Executor::fits(DeviceState& device, const TrialRun& trial, const PlannedTas
   const Bytes computing = device.current ? device.current->workspace : 0;
   const Bytes workspace = std::max(workspace_of(trial, planned.task), computing);
   const Bytes used = *device.ledger;
-  if (used == 0 && !device.current) return true;  // alone: whether it fits is found by trying
+  // Alone on the device, whether it fits is found by trying: the figures are predictions.
+  const bool alone = !device.current && device.storing.empty() &&
+                     (device.residents.empty() || device.residents.contains(trial.setup().number));
+  if (alone) return true;
   return used + need + workspace <= device.device->account().limit();
 }
 

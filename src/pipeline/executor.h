@@ -102,6 +102,7 @@ class Executor {
   // dispatch.cc: choosing tasks and bringing their bytes; all under the lock
   void dispatch();
   void choose(DeviceState& device);
+  Active* running_on(DeviceState& device);
   bool fits(DeviceState& device, const TrialRun& trial, const PlannedTask& task);
   void assign(DeviceState& device, Active& active, const PlannedTask& task);
   void take_over(DeviceState& device, Slot& slot);

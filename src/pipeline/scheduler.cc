@@ -11,7 +11,8 @@
 namespace hopyard {
 namespace {
 
-/// Idle trials in the order of a priority that a policy gives when they are added: smallest first, ties by trial number.
+/// Idle trials in the order of a priority that a policy gives when they are added: smallest first, ties by trial
+/// number.
 class OrderedScheduler : public Scheduler {
  public:
   void add(const IdleTrial& trial) override {

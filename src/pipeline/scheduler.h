@@ -1,4 +1,5 @@
-// Which idle trial's next task goes to a device that is free: pure decisions, the same for the executor and the simulator.
+// Which idle trial's next task goes to a device that is free: pure decisions, the same for the executor and the
+// simulator.
 #pragma once
 
 #include <cstdint>

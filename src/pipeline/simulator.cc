@@ -16,11 +16,9 @@ struct Event {
   double at_s = 0;
   std::uint64_t number = 0;  ///< order of being made, for equal times
   EventKind kind = EventKind::arrival;
-  std::uint32_t who = 0;     ///< a trial for arrival and wake, else a device
-  Bytes bytes = 0;           ///< that a store frees
-  bool operator>(const Event& other) const {
-    return at_s != other.at_s ? at_s > other.at_s : number > other.number;
-  }
+  std::uint32_t who = 0;  ///< a trial for arrival and wake, else a device
+  Bytes bytes = 0;        ///< that a store frees
+  bool operator>(const Event& other) const { return at_s != other.at_s ? at_s > other.at_s : number > other.number; }
 };
 
 /// A task that a device holds, chosen or running.
@@ -35,11 +33,11 @@ struct Held {
 
 struct Device {
   Held running, next;
-  double free_since_s = 0;    ///< end of the last compute
-  double store_free_s = 0;    ///< when the last store given to the engine ends
-  Bytes used = 0;             ///< by states, also those being stored; workspace comes on top
-  bool refused = false;       ///< an idle trial's task did not fit when the device last chose
-  Held last;                  ///< what it computed last
+  double free_since_s = 0;            ///< end of the last compute
+  double store_free_s = 0;            ///< when the last store given to the engine ends
+  Bytes used = 0;                     ///< by states, also those being stored; workspace comes on top
+  bool refused = false;               ///< an idle trial's task did not fit when the device last chose
+  Held last;                          ///< what it computed last
   std::optional<std::uint32_t> home;  ///< without interleaving: the trial it stays with
   SimDevice gauges;
 };
@@ -48,7 +46,7 @@ struct Trial {
   explicit Trial(const SimTrial& spec) : cursor(spec) {}
   SimCursor cursor;
   bool idle = false;
-  bool at_home = false;  ///< without interleaving: a device stays with it
+  bool at_home = false;          ///< without interleaving: a device stays with it
   std::vector<double> stored_s;  ///< by shard: when its bytes are home
   double home_s = 0;             ///< when all of them are
 };
@@ -137,7 +135,7 @@ class Simulation {
       --unfinished_;
       leave_active_set(index, device);
     } else if (visit_ends && !waiting_.empty()) {
-      waiting_.push_back(index);  // its commit is over before its turn comes again
+      waiting_.push_back(index);  // its commit is taken to be over when its turn comes again
       leave_active_set(index, device);
     } else if (visit_ends) {
       push(trial.home_s + commit_s, EventKind::wake, index);
@@ -183,6 +181,7 @@ class Simulation {
     }
     device.refused = false;
     device.used += next.task->state_bytes;
+    note_peak(device);
     if (!options_.interleave) {
       device.home = *trial;
       trials_[*trial].at_home = true;
@@ -246,9 +245,7 @@ class Simulation {
   }
   bool trial_ends(std::uint32_t trial) const { return successor(trial).done(); }
   /// Its next task can be chosen before the running one has ended.
-  bool follows_itself(std::uint32_t trial) const {
-    return !ends_visit(trials_[trial].cursor) && !trial_ends(trial);
-  }
+  bool follows_itself(std::uint32_t trial) const { return !ends_visit(trials_[trial].cursor) && !trial_ends(trial); }
 
   // Tasks on a device -------------------------------------------------------------------------------------------------
 
@@ -291,6 +288,7 @@ class Simulation {
     push(now_s_ + next.task->compute_s, EventKind::compute_end, d);
     device.running = next;
     next = {};
+    note_peak(device);
   }
 
   void compute_ended(std::uint32_t d) {
@@ -337,7 +335,7 @@ class Simulation {
 
   // Accounts ----------------------------------------------------------------------------------------------------------
 
-  /// The time since the last compute, cut at the moments of choice, load begin and load end of the task that starts now.
+  /// The time since the last compute, cut where the task that starts now was chosen and where its load began.
   void explain_gap(Device& device) {
     const Held& next = device.next;
     double from_s = device.free_since_s;
@@ -350,6 +348,11 @@ class Simulation {
     (next.after_refusal ? device.gauges.idle_store_s : device.gauges.idle_no_work_s) += until(next.chosen_s);
     device.gauges.idle_store_s += until(next.load_begin_s);
     device.gauges.idle_load_s += until(now_s_);
+  }
+
+  static void note_peak(Device& device) {
+    const Bytes workspace = device.running.there ? device.running.task->workspace_bytes : 0;
+    device.gauges.peak_bytes = std::max(device.gauges.peak_bytes, device.used + workspace);
   }
 
   void record(SimSlice::Kind kind, std::uint32_t device, const Held& held, double begin_s, double end_s) {

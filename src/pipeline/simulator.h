@@ -46,22 +46,23 @@ struct SimOptions {
   std::uint32_t devices = 1;
   Bytes memory = 0;  ///< of each device; 0: no bound
   SchedulerKind scheduler = SchedulerKind::lrtf;
-  std::uint64_t seed = 0;             ///< of SchedulerKind::random
-  bool double_buffer = true;          ///< false: load, compute and store of a device one after another
-  bool interleave = true;             ///< false: a device stays with its trial until the trial ends
-  bool successor_competes = true;     ///< the running trial's next task stands for choice among the idle trials;
-                                      ///< false: it is chosen only when no trial is idle
-  std::uint32_t active_trials = 0;    ///< at most so many are admitted at a time; 0: all
-  std::size_t timeline_limit = 0;     ///< slices to keep
+  std::uint64_t seed = 0;           ///< of SchedulerKind::random
+  bool double_buffer = true;        ///< false: load, compute and store of a device one after another
+  bool interleave = true;           ///< false: a device stays with its trial until the trial ends
+  bool successor_competes = true;   ///< the running trial's next task stands for choice among the idle trials;
+                                    ///< false: it is chosen only when no trial is idle
+  std::uint32_t active_trials = 0;  ///< at most so many are admitted at a time; 0: all
+  std::size_t timeline_limit = 0;   ///< slices to keep
 };
 
 struct SimDevice {
   double busy_s = 0;          ///< computing
   double idle_load_s = 0;     ///< waiting for the load of a chosen task
-  double idle_store_s = 0;    ///< waiting for a store: for its memory, or for the bytes that it brings home
+  double idle_store_s = 0;    ///< waiting for a store: for the memory that it frees, or the bytes that it brings home
   double idle_no_work_s = 0;  ///< no trial had a task to give
   double load_s = 0, store_s = 0;  ///< the link's busy time, each way
   std::uint64_t tasks = 0;
+  Bytes peak_bytes = 0;
   bool operator==(const SimDevice&) const = default;
 };
 
@@ -74,17 +75,18 @@ struct SimSlice {
 };
 
 struct SimResult {
-  double makespan_s = 0;          ///< until the last byte is home
-  std::vector<SimDevice> devices; ///< busy + idle = makespan for each
-  std::vector<double> finish_s;   ///< of each trial
-  std::vector<SimSlice> timeline; ///< in the order of beginning to be known; at most timeline_limit
+  double makespan_s = 0;           ///< until the last byte is home
+  std::vector<SimDevice> devices;  ///< busy + idle = makespan for each
+  std::vector<double> finish_s;    ///< of each trial
+  std::vector<SimSlice> timeline;  ///< in the order of beginning to be known; at most timeline_limit
   bool operator==(const SimResult&) const = default;
 };
 
-/// The rules, as the executor's: a device runs one task and holds at most one chosen task beside it, chosen when the
-/// running one starts; a trial has at most one task running; a task is chosen only if its state fits beside all states on
-/// the device and the larger workspace of the two; its load waits for the store of the same shard, but a forward task on
-/// the device that still stores its shard takes the bytes over; stores leave a device in order. O(log n) a task, O(devices) a moment. Requires that every task fits the memory by itself.
+/// The rules, as the executor's. A device runs one task and holds at most one chosen task beside it, chosen when the
+/// running one starts; a trial has at most one task running. A task is chosen only if its state fits beside all states
+/// on the device and the larger workspace of the two. Its load waits for the store of the same shard, but a forward
+/// task on the device that is still storing its shard takes the bytes over. Stores leave a device in order. O(log n) a
+/// task, O(devices) a moment. Requires that every task fits the memory by itself.
 SimResult simulate(const std::vector<SimTrial>& trials, const SimOptions& options);
 /// The makespan only.
 double predict_makespan(const std::vector<SimTrial>& trials, SimOptions options);

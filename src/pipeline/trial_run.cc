@@ -132,25 +132,26 @@ TrialRun::TrialRun(TrialSetup setup, HostTier& host, DiskTier& disk, IoPool& poo
 void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
                           std::function<void()> wake) {
   std::vector<BlobSpec> blobs;
-  const auto add_blob = [&](Bytes bytes, bool persistent) {
-    blobs.push_back({bytes, persistent});
-    return static_cast<std::uint32_t>(blobs.size() - 1);
-  };
   const auto modules = setup_.source->make_layers();
+  blobs.resize(3 * modules.size());
+  const auto add_blob = [&](std::uint32_t blob, Bytes bytes, bool persistent) {
+    blobs[blob] = {bytes, persistent};
+    return blob;
+  };
   for (std::uint32_t l = 0; l < modules.size(); ++l) {
     Layer layer;
     layer.module = modules[l];
     layer.layout = layout_of(modules[l]->description());
     layer.trainable = trainable(setup_, l);
     if (layer.trainable || setup_.frozen_in_window) {
-      layer.parameters = add_blob(layer.layout.bytes, true);
+      layer.parameters = add_blob(parameters_blob(l), layer.layout.bytes, true);
     } else {
       layer.frozen = frozen.get(*setup_.source, l, setup_.seed);
       require(layer.frozen != nullptr, setup_.id, ": the host tier has no room for a frozen layer that was admitted");
     }
     if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
-      layer.moments = add_blob(moment_bytes(setup_, layer.layout), true);
-    if (layer.trainable && keeps_gradients(setup_)) layer.gradients = add_blob(layer.layout.bytes, false);
+      layer.moments = add_blob(moments_blob(l), moment_bytes(setup_, layer.layout), true);
+    if (layer.trainable && keeps_gradients(setup_)) layer.gradients = add_blob(gradients_blob(l), layer.layout.bytes, false);
     norms_.emplace_back(layer.layout.places.size(), 0.0);
     const auto& parameters = modules[l]->description().parameters;
     for (std::uint32_t p = 0; p < parameters.size(); ++p) {
@@ -190,17 +191,33 @@ void TrialRun::make_boundaries(HostTier& host) {
       require(boundary != nullptr, setup_.id, ": the host tier has no room for borders that were admitted");
 }
 
+void TrialRun::fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write) {
+  const std::uint32_t one[] = {blob};
+  cache_->acquire_blocking(one);
+  write(cache_->bytes(blob));
+  cache_->release(one, true);
+}
+
 void TrialRun::initialise() {
   for (std::uint32_t l = 0; l < layers_.size(); ++l) {
-    const auto fill = [&](std::optional<std::uint32_t> blob, const auto& write) {
-      if (!blob) return;
-      const std::uint32_t one[] = {*blob};
-      cache_->acquire_blocking(one);
-      write(cache_->bytes(*blob));
-      cache_->release(one, true);
-    };
-    fill(layers_[l].parameters, [&](std::span<std::byte> out) { setup_.source->initialise(l, setup_.seed, out); });
-    fill(layers_[l].moments, [](std::span<std::byte> out) { std::memset(out.data(), 0, out.size()); });
+    if (layers_[l].parameters)
+      fill(*layers_[l].parameters, [&](std::span<std::byte> out) { setup_.source->initialise(l, setup_.seed, out); });
+    if (layers_[l].moments)
+      fill(*layers_[l].moments, [](std::span<std::byte> out) { std::memset(out.data(), 0, out.size()); });
+  }
+}
+
+void TrialRun::restore(const std::vector<BlobVersion>& state) {
+  std::vector<BlobVersion> ours;
+  for (std::uint32_t l = 0; l < layers_.size(); ++l)
+    for (const auto& blob : state)
+      if (layers_[l].parameters == blob.blob || layers_[l].moments == blob.blob) ours.push_back(blob);
+  cache_->restore(ours);
+  for (std::uint32_t l = 0; l < layers_.size(); ++l) {
+    const bool named = std::any_of(ours.begin(), ours.end(),
+                                   [&](const auto& blob) { return layers_[l].parameters == blob.blob; });
+    if (layers_[l].trainable || !layers_[l].parameters || named) continue;
+    fill(*layers_[l].parameters, [&](std::span<std::byte> out) { setup_.source->initialise(l, setup_.seed, out); });
   }
 }
 

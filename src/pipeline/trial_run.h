@@ -67,6 +67,12 @@ struct PlannedTask {
   bool operator==(const PlannedTask&) const = default;
 };
 
+/// Blob ids are the same whatever the cuts, the tiers and the sharing: three for each layer, of zero bytes where a trial
+/// has no such blob.
+constexpr std::uint32_t parameters_blob(std::uint32_t layer) { return 3 * layer; }
+constexpr std::uint32_t moments_blob(std::uint32_t layer) { return 3 * layer + 1; }
+constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer + 2; }
+
 /// Host bytes of a trial beside its window: borders, tied gradients. Known before it starts.
 Bytes trial_overhead_bytes(const TrialSetup& setup);
 /// Bytes of all blobs that the window would hold if it held everything.
@@ -100,7 +106,8 @@ class TrialRun {
 
   /// First weights, zero moments. Blocks.
   void initialise();
-  void restore(const std::vector<BlobVersion>& state) { cache_->restore(state); }
+  /// Starts from committed bytes. Frozen layers that the commit does not name are read from the checkpoint.
+  void restore(const std::vector<BlobVersion>& state);
   /// Model digest over all parameters. Blocks; not while tasks run.
   Digest digest();
   /// Reads a layer's flat parameters. Blocks; not while tasks run.
@@ -156,6 +163,7 @@ class TrialRun {
  private:
   void make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen, std::function<void()> wake);
   void make_boundaries(HostTier& host);
+  void fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write);
   std::unique_ptr<Boundary> make_boundary(HostTier& host, Bytes bytes);
   std::vector<TaskRef> unit_program(bool evaluation) const;
   void note_next_uses(std::span<const std::uint32_t> blobs);

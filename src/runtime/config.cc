@@ -99,7 +99,7 @@ std::string canonical(const YamlNode& node) {
       for (const auto& item : node.items) parts.push_back(canonical(item));
       return "[" + text::join(parts, ",") + "]";
     case YamlNode::Kind::map:
-      for (const auto& [key, value] : node.members) parts.push_back(key + ":" + canonical(value));
+      for (const auto& [key, value, mark] : node.members) parts.push_back(key + ":" + canonical(value));
       std::sort(parts.begin(), parts.end());
       return "{" + text::join(parts, ",") + "}";
   }

@@ -17,8 +17,7 @@ YamlNode bare(const std::string& text) {
 
 void add(YamlNode& map, const std::string& key, const std::string& text) {
   if (map.find(key) != nullptr) return;
-  map.members.emplace_back(key, bare(text));
-  map.member_marks.emplace_back();
+  map.members.push_back({key, bare(text), {}});
 }
 void add(YamlNode& map, const std::string& key, const char* text) { add(map, key, std::string(text)); }
 void add(YamlNode& map, const std::string& key, bool value) { add(map, key, value ? "true" : "false"); }
@@ -28,8 +27,8 @@ void add(YamlNode& map, const std::string& key, std::uint32_t value) { add(map, 
 
 YamlNode& section(YamlNode& map, const std::string& key) {
   if (YamlNode* found = map.find(key)) return *found;
-  map.member_marks.emplace_back();
-  return map.members.emplace_back(key, YamlNode{.kind = YamlNode::Kind::map}).second;
+  map.members.push_back({key, {.kind = YamlNode::Kind::map}, {}});
+  return map.members.back().value;
 }
 
 /// Whether the value at a dotted path is searched: what depends on it has no one default.

@@ -58,9 +58,9 @@ void read_range(const ValueReader& range, SearchedValue& searched) {
 
 void find_below(const std::string& file, const YamlNode& node, const std::string& path,
                 std::vector<SearchedValue>& found) {
-  const auto kind = node.members.size() == 1 ? kind_of(node.members[0].first) : std::nullopt;
+  const auto kind = node.members.size() == 1 ? kind_of(node.members[0].key) : std::nullopt;
   if (!kind) {
-    for (const auto& [key, value] : node.members) {
+    for (const auto& [key, value, mark] : node.members) {
       if (key.empty() || key.find('.') != key.npos)
         ValueReader(file, value, path + "." + key).refuse("is no known key");
       find_below(file, value, path + "." + key, found);
@@ -68,7 +68,7 @@ void find_below(const std::string& file, const YamlNode& node, const std::string
     return;
   }
   SearchedValue searched{.dimension = {.path = path, .kind = *kind}};
-  const auto& [key, value] = node.members[0];
+  const auto& [key, value, mark] = node.members[0];
   const ValueReader reader(file, value, path + "." + key);
   if (*kind == Kind::grid || *kind == Kind::choice)
     read_values(reader, searched);
@@ -89,7 +89,7 @@ std::optional<T> whole_text_as(std::string_view text) {
 
 std::vector<SearchedValue> find_searched_values(const std::string& file, const YamlNode& root) {
   std::vector<SearchedValue> found;
-  for (const auto& [key, value] : root.members)
+  for (const auto& [key, value, mark] : root.members)
     if (key == "model" || key == "train") find_below(file, value, key, found);
   return found;
 }

@@ -174,12 +174,10 @@ void MapReader::forbid(const std::string& key, const std::string& reason) {
 }
 
 void MapReader::finish() const {
-  for (std::size_t i = 0; i < node_.members.size(); ++i) {
-    const std::string& key = node_.members[i].first;
+  for (const auto& [key, value, mark] : node_.members) {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     const std::string nearest = text::nearest(key, known_);
-    fail(ExitCode::usage, place(file_, node_.member_marks[i]), ": unknown key ", printable(key),
-         path_.empty() ? "" : " in " + path_,
+    fail(ExitCode::usage, place(file_, mark), ": unknown key ", printable(key), path_.empty() ? "" : " in " + path_,
          nearest.empty() ? "; known are " + text::join(known_, ", ") : "; did you mean '" + nearest + "'?");
   }
 }

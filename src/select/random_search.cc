@@ -54,7 +54,8 @@ class RandomSearcher final : public ListSearcher {
 std::unique_ptr<Searcher> make_random_searcher(const std::vector<Dimension>& space, std::uint32_t trials,
                                                std::uint64_t seed) {
   if (trials == 0) fail(ExitCode::usage, "search.method: random needs search.trials, how many trials to draw");
-  if (trials > kTrialsMax) fail(ExitCode::usage, "search.trials is ", trials, "; at most ", kTrialsMax, " are possible");
+  if (trials > kTrialsMax)
+    fail(ExitCode::usage, "search.trials is ", trials, "; at most ", kTrialsMax, " are possible");
   return std::make_unique<RandomSearcher>(space, trials, seed);
 }
 

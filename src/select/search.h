@@ -40,9 +40,11 @@ class Searcher {
   virtual bool finished() const = 0;  ///< no further ask() will ever give a trial
 };
 
-/// grid: all combinations, the last dimension fastest; requires grid or choice dimensions only. random: `trials` draws, each keyed by its index; grid
-/// dimensions are drawn from like choice. Failure(usage) when the method cannot use a dimension.
-std::unique_ptr<Searcher> make_searcher(const SearchSpec& spec, const std::vector<Dimension>& space, std::uint64_t seed);
+/// grid: all combinations, the last dimension fastest; requires grid or choice dimensions only. random: `trials` draws,
+/// each keyed by its index; grid dimensions are drawn from like choice. Failure(usage) when the method cannot use a
+/// dimension.
+std::unique_ptr<Searcher> make_searcher(const SearchSpec& spec, const std::vector<Dimension>& space,
+                                        std::uint64_t seed);
 
 /// Better first by the metric; trials without a score last; ties by id. Returns positions into `records`.
 std::vector<std::size_t> rank(const std::vector<std::optional<double>>& metrics, bool maximize);

@@ -48,7 +48,6 @@ bool State::acquire(const Blobs& blobs, const Blobs& set) {
   if (take(blobs, set)) return true;
   // Whoever was told that his set is complete and has not come for it must not stand in the way for ever.
   const auto mine = std::find_if(wants.begin(), wants.end(), [&](const Want& want) { return want.blobs == set; });
-  mine->woken = false;
   const auto first = std::remove_if(wants.begin(), mine, [this](const Want& want) { return ready(want.blobs); });
   if (first == mine) return false;
   wants.erase(first, mine);
@@ -104,6 +103,7 @@ void State::advance() {
       set_error(std::current_exception());
     }
   }
+  for (auto& want : wants) want.woken = want.woken && ready(want.blobs);  // news again, once it is complete again
   start_drops();
   changed.notify_all();
 }

@@ -24,6 +24,7 @@ class TemporaryFolder {
 
   /// Writes a file in the folder and returns its path.
   std::string write(const std::string& name, const std::string& content) const {
+    std::filesystem::remove(*this / name);  // ext4 syncs a file that is cut and written again, which is slow
     std::ofstream(*this / name, std::ios::binary) << content;
     return *this / name;
   }

@@ -95,7 +95,8 @@ class WholeModel {
         const ParameterDescription& parameter = layers()[i].parameters[p];
         if (parameter.tied_to) continue;
         const auto [offset, bytes] = layouts_[i].places[p];
-        parts.push_back({parameter.name, "F32", parameter.shape, digest_bytes(parameters_[i].bytes().subspan(offset, bytes))});
+        parts.push_back(
+            {parameter.name, "F32", parameter.shape, digest_bytes(parameters_[i].bytes().subspan(offset, bytes))});
       }
     return digest_parameters(std::move(parts));
   }
@@ -120,9 +121,9 @@ class WholeModel {
     std::vector<at::Tensor> views;
     for (std::size_t p = 0; p < layers()[layer].parameters.size(); ++p) {
       const ParameterDescription& parameter = layers()[layer].parameters[p];
-      const auto owner = parameter.tied_to.value_or(
-          ParameterDescription::Owner{layer, static_cast<std::uint32_t>(p)});
-      views.push_back(parameters_[owner.layer].view(layouts_[owner.layer].places[owner.parameter].offset, parameter.shape));
+      const auto owner = parameter.tied_to.value_or(ParameterDescription::Owner{layer, static_cast<std::uint32_t>(p)});
+      views.push_back(
+          parameters_[owner.layer].view(layouts_[owner.layer].places[owner.parameter].offset, parameter.shape));
     }
     return views;
   }
@@ -137,7 +138,8 @@ class WholeModel {
 
   void clip_gradients(double max_norm) {
     double squares = 0;
-    for_each_trainable([&](std::uint32_t i, std::size_t p) { squares += squared_norm(modules_[i]->bound()[p].grad()); });
+    for_each_trainable(
+        [&](std::uint32_t i, std::size_t p) { squares += squared_norm(modules_[i]->bound()[p].grad()); });
     const double factor = clip_factor(std::sqrt(squares), max_norm);
     for_each_trainable([&](std::uint32_t i, std::size_t p) { modules_[i]->bound()[p].mutable_grad().mul_(factor); });
   }
@@ -146,7 +148,9 @@ class WholeModel {
     for_each_trainable([&](std::uint32_t i, std::size_t p) {
       const ParameterDescription& parameter = layers()[i].parameters[p];
       ParameterUpdate one{parameters_[i].view(layouts_[i].places[p].offset, parameter.shape),
-                          modules_[i]->bound()[p].grad(), {}, parameter.decays};
+                          modules_[i]->bound()[p].grad(),
+                          {},
+                          parameter.decays};
       for (std::size_t m = 0; m < moments_[i].size(); ++m)
         one.moments[m] = moments_[i][m].view(layouts_[i].places[p].offset, parameter.shape);
       update(optimizer_, lr, step, std::span(&one, 1));

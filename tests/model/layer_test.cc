@@ -28,7 +28,9 @@ struct UserLayer : Layer {
     declare({"user.bias", {2}});
     declare({"user.factor", {1}}, scale->factor);
   }
-  at::Tensor forward(const at::Tensor& x, const Batch&, const Pass&) override { return x * scale->factor + parameter(0); }
+  at::Tensor forward(const at::Tensor& x, const Batch&, const Pass&) override {
+    return x * scale->factor + parameter(0);
+  }
   std::shared_ptr<Scale> scale;
 };
 
@@ -67,7 +69,9 @@ TEST(Layer, BindRefusesWhatWasNotDeclared) {
   EXPECT_THROW(layer.bind(std::vector<at::Tensor>{at::ones({3}), at::ones({1})}, true), std::logic_error);
 }
 
-Pass pass_of(std::uint64_t key, std::uint32_t layer = 0) { return {true, key, layer, at::detail::createCPUGenerator()}; }
+Pass pass_of(std::uint64_t key, std::uint32_t layer = 0) {
+  return {true, key, layer, at::detail::createCPUGenerator()};
+}
 
 TEST(Dropout, FollowsFromTheKeyAlone) {
   const at::Tensor ones = at::ones({100, 100});
@@ -94,19 +98,30 @@ TEST(Dropout, IsNothingInEvaluationAndEverythingAtOne) {
   EXPECT_TRUE(dropout(x, 0.5, Pass{}, 0).is_same(x));
   EXPECT_TRUE(dropout(x, 0, pass_of(1), 0).is_same(x));
   EXPECT_EQ(dropout(x, 1, pass_of(1), 0).sum().item<double>(), 0);
-  EXPECT_THROW(dropout(x, 0.5, Pass{true, 1, 0, {}}, 0), std::logic_error) << "no generator";
+  EXPECT_THROW((Pass{true, 1, 0, {}}.draws(0)), std::logic_error) << "no generator";
+}
+
+TEST(Dropout, MaskOfAPlaceKnowsNoThreadsAndNoSize) {
+  const at::Tensor large = at::empty({300'001});
+  at::set_num_threads(1);
+  const at::Tensor mask = dropout_mask(large, 0.3, pass_of(4), 0);
+  EXPECT_TRUE(mask.slice(0, 0, 9).equal(dropout_mask(at::empty({9}), 0.3, pass_of(4), 0)));
+  at::set_num_threads(2);
+  EXPECT_TRUE(mask.equal(dropout_mask(large, 0.3, pass_of(4), 0)));
+  const at::Tensor kept = mask.gt(0).to(at::kFloat) - 0.7f;
+  for (const std::int64_t lag : {1, 2, 3, 384})
+    EXPECT_NEAR((kept.slice(0, lag) * kept.slice(0, 0, -lag)).mean().item<double>(), 0, 0.002) << "neighbours " << lag;
 }
 
 TEST(Dropout, TinyMasksOfTwoThreadsDoNotMix) {
-  constexpr std::uint64_t kMasks = 20'000;
+  constexpr std::uint64_t kMasks = 10'000;
   const at::Tensor like = at::empty({5});
   std::vector<at::Tensor> expected;
-  const Pass alone = pass_of(0);
   const auto mask = [&](Pass& pass, std::uint64_t key) {
     pass.key = key;
-    return dropout_mask(like, 0.5, pass, 0);
+    return at::empty({5}).bernoulli_(0.5, pass.draws(0)).add_(dropout_mask(like, 0.5, pass, 0));
   };
-  Pass reference = alone;
+  Pass reference = pass_of(0);
   for (std::uint64_t key = 0; key < kMasks; ++key) expected.push_back(mask(reference, key));
   std::atomic<int> wrong = 0;
   const auto run = [&] {
@@ -127,8 +142,10 @@ struct Family {
 
 const Family kFamilies[] = {
     {"bert", R"({"model_type":"bert","vocab_size":50,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":4,
-                 "intermediate_size":64,"max_position_embeddings":16})", Task::sequence_classification},
-    {"gpt2", R"({"model_type":"gpt2","vocab_size":50,"n_embd":32,"n_layer":2,"n_head":4,"n_positions":16})", Task::causal_lm},
+                 "intermediate_size":64,"max_position_embeddings":16})",
+     Task::sequence_classification},
+    {"gpt2", R"({"model_type":"gpt2","vocab_size":50,"n_embd":32,"n_layer":2,"n_head":4,"n_positions":16})",
+     Task::causal_lm},
     {"mlp", R"({"model_type":"mlp","input_size":16,"hidden_sizes":[40,24],"activation":"gelu","dropout":0.1})",
      Task::regression},
 };
@@ -185,7 +202,8 @@ TEST_P(Bits, OfGradientsAreEqualWhenEachLayerIsRecomputedFromItsInput) {
   std::vector<at::Tensor> inputs{at::Tensor()};
   {
     const at::NoGradGuard no_grad;
-    for (std::uint32_t i = 0; i + 1 < count; ++i) inputs.push_back(model_->module(i).forward(inputs[i], batch_, pass(i)));
+    for (std::uint32_t i = 0; i + 1 < count; ++i)
+      inputs.push_back(model_->module(i).forward(inputs[i], batch_, pass(i)));
   }
   at::Tensor gradient;
   for (std::uint32_t i = static_cast<std::uint32_t>(count); i-- > 0;) {
@@ -216,8 +234,8 @@ TEST_P(Bits, OfTrainingRepeat) {
 
 INSTANTIATE_TEST_SUITE_P(Families, Bits, testing::Combine(testing::ValuesIn(kFamilies), testing::Values(1, 2)),
                          [](const auto& info) {
-                           return std::string(std::get<0>(info.param).name) + "_" + std::to_string(std::get<1>(info.param)) +
-                                  "_threads";
+                           return std::string(std::get<0>(info.param).name) + "_" +
+                                  std::to_string(std::get<1>(info.param)) + "_threads";
                          });
 
 }  // namespace

@@ -21,7 +21,8 @@ using testing::Test;
 
 const char* const kBert = R"({"model_type":"bert","vocab_size":50,"hidden_size":32,"num_hidden_layers":2,
   "num_attention_heads":4,"intermediate_size":64,"max_position_embeddings":16,"pad_token_id":7})";
-const char* const kGpt2 = R"({"model_type":"gpt2","vocab_size":50,"n_embd":32,"n_layer":2,"n_head":4,"n_positions":16})";
+const char* const kGpt2 =
+    R"({"model_type":"gpt2","vocab_size":50,"n_embd":32,"n_layer":2,"n_head":4,"n_positions":16})";
 const char* const kMlp = R"({"model_type":"mlp","input_size":100,"hidden_sizes":[400,24],"activation":"relu"})";
 
 class Source : public Test {
@@ -216,7 +217,8 @@ TEST_F(Source, ReadsOldNamesAndHalfPrecision) {
     for (TensorToWrite& tensor : tensors) {
       tensor.dtype = Dtype::bf16;
       if (const auto norm = tensor.name.find("LayerNorm."); norm != std::string::npos)
-        tensor.name = tensor.name.substr(5, norm - 5) + (tensor.name.ends_with("weight") ? "LayerNorm.gamma" : "LayerNorm.beta");
+        tensor.name =
+            tensor.name.substr(5, norm - 5) + (tensor.name.ends_with("weight") ? "LayerNorm.gamma" : "LayerNorm.beta");
     }
   });
   const ModelSource loaded = open(kBert);
@@ -234,7 +236,8 @@ TEST_F(Source, JudgesClassificationRegressionAndNextTokens) {
   EXPECT_EQ(sums.items, 6);
   EXPECT_NEAR(ModelSource::metric(sums, "valid/accuracy"), 2 / 3.0, 1e-9);
   EXPECT_NEAR(ModelSource::metric(sums, "valid/perplexity"), std::exp((2 * sure + wrong) / 3), 1e-4);
-  EXPECT_THAT(failure_of(ExitCode::usage, [&] { ModelSource::metric(sums, "valid/f1"); }), testing::HasSubstr("valid/loss"));
+  EXPECT_THAT(failure_of(ExitCode::usage, [&] { ModelSource::metric(sums, "valid/f1"); }),
+              testing::HasSubstr("valid/loss"));
 
   const Batch values{at::zeros({2, 16}, at::kLong), {}, at::tensor({1.0, 2.0}).to(at::kFloat)};
   const MetricSums error = open(kBert, Task::regression).judge(at::zeros({2, 1}), values);
@@ -264,7 +267,8 @@ TEST_F(Source, ExportsConfigLabelsAndTokenizer) {
   ModelSpec again = spec_;
   again.checkpoint = out;
   const ModelSource loaded(again, shape_);
-  for (std::uint32_t layer = 0; layer < 4; ++layer) EXPECT_EQ(initial(loaded, layer, 0, 99), initial(source, layer, 0, 1));
+  for (std::uint32_t layer = 0; layer < 4; ++layer)
+    EXPECT_EQ(initial(loaded, layer, 0, 99), initial(source, layer, 0, 1));
 }
 
 }  // namespace

@@ -102,7 +102,8 @@ TEST_P(AgainstTransformers, DropoutThatDropsNothingAgreesToo) { check_forward_an
 
 INSTANTIATE_TEST_SUITE_P(Cases, AgainstTransformers,
                          testing::Values(kMini, kBertPadded, Case{"bert-gelu-new", Task::sequence_classification, 3},
-                                         kBertRegression, kGpt2Tied, Case{"gpt2-padded", Task::causal_lm}, kGpt2Untied, kMlp),
+                                         kBertRegression, kGpt2Tied, Case{"gpt2-padded", Task::causal_lm}, kGpt2Untied,
+                                         kMlp),
                          [](const auto& info) {
                            std::string name = info.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -134,13 +135,13 @@ TEST_P(TrainingAgainstPyTorch, TwentyAdamwStepsAgree) {
     const at::Tensor after = expected["trained." + name];
     EXPECT_LE(difference(trained, after), 1e-4) << name;
     if (name.ends_with("key.bias")) return;  // shifts a query's scores alike, which softmax cancels: hardly moves
-    EXPECT_GE(difference(before, after), 5e-3) << name << " of " << layers[layer].name << " hardly moved: tests nothing";
+    EXPECT_GE(difference(before, after), 5e-3)
+        << name << " of " << layers[layer].name << " hardly moved: tests nothing";
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, TrainingAgainstPyTorch, testing::Values(kBertPadded, kGpt2Tied, kMlp), [](const auto& info) {
-  return info.param.name.substr(0, info.param.name.find('-'));
-});
+INSTANTIATE_TEST_SUITE_P(Cases, TrainingAgainstPyTorch, testing::Values(kBertPadded, kGpt2Tied, kMlp),
+                         [](const auto& info) { return info.param.name.substr(0, info.param.name.find('-')); });
 
 TEST(Checkpoint, OfBertModelWithoutPrefixGivesTheSameWeights) {
   ModelSpec bare = spec_of(kMini);
@@ -175,8 +176,9 @@ TEST(Export, LoadsInTransformersWithTheSameLogits) {
     source.export_to(out / one.name, [&](std::uint32_t layer, std::span<std::byte> buffer) {
       std::memcpy(buffer.data(), model.flat(layer).data(), buffer.size());
     });
-    arguments.insert(arguments.end(), {class_name, out / one.name, cases_folder() + "/" + one.name + "/expected.safetensors",
-                                       out / one.name + ".safetensors"});
+    arguments.insert(arguments.end(),
+                     {class_name, out / one.name, cases_folder() + "/" + one.name + "/expected.safetensors",
+                      out / one.name + ".safetensors"});
   }
   fakes::run_oracle("load_export.py", arguments);
   for (std::size_t i = 0; i < cases.size(); ++i) {

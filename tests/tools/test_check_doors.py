@@ -21,7 +21,7 @@ USES = {
     "SQLite": ("#include <sqlite3.h>", "src/runtime/journal.cc", "src/spill/disk.cc"),
     "HTTP": ("#include <httplib.h>", "src/report/server.cc", "src/cli/main.cc"),
     "CUDA": ("#include <cuda_runtime_api.h>", "src/cuda/device.cc", "src/device/devices.cc"),
-    "copies between host and GPU": ("cudaMemcpyAsync(to, from, bytes, kind, stream);", "src/cuda/copy.cc", "src/cuda/slab.cc"),
+    "copies between host and GPU": ("cudaMemcpyAsync(to, from, bytes);", "src/cuda/copy.cc", "src/cuda/slab.cc"),
     "pinned memory": ("cudaHostRegister(begin, bytes, 0);", "src/cuda/pinned_slab.cc", "src/cuda/copy.cc"),
     "unpickling": ("torch::load(module, path);", None, "src/model/import.cc"),
 }
@@ -49,8 +49,9 @@ class CheckDoors(unittest.TestCase):
             self.assertEqual([], faults("src/model/a.cc", text), text)
 
     def test_code_beside_comments_and_strings_counts(self):
-        for text in ("/* why */ fsync(f);", 'open("a", getenv("B"));', "int n = 1'000; fsync(f); char c = 'x';", "'\"'; rand();", "return ::getenv(n);",
-                     "a ? fsync(f) : fsync(g);", "if (x) std::srand(1);", "x = 1 + rand();", "y > rand();", "auto t = std::time(nullptr);"):
+        for text in ("/* why */ fsync(f);", 'open("a", getenv("B"));', "int n = 1'000; fsync(f); char c = 'x';", "'\"'; rand();",
+                     "return ::getenv(n);", "a ? fsync(f) : fsync(g);", "if (x) std::srand(1);", "x = 1 + rand();",
+                     "y > rand();", "auto t = std::time(nullptr);"):
             self.assertEqual(1, len(faults("src/model/a.cc", text)), text)
 
     def test_members_named_alike_do_not_count(self):
@@ -65,7 +66,7 @@ class CheckDoors(unittest.TestCase):
         with Tree({"src/base/a.cc": "int x;\n\nauto v = std::getenv(n);\n", "src/base/notes.txt": "getenv(n)"}) as root:
             found = check_doors.check(root)
         self.assertEqual(1, len(found))
-        self.assertTrue(found[0].startswith("src/base/a.cc:3: std::getenv (the environment) belongs in src/base/environment.cc"))
+        self.assertIn("src/base/a.cc:3: std::getenv (the environment) belongs in src/base/environment.cc", found[0])
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ Filename: pool/main/s/silent.deb
 
 class PrepareDemo(unittest.TestCase):
     def test_archive_packages_with_synopsis_and_section_once_each(self):
-        self.assertEqual({"0ad": ("Real-time strategy game of ancient warfare", "games"), "abr": ("ARM: emulator", "utils")},
-                         prepare_demo.archive_packages(DUMP))
+        self.assertEqual({"0ad": ("Real-time strategy game of ancient warfare", "games"),
+                          "abr": ("ARM: emulator", "utils")}, prepare_demo.archive_packages(DUMP))
 
     def test_only_the_largest_sections_are_written_in_order_of_names(self):
         sections = [f"section-{i:02d}" for i in range(18)]

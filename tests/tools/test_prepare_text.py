@@ -38,8 +38,8 @@ def jsonl(rows):
 class PrepareText(unittest.TestCase):
     def run_tool(self, files, *arguments, table="table.jsonl"):
         """(exit code, what it said, {folder: (dataset.json, [part tensors])}) of a run in a fresh folder."""
-        with Tree({"tokenizer.json": word_tokenizer(), **files}) as root, contextlib.redirect_stderr(io.StringIO()) as said, \
-                contextlib.redirect_stdout(io.StringIO()):
+        with Tree({"tokenizer.json": word_tokenizer(), **files}) as root, \
+                contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
             arguments = [argument.replace("ROOT", str(root)) for argument in arguments]
             code = prepare_text.main(["--input", str(root / table), "--tokenizer", str(root / "tokenizer.json"),
                                       "--out", str(root / "out"), *arguments])
@@ -135,7 +135,8 @@ class PrepareText(unittest.TestCase):
         self.assertNotIn("labels", dataset)
 
     def test_a_second_run_replaces_its_folder_but_no_other(self):
-        for files, code in (({"out/dataset.json": "{}", "out/part-00009.safetensors": ""}, 0), ({"out/diary.txt": "dear"}, 3)):
+        for files, code in (({"out/dataset.json": "{}", "out/part-00009.safetensors": ""}, 0),
+                            ({"out/diary.txt": "dear"}, 3)):
             got, said, folders = self.run_tool({"table.jsonl": jsonl(ROWS), **files}, *self.CLASSIFY)
             self.assertEqual(code, got)
             self.assertTrue(code == 0 or "is not a data folder" in said, said)
@@ -146,8 +147,8 @@ class PrepareText(unittest.TestCase):
         cases = [
             ({}, self.CLASSIFY, "there is no such file"),
             ({"table.jsonl": good + "{nonsense\n"}, self.CLASSIFY, "table.jsonl:4: this line is not JSON"),
-            ({"table.jsonl": good + "[1]\n"}, self.CLASSIFY, "table.jsonl:4: expected one JSON object a line, found a list"),
-            ({"table.jsonl": good + '{"text": "x"}\n'}, self.CLASSIFY, "table.jsonl:4: no column 'label' here; there are text"),
+            ({"table.jsonl": good + "[1]\n"}, self.CLASSIFY, "expected one JSON object a line, found a list"),
+            ({"table.jsonl": good + '{"text": "x"}\n'}, self.CLASSIFY, "4: no column 'label' here; there are text"),
             ({"table.jsonl": '{"text": 7, "label": "a"}\n'}, self.CLASSIFY, "column 'text' must hold text, found 7"),
             ({"table.jsonl": '{"text": "x", "label": 1.5}\n'}, self.CLASSIFY, "must hold a label"),
             ({"table.jsonl": ""}, self.CLASSIFY, "no rows to write"),

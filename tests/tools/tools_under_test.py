@@ -9,8 +9,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def load_tool(name):
-    """tools/NAME as a module, whether or not it is named .py."""
-    loader = importlib.machinery.SourceFileLoader(name.removesuffix(".py"), str(ROOT / "tools" / name))
+    """tools/NAME as a module."""
+    return load_module(ROOT / "tools" / name)
+
+
+def load_module(path):
+    """A Python file as a module, whether or not it is named .py."""
+    loader = importlib.machinery.SourceFileLoader(path.stem, str(path))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
     sys.modules[loader.name] = module
     sys.dont_write_bytecode = True

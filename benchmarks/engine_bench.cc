@@ -1,0 +1,149 @@
+#include "engine_bench.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "base/text.h"
+#include "engine_trials.h"
+
+namespace hopyard {
+
+namespace {
+
+/// Median of several measured ratios, with their spread as text.
+struct Median {
+  double value = 0;
+  std::string spread;
+};
+
+Median median_of(int rounds, const std::function<double()>& measure) {
+  std::vector<double> values;
+  for (int i = 0; i < rounds; ++i) values.push_back(measure());
+  std::sort(values.begin(), values.end());
+  return {values[values.size() / 2], text::cat("median of ", rounds, ", ", text::format_number(values.front(), 3), " to ",
+                                               text::format_number(values.back(), 3))};
+}
+
+BenchModel small_model(const BenchScale& scale) { return BenchModel(scale.quick ? 64 : 256, 8, 512, scale.quick ? 32 : 128); }
+
+std::uint32_t steps_of(const BenchScale& scale) { return scale.quick ? 2 : 6; }
+
+/// The link at which moving the bytes of a step takes `ratio` times as long as computing it.
+double link_for(const EngineTimes& probe, double compute_s, double ratio) {
+  return static_cast<double>(std::max(probe.loaded, probe.stored)) / (compute_s * ratio);
+}
+
+EngineTimes with_link(const BenchModel& model, EngineRun run, double link) {
+  run.emulated = true;
+  run.link_bytes_per_s = link;
+  return run_engine(model, run);
+}
+
+EngineTimes without_link(const BenchModel& model, EngineRun run) {
+  run.emulated = false;
+  return run_engine(model, run);
+}
+
+}  // namespace
+
+std::vector<BenchRow> bench_resident(const BenchScale& scale) {
+  const BenchModel model = small_model(scale);
+  const std::uint32_t steps = steps_of(scale) * 3;
+  const Median ratio = median_of(scale.rounds(), [&] {
+    EngineRun run;
+    run.steps = steps;
+    const double bare = run_bare_loop(model, steps, 1);
+    return without_link(model, run).wall_s / bare;
+  });
+  return {{"resident step ÷ bare libtorch loop", ratio.value, "ratio", 1.03, 1.01, true, ratio.spread}};
+}
+
+std::vector<BenchRow> bench_one_cut_trial(const BenchScale& scale) {
+  const BenchModel model = small_model(scale);
+  EngineRun run;
+  run.cuts = even_cuts(*model.source, 1);
+  run.steps = steps_of(scale);
+  const EngineTimes probe = with_link(model, run, 100e9);
+  std::vector<BenchRow> rows;
+  double worst = 0;
+  std::string detail;
+  for (const double transfer : {0.5, 1.0, 2.0}) {
+    const Median ratio = median_of(scale.quick ? 1 : 3, [&] {
+      const double compute_s = without_link(model, run).busy_s;
+      const EngineTimes times = with_link(model, run, link_for(probe, compute_s, transfer));
+      return times.wall_s / std::max({compute_s, times.load_s, times.store_s});
+    });
+    worst = std::max(worst, ratio.value);
+    detail += text::cat(detail.empty() ? "" : "; ", "at ", transfer, ": ", text::format_number(ratio.value, 3), " (", ratio.spread, ")");
+  }
+  rows.push_back({"one cut trial, emulated link, time ÷ max(compute with recompute, transfer), worst", worst, "ratio", 1.15,
+                  1.05, true, "transfer ÷ compute " + detail});
+  return rows;
+}
+
+std::vector<BenchRow> bench_interleaved(const BenchScale& scale) {
+  const BenchModel model = small_model(scale);
+  EngineRun run;
+  run.cuts = even_cuts(*model.source, 2);
+  run.steps = steps_of(scale);
+  run.trials = 4;
+  run.devices = 2;
+  const EngineTimes probe = with_link(model, run, 100e9);
+  double plain = 0;
+  const Median ratio = median_of(scale.quick ? 1 : 3, [&] {
+    EngineRun whole = run;
+    whole.cuts.clear();
+    const double resident_s = without_link(model, whole).wall_s;
+    const EngineTimes same_layers = without_link(model, run);
+    const EngineTimes cut = with_link(model, run, link_for(probe, same_layers.busy_s, 0.5));
+    plain = resident_s / cut.wall_s;
+    return same_layers.wall_s / cut.wall_s;
+  });
+  const double f = 1.0 - 2.0 / static_cast<double>(model.source->description().layers.size());
+  return {{"four cut trials, two emulated devices, throughput ÷ resident loop that recomputes the same layers", ratio.value,
+           "ratio", 0.90, 0.97, false,
+           text::cat(ratio.spread, "; ÷ plain resident ", text::format_number(plain, 3), ", bound 3/(3+f) about ",
+                     text::format_number(3 / (3 + f), 3), "; transfer ÷ compute 0.5")}};
+}
+
+std::vector<BenchRow> bench_ablation(const BenchScale& scale) {
+  const BenchModel model = small_model(scale);
+  EngineRun run;
+  run.cuts = even_cuts(*model.source, 2);
+  run.steps = steps_of(scale);
+  run.trials = 4;
+  run.devices = 2;
+  const EngineTimes probe = with_link(model, run, 100e9);
+  const double link = link_for(probe, without_link(model, run).busy_s, 1.0);
+  const double full = with_link(model, run, link).wall_s;
+  run.execute.double_buffer = false;
+  const double single = with_link(model, run, link).wall_s;
+  run.execute.interleave = false;
+  const double alone = with_link(model, run, link).wall_s;
+  return {{"ablation: without double buffering ÷ full", single / full, "ratio", std::nullopt, 1.3, false,
+           "four trials, two emulated devices, transfer about compute"},
+          {"ablation: also without interleaving ÷ without double buffering", alone / single, "ratio", std::nullopt, 1.3,
+           false, "the same"}};
+}
+
+std::vector<BenchRow> bench_streaming(const BenchScale& scale) {
+  const BenchModel model(scale.quick ? 64 : 512, 8, 512, scale.quick ? 32 : 128);
+  const std::uint32_t steps = scale.quick ? 2 : 5;
+  EngineTimes last;
+  const Median ratio = median_of(scale.quick ? 1 : 3, [&] {
+    const double bare = run_bare_loop(model, steps, 2);
+    EngineRun run;
+    run.threads = 2;
+    run.cuts = even_cuts(*model.source, 1);
+    run.window_share = 0.25;
+    run.steps = steps;
+    last = run_engine(model, run);
+    return last.wall_s / bare;
+  });
+  return {{"GPT-2 from and to disk each step, host tier 25 % of its state ÷ plain resident", ratio.value, "ratio", 1.7, 1.35,
+           true,
+           text::cat(ratio.spread, "; ", text::format_bytes(last.disk_read / steps), " read and ",
+                     text::format_bytes(last.disk_written / steps), " written a step")}};
+}
+
+}  // namespace hopyard

@@ -1,0 +1,96 @@
+// hopyard_bench: prints ratios measured side by side in one run, with the machine, and writes them as JSON.
+#include <gflags/gflags.h>
+
+#include <algorithm>
+#include <functional>
+#include <iostream>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "device/memory_account.h"
+#include "engine_bench.h"
+#include "formats/json.h"
+#include "report/table.h"
+#include "runtime/machine.h"
+#include "scheduling_bench.h"
+#include "spill_bench.h"
+
+DEFINE_string(out, "", "file to write the rows to, as JSON");
+DEFINE_bool(quick, false, "a smoke run: small sizes, figures without meaning");
+DEFINE_string(only, "", "run only benchmarks whose group has this name");
+
+namespace hopyard {
+namespace {
+
+std::vector<BenchRow> bench_scheduling(const BenchScale& scale) {
+  std::vector<BenchRow> rows;
+  double worst = 0;
+  std::string detail;
+  for (const auto& row : bench_fig7()) {
+    worst = std::max(worst, row.ratio);
+    detail += text::cat(detail.empty() ? "" : "; ", row.name, " ", text::format_number(row.ratio, 4));
+  }
+  rows.push_back({"LRTF makespan ÷ max(longest trial, total ÷ devices), simulated, worst", worst, "ratio", 1.01, 1.00, true, detail});
+  rows.push_back({"scheduling decision with 10,000 trials", scheduling_decision_us(scale.quick ? 100 : 10'000), "µs", 20, 2, true, ""});
+  return rows;
+}
+
+std::vector<BenchRow> bench_spill(const BenchScale& scale) {
+  const Bytes bytes = scale.quick ? 8 * MiB : 64 * MiB;
+  std::vector<double> reads, writes;
+  for (int i = 0; i < scale.rounds(); ++i) {
+    const auto times = measure_spill_bandwidth("build/bench_spill", bytes, 4, 2);
+    reads.push_back(times.raw_read_s / times.rocks_read_s);
+    writes.push_back(times.raw_write_s / times.rocks_write_s);
+  }
+  const auto row = [](const char* name, std::vector<double>& ratios, double must, double aim) {
+    std::sort(ratios.begin(), ratios.end());
+    return BenchRow{name, ratios[ratios.size() / 2], "ratio", must, aim, false,
+                    text::cat("median of ", ratios.size(), ", ", text::format_number(ratios.front(), 2), " to ",
+                              text::format_number(ratios.back(), 2), "; 4 files, 2 in flight")};
+  };
+  return {row("RocksDB tier, read bandwidth ÷ raw O_DIRECT files", reads, 0.75, 1.0),
+          row("RocksDB tier, write bandwidth, made durable ÷ raw O_DIRECT files", writes, 0.45, 0.8)};
+}
+
+Json to_row(const BenchRow& row) {
+  return Json{{"name", row.name}, {"value", row.value}, {"unit", row.unit},
+              {"must", row.must ? Json(*row.must) : Json()}, {"aim", row.aim ? Json(*row.aim) : Json()},
+              {"holds", row.holds()}, {"detail", row.detail}};
+}
+
+int run() {
+  install_counting_allocator();
+  const BenchScale scale{FLAGS_quick};
+  const std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>> groups{
+      {"scheduling", bench_scheduling}, {"spill", bench_spill},         {"resident", bench_resident},
+      {"cut", bench_one_cut_trial},     {"interleaved", bench_interleaved}, {"ablation", bench_ablation},
+      {"streaming", bench_streaming}};
+  for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
+  if (scale.quick) std::cout << "quick: figures without meaning\n";
+  Json rows = Json::array();
+  Table table({{"benchmark"}, {"value", Align::right}, {"must", Align::right}, {"aim", Align::right}, {"holds"}, {"detail"}});
+  for (const auto& [name, measure] : groups) {
+    if (!FLAGS_only.empty() && FLAGS_only != name) continue;
+    std::cout << "measuring " << name << " …" << std::endl;
+    for (const auto& row : measure(scale)) {
+      rows.push_back(to_row(row));
+      const char* sign = row.less_is_better ? "≤ " : "≥ ";
+      const auto bound = [&](const std::optional<double>& value) { return value ? sign + text::format_number(*value, 2) : "-"; };
+      table.add_row({row.name, text::format_number(row.value, 3) + (row.unit == "ratio" ? "" : " " + row.unit), bound(row.must),
+                     bound(row.aim), row.must ? (row.holds() ? "yes" : "NO") : "shown", row.detail});
+    }
+  }
+  std::cout << '\n' << table.to_text();
+  if (!FLAGS_out.empty()) write_file_atomically(FLAGS_out, rows.dump(2) + "\n");
+  return 0;
+}
+
+}  // namespace
+}  // namespace hopyard
+
+int main(int argc, char** argv) {
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  hopyard::log::start(argv[0], false);
+  return hopyard::run();
+}

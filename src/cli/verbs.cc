@@ -1,0 +1,75 @@
+#include "cli/verbs.h"
+
+#include <gflags/gflags.h>
+
+#include "runtime/actions.h"
+
+DEFINE_string(dir, "", "run directory; runs/NAME by default");
+DEFINE_bool(fresh, false, "move an old run aside and start anew");
+DEFINE_string(format, "table", "table, json or csv");
+DEFINE_string(trial, "", "id of a trial, as the leaderboard prints it");
+DEFINE_string(out, "", "folder to write");
+
+namespace hopyard {
+
+namespace {
+
+TableFormat format_flag() {
+  const auto format = parse_table_format(FLAGS_format);
+  if (!format) fail(ExitCode::usage, "--format: '", FLAGS_format, "' is none of table, json, csv");
+  return *format;
+}
+
+std::string needed(const std::string& value, const char* option) {
+  if (value.empty()) fail(ExitCode::usage, "--", option, " is missing");
+  return value;
+}
+
+std::string describe_option(const std::string& option) {
+  if (option == "set") return "  --set=PATH=VALUE  changes a value of the config; may be given several times\n";
+  gflags::CommandLineFlagInfo info;
+  gflags::GetCommandLineFlagInfo(option.c_str(), &info);
+  const std::string head = "  --" + option + (info.type == "bool" ? "" : "=" + text::cat(option == "dir" || option == "out" ? "DIR" : option == "trial" ? "ID" : "FORMAT"));
+  return head + std::string(head.size() < 20 ? 20 - head.size() : 1, ' ') + info.description + "\n";
+}
+
+}  // namespace
+
+const std::vector<Verb>& verbs() {
+  static const std::vector<Verb> all{
+      {"run", "CONFIG.yaml [--dir=DIR] [--set PATH=VALUE …] [--fresh]",
+       "trains the trials of a config to the end; the same command goes on after a crash",
+       "hopyard run examples/debian-sections.yaml --set train.epochs=2", {"dir", "fresh", "set"}, 1,
+       [](const Arguments& a) { return run_experiment({a.positional[0], FLAGS_dir, a.set, FLAGS_fresh}); }},
+      {"plan", "CONFIG.yaml|DIR [--set PATH=VALUE …] [--format=table|json]",
+       "says what a run will do and cost before it trains; of a run directory, beside what was measured",
+       "hopyard plan examples/debian-sections.yaml", {"format", "set"}, 1,
+       [](const Arguments& a) { return print_plan(a.positional[0], a.set, format_flag()); }},
+      {"leaderboard", "DIR [--format=table|json|csv]", "prints the trials of a run, best first",
+       "hopyard leaderboard runs/debian-sections --format=csv", {"format"}, 1,
+       [](const Arguments& a) { return print_leaderboard(a.positional[0], format_flag()); }},
+      {"export", "DIR --trial=ID --out=DIR", "writes a trial as a Hugging Face folder",
+       "hopyard export runs/debian-sections --trial=t04 --out=best", {"trial", "out"}, 1,
+       [](const Arguments& a) {
+         return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"));
+       }},
+      {"doctor", "", "says what was found on this machine and what to do about what was not", "hopyard doctor", {}, 0,
+       [](const Arguments&) { return print_doctor(); }}};
+  return all;
+}
+
+std::string overview() {
+  std::string page = "Hopyard trains many models, each larger than a device, at once.\n\n";
+  for (const auto& verb : verbs())
+    page += "  hopyard " + verb.name + std::string(12 - verb.name.size(), ' ') + verb.summary + "\n";
+  return page + "\n`hopyard VERB --help` says more. Exit codes: 0 done, 1 unexpected, 2 usage or config, 3 bad input files,\n"
+                "4 does not fit or no space left, 5 interrupted and resumable.\n";
+}
+
+std::string help_of(const Verb& verb) {
+  std::string page = "hopyard " + verb.name + " " + verb.usage + "\n\n" + verb.summary + "\n\n";
+  for (const auto& option : verb.options) page += describe_option(option);
+  return page + (verb.options.empty() ? "" : "\n") + "Example: " + verb.example + "\n";
+}
+
+}  // namespace hopyard

@@ -1,0 +1,32 @@
+// What machine this is: for reports, benchmarks and `hopyard doctor`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "spill/disk_tier.h"
+
+namespace hopyard {
+
+struct MachineFacts {
+  std::string cpu, libtorch, cpu_capability;
+  unsigned cores = 0;
+  Bytes memory = 0, memory_available = 0;
+  bool cuda_toolkit = false;
+  int gpus = 0;  ///< that the driver lists
+};
+MachineFacts machine_facts();
+/// One statement each: "2 cores, AMD EPYC".
+std::vector<std::string> describe(const MachineFacts& facts);
+
+struct DiskSpeed {
+  double read_bytes_per_s = 0, write_bytes_per_s = 0;
+};
+/// Writes a version durably, reads it back and drops it. Takes a fraction of a second.
+DiskSpeed measure_disk(DiskTier& disk);
+
+/// Resident bytes of this process now.
+Bytes process_bytes();
+
+}  // namespace hopyard

@@ -1,0 +1,113 @@
+// `hopyard plan`, `hopyard leaderboard` and `hopyard export`: they train nothing.
+#include <filesystem>
+#include <iostream>
+
+#include "report/plan_view.h"
+#include "runtime/actions.h"
+#include "runtime/machine.h"
+#include "runtime/run_directory.h"
+#include "runtime/run_summary.h"
+#include "runtime/sqlite_journal.h"
+#include "runtime/workbench.h"
+
+namespace hopyard {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A disk tier in a folder that is gone when the object dies, to measure the disk where the run would spill.
+DiskSpeed probe_disk(const std::string& beside) {
+  const std::string parent = fs::exists(beside) ? beside : ".";
+  const std::string folder = parent + "/.hopyard-disk-probe";
+  DiskSpeed speed{};
+  std::error_code ignored;
+  try {
+    const auto disk = open_rocks_disk_tier({folder, 256 * MiB});
+    speed = measure_disk(*disk);
+  } catch (const Failure&) {
+    speed = {1e9, 1e9};  // no room to measure: planning goes on with a guess
+  }
+  fs::remove_all(folder, ignored);
+  return speed;
+}
+
+void print(const PlanView& view, TableFormat format) {
+  if (format == TableFormat::json)
+    std::cout << Json(view).dump(2) << '\n';
+  else if (format == TableFormat::table)
+    std::cout << format_plan(view);
+  else
+    fail(ExitCode::usage, "--format: a plan is printed as table or json");
+}
+
+std::unique_ptr<Journal> journal_of(const RunPaths& paths) {
+  recorded_config(paths);
+  return open_journal(paths.journal(), true);
+}
+
+const TrialRecord& find_trial(const std::vector<TrialRecord>& records, const std::string& id, const RunPaths& paths) {
+  std::vector<std::string> known;
+  for (const auto& record : records) {
+    if (record.spec.id == id) return record;
+    known.push_back(record.spec.id);
+  }
+  fail(ExitCode::usage, "--trial: ", paths.root, " has no trial '", id, "'; it has ", text::join(known, ", "));
+}
+
+}  // namespace
+
+ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::string, std::string>>& overrides,
+                    TableFormat format) {
+  if (fs::is_directory(target)) {
+    const auto journal = journal_of(RunPaths(target));
+    const auto plan = journal->fact("plan");
+    if (!plan) fail(ExitCode::input, target, ": has no plan yet; the run ended before it was planned");
+    PlanView view = parse_json(*plan, target + ": plan").get<PlanView>();
+    if (const auto summary = journal->fact("summary"))
+      view.comparisons = parse_json(*summary, target + ": summary").get<RunSummary>().comparisons;
+    print(view, format);
+    return ExitCode::done;
+  }
+  const ExperimentConfig config = parse_config(read_file(target, 1 << 20), target, overrides);
+  const DiskSpeed speed = probe_disk("runs");
+  Workbench bench(config, speed.read_bytes_per_s, speed.write_bytes_per_s);
+  print(bench.plan_all(), format);
+  return ExitCode::done;
+}
+
+ExitCode print_leaderboard(const std::string& directory, TableFormat format) {
+  const RunPaths paths(directory);
+  const ExperimentConfig config = recorded_config(paths);
+  const auto journal = journal_of(paths);
+  std::cout << format_leaderboard(leaderboard_rows(journal->trials(), config.search, *journal), format);
+  return ExitCode::done;
+}
+
+ExitCode export_trial(const std::string& directory, const std::string& id, const std::string& out) {
+  const RunPaths paths(directory);
+  const ExperimentConfig config = recorded_config(paths);
+  const auto journal = journal_of(paths);
+  const auto records = journal->trials();
+  const TrialRecord& record = find_trial(records, id, paths);
+  if (!record.last)
+    fail(ExitCode::usage, "--trial: '", id, "' has no committed state yet; run it for at least one sub-epoch");
+  const auto lock = FileLock::try_acquire(paths.lock());
+  if (!lock) fail(ExitCode::usage, directory, ": is in use by a run; export when it has ended");
+  if (fs::exists(out) && !fs::is_empty(out)) fail(ExitCode::usage, "--out: ", out, " exists and is not empty");
+
+  Workbench bench(config, 1e9, 1e9);
+  const TrialSetup setup = bench.describe(record.spec, record.spec.index);
+  const auto disk = open_rocks_disk_tier({paths.disk(config), config.disk_capacity});
+  const auto read = [&](std::uint32_t layer, std::span<std::byte> bytes) {
+    for (const auto& place : record.last->state)
+      if (place.blob == parameters_blob(layer)) return disk->read(place.version, place.blob, 0, bytes);
+    if (layer < setup.source->frozen_layers()) return setup.source->initialise(layer, setup.seed, bytes);
+    fail(ExitCode::input, directory, ": the journal does not name the bytes of layer ", layer, " of ", id);
+  };
+  setup.source->export_to(out, read);
+  std::cout << out << ": " << id << " after " << record.scores.size() << " epochs, digest " << record.last->digest << '\n';
+  return ExitCode::done;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,45 @@
+// The directory of a run: who uses it, which config it belongs to, and where its files are.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/files.h"
+#include "runtime/config.h"
+
+namespace hopyard {
+
+/// Paths inside a run directory.
+struct RunPaths {
+  explicit RunPaths(std::string directory) : root(std::move(directory)) {}
+  std::string root;
+  std::string config() const { return root + "/config.yaml"; }
+  std::string journal() const { return root + "/journal.sqlite"; }
+  std::string lock() const { return root + "/lock"; }
+  std::string report() const { return root + "/report.html"; }
+  std::string trace() const { return root + "/trace.json"; }
+  /// The disk tier's folder: below the run directory unless the config's path is absolute.
+  std::string disk(const ExperimentConfig& config) const;
+};
+
+/// An opened run directory, locked while the object lives.
+class RunDirectory {
+ public:
+  /// Makes the directory, or takes up the one that is there. `fresh` moves an old one aside first (its new name is in
+  /// moved_to()). Failure(usage) when another process uses it or it belongs to another config.
+  static RunDirectory open(const ExperimentConfig& config, const std::string& directory, bool fresh);
+  const RunPaths& paths() const { return paths_; }
+  const std::optional<std::string>& moved_to() const { return moved_to_; }
+
+ private:
+  RunDirectory(RunPaths paths, FileLock lock, std::optional<std::string> moved_to)
+      : paths_(std::move(paths)), lock_(std::move(lock)), moved_to_(std::move(moved_to)) {}
+  RunPaths paths_;
+  FileLock lock_;
+  std::optional<std::string> moved_to_;
+};
+
+/// The config that a run directory records. Failure(input) when it is no run directory.
+ExperimentConfig recorded_config(const RunPaths& paths);
+
+}  // namespace hopyard

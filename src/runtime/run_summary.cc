@@ -1,0 +1,75 @@
+#include "runtime/run_summary.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "runtime/machine.h"
+
+namespace hopyard {
+
+std::string settings_text(const std::vector<Setting>& settings) {
+  std::vector<std::string> paths, parts;
+  for (const auto& setting : settings) paths.push_back(setting.path);
+  const auto names = short_setting_names(paths);
+  for (std::size_t i = 0; i < settings.size(); ++i) parts.push_back(names[i] + " " + to_string(settings[i].value));
+  return text::join(parts, ", ");
+}
+
+std::vector<LeaderboardRow> leaderboard_rows(const std::vector<TrialRecord>& records, const SearchSpec& search,
+                                             const Journal&) {
+  return make_leaderboard(records, search);
+}
+
+RunSummary make_summary(const SummaryParts& parts) {
+  RunSummary summary;
+  summary.name = parts.config.name;
+  summary.wall_s = parts.wall_s;
+  summary.program_image_bytes = parts.image_bytes;
+  summary.machine = describe(machine_facts());
+  Bytes peak_device = 0;
+  for (const auto& report : parts.devices) {
+    DeviceSummary device;
+    device.name = report.name;
+    device.busy_s = report.busy_s;
+    device.wall_s = parts.wall_s;
+    double idle_s = 0;
+    for (const auto& [cause, seconds] : report.idle_s) {
+      device.idle.push_back({cause, seconds});
+      idle_s += seconds;
+    }
+    // What is left is the time between tasks: choosing, completing, waiting for the lock.
+    const double rest = parts.wall_s - report.busy_s - idle_s;
+    if (rest > 0) device.idle.push_back({"scheduling", rest});
+    device.memory_budget = report.memory_budget;
+    device.memory_peak = report.memory_peak;
+    device.loaded = report.link.loaded;
+    device.stored = report.link.stored;
+    device.tasks = report.tasks;
+    device.emulated = report.name.starts_with("emulated");
+    for (const auto& spec : parts.config.devices)
+      if (device.emulated && spec.type == DeviceSpec::Type::emulated) device.link_bytes_per_s = spec.link_bytes_per_s;
+    if (device.emulated) {
+      summary.transfers.push_back({"host", device.name, device.loaded});
+      summary.transfers.push_back({device.name, "host", device.stored});
+    }
+    peak_device = std::max(peak_device, device.memory_peak);
+    summary.devices.push_back(std::move(device));
+  }
+  const DiskCounters disk = parts.disk.counters();
+  summary.transfers.push_back({"host", "disk", disk.written});
+  summary.transfers.push_back({"disk", "host", disk.read});
+  summary.tiers = {parts.host.capacity(), parts.host.peak(), parts.disk.capacity(), parts.disk.peak(), disk.written,
+                   disk.read};
+  const PlanView& plan = parts.plan;
+  summary.comparisons = {
+      {"time of the run", plan.predicted_s, parts.wall_s, "s"},
+      {"peak of a device", static_cast<double>(plan.predicted_peak_device), static_cast<double>(peak_device), "bytes"},
+      {"peak of the host tier", static_cast<double>(plan.predicted_peak_host), static_cast<double>(parts.host.peak()),
+       "bytes"},
+      {"peak of the disk tier", static_cast<double>(plan.predicted_peak_disk), static_cast<double>(parts.disk.peak()),
+       "bytes"},
+      {"written to disk", static_cast<double>(plan.tiers.disk_written), static_cast<double>(disk.written), "bytes"}};
+  return summary;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,36 @@
+// From what a run left behind to the values that reports print.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/journal.h"
+#include "pipeline/executor.h"
+#include "report/leaderboard.h"
+#include "report/plan_view.h"
+#include "report/summary.h"
+#include "runtime/config.h"
+#include "spill/disk_tier.h"
+#include "spill/host_tier.h"
+
+namespace hopyard {
+
+struct SummaryParts {
+  const ExperimentConfig& config;
+  const PlanView& plan;
+  const std::vector<DeviceReport>& devices;
+  const HostTier& host;
+  const DiskTier& disk;
+  double wall_s;
+  Bytes image_bytes;
+};
+RunSummary make_summary(const SummaryParts& parts);
+
+/// "lr 3e-05, freeze 4".
+std::string settings_text(const std::vector<Setting>& settings);
+
+/// The leaderboard of recorded trials.
+std::vector<LeaderboardRow> leaderboard_rows(const std::vector<TrialRecord>& records, const SearchSpec& search,
+                                             const Journal& journal);
+
+}  // namespace hopyard

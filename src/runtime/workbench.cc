@@ -1,0 +1,257 @@
+#include "runtime/workbench.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/failure.h"
+#include "pipeline/batches.h"
+#include "pipeline/simulator.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr double kVisitSeconds = 60;  // what a sub-epoch lasts when the config does not say how many partitions
+
+std::uint32_t rows_to_use(const Dataset& data, std::uint32_t wanted, const char* key) {
+  if (wanted > data.rows())
+    fail(ExitCode::usage, key, ": ", wanted, " rows are asked for and ", data.folder(), " has ", data.rows());
+  return wanted == 0 ? data.rows() : wanted;
+}
+
+void check_columns(const Dataset& data, std::uint32_t rows, const ModelSource& source, const DataShape& shape) {
+  if (data.find("labels") != nullptr && shape.classes > 1) data.check_range("labels", rows, 0, shape.classes);
+  if (data.find("input_ids") != nullptr && source.config().contains("vocab_size"))
+    data.check_range("input_ids", rows, 0,
+                     json_get<std::int64_t>(source.config(), "vocab_size", source.spec().checkpoint + "/config.json"));
+}
+
+void check_alike(const Dataset& train, const Dataset& valid) {
+  for (const auto& column : train.columns()) {
+    const auto* other = valid.find(column.name);
+    if (other == nullptr || other->shape != column.shape)
+      fail(ExitCode::input, valid.folder(), "/dataset.json: column '", column.name, "' is not as in ", train.folder(),
+           "; prepare both with the same options");
+  }
+  if (train.label_names() != valid.label_names())
+    fail(ExitCode::input, valid.folder(), "/dataset.json: its labels are not those of ", train.folder(),
+         "; prepare both together");
+}
+
+std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std::vector<std::size_t>& members) {
+  std::vector<std::string> ids;
+  for (const auto i : members) ids.push_back(setups[i].id);
+  return ids;
+}
+
+}  // namespace
+
+Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s)
+    : config_(config) {
+  train_ = std::make_shared<Dataset>(config.data.train);
+  valid_ = config.data.valid.empty() ? train_ : std::make_shared<Dataset>(config.data.valid);
+  check_alike(*train_, *valid_);
+  train_rows_ = rows_to_use(*train_, config.data.train_rows, "data.train_rows");
+  valid_rows_ = rows_to_use(*valid_, config.data.valid_rows, "data.valid_rows");
+  const auto searcher = make_searcher(config.search, config.space, config.seed);
+  while (auto spec = searcher->ask()) specs_.push_back(std::move(*spec));
+  PlannerInputs inputs;
+  inputs.devices = config.devices;
+  inputs.host_memory = config.host_memory;
+  inputs.disk_capacity = config.disk_capacity;
+  inputs.staging = kIoThreads * kDiskStagingBytes;
+  inputs.execute = config.execute;
+  inputs.trials = static_cast<std::uint32_t>(specs_.size());
+  inputs.disk_read_bytes_per_s = disk_read_bytes_per_s;
+  inputs.disk_write_bytes_per_s = disk_write_bytes_per_s;
+  planner_ = std::make_unique<Planner>(std::move(inputs));
+  if (config.data.partitions > 0) decide_partitions(0, 1);
+}
+
+void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
+  std::uint32_t count = config_.data.partitions;
+  if (count == 0) {
+    const double seconds = step_s * static_cast<double>(batch_count(train_rows_, batch_size));
+    count = static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(train_rows_)));
+    config_.data.partitions = count;
+  }
+  partitions_ = std::make_unique<Partitions>(train_rows_, count, config_.seed);
+}
+
+std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
+  for (const auto& [known, source] : sources_)
+    if (known == spec) return source;
+  const DataShape shape = data_shape(*train_, spec.task);
+  auto made = std::make_shared<const ModelSource>(spec, shape);
+  check_columns(*train_, train_rows_, *made, shape);
+  check_columns(*valid_, valid_rows_, *made, shape);
+  sources_.emplace_back(spec, made);
+  return made;
+}
+
+TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
+  const TrialConfig trial = resolve_trial(config_, spec);
+  TrialSetup setup;
+  setup.number = number;
+  setup.id = spec.id;
+  setup.seed = spec.seed;
+  setup.source = source(trial.model);
+  setup.train_data = train_;
+  setup.valid_data = valid_;
+  setup.valid_rows = valid_rows_;
+  setup.train = trial.train;
+  return setup;
+}
+
+TrialSetup Workbench::resolve(const TrialSpec& spec, std::uint32_t number) {
+  TrialSetup setup = describe(spec, number);
+  planner_->plan(setup);
+  if (!partitions_) decide_partitions(setup.plan.step_s, setup.train.batch_size);
+  std::uint64_t steps = 0;
+  for (std::uint32_t p = 0; p < partitions_->count(); ++p)
+    steps += batch_count(partitions_->rows(p), setup.train.batch_size);
+  setup.total_steps = steps * setup.train.epochs;
+  return setup;
+}
+
+PlanView Workbench::plan_all() {
+  std::vector<TrialSetup> setups;
+  std::vector<TrialForecast> forecasts;
+  // Twice: the first round finds the workspace that cpu devices need, which all windows must leave room for.
+  for (int round = 0; round < 2; ++round) {
+    setups.clear();
+    forecasts.clear();
+    for (const auto& spec : specs_) {
+      TrialSetup setup = resolve(spec, spec.index);
+      forecasts.push_back(planner_->plan(setup));
+      setups.push_back(std::move(setup));
+    }
+  }
+  PlanView view;
+  view.name = config_.name;
+  view.trials = static_cast<std::uint32_t>(setups.size());
+  std::vector<std::pair<std::size_t, std::vector<std::size_t>>> groups;
+  for (std::size_t i = 0; i < setups.size(); ++i) {
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const auto& group) {
+      const auto& first = setups[group.first];
+      return first.plan == setups[i].plan && first.source == setups[i].source;
+    });
+    if (same != groups.end())
+      same->second.push_back(i);
+    else
+      groups.push_back({i, {i}});
+  }
+  for (const auto& [first, members] : groups) {
+    PlanGroup group = describe_group(setups[first], forecasts[first]);
+    group.trials = names(setups, members);
+    view.predicted_peak_device = std::max(view.predicted_peak_device, group.peak_device);
+    view.groups.push_back(std::move(group));
+  }
+  view.tiers = describe_tiers(setups, forecasts);
+  view.predicted_peak_host = view.tiers.host_need;
+  view.predicted_peak_disk = view.tiers.disk_need;
+  view.predicted_s = predict_seconds(setups, forecasts, view.tiers.active_trials);
+  view.notes.push_back("Times are predicted from one measured micro-batch of each kind of layer on an idle machine.");
+  return view;
+}
+
+PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast& forecast) const {
+  PlanGroup group;
+  const auto& description = setup.source->description();
+  group.title = text::cat(description.family, ", freeze ", setup.source->spec().freeze);
+  for (std::size_t l = 0; l < description.layers.size(); ++l) {
+    PlanLayer layer;
+    layer.name = description.layers[l].name;
+    for (const auto& parameter : description.layers[l].parameters)
+      if (!parameter.tied_to) layer.parameters += static_cast<std::uint64_t>(parameter.elements());
+    layer.bytes = setup.costs[l].parameter_bytes;
+    layer.forward_flops = description.layers[l].forward_flops_per_row * setup.train.batch_size;
+    layer.trainable = setup.costs[l].trainable;
+    group.layers.push_back(std::move(layer));
+  }
+  for (const auto& shard : setup.plan.shards)
+    group.shards.push_back({description.layers[shard.begin].name, description.layers[shard.end - 1].name,
+                            shard.end - shard.begin, shard.forward_load_bytes, shard.backward_load_bytes,
+                            shard.store_bytes, std::max(shard.forward_workspace, shard.backward_workspace),
+                            shard.forward_s, shard.backward ? shard.backward_s : 0});
+  group.resident = setup.plan.shards.size() == 1;
+  group.state_bytes = forecast.state;
+  group.frozen_bytes = forecast.frozen;
+  group.peak_device = setup.plan.peak_bytes;
+  group.compute_s = setup.plan.compute_s;
+  group.transfer_s = setup.plan.transfer_s;
+  group.step_s = setup.plan.step_s;
+  return group;
+}
+
+PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
+                                    const std::vector<TrialForecast>& forecasts) const {
+  PlanTiers tiers;
+  std::vector<std::string> kinds;
+  for (const auto& device : config_.devices) {
+    const bool emulated = device.type == DeviceSpec::Type::emulated;
+    tiers.emulated |= emulated;
+    kinds.push_back(emulated ? text::cat(device.count, " × emulated, ", text::format_bytes(device.memory), ", link ",
+                                         text::format_bytes(static_cast<Bytes>(device.link_bytes_per_s)), "/s")
+                             : text::cat(device.count, " × cpu, ", device.threads, " threads each"));
+  }
+  tiers.device = text::join(kinds, "; ");
+  tiers.device_budget = config_.devices.front().memory;
+  tiers.host_budget = config_.host_memory;
+  tiers.disk_budget = config_.disk_capacity;
+  tiers.active_trials = active_at_once(forecasts, planner_->host_for_trials());
+  if (config_.execute.active_trials) tiers.active_trials = std::min(tiers.active_trials, *config_.execute.active_trials);
+  tiers.active_trials = std::max(1u, tiers.active_trials);
+  Bytes host = planner_->inputs().host_memory - planner_->host_for_trials(), frozen = 0, largest = 0;
+  std::uint32_t counted = 0;
+  for (std::size_t i = 0; i < setups.size(); ++i) {
+    const std::uint64_t visits = std::uint64_t{setups[i].train.epochs} * config_.data.partitions;
+    tiers.disk_written += forecasts[i].state * visits;
+    tiers.disk_need += forecasts[i].state;
+    largest = std::max(largest, forecasts[i].state);
+    if (counted < tiers.active_trials && host + forecasts[i].host + std::max(frozen, forecasts[i].frozen) <= tiers.host_budget) {
+      host += forecasts[i].host;
+      frozen = std::max(frozen, forecasts[i].frozen);
+      ++counted;
+    }
+  }
+  tiers.host_need = host + frozen;
+  tiers.disk_need += largest;  // a commit writes the new version before it drops the old one
+  if (tiers.disk_need > tiers.disk_budget)
+    fail(ExitCode::capacity, "resources.disk.capacity: the states of ", setups.size(), " trials and one commit need ",
+         tiers.disk_need, " bytes (", text::format_bytes(tiers.disk_need), ") and ", tiers.disk_budget, " (",
+         text::format_bytes(tiers.disk_budget), ") are granted; raise it or run fewer trials");
+  return tiers;
+}
+
+double Workbench::predict_seconds(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts,
+                                  std::uint32_t active) const {
+  std::vector<SimTrial> trials;
+  for (std::size_t i = 0; i < setups.size(); ++i) {
+    const TrialSetup& setup = setups[i];
+    const std::uint32_t count = partitions_->count();
+    SimTrial trial;
+    trial.rounds = setup.train.epochs;
+    for (std::uint32_t p = 0; p < count; ++p) {
+      const double commit_s =
+          static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
+      SimPhase steps{training_step(setup.plan, setup.limits),
+                     batch_count(partitions_->rows(p), setup.train.batch_size), p + 1 < count, commit_s};
+      trial.phases.push_back(std::move(steps));
+      if (p + 1 == count && setup.valid_rows > 0)
+        trial.phases.push_back({evaluation_pass(setup.plan, setup.limits),
+                                batch_count(setup.valid_rows, setup.train.batch_size), true, commit_s});
+    }
+    trials.push_back(std::move(trial));
+  }
+  SimOptions options;
+  options.devices = planner_->device_count();
+  options.scheduler = config_.execute.scheduler;
+  options.seed = config_.seed;
+  options.double_buffer = config_.execute.double_buffer;
+  options.interleave = config_.execute.interleave;
+  options.active_trials = active;
+  return predict_makespan(trials, options);
+}
+
+}  // namespace hopyard

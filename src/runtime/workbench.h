@@ -1,0 +1,54 @@
+// From a config to the objects that planning and running need: data, models, planner, trials.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "planner/planner.h"
+#include "report/plan_view.h"
+#include "runtime/config.h"
+
+namespace hopyard {
+
+/// Threads that do disk work; each holds kDiskStagingBytes of the host tier.
+inline constexpr int kIoThreads = 2;
+
+class Workbench {
+ public:
+  /// Opens and checks the data. `disk_read`, `disk_write`: bytes per second, as measured.
+  Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s);
+
+  const ExperimentConfig& config() const { return config_; }
+  std::uint32_t train_rows() const { return train_rows_; }
+  /// All trials that grid and random search ask for.
+  const std::vector<TrialSpec>& trials() const { return specs_; }
+  /// A trial ready to run. Plans it. Failure when it cannot run.
+  TrialSetup resolve(const TrialSpec& spec, std::uint32_t number);
+  /// As resolve(), without planning: for export.
+  TrialSetup describe(const TrialSpec& spec, std::uint32_t number);
+  /// Plans every trial, so that what cannot run is refused before training; decides data.partitions if the config left
+  /// it open. Returns what `hopyard plan` shows.
+  PlanView plan_all();
+  const Partitions& partitions() const { return *partitions_; }
+  Planner& planner() { return *planner_; }
+
+ private:
+  std::shared_ptr<const ModelSource> source(const ModelSpec& spec);
+  void decide_partitions(double step_s, std::uint32_t batch_size);
+  double predict_seconds(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts,
+                         std::uint32_t active) const;
+  PlanGroup describe_group(const TrialSetup& setup, const TrialForecast& forecast) const;
+  PlanTiers describe_tiers(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts) const;
+
+  ExperimentConfig config_;
+  std::shared_ptr<const Dataset> train_, valid_;
+  std::uint32_t train_rows_ = 0, valid_rows_ = 0;
+  std::vector<TrialSpec> specs_;
+  std::unique_ptr<Planner> planner_;
+  std::unique_ptr<Partitions> partitions_;
+  std::vector<std::pair<ModelSpec, std::shared_ptr<const ModelSource>>> sources_;
+};
+
+}  // namespace hopyard

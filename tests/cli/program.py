@@ -1,0 +1,70 @@
+"""The program under test, and a small sweep for it: a tiny random BERT on real rows of the Debian sections."""
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HOPYARD = os.environ.get("HOPYARD", str(ROOT / "build/release/hopyard"))
+
+CONFIG = """
+version: 1
+name: small
+seed: 3
+data: {{train: {root}/data/sections/train, valid: {root}/data/sections/valid, train_rows: 160, valid_rows: 40, partitions: 4}}
+model:
+  checkpoint: {model}
+  task: sequence-classification
+  freeze: {{grid: [0, 2]}}
+train:
+  epochs: 1
+  batch_size: 16
+  optimizer: {{type: adamw, lr: {{grid: [1.0e-3, 3.0e-3]}}}}
+search: {{method: grid, metric: valid/accuracy, goal: max}}
+resources:
+  devices: [{{type: emulated, count: 2, memory: 24MiB, link: 1GiB/s}}]
+  host_memory: 72MiB
+  disk: {{path: spill, capacity: 1GiB}}
+"""
+
+
+class Sweep:
+    """A folder with a model, a config and room for runs; gone when the object is."""
+
+    def __init__(self):
+        self._folder = tempfile.TemporaryDirectory(prefix="hopyard_test_")
+        self.folder = pathlib.Path(self._folder.name)
+        model = self.folder / "model"
+        model.mkdir()
+        (model / "config.json").write_text(json.dumps({
+            "model_type": "bert", "vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64, "type_vocab_size": 2,
+            "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu",
+            "initializer_range": 0.02, "layer_norm_eps": 1e-12}))
+        self.text = CONFIG.format(root=ROOT, model=model)
+        self.config = self.write("config.yaml", self.text)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def directory(self, name):
+        return str(self.folder / name)
+
+
+def hopyard(*arguments, timeout=300):
+    """Runs the program; returns (exit code, standard output, standard error)."""
+    done = subprocess.run([HOPYARD, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+    return done.returncode, done.stdout, done.stderr
+
+
+def leaderboard(directory):
+    code, out, err = hopyard("leaderboard", directory, "--format=json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def digests(directory):
+    return {row["trial"]: row["digest"] for row in leaderboard(directory)}

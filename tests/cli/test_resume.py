@@ -1,0 +1,92 @@
+"""kill -9 at ten random moments, run again, same digests, nothing left over; the same for Ctrl-C."""
+import pathlib
+import random
+import signal
+import subprocess
+import time
+import unittest
+
+from program import HOPYARD, ROOT, Sweep, digests, hopyard, leaderboard
+
+
+class Resume(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.sweep = Sweep()
+        begin = time.monotonic()
+        code, out, err = hopyard("run", cls.sweep.config, "--dir", cls.sweep.directory("whole"))
+        assert code == 0, out + err
+        cls.seconds = time.monotonic() - begin
+        cls.expected = digests(cls.sweep.directory("whole"))
+
+    def start(self, directory):
+        return subprocess.Popen([HOPYARD, "run", self.sweep.config, "--dir", directory], cwd=ROOT,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def finish(self, directory):
+        code, out, err = hopyard("run", self.sweep.config, "--dir", directory)
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(digests(directory), self.expected)
+        self.assertTrue(all(row["state"] == "finished" for row in leaderboard(directory)))
+
+    def test_kill_at_ten_random_moments(self):
+        random.seed(17)
+        directory = self.sweep.directory("killed")
+        kills = 0
+        for _ in range(10):
+            process = self.start(directory)
+            try:
+                process.wait(timeout=random.uniform(0.2, 1.0) * self.seconds)
+                process.stderr.close()
+                break  # it finished between two kills
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                process.stderr.close()
+                kills += 1
+        self.assertGreater(kills, 0)
+        self.finish(directory)
+        left = [path.name for path in pathlib.Path(directory).rglob("*") if ".tmp" in path.name]
+        self.assertEqual(left, [])
+
+    def bytes_on_disk(self, directory):
+        return sum(path.stat().st_size for path in (pathlib.Path(directory) / "spill").rglob("*.sst"))
+
+    def test_a_killed_run_holds_no_more_than_an_undisturbed_one(self):
+        directory = self.sweep.directory("killed once")
+        process = self.start(directory)
+        time.sleep(0.6 * self.seconds)
+        process.kill()
+        process.wait()
+        process.stderr.close()
+        self.finish(directory)
+        self.assertEqual(self.bytes_on_disk(directory), self.bytes_on_disk(self.sweep.directory("whole")))
+
+    def test_interrupt_ends_cleanly_and_can_be_resumed(self):
+        directory = self.sweep.directory("interrupted")
+        process = self.start(directory)
+        time.sleep(0.5 * self.seconds)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        self.assertIn(process.returncode, (0, 5), err)
+        self.finish(directory)
+
+    def test_other_cuts_devices_and_schedules_give_the_same_digests(self):
+        variants = {
+            "one device": ["--set", "resources.devices=[{type: emulated, count: 1, memory: 24MiB, link: 1GiB/s}]"],
+            "cpu": ["--set", "resources.devices=[{type: cpu, count: 2, threads: 1}]", "--set",
+                    "resources.host_memory=256MiB"],
+            "greedy": ["--set", "execute.partitioner=greedy", "--set", "execute.scheduler=fifo"],
+            "no double buffer": ["--set", "execute.double_buffer=false", "--set", "execute.interleave=false"],
+            "one layer per shard": ["--set", "execute.cuts=[1, 2, 3, 4]", "--set", "execute.scheduler=random"],
+        }
+        for name, options in variants.items():
+            with self.subTest(name):
+                directory = self.sweep.directory(name)
+                code, out, err = hopyard("run", self.sweep.config, "--dir", directory, *options)
+                self.assertEqual(code, 0, out + err)
+                self.assertEqual(digests(directory), self.expected)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
