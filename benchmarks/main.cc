@@ -7,6 +7,7 @@
 
 #include "base/files.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "device/memory_account.h"
 #include "engine_bench.h"
 #include "formats/json.h"

@@ -1,4 +1,4 @@
-#include "benchmarks/spill_bench.h"
+#include "spill_bench.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -9,7 +9,8 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
-#include <thread>
+#include <future>
+#include <memory>
 #include <vector>
 
 #include "base/clock.h"
@@ -18,6 +19,7 @@
 #include "base/rng.h"
 #include "spill/disk_tier.h"
 #include "spill/host_tier.h"
+#include "spill/io_pool.h"
 
 namespace hopyard {
 
@@ -51,12 +53,19 @@ class RawFile {
   const int file_;
 };
 
-double seconds_of(int threads, const std::function<void(int)>& work) {
+/// Runs `work(0)` … `work(jobs − 1)` side by side and returns the seconds until all are done. Rethrows.
+double seconds_of(IoPool& pool, int jobs, const std::function<void(int)>& work) {
+  std::vector<std::future<void>> done;
   const double begin = monotonic_seconds();
-  std::vector<std::jthread> running;
-  for (int i = 0; i < threads; ++i) running.emplace_back(work, i);
-  running.clear();
-  return monotonic_seconds() - begin;
+  for (int i = 0; i < jobs; ++i) {
+    auto task = std::make_shared<std::packaged_task<void()>>([&work, i] { work(i); });
+    done.push_back(task->get_future());
+    pool.submit([task] { (*task)(); });
+  }
+  for (auto& one : done) one.wait();
+  const double seconds = monotonic_seconds() - begin;
+  for (auto& one : done) one.get();
+  return seconds;
 }
 
 HostBuffer random_buffer(HostTier& host, Bytes bytes, std::uint64_t key) {
@@ -83,25 +92,26 @@ SpillBandwidth measure_spill_bandwidth(const std::string& folder, Bytes file_byt
     std::vector<HostBuffer> buffers;
     for (int i = 0; i < in_flight; ++i) buffers.push_back(random_buffer(host, file_bytes, static_cast<std::uint64_t>(i)));
     const auto disk = open_rocks_disk_tier({rocks_folder, file_bytes * static_cast<Bytes>(files + in_flight)});
+    IoPool pool(in_flight);
     std::vector<Version> versions(static_cast<std::size_t>(files));
     const auto raw_path = [&](int file) { return text::cat(raw_folder, "/", file); };
     for (int begin = 0; begin < files; begin += in_flight) {
-      const int threads = std::min(in_flight, files - begin);
-      seconds.rocks_write_s += seconds_of(threads, [&](int i) {
+      const int jobs = std::min(in_flight, files - begin);
+      seconds.rocks_write_s += seconds_of(pool, jobs, [&](int i) {
         const BlobToWrite blob{0, buffers[static_cast<std::size_t>(i)].span()};
         versions[static_cast<std::size_t>(begin + i)] = disk->write({&blob, 1}, Durability::durable);
       });
-      seconds.raw_write_s += seconds_of(threads, [&](int i) {
+      seconds.raw_write_s += seconds_of(pool, jobs, [&](int i) {
         RawFile(raw_path(begin + i), O_WRONLY | O_CREAT | O_EXCL).write(buffers[static_cast<std::size_t>(i)].span());
         sync_folder(raw_folder);
       });
     }
     for (int begin = 0; begin < files; begin += in_flight) {
-      const int threads = std::min(in_flight, files - begin);
-      seconds.rocks_read_s += seconds_of(threads, [&](int i) {
+      const int jobs = std::min(in_flight, files - begin);
+      seconds.rocks_read_s += seconds_of(pool, jobs, [&](int i) {
         disk->read(versions[static_cast<std::size_t>(begin + i)], 0, 0, buffers[static_cast<std::size_t>(i)].span());
       });
-      seconds.raw_read_s += seconds_of(threads, [&](int i) {
+      seconds.raw_read_s += seconds_of(pool, jobs, [&](int i) {
         RawFile(raw_path(begin + i), O_RDONLY).read(buffers[static_cast<std::size_t>(i)].span());
       });
     }

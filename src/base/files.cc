@@ -99,7 +99,8 @@ std::string read_file(const std::string& path, std::size_t limit_bytes) {
   struct stat status {};
   const Descriptor file = open_for_reading(path, status);
   if (static_cast<std::size_t>(status.st_size) > limit_bytes)
-    fail(ExitCode::input, path, ": has ", status.st_size, " bytes, more than the ", limit_bytes, " that such a file may have");
+    fail(ExitCode::input, path, ": has ", status.st_size, " bytes, more than the ", limit_bytes,
+         " that such a file may have");
   std::string content(static_cast<std::size_t>(status.st_size), '\0');
   for (std::size_t done = 0; done < content.size();) {
     const ssize_t got = ::read(*file, content.data() + done, content.size() - done);

@@ -10,8 +10,8 @@ namespace hopyard {
 
 /// Replaces `path` with `content` so that a crash leaves the old file or the new one, never a part; durable on return.
 void write_file_atomically(const std::string& path, const std::string& content);
-/// The same for what is too large to be one string: write() in order, then commit(). Without commit() nothing changes and the
-/// part written so far is removed.
+/// The same for what is too large to be one string: write() in order, then commit(). Without commit() nothing changes
+/// and the part written so far is removed.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);

@@ -48,6 +48,7 @@ struct TrialRecord {
   std::optional<VisitCommit> last;       ///< its newest commit
   std::vector<TrialScore> scores;        ///< one for each finished epoch
   std::vector<CurvePoint> curve;         ///< from committed visits only
+  double seconds = 0;                    ///< device-busy, of all committed visits
 };
 
 /// One writer, any thread, calls serialised by the implementation. Errors throw Failure.

@@ -10,6 +10,7 @@ namespace hopyard {
 namespace {
 
 constexpr double kWorkspaceMargin = 1.1;      // of a measured workspace: kernels differ a little with the batch
+constexpr double kWindowShareMin = 0.75;      // of a trial's state
 constexpr Bytes kWorkspaceSlack = 8 * MiB;    // batches, masks, small tensors
 
 Bytes with_margin(Bytes bytes) {
@@ -163,12 +164,19 @@ void Planner::plan_for_host(TrialSetup& setup) {
 void Planner::choose_window(TrialSetup& setup, Bytes available) {
   setup.frozen_in_window = false;
   const Bytes overhead = trial_overhead_bytes(setup);
+  const std::uint32_t together = std::max(1u, std::min(device_count(), inputs_.trials));
   if (trial_state_bytes(setup) + overhead + frozen_bytes(setup) <= available) {
-    setup.window = trial_state_bytes(setup);
+    const Bytes whole = trial_state_bytes(setup);
+    const Bytes free = available - frozen_bytes(setup);
+    const Bytes share = free / together - std::min(free / together, overhead);
+    // As many trials as devices should be active at once. Where that takes a little of the window, a little of the state
+    // goes through the disk each step; where it takes much, trials take turns instead.
+    const bool shrinks = share < whole && share >= trial_window_min(setup) &&
+                         static_cast<double>(share) >= kWindowShareMin * static_cast<double>(whole);
+    setup.window = shrinks ? share : whole;
     return;
   }
   setup.frozen_in_window = true;
-  const std::uint32_t together = std::max(1u, std::min(device_count(), inputs_.trials));
   const Bytes least = trial_window_min(setup);
   const Bytes whole = trial_state_bytes(setup);
   const Bytes share = available / together - std::min(available / together, overhead);

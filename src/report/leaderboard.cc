@@ -145,6 +145,7 @@ LeaderboardRow row_of(const TrialRecord& record, const std::string& metric_name)
   row.settings = record.spec.settings;
   row.state = record.state;
   row.reason = record.reason;
+  row.seconds = record.seconds;
   row.metric_name = metric_name;
   if (record.last) row.digest = record.last->digest;
   if (record.scores.empty()) return row;

@@ -31,7 +31,7 @@ void to_json(Json& json, const LeaderboardRow& row);
 void from_json(const Json& json, LeaderboardRow& row);
 
 /// One row for each record, best first by the metric of the last score (select's rank()). A score that is not finite
-/// ranks as none. `seconds` stays 0: a record does not know it.
+/// ranks as none.
 std::vector<LeaderboardRow> make_leaderboard(const std::vector<TrialRecord>& records, const SearchSpec& search);
 
 /// The last part of each dotted path ("train.optimizer.lr" → "lr"); the whole path where two share their last part.

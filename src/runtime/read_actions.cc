@@ -80,7 +80,7 @@ ExitCode print_leaderboard(const std::string& directory, TableFormat format) {
   const RunPaths paths(directory);
   const ExperimentConfig config = recorded_config(paths);
   const auto journal = journal_of(paths);
-  std::cout << format_leaderboard(leaderboard_rows(journal->trials(), config.search, *journal), format);
+  std::cout << format_leaderboard(make_leaderboard(journal->trials(), config.search), format);
   return ExitCode::done;
 }
 

@@ -45,6 +45,7 @@ class Run {
     if (!journal_->fact("plan")) journal_->put_fact("plan", Json(plan_).dump());
     if (config.data.partitions == 0)
       write_file_atomically(directory_.paths().config(), resolved_yaml(bench_->config()));
+    check_fingerprint();
     host_ = std::make_unique<HostTier>(config.host_memory);
     reserve_for_engine();
     pool_ = std::make_unique<IoPool>(kIoThreads);
@@ -76,6 +77,20 @@ class Run {
   }
 
  private:
+  /// What bits depend on beside the config: a run that goes on elsewhere may end with other digests.
+  void check_fingerprint() {
+    const MachineFacts facts = machine_facts();
+    Json threads = Json::array();
+    for (const auto& device : bench_->config().devices) threads.push_back(device.threads);
+    const std::string now =
+        Json{{"libtorch", facts.libtorch}, {"cpu_capability", facts.cpu_capability}, {"threads", threads}}.dump();
+    const auto before = journal_->fact("fingerprint");
+    if (!before) return journal_->put_fact("fingerprint", now);
+    if (*before != now)
+      HOPYARD_WARN << "this run began under " << *before << " and goes on under " << now
+                   << ": its digests may differ from those of an undisturbed run";
+  }
+
   void reserve_for_engine() {
     auto staging = host_->reserve(bench_->planner().inputs().staging);
     if (!staging)
@@ -177,15 +192,16 @@ ProgressSnapshot Run::snapshot(const std::vector<TrialStatus>& trials) {
 
 ExitCode Run::report(ExperimentEnd end) {
   const auto records = journal_->trials();
-  const auto rows = leaderboard_rows(records, bench_->config().search, *journal_);
+  const auto rows = make_leaderboard(records, bench_->config().search);
   const RunSummary summary = make_summary({bench_->config(), plan_, devices_, *host_, *disk_, wall_s_, image_bytes_});
   if (end == ExperimentEnd::finished) {
     journal_->put_fact("summary", Json(summary).dump());
     journal_->put_fact("finished", "true");
   }
   std::cout << '\n' << format_leaderboard(rows, TableFormat::table) << '\n' << format_summary(summary);
-  write_file_atomically(directory_.paths().report(),
-                        html_report({summary, rows, records, trace_.tracks(), trace_.slices(), trace_.dropped()}));
+  const ReportInput input{summary, rows, records, trace_.tracks(), trace_.slices(), trace_.dropped()};
+  write_file_atomically(directory_.paths().report(), html_report(input));
+  write_file_atomically(directory_.paths().timeline(), timeline_svg(input));
   write_trace_file(directory_.paths().trace(), trace_);
   std::cout << "\nreport: " << directory_.paths().report() << "\ntrace:  " << directory_.paths().trace() << '\n';
   if (end == ExperimentEnd::interrupted) {

@@ -17,6 +17,7 @@ struct RunPaths {
   std::string journal() const { return root + "/journal.sqlite"; }
   std::string lock() const { return root + "/lock"; }
   std::string report() const { return root + "/report.html"; }
+  std::string timeline() const { return root + "/timeline.svg"; }
   std::string trace() const { return root + "/trace.json"; }
   /// The disk tier's folder: below the run directory unless the config's path is absolute.
   std::string disk(const ExperimentConfig& config) const;

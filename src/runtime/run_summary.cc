@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "report/leaderboard.h"
 #include "runtime/machine.h"
 
 namespace hopyard {
@@ -13,11 +14,6 @@ std::string settings_text(const std::vector<Setting>& settings) {
   const auto names = short_setting_names(paths);
   for (std::size_t i = 0; i < settings.size(); ++i) parts.push_back(names[i] + " " + to_string(settings[i].value));
   return text::join(parts, ", ");
-}
-
-std::vector<LeaderboardRow> leaderboard_rows(const std::vector<TrialRecord>& records, const SearchSpec& search,
-                                             const Journal&) {
-  return make_leaderboard(records, search);
 }
 
 RunSummary make_summary(const SummaryParts& parts) {

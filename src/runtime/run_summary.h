@@ -4,9 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "base/journal.h"
 #include "pipeline/executor.h"
-#include "report/leaderboard.h"
 #include "report/plan_view.h"
 #include "report/summary.h"
 #include "runtime/config.h"
@@ -28,9 +26,5 @@ RunSummary make_summary(const SummaryParts& parts);
 
 /// "lr 3e-05, freeze 4".
 std::string settings_text(const std::vector<Setting>& settings);
-
-/// The leaderboard of recorded trials.
-std::vector<LeaderboardRow> leaderboard_rows(const std::vector<TrialRecord>& records, const SearchSpec& search,
-                                             const Journal& journal);
 
 }  // namespace hopyard

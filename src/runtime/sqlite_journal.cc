@@ -261,10 +261,12 @@ class SqliteJournal final : public Journal {
 
   void read_visits(Records& records) const {
     all_visits_.each([&](const Statement& row) {
-      records.of(row).last =
+      TrialRecord& record = records.of(row);
+      record.last =
           VisitCommit{row.text(0), row.small(1), row.small(2), row.small(3), static_cast<std::uint64_t>(row.integer(4)),
                       row.real(5), row.real(6),  row.text(7),  {},           std::nullopt,
                       row.real(8)};
+      record.seconds += record.last->seconds;
     });
     all_state_.each([&](const Statement& row) {
       auto& last = records.of(row).last;

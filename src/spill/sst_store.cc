@@ -3,18 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
-#include <optional>
 
 #include <rocksdb/convenience.h>
-#include <rocksdb/filter_policy.h>
 #include <rocksdb/sst_file_writer.h>
 #include <rocksdb/table.h>
 
 #include "base/failure.h"
-#include "spill/direct_io.h"
 #include "spill/sst_file_system.h"
 
 namespace hopyard {
@@ -113,7 +109,6 @@ Bytes SstStore::file_bytes_max(std::span<const BlobToWrite> blobs) {
 }
 
 Bytes SstStore::write_file(const std::string& path, Version version, std::span<const BlobToWrite> blobs) const {
-  const WriteSize size(file_bytes_max(blobs));
   const auto options = store_options(writer_env_.get());
   rocksdb::SstFileWriter writer(rocksdb::EnvOptions(options), options, nullptr, /*invalidate_page_cache=*/false);
   auto status = writer.Open(path);
@@ -155,8 +150,6 @@ void SstStore::read(Version version, std::uint32_t blob, Bytes offset, std::span
   const std::unique_ptr<rocksdb::Iterator> chunks(db_->NewIterator(options));
   auto chunk = static_cast<std::uint32_t>(offset / kChunkBytes);
   Bytes skip = offset % kChunkBytes;
-  const Bytes from_chunk = skip + out.size();
-  const ReadAhead rest(from_chunk - std::min(from_chunk, kChunkBytes));
   chunks->Seek(chunk_key(version, blob, chunk));
   while (true) {
     const bool there = chunks->Valid() && chunks->key() == Slice(chunk_key(version, blob, chunk));

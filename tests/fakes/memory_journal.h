@@ -32,6 +32,7 @@ class MemoryJournal final : public Journal {
     TrialRecord& record = of(commit.trial);
     require_next(record, commit, curve);
     record.last = commit;
+    record.seconds += commit.seconds;
     record.curve.insert(record.curve.end(), curve.begin(), curve.end());
     if (commit.score) record.scores.push_back(*commit.score);
     record.state = TrialState::active;

@@ -9,6 +9,7 @@
 
 #include "base/rng.h"
 #include "fakes/memory_disk_tier.h"
+#include "fakes/recording_device.h"
 #include "fakes/temporary_folder.h"
 #include "fakes/whole_model.h"
 #include "pipeline/batches.h"
@@ -84,6 +85,7 @@ struct EngineSetup {
   double window_share = 1;  ///< of the trial's state; less than 1 streams from disk
   bool frozen_in_window = false;
   ExecuteSpec execute;
+  LinkActions* actions = nullptr;  ///< where to write down what goes over the links
 };
 
 /// What is trained.
@@ -122,6 +124,8 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
     spec.link_bytes_per_s = setup.link_bytes_per_s;
     spec.type = setup.emulated ? DeviceSpec::Type::emulated : DeviceSpec::Type::cpu;
     devices.push_back(setup.emulated ? make_emulated_device(spec, i, nullptr) : make_cpu_device(spec, i, spec.memory));
+    if (setup.actions != nullptr)
+      devices.back() = std::make_unique<RecordingDevice>(std::move(devices.back()), *setup.actions);
   }
   EngineResult result;
   result.digests.resize(trials.size());

@@ -175,6 +175,31 @@ TEST_F(EngineTest, RunningOutOfMemoryCutsAndGivesTheSameBits) {
   EXPECT_GT(recuts, 0u);
 }
 
+TEST_F(EngineTest, NoDeadlockAtAnyBudgetAtWhichATaskFits) {
+  const SmallWorld world(fakes::kTinyBert);
+  std::vector<TrialToRun> trials{bert_trial(world), bert_trial(world, 3), bert_trial(world)};
+  for (std::size_t i = 0; i < trials.size(); ++i) trials[i].seed = i, trials[i].visits = 1;
+  int fitted = 0;
+  for (Bytes memory = 120 * KiB; memory < 2 * MiB; memory = memory * 5 / 4)
+    for (const double share : {0.0, 0.5}) {  // of the state; at least what one task needs
+      EngineSetup setup;
+      setup.device_memory = memory;
+      setup.devices = 2;
+      setup.window_share = share;
+      setup.cuts = {1, 3};
+      setup.link_bytes_per_s = 1e9;
+      MemoryDiskTier disk;
+      try {
+        const auto result = fakes::train(world, trials, setup, disk);
+        ++fitted;
+        for (const auto& device : result.devices) EXPECT_LE(device.memory_peak, memory);
+      } catch (const Failure& failure) {
+        EXPECT_EQ(failure.code(), ExitCode::capacity) << failure.what();
+      }
+    }
+  EXPECT_GT(fitted, 10);
+}
+
 TEST_F(EngineTest, ATrialThatFailsLeavesTheOthersAlone) {
   const SmallWorld world(fakes::kTinyBert);
   std::vector<TrialToRun> trials{bert_trial(world), bert_trial(world)};

@@ -1,0 +1,130 @@
+// The conformance suite of Device, the counting allocator, and the pace of the emulated link.
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <thread>
+
+#include "base/clock.h"
+#include "device/device.h"
+
+namespace hopyard {
+namespace {
+
+DeviceSpec emulated_spec() { return {DeviceSpec::Type::emulated, 1, 1 * MiB, 1e9, 1e-3, 1}; }
+
+TEST(MemoryAccountTest, RefusesOneByteTooMany) {
+  MemoryAccount account("test", 1000);
+  EXPECT_TRUE(account.charge(1000));
+  EXPECT_FALSE(account.charge(1));
+  account.credit(1);
+  EXPECT_TRUE(account.charge(1));
+  EXPECT_EQ(account.peak(), 1000u);
+}
+
+TEST(CountingAllocatorTest, CountsEveryTensorOfTheThreadAndItsViewsOnce) {
+  install_counting_allocator();
+  MemoryAccount account("test", MiB);
+  {
+    const AccountScope charged(&account);
+    const at::Tensor tensor = at::empty({1000}, at::kFloat);
+    EXPECT_EQ(account.used(), charged_bytes(4000));
+    const at::Tensor view = tensor.view({10, 100});
+    EXPECT_EQ(account.used(), charged_bytes(4000));
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(tensor.data_ptr()) % kTensorAlignment, 0u);
+  }
+  EXPECT_EQ(account.used(), 0u);
+}
+
+TEST(CountingAllocatorTest, ThrowsInTheMiddleOfAPassAndTheCountsStayRight) {
+  install_counting_allocator();
+  MemoryAccount account("test", 64 * KiB);
+  {
+    const AccountScope charged(&account);
+    const at::Tensor x = at::ones({64, 64}, at::kFloat);
+    EXPECT_THROW(x.repeat({10, 10}), DeviceOutOfMemory);
+    EXPECT_EQ(account.used(), charged_bytes(64 * 64 * 4));
+  }
+  EXPECT_EQ(account.used(), 0u);
+  EXPECT_LE(account.peak(), account.limit());
+}
+
+TEST(CountingAllocatorTest, ATensorFreedByAnotherThreadCreditsItsOwnAccount) {
+  install_counting_allocator();
+  MemoryAccount account("test", MiB);
+  at::Tensor tensor;
+  {
+    const AccountScope charged(&account);
+    tensor = at::empty({100}, at::kFloat);
+  }
+  std::thread([&] { tensor = at::Tensor(); }).join();
+  EXPECT_EQ(account.used(), 0u);
+}
+
+/// What every device keeps to; the ones with memory of their own also move bytes.
+class DeviceConformance : public ::testing::TestWithParam<bool> {
+ protected:
+  std::unique_ptr<Device> make() const {
+    return GetParam() ? make_emulated_device(emulated_spec(), 3, nullptr)
+                      : make_cpu_device({DeviceSpec::Type::cpu, 1, 0, 0, 0, 1}, 3, MiB);
+  }
+};
+
+TEST_P(DeviceConformance, SaysWhatItIs) {
+  const auto device = make();
+  EXPECT_EQ(device->has_own_memory(), GetParam());
+  EXPECT_EQ(device->name(), GetParam() ? "emulated:3" : "cpu:3");
+  EXPECT_EQ(device->account().limit(), MiB);
+}
+
+TEST_P(DeviceConformance, FixesTheNumberOfThreads) {
+  const auto device = make();
+  std::thread([&] {
+    device->enter_compute();
+    EXPECT_EQ(at::get_num_threads(), 1);
+  }).join();
+}
+
+TEST_P(DeviceConformance, MovesBytesInOrderAndCountsThem) {
+  const auto device = make();
+  if (!device->has_own_memory()) {
+    EXPECT_THROW(device->load({}, "", [] {}), std::logic_error);
+    return;
+  }
+  std::vector<int> host(1000, 7), on_device(1000, 0), back(1000, 0);
+  std::promise<void> loaded, stored;
+  std::vector<int> order;
+  device->load({{on_device.data(), host.data(), 2000}, {on_device.data() + 500, host.data() + 500, 2000}}, "one",
+               [&] { order.push_back(1); });
+  device->load({}, "two", [&] {
+    order.push_back(2);
+    loaded.set_value();
+  });
+  loaded.get_future().wait();
+  device->store({{back.data(), on_device.data(), 4000}}, "three", [&] { stored.set_value(); });
+  stored.get_future().wait();
+  EXPECT_EQ(order, (std::vector<int>{1, 2}));
+  EXPECT_EQ(back, host);
+  EXPECT_EQ(device->counters().loaded, 4000u);
+  EXPECT_EQ(device->counters().stored, 4000u);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DeviceConformance, ::testing::Values(false, true),
+                         [](const auto& info) { return info.param ? "emulated" : "cpu"; });
+
+TEST(EmulatedLinkTest, TakesAtLeastLatencyAndBytesOverRate) {
+  const auto device = make_emulated_device(emulated_spec(), 0, nullptr);
+  std::vector<std::byte> from(10 * MiB), to(10 * MiB);
+  std::promise<void> done;
+  const double begin = monotonic_seconds();
+  for (int i = 0; i < 4; ++i) device->load({{to.data(), from.data(), from.size()}}, "", [] {});
+  device->load({}, "", [&] { done.set_value(); });
+  done.get_future().wait();
+  const double least = 4 * (static_cast<double>(from.size()) / 1e9 + 1e-3) + 1e-3;
+  EXPECT_GE(monotonic_seconds() - begin, least * 0.999);
+  EXPECT_GE(device->counters().load_busy_s, least * 0.999);
+}
+
+}  // namespace
+}  // namespace hopyard

@@ -1,0 +1,88 @@
+// What the executor asks of a link, in which order: exact sequences for one trial, against a recording device.
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "fakes/small_world.h"
+
+namespace hopyard {
+namespace {
+
+using Labels = std::vector<std::string>;
+
+class ExecutorActionsTest : public ::testing::Test {
+ protected:
+  /// Two steps of one trial without evaluation.
+  void train(fakes::EngineSetup setup, std::int64_t freeze = 0, std::optional<double> clip = std::nullopt) {
+    at::set_num_threads(1);
+    fakes::TrialToRun trial;
+    trial.source = world_.source(Task::sequence_classification, freeze);
+    trial.train.batch_size = trial.train.micro_batch_size = 4;
+    trial.train.clip_norm = clip;
+    trial.visits = 1;
+    trial.rows_per_visit = 8;
+    trial.evaluate = false;
+    setup.actions = &actions_;
+    MemoryDiskTier disk;
+    fakes::train(world_, {trial}, setup, disk);
+  }
+  fakes::SmallWorld world_{fakes::kTinyBert};
+  fakes::LinkActions actions_;
+};
+
+TEST_F(ExecutorActionsTest, AResidentTrialIsLoadedOnceAndStoredOnce) {
+  train({});
+  EXPECT_EQ(actions_.loads, (Labels{"t0/s0/backward"}));
+  EXPECT_EQ(actions_.stores, (Labels{"t0/write back"}));
+}
+
+TEST_F(ExecutorActionsTest, TwoShards) {
+  fakes::EngineSetup setup;
+  setup.cuts = {3};
+  train(setup);
+  // Borders stay on the device between tasks that follow each other there; the second step's first forward takes over
+  // what the first step's last backward left.
+  EXPECT_EQ(actions_.loads, (Labels{"t0/s0/forward", "t0/s1/backward", "t0/s0/backward", "t0/s1/backward", "t0/s0/backward"}));
+  EXPECT_EQ(actions_.stores, (Labels{"t0/s1/backward", "t0/s0/backward", "t0/s1/backward", "t0/s0/backward"}));
+}
+
+TEST_F(ExecutorActionsTest, WithThreeShardsTheFirstBorderGoesToTheHostForTheRecompute) {
+  fakes::EngineSetup setup;
+  setup.cuts = {2, 4};
+  train(setup);
+  const Labels step{"t0/s1/forward", "t0/s2/backward", "t0/s1/backward", "t0/s1/backward activation", "t0/s0/backward"};
+  Labels loads{"t0/s0/forward"};
+  for (int i = 0; i < 2; ++i) loads.insert(loads.end(), step.begin(), step.end());
+  EXPECT_EQ(actions_.loads, loads);
+  const Labels stores{"t0/border", "t0/s2/backward", "t0/s1/backward", "t0/s0/backward"};
+  Labels twice = stores;
+  twice.insert(twice.end(), stores.begin(), stores.end());
+  EXPECT_EQ(actions_.stores, twice);
+}
+
+TEST_F(ExecutorActionsTest, FrozenShardsHaveNoBackwardAndAreNeverStored) {
+  fakes::EngineSetup setup;
+  setup.cuts = {3};
+  train(setup, 3);
+  EXPECT_EQ(actions_.loads, (Labels{"t0/s0/forward", "t0/s1/backward", "t0/s0/forward", "t0/s1/backward"}));
+  EXPECT_EQ(actions_.stores, (Labels{"t0/s1/backward", "t0/s1/backward"}));
+}
+
+TEST_F(ExecutorActionsTest, WithoutDoubleBufferingALoadWaitsForTheTaskBefore) {
+  fakes::EngineSetup setup;
+  setup.cuts = {3};
+  setup.execute.double_buffer = false;
+  train(setup);
+  // Nothing is chosen while a task computes, so borders go over the link and nothing is taken over.
+  EXPECT_EQ(std::count(actions_.loads.begin(), actions_.loads.end(), "t0/s0/forward"), 2);
+  EXPECT_EQ(std::count(actions_.stores.begin(), actions_.stores.end(), "t0/border"), 4);
+}
+
+TEST_F(ExecutorActionsTest, ClippedStepsMoveGradientsOutAndNoMomentsIn) {
+  fakes::EngineSetup setup;
+  setup.cuts = {3};
+  train(setup, 0, 1.0);
+  EXPECT_EQ(actions_.stores, (Labels{"t0/s1/backward", "t0/s0/backward", "t0/s1/backward", "t0/s0/backward"}));
+}
+
+}  // namespace
+}  // namespace hopyard

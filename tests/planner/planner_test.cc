@@ -1,0 +1,95 @@
+#include "planner/planner.h"
+
+#include <gtest/gtest.h>
+
+#include "fakes/failure_of.h"
+#include "fakes/small_world.h"
+
+namespace hopyard {
+namespace {
+
+class PlannerTest : public ::testing::Test {
+ protected:
+  TrialSetup setup(std::int64_t freeze = 0) const {
+    TrialSetup setup;
+    setup.id = "t00";
+    setup.source = world_.source(Task::sequence_classification, freeze);
+    setup.train_data = setup.valid_data = world_.data;
+    setup.train.batch_size = setup.train.micro_batch_size = 4;
+    return setup;
+  }
+  static PlannerInputs inputs(DeviceSpec::Type type, Bytes device, Bytes host) {
+    PlannerInputs inputs;
+    inputs.devices = {{type, 2, device, type == DeviceSpec::Type::cpu ? 0 : 1e9, 1e-5, 1}};
+    inputs.host_memory = host;
+    inputs.disk_capacity = GiB;
+    return inputs;
+  }
+  fakes::SmallWorld world_{fakes::kTinyBert};
+};
+
+TEST_F(PlannerTest, LargeDeviceKeepsTheModelWhole) {
+  Planner planner(inputs(DeviceSpec::Type::emulated, 64 * MiB, 64 * MiB));
+  TrialSetup trial = setup();
+  planner.plan(trial);
+  EXPECT_EQ(trial.plan.shards.size(), 1u);
+  EXPECT_EQ(trial.window, trial_state_bytes(trial));
+}
+
+TEST_F(PlannerTest, SmallDeviceCuts) {
+  Planner planner(inputs(DeviceSpec::Type::emulated, 500 * KiB, 64 * MiB));
+  TrialSetup trial = setup();
+  planner.plan(trial);
+  EXPECT_GT(trial.plan.shards.size(), 1u);
+  EXPECT_LE(trial.plan.peak_bytes, 500 * KiB);
+}
+
+TEST_F(PlannerTest, SmallHostTierStreams) {
+  Planner planner(inputs(DeviceSpec::Type::emulated, 500 * KiB, 500 * KiB));
+  TrialSetup trial = setup();
+  planner.plan(trial);
+  EXPECT_LT(trial.window, trial_state_bytes(trial));
+  EXPECT_GE(trial.window, trial_window_min(trial));
+}
+
+TEST_F(PlannerTest, ALayerLargerThanTheDeviceIsNamedWithItsBytes) {
+  Planner planner(inputs(DeviceSpec::Type::emulated, 20 * KiB, 64 * MiB));
+  TrialSetup trial = setup();
+  const auto sentence = fakes::failure_of(ExitCode::capacity, [&] { planner.plan(trial); });
+  EXPECT_NE(sentence.find("layer '"), std::string::npos) << sentence;
+  EXPECT_NE(sentence.find("bytes"), std::string::npos) << sentence;
+}
+
+TEST_F(PlannerTest, AHostTierTooSmallIsRefused) {
+  Planner planner(inputs(DeviceSpec::Type::emulated, MiB, 20 * KiB));
+  TrialSetup trial = setup();
+  EXPECT_NE(fakes::failure_of(ExitCode::capacity, [&] { planner.plan(trial); }).find("host"), std::string::npos);
+}
+
+TEST_F(PlannerTest, CpuDevicesGetAWorkspaceFromTheHostTier) {
+  Planner planner(inputs(DeviceSpec::Type::cpu, 0, 256 * MiB));
+  TrialSetup trial = setup();
+  planner.plan(trial);
+  EXPECT_EQ(trial.plan.shards.size(), 1u);
+  EXPECT_GT(planner.cpu_workspace(), 0u);
+  EXPECT_EQ(planner.host_for_trials(), 256 * MiB - 2 * planner.cpu_workspace());
+}
+
+TEST_F(PlannerTest, FrozenLayersAreSharedWhereTheyFit) {
+  Planner planner(inputs(DeviceSpec::Type::emulated, 64 * MiB, 64 * MiB));
+  TrialSetup trial = setup(3);
+  const TrialForecast forecast = planner.plan(trial);
+  EXPECT_FALSE(trial.frozen_in_window);
+  EXPECT_GT(forecast.frozen, 0u);
+}
+
+TEST(ActiveAtOnceTest, CountsSharedFrozenLayersOnce) {
+  TrialForecast forecast;
+  forecast.host = 10;
+  forecast.frozen = 50;
+  EXPECT_EQ(active_at_once({forecast, forecast, forecast}, 80), 3u);
+  EXPECT_EQ(active_at_once({forecast, forecast, forecast}, 79), 2u);
+}
+
+}  // namespace
+}  // namespace hopyard
