@@ -36,6 +36,8 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   Active& active = active_.at(slot->trial->setup().number);
   TrialRun& trial = *slot->trial;
   take_result(active, *slot, outcome);
+  ++slot->stores_left;  // this function's own hold, so that nothing settles before it is through
+  save_input_for_recompute(device, slot);
   for (SlotInput* input : {&slot->activation, &slot->gradient}) {
     if (input->boundary == nullptr) continue;
     input->boundary->kept.clear();
@@ -50,7 +52,6 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   trial.advance();
   slot->go(SlotState::storing);
   device.current = nullptr;
-  ++slot->stores_left;  // this function's own hold, so that nothing settles before it is through
   device.storing.push_back(slot);
   const bool resident = keep_resident(device, slot);
   if (!(device.next && device.next->trial == slot->trial) && !trial.visit_done()) set_idle(active, true);
@@ -74,6 +75,15 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   }
   if (!resident) store_state(device, slot, outcome);
   settle(device, slot);
+}
+
+void Executor::save_input_for_recompute(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  // Only after a re-cut: the border was the last shard's input, used once, and its shard is now one that recomputes.
+  Boundary* input = slot->activation.boundary;
+  if (slot->task.task.kind != TaskKind::forward || input == nullptr || input->kept.empty()) return;
+  if (input->in_host != Boundary::InHost::absent || !slot->trial->recomputes(slot->task.task.shard)) return;
+  ++slot->stores_left;
+  store_boundary(device, slot->trial, *input, [this, &device, slot] { settle(device, slot); });
 }
 
 bool Executor::keep_resident(DeviceState& device, const std::shared_ptr<Slot>& slot) {

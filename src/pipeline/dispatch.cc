@@ -8,6 +8,8 @@ namespace hopyard {
 
 namespace {
 
+constexpr int kDispatchAttempts = 1000;  // more than a model has layers to cut and an experiment trials to fail
+
 Bytes input_bytes(const Boundary* boundary) { return boundary == nullptr ? 0 : charged_bytes(boundary->host.size()); }
 
 bool owner_is_loaded(const TrialRun& trial, const TaskRef& task, const TrialRun::TiedUse& use) {
@@ -41,10 +43,20 @@ void Executor::set_idle(Active& active, bool idle) {
 void Executor::dispatch() {
   if (!stopping_)
     for (auto& device : devices_) {
-      choose(*device);
-      if (device->next) fetch(*device, *device->next);
+      // Again when fetching gave the task up: its shard was cut in two, or its trial failed.
+      bool given_up = true;
+      for (int attempt = 0; given_up && attempt < kDispatchAttempts; ++attempt) {
+        choose(*device);
+        const bool chosen = device->next != nullptr;
+        if (chosen) fetch(*device, *device->next);
+        given_up = chosen && device->next == nullptr;
+      }
     }
   changed_.notify_all();
+}
+
+bool Executor::quiet(const DeviceState& device) const {
+  return !device.current && device.storing.empty() && device.given_up_loads == 0;
 }
 
 void Executor::choose(DeviceState& device) {
@@ -103,8 +115,7 @@ bool Executor::fits(DeviceState& device, const TrialRun& trial, const PlannedTas
   const Bytes workspace = std::max(workspace_of(trial, planned.task), computing);
   const Bytes used = *device.ledger;
   // Alone on the device, whether it fits is found by trying: the figures are predictions.
-  const bool alone = !device.current && device.storing.empty() &&
-                     (device.residents.empty() || device.residents.contains(trial.setup().number));
+  const bool alone = quiet(device) && (device.residents.empty() || device.residents.contains(trial.setup().number));
   if (alone) return true;
   return used + need + workspace <= device.device->account().limit();
 }
@@ -214,7 +225,7 @@ void Executor::fetch(DeviceState& device, Slot& raw) {
     for (const auto& [use, hold] : slot->borrowed)
       if (trial.layers()[use->owner.layer].writers > 0) return;
     if (own && !allocate(device, *slot)) {
-      if (!device.current && device.storing.empty()) cannot_load(device, slot);
+      if (quiet(device)) cannot_load(device, slot);
       return;
     }
     slot->go(SlotState::loading);
@@ -276,11 +287,12 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
     return;
   }
   ++copies_in_flight_;
-  device.device->load(std::move(copies), slot->label(), [this, slot] {
+  device.device->load(std::move(copies), slot->label(), [this, &device, slot] {
     const std::lock_guard lock(mutex_);
     --copies_in_flight_;
     slot->state_loaded = true;
     if (slot->cancelled) {
+      --device.given_up_loads;
       unpin(*slot, false);
       slot->layers.clear();
     }
@@ -316,7 +328,7 @@ void Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
     }
   } catch (const DeviceOutOfMemory&) {
     input.loaded.clear();
-    if (!device.current && device.storing.empty()) cannot_load(device, slot);
+    if (quiet(device)) cannot_load(device, slot);
     return;
   }
   input.requested = true;
@@ -363,7 +375,7 @@ void Executor::prefetch(const Slot& slot, std::uint32_t ahead) {
   trial.cache().prefetch(wanted);
 }
 
-void Executor::give_up(DeviceState&, const std::shared_ptr<Slot>& slot) {
+void Executor::give_up(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   TrialRun& trial = *slot->trial;
   slot->go(SlotState::empty);
   slot->cancelled = true;
@@ -372,7 +384,10 @@ void Executor::give_up(DeviceState&, const std::shared_ptr<Slot>& slot) {
       if (layer.trainable) --layer.writers;
   const auto active = active_.find(trial.setup().number);
   if (active != active_.end() && active->second.trial == slot->trial) --active->second.slots;
-  if (slot->state_requested && !slot->state_loaded) return;  // the engine still writes there; it lets go when it is done
+  if (slot->state_requested && !slot->state_loaded) {
+    ++device.given_up_loads;  // the engine still writes there; it lets go when it is done
+    return;
+  }
   unpin(*slot, false);
   slot->layers.clear();
   slot->borrowed.clear();

@@ -117,6 +117,26 @@ std::vector<ActiveReport> Executor::active() const {
   return reports;
 }
 
+std::string Executor::diagnosis() const {
+  const std::lock_guard lock(mutex_);
+  const auto slot_text = [](const std::shared_ptr<Slot>& slot) {
+    return slot ? text::cat(slot->label(), " (", to_string(slot->state), slot->pinned ? ", pinned" : "",
+                            slot->state_loaded ? ", loaded" : "", slot->inputs_there() ? ", inputs there" : "", ")")
+                : std::string("none");
+  };
+  std::string lines;
+  for (const auto& device : devices_)
+    lines += text::cat(device->report.name, ": computes ", slot_text(device->current), ", next ", slot_text(device->next),
+                       ", ", device->storing.size(), " storing, ", device->residents.size(), " resident, ",
+                       device->given_up_loads, " given up, ledger ", device->ledger->load(), ", in use ",
+                       device->device->account().used(), " of ", device->device->account().limit(), ", waits for ",
+                       idle_cause(*device), "\n");
+  for (const auto& [number, active] : active_)
+    lines += text::cat(active.trial->setup().id, ": ", active.slots, " slots", active.idle ? ", idle" : "",
+                       active.trial->visit_done() ? ", done" : "", "\n");
+  return lines + text::cat(copies_in_flight_, " copies in flight\n");
+}
+
 void Executor::run_device(DeviceState& device) {
   device.device->enter_compute();
   std::unique_lock lock(mutex_);

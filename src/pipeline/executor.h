@@ -62,6 +62,8 @@ class Executor {
 
   std::vector<DeviceReport> devices() const;
   std::vector<ActiveReport> active() const;
+  /// One line for each device and trial: what it has and what it waits for. For whoever looks at a run that stands still.
+  std::string diagnosis() const;
 
  private:
   struct Resident {
@@ -77,6 +79,7 @@ class Executor {
     std::optional<std::uint32_t> bound;           ///< without interleaving: the one trial that it works on
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
     bool refused_for_memory = false;
+    int given_up_loads = 0;                       ///< of tasks that were given up while their bytes were on their way
     DeviceReport report;
     std::uint32_t track = 0;
     std::thread thread;
@@ -101,6 +104,7 @@ class Executor {
 
   // dispatch.cc: choosing tasks and bringing their bytes; all under the lock
   void dispatch();
+  bool quiet(const DeviceState& device) const;
   void choose(DeviceState& device);
   Active* running_on(DeviceState& device);
   bool fits(DeviceState& device, const TrialRun& trial, const PlannedTask& task);
@@ -130,6 +134,7 @@ class Executor {
   void store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
   void store(DeviceState& device, std::vector<CopyRequest> copies, std::string label, std::function<void()> done);
   void settle(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  void save_input_for_recompute(DeviceState& device, const std::shared_ptr<Slot>& slot);
   bool keep_resident(DeviceState& device, const std::shared_ptr<Slot>& slot);
   bool recover(DeviceState& device, const std::shared_ptr<Slot>& slot, const DeviceOutOfMemory& error);
   void cut_or_fail(DeviceState& device, const std::shared_ptr<Slot>& slot, Bytes needed);

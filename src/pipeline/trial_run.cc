@@ -422,10 +422,8 @@ Boundary* TrialRun::output_of(const PlannedTask& planned) {
 }
 
 bool TrialRun::output_needed_later(const PlannedTask& planned) const {
-  // A border's activation is the input of the next forward task and, unless the last shard follows, of a recompute.
-  // Below the first shard with a backward task nothing is recomputed.
-  return planned.task.kind == TaskKind::forward && !is_last(planned.task.shard + 1) &&
-         planned.task.shard + 1 >= first_backward_;
+  // Read by the next shard's forward at once, and again by its backward if that recomputes.
+  return planned.task.kind == TaskKind::forward && recomputes(planned.task.shard + 1);
 }
 
 bool TrialRun::recut(HostTier& host) {

@@ -134,6 +134,8 @@ class TrialRun {
   bool is_last(std::uint32_t shard) const { return shard + 1 == setup_.plan.shards.size(); }
   /// True when gradients go past the shard's first layer.
   bool passes_gradient_down(std::uint32_t shard) const;
+  /// The shard's forward runs twice in a step: once for the border, once for its backward.
+  bool recomputes(std::uint32_t shard) const { return !is_last(shard) && shard >= first_backward_; }
   const ShardPlan& shard(std::uint32_t index) const { return setup_.plan.shards[index]; }
   std::span<Layer> layers_of(std::uint32_t shard);
   std::uint32_t micro_batches() const;

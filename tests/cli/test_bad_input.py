@@ -43,7 +43,7 @@ class BadInput(unittest.TestCase):
         self.refused(2, ["usage"], "leaderboard")
         self.refused(2, ["PATH=VALUE"], "run", self.sweep.config, "--set", "nonsense")
         self.refused(3, ["missing.yaml"], "run", "missing.yaml")
-        self.refused(3, ["is not a run directory"], "leaderboard", self.sweep.folder)
+        self.refused(3, ["name the directory of a run"], "leaderboard", self.sweep.folder)
 
     def test_checkpoint(self):
         config = self.sweep.folder / "model/config.json"
@@ -101,7 +101,7 @@ class BadInput(unittest.TestCase):
         self.refused(3, ["locked"], "run", self.sweep.config, "--dir", locked / "run")
 
     def test_export(self):
-        self.refused(3, ["is not a run directory"], "export", self.sweep.folder, "--trial=t00", "--out", "x")
+        self.refused(3, ["name the directory of a run"], "export", self.sweep.folder, "--trial=t00", "--out", "x")
 
 
 if __name__ == "__main__":

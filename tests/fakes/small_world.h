@@ -167,8 +167,8 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
     };
     for (std::uint32_t i = 0; i < trials.size(); ++i) start(i, 0);
     while (left > 0) {
-      auto finished = executor.wait_finished(60);
-      require(finished.has_value(), "the engine came to a stop");
+      auto finished = executor.wait_finished(20);
+      require(finished.has_value(), "the engine came to a stop:\n", executor.diagnosis());
       --left;
       if (finished->error) std::rethrow_exception(finished->error);
       const std::uint32_t i = finished->trial;
