@@ -7,8 +7,6 @@ namespace hopyard {
 
 /// Seconds since an arbitrary start; never goes back. Safe from any thread.
 double monotonic_seconds();
-/// Seconds since 1970, for records that people read.
-double wall_seconds();
 /// Blocks the calling thread; sub-millisecond waits are kept to within about 0.1 ms.
 void sleep_seconds(double seconds);
 

@@ -189,14 +189,12 @@ void Experiment::visit_ended(VisitResult result) {
     score.metric = ModelSource::metric(*result.judged, parts_.metric);
     request.commit.score = score;
   }
-  entry.committing = true;
   committer_->submit(std::move(request));
   parts_.executor.set_committing(committer_->pending());
 }
 
 void Experiment::committed(CommitDone done) {
   Entry& entry = *entries_.at(done.trial);
-  entry.committing = false;
   if (done.error) std::rethrow_exception(done.error);  // a disk or journal that fails ends the run; it can be resumed
   entry.state = done.commit.state;
   ++entry.status.visits_done;

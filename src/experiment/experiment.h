@@ -69,7 +69,6 @@ class Experiment {
     std::uint64_t steps = 0;
     double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
     std::uint32_t passed_over = 0;        ///< how often a smaller trial was admitted before it
-    bool committing = false;
     bool ended() const { return status.state > TrialState::active; }
   };
 

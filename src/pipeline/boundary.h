@@ -42,6 +42,7 @@ struct Boundary {
   InHost in_host = InHost::absent;
   std::vector<DeviceHold> kept;  ///< on a device, for the task that follows there
   std::uint32_t device = 0;      ///< where they are kept
+  std::uint64_t turn = 0;        ///< raised by clear(): a store that ends late must not speak for newer tensors
   std::vector<std::vector<std::int64_t>> shapes;  ///< of each micro-batch
   std::vector<Bytes> offsets;                     ///< of each micro-batch in `host`
 
@@ -49,6 +50,7 @@ struct Boundary {
   void clear() {
     in_host = InHost::absent;
     kept.clear();
+    ++turn;
   }
   /// Takes note of the tensors that are about to be stored or kept.
   void describe(const std::vector<at::Tensor>& values) {

@@ -1,5 +1,4 @@
 // What follows a computed task: results, write-back, and recovery when it ran out of memory. Runs under the lock.
-#include <chrono>
 
 #include "base/failure.h"
 #include "pipeline/outcome.h"
@@ -7,8 +6,6 @@
 namespace hopyard {
 
 namespace {
-
-constexpr std::chrono::seconds kRecoveryWait{2};  // for bytes that are on their way before a task is tried again
 
 std::vector<at::Tensor> contiguous(std::vector<at::Tensor> tensors) {
   for (auto& tensor : tensors)
@@ -54,7 +51,8 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   device.current = nullptr;
   device.storing.push_back(slot);
   const bool resident = keep_resident(device, slot);
-  if (!(device.next && device.next->trial == slot->trial) && !trial.visit_done()) set_idle(active, true);
+  if (!(device.next && device.next->trial == slot->trial) && !trial.visit_done() && !active.error)
+    set_idle(active, true);
   choose(device);
   if (output != nullptr && device.device->has_own_memory()) {
     const bool kept = device.next && device.next->trial == slot->trial;
@@ -67,8 +65,8 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
     }
     if (!kept || later) {
       ++slot->stores_left;
-      store_boundary(device, slot->trial, *output, [this, &device, slot, output, kept] {
-        if (!kept) output->kept.clear();
+      store_boundary(device, slot->trial, *output, [this, &device, slot, output, kept, turn = output->turn] {
+        if (!kept && output->turn == turn) output->kept.clear();
         settle(device, slot);
       });
     }
@@ -105,33 +103,79 @@ bool Executor::keep_resident(DeviceState& device, const std::shared_ptr<Slot>& s
   if (known == device.residents.end()) return false;  // a visit of one task: stored like any other
   Resident resident = std::move(known->second);
   device.residents.erase(known);
-  std::vector<CopyRequest> copies;
-  const auto layers = trial.layers_of(0);
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    if (!layers[i].trainable) continue;
-    const auto& held = resident.slot->layers[i];
-    copies.push_back({trial.cache().bytes(*layers[i].parameters).data(), held.parameters->tensor.data_ptr(),
-                      layers[i].layout.bytes});
-    if (layers[i].moments) {
-      const auto to = trial.cache().bytes(*layers[i].moments);
-      copies.push_back({to.data(), held.moments->tensor.data_ptr(), to.size()});
-    }
+  if (!resident.dirty) {
+    unpin(*resident.slot, false);
+    return true;
   }
   ++slot->stores_left;
-  store(device, std::move(copies), trial.setup().id + "/write back", [this, &device, slot, base = resident.slot] {
+  store(device, write_back(*resident.slot), trial.setup().id + "/write back", [this, &device, slot, base = resident.slot] {
     unpin(*base, true);
     settle(device, slot);
   });
   return true;
 }
 
+std::vector<CopyRequest> Executor::write_back(const Slot& holder) const {
+  std::vector<CopyRequest> copies;
+  const auto layers = holder.trial_layers();
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (!layers[i].trainable) continue;
+    const auto& held = holder.layers[i];
+    copies.push_back({holder.trial->cache().bytes(*layers[i].parameters).data(), held.parameters->tensor.data_ptr(),
+                      layers[i].layout.bytes});
+    if (!layers[i].moments) continue;
+    const auto to = holder.trial->cache().bytes(*layers[i].moments);
+    copies.push_back({to.data(), held.moments->tensor.data_ptr(), to.size()});
+  }
+  return copies;
+}
+
+void Executor::evict_resident(DeviceState& device, std::uint32_t trial, std::function<void()> then) {
+  const auto known = device.residents.find(trial);
+  const Resident resident = std::move(known->second);
+  device.residents.erase(known);
+  auto copies = resident.dirty ? write_back(*resident.slot) : std::vector<CopyRequest>();
+  store(device, std::move(copies), resident.slot->trial->setup().id + "/write back",
+        [this, trial, resident, then = std::move(then)] {
+          unpin(*resident.slot, resident.dirty);
+          resident.slot->drop_bytes();
+          if (const auto active = active_.find(trial); active != active_.end()) active->second.home.reset();
+          then();
+        });
+}
+
+void Executor::make_room(DeviceState& device, std::uint32_t trial) {
+  if (device.next) {
+    const auto next = std::exchange(device.next, nullptr);
+    give_up(device, next);
+    if (next->trial->setup().number != trial) {
+      set_idle(active_.at(next->trial->setup().number), true);
+      for (SlotInput* input : {&next->activation, &next->gradient}) {
+        Boundary* border = input->boundary;
+        if (border == nullptr || border->kept.empty() || border->in_host != Boundary::InHost::absent) continue;
+        store_boundary(device, next->trial, *border, [border] { border->kept.clear(); });
+      }
+    }
+  }
+  std::vector<std::uint32_t> others;
+  for (const auto& [number, resident] : device.residents)
+    if (number != trial) others.push_back(number);
+  for (const auto number : others) evict_resident(device, number, [] {});
+}
+
 void Executor::store(DeviceState& device, std::vector<CopyRequest> copies, std::string label,
                      std::function<void()> done) {
   ++copies_in_flight_;
-  device.device->store(std::move(copies), std::move(label), [this, done = std::move(done)] {
+  ++device.stores_in_flight;
+  device.device->store(std::move(copies), std::move(label), [this, &device, done = std::move(done)]() mutable {
+    {
+      const std::lock_guard lock(mutex_);
+      done();
+    }
+    done = nullptr;  // what it held on the device is free before anybody looks for room
     const std::lock_guard lock(mutex_);
     --copies_in_flight_;
-    done();
+    --device.stores_in_flight;
     dispatch();
   });
 }
@@ -144,8 +188,8 @@ void Executor::store_boundary(DeviceState& device, const std::shared_ptr<TrialRu
                       static_cast<Bytes>(boundary.kept[m]->tensor.nbytes())});
   boundary.in_host = Boundary::InHost::storing;
   store(device, std::move(copies), trial->setup().id + "/border",
-        [trial, &boundary, held = boundary.kept, done = std::move(done)] {
-          boundary.in_host = Boundary::InHost::there;
+        [trial, &boundary, turn = boundary.turn, held = boundary.kept, done = std::move(done)] {
+          if (boundary.turn == turn) boundary.in_host = Boundary::InHost::there;
           done();
         });
 }
@@ -155,18 +199,7 @@ void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slo
   TrialRun& trial = *slot->trial;
   std::vector<CopyRequest> copies;
   std::vector<at::Tensor> sources;
-  const auto layers = trial.layers_of(slot->task.task.shard);
-  if (outcome.gradients.empty()) {
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-      if (!layers[i].trainable) continue;
-      const auto& mine = slot->layers[i];
-      copies.push_back({trial.cache().bytes(*layers[i].parameters).data(), mine.parameters->tensor.data_ptr(),
-                        layers[i].layout.bytes});
-      if (!layers[i].moments) continue;
-      const auto to = trial.cache().bytes(*layers[i].moments);
-      copies.push_back({to.data(), mine.moments->tensor.data_ptr(), to.size()});
-    }
-  }
+  if (outcome.gradients.empty()) copies = write_back(*slot);
   for (auto& [index, own] : outcome.gradients) {
     const auto& layer = trial.layers()[index];
     auto gradients = contiguous(std::move(own));
@@ -197,28 +230,22 @@ void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   slot->go(SlotState::empty);
   std::erase(device.storing, slot);
   if (slot->writes)
-    for (auto& layer : trial.layers_of(slot->task.task.shard))
+    for (auto& layer : slot->trial_layers())
       if (layer.trainable) --layer.writers;
   unpin(*slot, slot->writes);
-  slot->layers.clear();
-  slot->borrowed.clear();
-  slot->tied_gradients.clear();
+  slot->drop_bytes();
   Active& active = active_.at(trial.setup().number);
   --active.slots;
   finish_visit_if_done(active);
 }
 
 bool Executor::recover(DeviceState& device, const std::shared_ptr<Slot>& slot, const DeviceOutOfMemory& error) {
-  // First alone on the device: what was prefetched is given up, what is being stored is waited for.
-  slot->workspace = device.device->account().limit();
+  // First alone on the device: what was prefetched is given up, what others left there goes home.
+  const std::uint32_t number = slot->trial->setup().number;
   if (slot->out_of_memory++ == 0) {
-    if (device.next) {
-      const auto next = std::exchange(device.next, nullptr);
-      give_up(device, next);
-      if (next->trial != slot->trial) set_idle(active_.at(next->trial->setup().number), true);
-    }
+    make_room(device, number);
     std::unique_lock lock(mutex_, std::adopt_lock);
-    changed_.wait_for(lock, kRecoveryWait, [&] { return device.storing.empty() && copies_in_flight_ == 0; });
+    changed_.wait(lock, [&] { return device.stores_in_flight == 0 && device.given_up_loads == 0; });
     lock.release();
     return true;
   }
@@ -231,19 +258,24 @@ void Executor::cut_or_fail(DeviceState& device, const std::shared_ptr<Slot>& slo
   TrialRun& trial = *slot->trial;
   Active& active = active_.at(trial.setup().number);
   const ShardPlan plan = trial.shard(slot->task.task.shard);
-  const bool resident = device.residents.contains(trial.setup().number);
+  const std::uint32_t number = trial.setup().number;
   give_up(device, slot);
-  if (!resident && trial.recut(host_)) {
+  if (trial.recut(host_)) {
     ++device.report.recuts;
-    active.home.reset();
-    set_idle(active, true);
+    const auto go_on = [this, number] {
+      if (const auto cut = active_.find(number); cut != active_.end()) set_idle(cut->second, true);
+    };
+    if (device.residents.contains(number))
+      evict_resident(device, number, go_on);
+    else
+      go_on();
     return;
   }
   const auto& name = trial.setup().source->description().layers[plan.begin].name;
   const auto limit = device.device->account().limit();
   fail_trial(active, std::make_exception_ptr(Failure(
                          ExitCode::capacity,
-                         text::cat(device.device->name(), ": layer '", name, "' does not fit: it needs ", needed,
+                         text::cat(device.device->name(), ": the shard that begins with layer '", name, "' does not fit: it needs ", needed,
                                    " bytes (", text::format_bytes(needed), ") and the device has ", limit, " (",
                                    text::format_bytes(limit),
                                    "); give the device more memory or lower train.micro_batch_size"))));

@@ -76,9 +76,7 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
       std::byte* data = layer.frozen ? const_cast<std::byte*>(layer.frozen->bytes.data())
                                      : trial.cache().bytes(*layer.parameters).data();
       out.parameters = tensor_over(data, layer.layout.bytes);
-      const bool moments = layer.moments && slot.task.task.kind == TaskKind::backward &&
-                           !(trial.two_pass() && !trial.one_shard());
-      if (moments) out.moments = tensor_over(trial.cache().bytes(*layer.moments).data(),
+      if (layer.moments && trial.updates_in(slot.task.task)) out.moments = tensor_over(trial.cache().bytes(*layer.moments).data(),
                                              trial.cache().bytes(*layer.moments).size());
     }
     loaded.push_back(std::move(out));
@@ -128,9 +126,10 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
     compute_backward(slot, context, inputs, input_tensors(slot.gradient), outcome);
   } else {
     const BoundScope bound(layers, false);
-    outcome.outputs = forward_shard(context, inputs);
     if (slot.task.evaluation && head)
-      outcome.judged = judge_batches(*setup.source, std::exchange(outcome.outputs, {}), batches);
+      outcome.judged = judge_shard(context, inputs);
+    else
+      outcome.outputs = forward_shard(context, inputs);
   }
   if (!device.device->has_own_memory()) copy_out(slot, outcome);
   return outcome;
@@ -168,6 +167,8 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
   }
   add_tied_gradients(context.layers, tied);
 
+  // From here on the task must not run out of memory and be tried again: an update is not undone.
+  const AccountScope uncharged(nullptr);
   const double lr = learning_rate(train.schedule, train.optimizer.lr, context.step, trial.setup().total_steps);
   for (const auto& loaded : context.layers) {
     if (!loaded.trainable) continue;

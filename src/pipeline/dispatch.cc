@@ -8,6 +8,7 @@ namespace hopyard {
 
 namespace {
 
+constexpr Bytes kMarginShare = 32;  // of a device's memory is kept from tasks side by side: workspace is predicted
 constexpr int kDispatchAttempts = 1000;  // more than a model has layers to cut and an experiment trials to fail
 
 Bytes input_bytes(const Boundary* boundary) { return boundary == nullptr ? 0 : charged_bytes(boundary->host.size()); }
@@ -61,6 +62,7 @@ bool Executor::quiet(const DeviceState& device) const {
 
 void Executor::choose(DeviceState& device) {
   if (device.next) return;
+  if (device.current && device.current->out_of_memory > 0) return;  // it is to be alone
   if (!spec_.double_buffer && (device.current || !device.storing.empty())) return;
   device.refused_for_memory = false;
   // The task after the one that computes stands for choice among the idle trials: else the longest trial would lose its
@@ -100,7 +102,7 @@ Executor::Active* Executor::running_on(DeviceState& device) {
 bool Executor::fits(DeviceState& device, const TrialRun& trial, const PlannedTask& planned) {
   if (!device.device->has_own_memory() || planned.task.kind == TaskKind::update) return true;
   auto& mutable_trial = const_cast<TrialRun&>(trial);
-  const bool writes_moments = planned.task.kind == TaskKind::backward && !(trial.two_pass() && !trial.one_shard());
+  const bool writes_moments = trial.updates_in(planned.task);
   Bytes need = input_bytes(mutable_trial.input_of(planned)) + input_bytes(mutable_trial.gradient_of(planned));
   if (!device.residents.contains(trial.setup().number))
     for (const auto& layer : mutable_trial.layers_of(planned.task.shard)) {
@@ -110,14 +112,20 @@ bool Executor::fits(DeviceState& device, const TrialRun& trial, const PlannedTas
     }
   for (const auto& use : mutable_trial.tied())
     if (use_is_here(trial, planned.task, use) != owner_is_loaded(trial, planned.task, use))
-      need += charged_bytes(use.gradient.size());
+      need += charged_bytes(static_cast<Bytes>(trial.setup()
+                                                  .source->description()
+                                                  .layers[use.layer]
+                                                  .parameters[use.parameter]
+                                                  .elements()) *
+                            sizeof(float));
   const Bytes computing = device.current ? device.current->workspace : 0;
   const Bytes workspace = std::max(workspace_of(trial, planned.task), computing);
   const Bytes used = *device.ledger;
   // Alone on the device, whether it fits is found by trying: the figures are predictions.
   const bool alone = quiet(device) && (device.residents.empty() || device.residents.contains(trial.setup().number));
   if (alone) return true;
-  return used + need + workspace <= device.device->account().limit();
+  const Bytes limit = device.device->account().limit();
+  return used + need + workspace <= limit - limit / kMarginShare;
 }
 
 void Executor::assign(DeviceState& device, Active& active, const PlannedTask& planned) {
@@ -129,12 +137,14 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
   slot->device = device.index;
   slot->writes = task.kind == TaskKind::backward || task.kind == TaskKind::update;
   slot->workspace = workspace_of(trial, task);
+  slot->first_layer = trial.shard(task.shard).begin;
+  slot->end_layer = trial.shard(task.shard).end;
+  slot->written = trial.blobs_written_by(task);
   slot->pins = trial.blobs_of(task);
   slot->activation.boundary = trial.input_of(planned);
   slot->gradient.boundary = trial.gradient_of(planned);
-  if (Boundary* output = trial.output_of(planned)) output->clear();
   if (slot->writes)
-    for (auto& layer : trial.layers_of(task.shard))
+    for (auto& layer : slot->trial_layers())
       if (layer.trainable) ++layer.writers;
   if (device.device->has_own_memory() && task.kind != TaskKind::update) take_over(device, *slot);
   ++active.slots;
@@ -147,7 +157,7 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
   TrialRun& trial = *slot.trial;
   const TaskRef& task = slot.task.task;
   const auto& plan = trial.shard(task.shard);
-  const bool moments = task.kind == TaskKind::backward && !(trial.two_pass() && !trial.one_shard());
+  const bool moments = trial.updates_in(task);
   slot.layers.resize(plan.end - plan.begin);
   // Bytes of this trial that are on the device already: kept by a resident trial, or, for a task that only reads, left
   // by the task before, whose write-back may still be under way.
@@ -169,9 +179,8 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
     const auto& layer = trial.layers_of(task.shard)[i];
     const std::uint32_t index = plan.begin + i;
     for (const Slot* source : sources) {
-      const auto& theirs = trial.shard(source->task.task.shard);
-      if (index < theirs.begin || index >= theirs.end) continue;
-      const auto& from = source->layers[index - theirs.begin];
+      if (index < source->first_layer || index >= source->end_layer) continue;
+      const auto& from = source->layers[index - source->first_layer];
       if (!mine.parameters) mine.parameters = from.parameters;
       if (!mine.moments && moments && layer.moments) mine.moments = from.moments;
     }
@@ -203,6 +212,7 @@ void Executor::fetch(DeviceState& device, Slot& raw) {
   if (!slot->pinned) {
     try {
       slot->pinned = trial.cache().acquire(slot->pins);
+      if (slot->pinned) prefetch(*slot, spec_.prefetch_tasks);
     } catch (...) {
       Active& active = active_.at(trial.setup().number);
       give_up(device, std::exchange(device.next, nullptr));
@@ -210,7 +220,6 @@ void Executor::fetch(DeviceState& device, Slot& raw) {
       return;
     }
     if (!slot->pinned) return;
-    prefetch(*slot, spec_.prefetch_tasks);
   }
   if (!slot->state_requested) {
     // Bytes that another task is about to write back must have arrived in the host tier first. In host memory itself
@@ -286,15 +295,22 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
     slot->state_loaded = true;
     return;
   }
+  load(device, slot, std::move(copies), slot->label(), [raw = slot.get()] { raw->state_loaded = true; });
+}
+
+void Executor::load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> copies,
+                    std::string label, std::function<void()> arrived) {
   ++copies_in_flight_;
-  device.device->load(std::move(copies), slot->label(), [this, &device, slot] {
+  ++slot->loads_in_flight;
+  device.device->load(std::move(copies), std::move(label), [this, &device, slot, arrived = std::move(arrived)] {
     const std::lock_guard lock(mutex_);
     --copies_in_flight_;
-    slot->state_loaded = true;
-    if (slot->cancelled) {
+    --slot->loads_in_flight;
+    arrived();
+    if (slot->cancelled && slot->loads_in_flight == 0) {
       --device.given_up_loads;
       unpin(*slot, false);
-      slot->layers.clear();
+      slot->drop_bytes();
     }
     dispatch();
   });
@@ -332,13 +348,7 @@ void Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
     return;
   }
   input.requested = true;
-  ++copies_in_flight_;
-  device.device->load(std::move(copies), slot->label() + " " + what, [this, slot, &input] {
-    const std::lock_guard lock(mutex_);
-    --copies_in_flight_;
-    input.there = true;
-    dispatch();
-  });
+  load(device, slot, std::move(copies), slot->label() + " " + what, [&input] { input.there = true; });
 }
 
 void Executor::request_tied_gradients(DeviceState& device, const std::shared_ptr<Slot>& slot) {
@@ -349,13 +359,8 @@ void Executor::request_tied_gradients(DeviceState& device, const std::shared_ptr
     copies.push_back({hold->tensor.data_ptr(), use->gradient.data(), use->gradient.size()});
   }
   slot->tied_requested = true;
-  ++copies_in_flight_;
-  device.device->load(std::move(copies), slot->label() + " tied gradients", [this, slot] {
-    const std::lock_guard lock(mutex_);
-    --copies_in_flight_;
-    slot->tied_there = true;
-    dispatch();
-  });
+  load(device, slot, std::move(copies), slot->label() + " tied gradients",
+       [raw = slot.get()] { raw->tied_there = true; });
 }
 
 void Executor::cannot_load(DeviceState& device, const std::shared_ptr<Slot>& slot) {
@@ -380,27 +385,29 @@ void Executor::give_up(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   slot->go(SlotState::empty);
   slot->cancelled = true;
   if (slot->writes)
-    for (auto& layer : trial.layers_of(slot->task.task.shard))
+    for (auto& layer : slot->trial_layers())
       if (layer.trainable) --layer.writers;
   const auto active = active_.find(trial.setup().number);
-  if (active != active_.end() && active->second.trial == slot->trial) --active->second.slots;
-  if (slot->state_requested && !slot->state_loaded) {
+  if (active != active_.end() && active->second.trial == slot->trial) {
+    --active->second.slots;
+    if (!device.residents.contains(active->first)) active->second.home.reset();
+  }
+  if (slot->loads_in_flight > 0) {
     ++device.given_up_loads;  // the engine still writes there; it lets go when it is done
     return;
   }
   unpin(*slot, false);
-  slot->layers.clear();
-  slot->borrowed.clear();
-  slot->tied_gradients.clear();
+  slot->drop_bytes();
 }
 
 void Executor::unpin(Slot& slot, bool dirty) {
   if (!slot.pinned) return;
   slot.pinned = false;
   std::vector<std::uint32_t> changed, unchanged;
-  const auto written = dirty ? slot.trial->blobs_written_by(slot.task.task) : std::vector<std::uint32_t>();
-  for (const auto blob : slot.pins)
-    (std::find(written.begin(), written.end(), blob) != written.end() ? changed : unchanged).push_back(blob);
+  for (const auto blob : slot.pins) {
+    const bool written = dirty && std::find(slot.written.begin(), slot.written.end(), blob) != slot.written.end();
+    (written ? changed : unchanged).push_back(blob);
+  }
   if (!changed.empty()) slot.trial->cache().release(changed, true);
   if (!unchanged.empty()) slot.trial->cache().release(unchanged, false);
 }

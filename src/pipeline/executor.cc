@@ -45,6 +45,8 @@ Executor::~Executor() {
   }
   last.clear();
   active_.clear();
+  retired_.clear();
+  for (auto& device : devices_) device->device.reset();  // ends the engines, whose last callbacks still name us
 }
 
 void Executor::stop() {
@@ -84,10 +86,12 @@ void Executor::start_visit(std::shared_ptr<TrialRun> trial, Visit visit) {
 }
 
 std::optional<VisitResult> Executor::wait_finished(double timeout_s) {
+  std::vector<std::shared_ptr<TrialRun>> retired;  // dies after the lock
   std::unique_lock lock(mutex_);
   finished_changed_.wait_for(lock, std::chrono::duration<double>(timeout_s),
                              [&] { return stopping_ || nudged_ || !finished_.empty(); });
   nudged_ = false;
+  retired.swap(retired_);
   if (finished_.empty()) return std::nullopt;
   VisitResult result = std::move(finished_.front());
   finished_.pop_front();
@@ -144,6 +148,8 @@ void Executor::run_device(DeviceState& device) {
     device.next = nullptr;
     device.current = slot;
     slot->go(SlotState::computing);
+    // Whoever read what was at this border has ended: tasks of one trial follow each other.
+    if (Boundary* output = slot->trial->output_of(slot->task)) output->clear();
     dispatch();
     while (slot->state == SlotState::computing) {
       lock.unlock();
@@ -178,6 +184,9 @@ void Executor::run_device(DeviceState& device) {
       break;
     }
     dispatch();
+    lock.unlock();
+    slot.reset();  // may be the trial's last holder
+    lock.lock();
   }
 }
 
@@ -237,6 +246,7 @@ void Executor::finish_visit_if_done(Active& active) {
     if (device->bound == number) device->bound.reset();
   VisitResult result = active.trial->take_result();
   result.error = active.error;
+  retired_.push_back(active.trial);
   active_.erase(number);
   finished_.push_back(std::move(result));
   finished_changed_.notify_all();

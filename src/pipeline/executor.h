@@ -80,6 +80,7 @@ class Executor {
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
     bool refused_for_memory = false;
     int given_up_loads = 0;                       ///< of tasks that were given up while their bytes were on their way
+    int stores_in_flight = 0;
     DeviceReport report;
     std::uint32_t track = 0;
     std::thread thread;
@@ -115,31 +116,37 @@ class Executor {
   void request_state(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void request_input(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input, const char* what);
   void request_tied_gradients(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  void load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> copies, std::string label,
+            std::function<void()> arrived);
   void cannot_load(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void prefetch(const Slot& slot, std::uint32_t ahead);
   void set_idle(Active& active, bool idle);
   void give_up(DeviceState& device, const std::shared_ptr<Slot>& slot);
 
-  // completion.cc: computing a task and what follows
+  // compute.cc: computing a task, without the lock
   Outcome compute(DeviceState& device, Slot& slot);
   void compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
                         std::span<const at::Tensor> gradients, Outcome& outcome);
   void compute_update(Slot& slot);
   void copy_out(Slot& slot, Outcome& outcome);
+  std::vector<LoadedLayer> loaded_layers(DeviceState& device, Slot& slot);
+
+  // completion.cc: what follows; under the lock
   void take_result(Active& active, const Slot& slot, const Outcome& outcome);
   void complete(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome outcome);
-  void store_outputs(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
   void store_boundary(DeviceState& device, const std::shared_ptr<TrialRun>& trial, Boundary& boundary,
                       std::function<void()> done);
   void store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
   void store(DeviceState& device, std::vector<CopyRequest> copies, std::string label, std::function<void()> done);
   void settle(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void save_input_for_recompute(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  std::vector<CopyRequest> write_back(const Slot& holder) const;
+  void evict_resident(DeviceState& device, std::uint32_t trial, std::function<void()> then);
+  void make_room(DeviceState& device, std::uint32_t trial);
   bool keep_resident(DeviceState& device, const std::shared_ptr<Slot>& slot);
   bool recover(DeviceState& device, const std::shared_ptr<Slot>& slot, const DeviceOutOfMemory& error);
   void cut_or_fail(DeviceState& device, const std::shared_ptr<Slot>& slot, Bytes needed);
   void unpin(Slot& slot, bool dirty);
-  std::vector<LoadedLayer> loaded_layers(DeviceState& device, Slot& slot);
 
   const ExecuteSpec spec_;
   HostTier& host_;
@@ -150,6 +157,7 @@ class Executor {
   std::unique_ptr<Scheduler> scheduler_;
   std::map<std::uint32_t, Active> active_;
   std::deque<VisitResult> finished_;
+  std::vector<std::shared_ptr<TrialRun>> retired_;  ///< let go without the lock, which their disk work takes to wake us
   std::uint32_t committing_ = 0;
   std::uint32_t copies_in_flight_ = 0;
   bool stopping_ = false, nudged_ = false;

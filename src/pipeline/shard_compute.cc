@@ -114,11 +114,11 @@ void update_layer(const LoadedLayer& loaded, std::span<const at::Tensor> gradien
   update(optimizer, lr, step, updates);
 }
 
-MetricSums judge_batches(const ModelSource& source, std::span<const at::Tensor> logits,
-                         std::span<const Batch> batches) {
+MetricSums judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {
   const at::NoGradGuard no_graph;
   MetricSums sums;
-  for (std::size_t m = 0; m < batches.size(); ++m) sums.add(source.judge(logits[m], batches[m]));
+  for (std::size_t m = 0; m < context.batches.size(); ++m)
+    sums.add(context.source.judge(run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]), context.batches[m]));
   return sums;
 }
 

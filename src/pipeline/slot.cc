@@ -10,7 +10,7 @@ bool may_follow(SlotState from, SlotState to) {
     case SlotState::reserved: return to == SlotState::loading || to == SlotState::empty;
     case SlotState::loading: return to == SlotState::ready || to == SlotState::empty;
     case SlotState::ready: return to == SlotState::computing || to == SlotState::empty;
-    case SlotState::computing: return to == SlotState::storing || to == SlotState::ready || to == SlotState::empty;
+    case SlotState::computing: return to == SlotState::storing || to == SlotState::empty;
     case SlotState::storing: return to == SlotState::empty;
   }
   return false;
@@ -31,6 +31,14 @@ const char* to_string(SlotState state) {
 void Slot::go(SlotState to) {
   require(may_follow(state, to), "a slot cannot go from ", to_string(state), " to ", to_string(to));
   state = to;
+}
+
+void Slot::drop_bytes() {
+  layers.clear();
+  borrowed.clear();
+  tied_gradients.clear();
+  activation.loaded.clear();
+  gradient.loaded.clear();
 }
 
 std::string Slot::label() const {

@@ -9,7 +9,7 @@
 namespace hopyard {
 
 /// empty → reserved → loading → ready → computing → storing → empty. A task that is given up before it computes goes
-/// back to empty from wherever it is; one that runs out of memory goes back to ready (alone) or to empty (re-cut).
+/// back to empty from wherever it is; so does one that runs out of memory, when its shard is cut in two.
 enum class SlotState : std::uint8_t { empty, reserved, loading, ready, computing, storing };
 bool may_follow(SlotState from, SlotState to);
 const char* to_string(SlotState state);
@@ -20,7 +20,7 @@ struct LayerOnDevice {
   bool parameters_fresh = false, moments_fresh = false;
 };
 
-/// An input of a task that comes from a task before: an activation, a gradient, or tied gradients.
+/// An input of a task that comes from a task before: an activation or a gradient.
 struct SlotInput {
   Boundary* boundary = nullptr;      ///< null: not needed
   std::vector<DeviceHold> loaded;    ///< own memory: one for each micro-batch
@@ -34,6 +34,9 @@ struct Slot {
   PlannedTask task;
   std::uint32_t device = 0;
   SlotState state = SlotState::reserved;
+  /// As when the task was chosen: a re-cut renumbers shards while slots are still being stored.
+  std::uint32_t first_layer = 0, end_layer = 0;
+  std::vector<std::uint32_t> written;  ///< blobs that the task changes
   bool writes = false;      ///< leaves newer bytes in the host tier
   bool cancelled = false;
   std::vector<std::uint32_t> pins;
@@ -44,10 +47,14 @@ struct Slot {
   bool tied_requested = false, tied_there = false;
   SlotInput activation, gradient;
   Bytes workspace = 0;
+  int loads_in_flight = 0;  ///< transfers to the device that have not ended
   int stores_left = 0;      ///< transfers to the host that have not ended
   int out_of_memory = 0;    ///< how often computing it ran out of memory
 
   void go(SlotState to);
+  std::span<TrialRun::Layer> trial_layers() const { return trial->layers_between(first_layer, end_layer); }
+  /// Lets go of everything on the device.
+  void drop_bytes();
   bool inputs_there() const {
     return (activation.boundary == nullptr || activation.there) && (gradient.boundary == nullptr || gradient.there) &&
            (tied_gradients.empty() || tied_there);

@@ -9,8 +9,6 @@ namespace hopyard {
 
 namespace {
 
-constexpr Bytes kEvaluationChunkBytes = 4 * MiB;  // of boundary activations
-
 const LayerDescription& layer_of(const TrialSetup& setup, std::uint32_t layer) {
   return setup.source->description().layers[layer];
 }
@@ -30,11 +28,6 @@ Bytes largest_border_per_row(const TrialSetup& setup) {
   return largest;
 }
 
-std::uint32_t evaluation_micros(const TrialSetup& setup) {
-  const Bytes micro = std::max<Bytes>(1, largest_border_per_row(setup) * setup.train.micro_batch_size);
-  return static_cast<std::uint32_t>(std::clamp<Bytes>(kEvaluationChunkBytes / micro, 1, 64));
-}
-
 /// The sizes of all border buffers of a trial with the given cuts.
 struct BorderSizes {
   std::vector<Bytes> activations;
@@ -50,7 +43,7 @@ BorderSizes border_sizes(const TrialSetup& setup) {
     sizes.activations.push_back(border_bytes(setup, shards[s].end - 1, setup.train.micro_batch_size, micros));
   const Bytes micro = align_up(largest_border_per_row(setup) * setup.train.micro_batch_size);
   sizes.gradient = micros * micro;
-  if (setup.valid_rows > 0) sizes.evaluation = evaluation_micros(setup) * micro;
+  if (setup.valid_rows > 0) sizes.evaluation = micros * micro;
   return sizes;
 }
 
@@ -238,18 +231,6 @@ Digest TrialRun::digest() {
   return digest_parameters(std::move(all));
 }
 
-void TrialRun::read_layer(std::uint32_t l, std::span<std::byte> out) {
-  const Layer& layer = layers_[l];
-  if (layer.frozen) {
-    std::memcpy(out.data(), layer.frozen->bytes.data(), out.size());
-    return;
-  }
-  const std::uint32_t blob[] = {*layer.parameters};
-  cache_->acquire_blocking(blob);
-  std::memcpy(out.data(), cache_->bytes(*layer.parameters).data(), out.size());
-  cache_->release(blob, false);
-}
-
 std::uint32_t TrialRun::micro_batches() const { return micro_batches_of(setup_.train); }
 
 std::uint32_t TrialRun::training_units() const {
@@ -258,8 +239,7 @@ std::uint32_t TrialRun::training_units() const {
 
 std::uint32_t TrialRun::evaluation_units() const {
   if (!visit_.evaluate) return 0;
-  const std::uint32_t chunk = evaluation_micros(setup_) * setup_.train.micro_batch_size;
-  return static_cast<std::uint32_t>(batch_count(valid_rows_.size(), chunk));
+  return static_cast<std::uint32_t>(batch_count(valid_rows_.size(), setup_.train.batch_size));
 }
 
 std::vector<TaskRef> TrialRun::unit_program(bool evaluation) const {
@@ -391,9 +371,7 @@ std::vector<std::uint32_t> TrialRun::blobs_written_by(const TaskRef& task) const
 
 std::vector<std::uint32_t> TrialRun::rows_of(const PlannedTask& task) const {
   const auto& rows = task.evaluation ? valid_rows_ : visit_.rows;
-  const std::size_t chunk = task.evaluation
-                                ? std::size_t{evaluation_micros(setup_)} * setup_.train.micro_batch_size
-                                : setup_.train.batch_size;
+  const std::size_t chunk = setup_.train.batch_size;
   const std::size_t begin = task.unit * chunk;
   const std::size_t end = std::min(rows.size(), begin + chunk);
   return {rows.begin() + static_cast<std::ptrdiff_t>(begin), rows.begin() + static_cast<std::ptrdiff_t>(end)};
@@ -426,6 +404,20 @@ bool TrialRun::output_needed_later(const PlannedTask& planned) const {
   return planned.task.kind == TaskKind::forward && recomputes(planned.task.shard + 1);
 }
 
+std::vector<TaskRef> TrialRun::halves_of(TaskKind kind, std::uint32_t shard) const {
+  const bool first_trains = shard >= first_backward_;
+  switch (kind) {
+    case TaskKind::backward:
+      if (first_trains) return {{kind, shard + 1}, {kind, shard}};
+      return {{kind, shard + 1}};
+    case TaskKind::update:
+      if (first_trains) return {{kind, shard}, {kind, shard + 1}};
+      return {{kind, shard + 1}};
+    default:
+      return {{kind, shard}, {kind, shard + 1}};
+  }
+}
+
 bool TrialRun::recut(HostTier& host) {
   const TaskRef task = unit_tasks_.front();
   const std::uint32_t s = task.shard;
@@ -440,7 +432,7 @@ bool TrialRun::recut(HostTier& host) {
     const Bytes micro = align_up(largest_border_per_row(setup_) * setup_.train.micro_batch_size);
     for (int i = 0; i < 2; ++i) gradients_.push_back(make_boundary(host, micro * micro_batches()));
     for (int i = 0; i < 2 && setup_.valid_rows > 0; ++i)
-      evaluations_.push_back(make_boundary(host, micro * evaluation_micros(setup_)));
+      evaluations_.push_back(make_boundary(host, micro * micro_batches()));
     for (const auto* all : {&gradients_, &evaluations_})
       if (std::any_of(all->begin(), all->end(), [](const auto& b) { return b == nullptr; })) return false;
   } else {
@@ -453,15 +445,19 @@ bool TrialRun::recut(HostTier& host) {
   first_backward_ = 0;
   while (first_backward_ < shards.size() && !shards[first_backward_].backward) ++first_backward_;
 
-  unit_tasks_.pop_front();
-  for (auto& later : unit_tasks_)
-    if (later.shard > s) ++later.shard;
-  std::vector<TaskRef> instead{{task.kind, s}, {task.kind, s + 1}};
-  if (task.kind == TaskKind::backward) {
-    instead = {{TaskKind::forward, s}, {TaskKind::backward, s + 1}};
-    if (s >= first_backward_) instead.push_back({TaskKind::backward, s});
+  std::deque<TaskRef> tasks;
+  for (std::size_t i = 0; i < unit_tasks_.size(); ++i) {
+    TaskRef left = unit_tasks_[i];
+    if (left.shard != s) {
+      left.shard += left.shard > s;
+      tasks.push_back(left);
+      continue;
+    }
+    // The present task's backward has no activation at the new border yet; a later one's is made by the forward halves.
+    if (i == 0 && left.kind == TaskKind::backward) tasks.push_back({TaskKind::forward, s});
+    for (const auto& half : halves_of(left.kind, s)) tasks.push_back(half);
   }
-  unit_tasks_.insert(unit_tasks_.begin(), instead.begin(), instead.end());
+  unit_tasks_ = std::move(tasks);
   train_program_ = unit_program(false);
   evaluate_program_ = unit_program(true);
   return true;

@@ -110,8 +110,6 @@ class TrialRun {
   void restore(const std::vector<BlobVersion>& state);
   /// Model digest over all parameters. Blocks; not while tasks run.
   Digest digest();
-  /// Reads a layer's flat parameters. Blocks; not while tasks run.
-  void read_layer(std::uint32_t layer, std::span<std::byte> out);
 
   void begin_visit(Visit visit);
   /// The task `ahead` tasks after the present one of this visit; nothing beyond its end.
@@ -138,6 +136,11 @@ class TrialRun {
   bool recomputes(std::uint32_t shard) const { return !is_last(shard) && shard >= first_backward_; }
   const ShardPlan& shard(std::uint32_t index) const { return setup_.plan.shards[index]; }
   std::span<Layer> layers_of(std::uint32_t shard);
+  std::span<Layer> layers_between(std::uint32_t begin, std::uint32_t end) {
+    return std::span(layers_).subspan(begin, end - begin);
+  }
+  /// The task needs moments beside the parameters where it computes: it updates in one pass.
+  bool updates_in(const TaskRef& task) const { return task.kind == TaskKind::backward && !(two_pass() && !one_shard()); }
   std::uint32_t micro_batches() const;
   std::vector<std::uint32_t> rows_of(const PlannedTask& task) const;
   std::uint64_t step_of(const PlannedTask& task) const { return visit_.first_step + task.unit; }
@@ -168,6 +171,7 @@ class TrialRun {
   void fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write);
   std::unique_ptr<Boundary> make_boundary(HostTier& host, Bytes bytes);
   std::vector<TaskRef> unit_program(bool evaluation) const;
+  std::vector<TaskRef> halves_of(TaskKind kind, std::uint32_t shard) const;
   void note_next_uses(std::span<const std::uint32_t> blobs);
   std::uint32_t training_units() const;
   std::uint32_t evaluation_units() const;

@@ -52,10 +52,10 @@ Planner::Planner(PlannerInputs inputs) : inputs_(std::move(inputs)) {
   require(!inputs_.devices.empty(), "a planner needs a device");
   device_ = inputs_.devices.front();
   for (const auto& device : inputs_.devices) {
+    if (device.type != device_.type)
+      fail(ExitCode::usage, "resources.devices: cpu and emulated devices cannot be mixed in one run; name one kind");
     if (device.type == DeviceSpec::Type::cpu) cpu_devices_ += device.count;
-    const bool smaller = device.type != DeviceSpec::Type::cpu &&
-                         (device_.type == DeviceSpec::Type::cpu || device.memory < device_.memory);
-    if (smaller) device_ = device;
+    if (device.memory > 0 && (device_.memory == 0 || device.memory < device_.memory)) device_ = device;
   }
 }
 
@@ -83,7 +83,13 @@ PartitionPlan Planner::cut(const TrialSetup& setup, const std::vector<LayerCost>
       if (first == 0 || first >= costs.size())
         fail(ExitCode::usage, "execute.cuts: ", first, " is not between 1 and ", costs.size() - 1,
              ", the last layer of this model");
-    return evaluate_cuts(costs, *inputs_.execute.cuts, limits);
+    PartitionPlan plan = evaluate_cuts(costs, *inputs_.execute.cuts, limits);
+    for (const auto& shard : plan.shards) {
+      const Bytes state = limits.load_bytes_per_s > 0 ? shard.backward_load_bytes : 0;
+      const Bytes need = state + std::max(shard.forward_workspace, shard.backward_workspace);
+      if (limits.memory > 0 && need > limits.memory) refuse(setup, {shard.begin, need, limits.memory}, "a device");
+    }
+    return plan;
   }
   const auto result = inputs_.execute.partitioner == ExecuteSpec::Partitioner::dp ? partition_dp(costs, limits)
                                                                                   : partition_greedy(costs, limits);
@@ -109,9 +115,6 @@ TrialForecast Planner::plan(TrialSetup& setup) {
   forecast.host = setup.window + trial_overhead_bytes(setup);
   forecast.frozen = setup.frozen_in_window ? 0 : frozen_bytes(setup);
   forecast.workspace = largest_workspace(setup.plan);
-  double forward_s = 0;
-  for (const auto& cost : setup.costs) forward_s += cost.forward_s;
-  forecast.evaluation_s = forward_s * setup.valid_rows / setup.train.batch_size;
   return forecast;
 }
 
@@ -153,6 +156,10 @@ void Planner::plan_for_host(TrialSetup& setup) {
       std::vector<std::uint32_t> cuts;
       for (std::size_t s = 1; s < streamed.shards.size(); ++s) cuts.push_back(streamed.shards[s].begin);
       setup.plan = evaluate_cuts(setup.costs, cuts, setup.limits);
+      for (const auto& shard : setup.plan.shards) {
+        const Bytes need = std::max(shard.forward_workspace, shard.backward_workspace);
+        if (device_.memory > 0 && need > device_.memory) refuse(setup, {shard.begin, need, device_.memory}, "a cpu device");
+      }
     }
   } else {
     setup.plan = cut(setup, setup.costs, setup.limits);
@@ -162,12 +169,13 @@ void Planner::plan_for_host(TrialSetup& setup) {
 }
 
 void Planner::choose_window(TrialSetup& setup, Bytes available) {
-  setup.frozen_in_window = false;
+  setup.frozen_in_window = !inputs_.execute.share_frozen;
+  const Bytes shared = setup.frozen_in_window ? 0 : frozen_bytes(setup);
   const Bytes overhead = trial_overhead_bytes(setup);
   const std::uint32_t together = std::max(1u, std::min(device_count(), inputs_.trials));
-  if (trial_state_bytes(setup) + overhead + frozen_bytes(setup) <= available) {
+  if (trial_state_bytes(setup) + overhead + shared <= available) {
     const Bytes whole = trial_state_bytes(setup);
-    const Bytes free = available - frozen_bytes(setup);
+    const Bytes free = available - shared;
     const Bytes share = free / together - std::min(free / together, overhead);
     // As many trials as devices should be active at once. Where that takes a little of the window, a little of the state
     // goes through the disk each step; where it takes much, trials take turns instead.

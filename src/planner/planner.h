@@ -27,7 +27,6 @@ struct TrialForecast {
   Bytes host = 0;         ///< window and borders
   Bytes frozen = 0;       ///< shared frozen layers
   Bytes workspace = 0;    ///< of a task at most
-  double evaluation_s = 0;  ///< of one pass over the validation rows
 };
 
 /// Measures a model's layers once for all trials that differ in nothing that costs. Not thread-safe.

@@ -42,9 +42,9 @@ class Run {
     bench_ = std::make_unique<Workbench>(config, speed.read_bytes_per_s, speed.write_bytes_per_s);
     view_.event("planning: measuring each kind of layer once");
     plan_ = bench_->plan_all();
-    if (!journal_->fact("plan")) journal_->put_fact("plan", Json(plan_).dump());
     if (config.data.partitions == 0)
       write_file_atomically(directory_.paths().config(), resolved_yaml(bench_->config()));
+    if (!journal_->fact("plan")) journal_->put_fact("plan", Json(plan_).dump());
     check_fingerprint();
     host_ = std::make_unique<HostTier>(config.host_memory);
     reserve_for_engine();

@@ -106,6 +106,7 @@ inline std::vector<std::uint32_t> visit_rows(const TrialToRun& trial, std::uint3
 struct EngineResult {
   std::vector<Digest> digests;       ///< of each trial
   std::vector<double> valid_loss;
+  std::vector<std::string> errors;   ///< empty for a trial that trained to its end
   std::vector<DeviceReport> devices;
   Bytes host_peak = 0;
 };
@@ -130,6 +131,7 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
   EngineResult result;
   result.digests.resize(trials.size());
   result.valid_loss.resize(trials.size());
+  result.errors.resize(trials.size());
   std::vector<std::shared_ptr<TrialRun>> runs;
   {
     Executor executor(setup.execute, 5, std::move(devices), host, nullptr);
@@ -170,8 +172,17 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
       auto finished = executor.wait_finished(20);
       require(finished.has_value(), "the engine came to a stop:\n", executor.diagnosis());
       --left;
-      if (finished->error) std::rethrow_exception(finished->error);
       const std::uint32_t i = finished->trial;
+      if (finished->error) {
+        try {
+          std::rethrow_exception(finished->error);
+        } catch (const Failure&) {
+          throw;  // what does not fit ends the test's run
+        } catch (const std::exception& error) {
+          result.errors[i] = error.what();
+        }
+        continue;
+      }
       const auto state = runs[i]->cache().commit();
       runs[i]->cache().drop_superseded();
       runs[i].reset();
