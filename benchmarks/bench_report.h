@@ -10,11 +10,11 @@ namespace hopyard {
 struct BenchRow {
   std::string name;
   double value = 0;
-  std::string unit;             ///< "ratio", "µs"
-  std::optional<double> must;   ///< what it must reach; none when it is only shown
+  std::string unit;            ///< "ratio", "µs"
+  std::optional<double> must;  ///< what it must reach; none when it is only shown
   std::optional<double> aim;
   bool less_is_better = true;
-  std::string detail;           ///< spread, conditions, what it was measured against
+  std::string detail;  ///< spread, conditions, what it was measured against
   bool holds() const { return !must || (less_is_better ? value <= *must : value >= *must); }
 };
 

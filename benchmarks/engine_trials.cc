@@ -29,7 +29,8 @@ std::string temporary_folder() {
 
 }  // namespace
 
-BenchModel::BenchModel(int width, int layers, int vocabulary, int tokens) : folder_(temporary_folder()) {
+BenchModel::BenchModel(int width, int layers, int vocabulary, int tokens, std::uint32_t batch_size)
+    : folder_(temporary_folder()) {
   std::ofstream(folder_ + "/config.json")
       << R"({"model_type":"gpt2","activation_function":"gelu_new","resid_pdrop":0,"embd_pdrop":0,"attn_pdrop":0,)"
       << R"("initializer_range":0.02,"layer_norm_epsilon":1e-5,"n_head":8,"vocab_size":)" << vocabulary
@@ -51,7 +52,7 @@ BenchModel::BenchModel(int width, int layers, int vocabulary, int tokens) : fold
   spec.checkpoint = folder_;
   spec.task = Task::causal_lm;
   source = std::make_shared<ModelSource>(spec, data_shape(*data, Task::causal_lm));
-  train.batch_size = train.micro_batch_size = 4;
+  train.batch_size = train.micro_batch_size = batch_size;
 }
 
 BenchModel::~BenchModel() {
@@ -67,7 +68,8 @@ std::vector<std::uint32_t> BenchModel::rows(std::uint32_t steps) const {
 
 std::vector<std::uint32_t> even_cuts(const ModelSource& source, std::uint32_t layers_per_shard) {
   std::vector<std::uint32_t> cuts;
-  for (std::uint32_t l = layers_per_shard; l < source.description().layers.size(); l += layers_per_shard) cuts.push_back(l);
+  for (std::uint32_t l = layers_per_shard; l < source.description().layers.size(); l += layers_per_shard)
+    cuts.push_back(l);
   return cuts;
 }
 
@@ -78,8 +80,12 @@ EngineTimes run_engine(const BenchModel& model, const EngineRun& run) {
   FrozenStore frozen(host);
   std::vector<std::unique_ptr<Device>> devices;
   for (std::uint32_t i = 0; i < run.devices; ++i) {
-    DeviceSpec spec{run.emulated ? DeviceSpec::Type::emulated : DeviceSpec::Type::cpu, 1, run.device_memory,
-                    run.link_bytes_per_s, 10e-6, run.threads};
+    DeviceSpec spec{run.emulated ? DeviceSpec::Type::emulated : DeviceSpec::Type::cpu,
+                    1,
+                    run.device_memory,
+                    run.link_bytes_per_s,
+                    10e-6,
+                    run.threads};
     devices.push_back(run.emulated ? make_emulated_device(spec, i, nullptr) : make_cpu_device(spec, i, spec.memory));
   }
   EngineTimes times;
@@ -99,7 +105,8 @@ EngineTimes run_engine(const BenchModel& model, const EngineRun& run) {
     setup.limits.memory = run.device_memory;
     setup.limits.load_bytes_per_s = setup.limits.store_bytes_per_s = run.link_bytes_per_s;
     setup.plan = evaluate_cuts(costs, run.cuts, setup.limits);
-    setup.window = std::max(trial_window_min(setup), static_cast<Bytes>(static_cast<double>(trial_state_bytes(setup)) * run.window_share));
+    setup.window = std::max(trial_window_min(setup),
+                            static_cast<Bytes>(static_cast<double>(trial_state_bytes(setup)) * run.window_share));
     trials.push_back(std::make_shared<TrialRun>(setup, host, *disk, pool, frozen, [&] { executor.wake(); }));
     trials.back()->initialise();
   }
@@ -138,8 +145,8 @@ double run_bare_loop(const BenchModel& model, std::uint32_t steps, int threads) 
     fakes::WholeModel whole(*model.source, 1, model.train.optimizer);
     const auto step = [&](std::uint32_t index) {
       const auto rows = model.rows(index + 1);
-      const auto batches = make_batches(*model.data, Task::causal_lm,
-                                        std::span(rows).last(model.train.batch_size), model.train.micro_batch_size);
+      const auto batches = make_batches(*model.data, Task::causal_lm, std::span(rows).last(model.train.batch_size),
+                                        model.train.micro_batch_size);
       whole.train_step(batches, 1e-3, std::nullopt, index);
     };
     step(0);

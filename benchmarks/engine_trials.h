@@ -15,11 +15,11 @@ namespace hopyard {
 /// Random tokens and a GPT-2 without dropout, in a temporary folder.
 class BenchModel {
  public:
-  BenchModel(int width, int layers, int vocabulary, int tokens);
+  BenchModel(int width, int layers, int vocabulary, int tokens, std::uint32_t batch_size);
   ~BenchModel();
   std::shared_ptr<const ModelSource> source;
   std::shared_ptr<const Dataset> data;
-  TrainSpec train;  ///< batch 4, AdamW
+  TrainSpec train;  ///< AdamW
   std::vector<std::uint32_t> rows(std::uint32_t steps) const;
   const std::string& folder() const { return folder_; }
 
@@ -41,8 +41,8 @@ struct EngineRun {
 };
 
 struct EngineTimes {
-  double wall_s = 0;  ///< of all steps of all trials, after one warm-up step of each
-  double busy_s = 0;  ///< summed over devices
+  double wall_s = 0;               ///< of all steps of all trials, after one warm-up step of each
+  double busy_s = 0;               ///< summed over devices
   double load_s = 0, store_s = 0;  ///< the busiest link, each way
   Bytes loaded = 0, stored = 0, disk_read = 0, disk_written = 0;
 };

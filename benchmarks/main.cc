@@ -31,8 +31,10 @@ std::vector<BenchRow> bench_scheduling(const BenchScale& scale) {
     worst = std::max(worst, row.ratio);
     detail += text::cat(detail.empty() ? "" : "; ", row.name, " ", text::format_number(row.ratio, 4));
   }
-  rows.push_back({"LRTF makespan ÷ max(longest trial, total ÷ devices), simulated, worst", worst, "ratio", 1.01, 1.00, true, detail});
-  rows.push_back({"scheduling decision with 10,000 trials", scheduling_decision_us(scale.quick ? 100 : 10'000), "µs", 20, 2, true, ""});
+  rows.push_back({"LRTF makespan ÷ max(longest trial, total ÷ devices), simulated, worst", worst, "ratio", 1.01, 1.00,
+                  true, detail});
+  rows.push_back({"scheduling decision with 10,000 trials", scheduling_decision_us(scale.quick ? 100 : 10'000), "µs",
+                  20, 2, true, ""});
   return rows;
 }
 
@@ -46,7 +48,12 @@ std::vector<BenchRow> bench_spill(const BenchScale& scale) {
   }
   const auto row = [](const char* name, std::vector<double>& ratios, double must, double aim) {
     std::sort(ratios.begin(), ratios.end());
-    return BenchRow{name, ratios[ratios.size() / 2], "ratio", must, aim, false,
+    return BenchRow{name,
+                    ratios[ratios.size() / 2],
+                    "ratio",
+                    must,
+                    aim,
+                    false,
                     text::cat("median of ", ratios.size(), ", ", text::format_number(ratios.front(), 2), " to ",
                               text::format_number(ratios.back(), 2), "; 4 files, 2 in flight")};
   };
@@ -55,31 +62,39 @@ std::vector<BenchRow> bench_spill(const BenchScale& scale) {
 }
 
 Json to_row(const BenchRow& row) {
-  return Json{{"name", row.name}, {"value", row.value}, {"unit", row.unit},
-              {"must", row.must ? Json(*row.must) : Json()}, {"aim", row.aim ? Json(*row.aim) : Json()},
-              {"holds", row.holds()}, {"detail", row.detail}};
+  return Json{{"name", row.name},
+              {"value", row.value},
+              {"unit", row.unit},
+              {"must", row.must ? Json(*row.must) : Json()},
+              {"aim", row.aim ? Json(*row.aim) : Json()},
+              {"holds", row.holds()},
+              {"detail", row.detail}};
 }
 
 int run() {
   install_counting_allocator();
   const BenchScale scale{FLAGS_quick};
   const std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>> groups{
-      {"scheduling", bench_scheduling}, {"spill", bench_spill},         {"resident", bench_resident},
-      {"cut", bench_one_cut_trial},     {"interleaved", bench_interleaved}, {"ablation", bench_ablation},
+      {"scheduling", bench_scheduling},   {"spill", bench_spill},
+      {"resident", bench_resident},       {"cut", bench_one_cut_trial},
+      {"interleaved", bench_interleaved}, {"ablation", bench_ablation},
       {"streaming", bench_streaming}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();
-  Table table({{"benchmark"}, {"value", Align::right}, {"must", Align::right}, {"aim", Align::right}, {"holds"}, {"detail"}});
+  Table table(
+      {{"benchmark"}, {"value", Align::right}, {"must", Align::right}, {"aim", Align::right}, {"holds"}, {"detail"}});
   for (const auto& [name, measure] : groups) {
     if (!FLAGS_only.empty() && FLAGS_only != name) continue;
     std::cout << "measuring " << name << " …" << std::endl;
     for (const auto& row : measure(scale)) {
       rows.push_back(to_row(row));
       const char* sign = row.less_is_better ? "≤ " : "≥ ";
-      const auto bound = [&](const std::optional<double>& value) { return value ? sign + text::format_number(*value, 2) : "-"; };
-      table.add_row({row.name, text::format_number(row.value, 3) + (row.unit == "ratio" ? "" : " " + row.unit), bound(row.must),
-                     bound(row.aim), row.must ? (row.holds() ? "yes" : "NO") : "shown", row.detail});
+      const auto bound = [&](const std::optional<double>& value) {
+        return value ? sign + text::format_number(*value, 2) : "-";
+      };
+      table.add_row({row.name, text::format_number(row.value, 3) + (row.unit == "ratio" ? "" : " " + row.unit),
+                     bound(row.must), bound(row.aim), row.must ? (row.holds() ? "yes" : "NO") : "shown", row.detail});
     }
   }
   std::cout << '\n' << table.to_text();

@@ -90,7 +90,8 @@ SpillBandwidth measure_spill_bandwidth(const std::string& folder, Bytes file_byt
   {
     HostTier host(file_bytes * static_cast<Bytes>(in_flight));
     std::vector<HostBuffer> buffers;
-    for (int i = 0; i < in_flight; ++i) buffers.push_back(random_buffer(host, file_bytes, static_cast<std::uint64_t>(i)));
+    for (int i = 0; i < in_flight; ++i)
+      buffers.push_back(random_buffer(host, file_bytes, static_cast<std::uint64_t>(i)));
     const auto disk = open_rocks_disk_tier({rocks_folder, file_bytes * static_cast<Bytes>(files + in_flight)});
     IoPool pool(in_flight);
     std::vector<Version> versions(static_cast<std::size_t>(files));

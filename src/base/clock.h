@@ -1,4 +1,5 @@
-// The one door to time. Everything else asks these functions, so that a reader can find who waits and who looks at clocks.
+// The one door to time. Everything else asks these functions, so that a reader can find who waits and who looks at
+// clocks.
 #pragma once
 
 #include <cstdint>

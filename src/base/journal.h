@@ -17,20 +17,20 @@ struct BlobVersion {
   bool operator==(const BlobVersion&) const = default;
 };
 
-/// The end of a visit: all that is needed to go on from here. Written in one transaction; when commit() has returned, it
-/// is durable (SQLite WAL, synchronous=FULL).
+/// The end of a visit: all that is needed to go on from here. Written in one transaction; when commit() has returned,
+/// it is durable (SQLite WAL, synchronous=FULL).
 struct VisitCommit {
   std::string trial;
-  std::uint32_t epoch = 0;        ///< from 0
-  std::uint32_t visit = 0;        ///< position in the trial's order of this epoch, from 0
+  std::uint32_t epoch = 0;  ///< from 0
+  std::uint32_t visit = 0;  ///< position in the trial's order of this epoch, from 0
   std::uint32_t partition = 0;
-  std::uint64_t steps = 0;        ///< optimizer steps done since the trial began
-  double loss_sum = 0;            ///< over the counted items of this epoch so far
+  std::uint64_t steps = 0;  ///< optimizer steps done since the trial began
+  double loss_sum = 0;      ///< over the counted items of this epoch so far
   double loss_items = 0;
-  std::string digest;             ///< of the trial's parameters at this point
-  std::vector<BlobVersion> state; ///< every trainable blob and where its bytes are
-  std::optional<TrialScore> score; ///< set on the last visit of an epoch
-  double seconds = 0;             ///< device-busy seconds that the visit took
+  std::string digest;               ///< of the trial's parameters at this point
+  std::vector<BlobVersion> state;   ///< every trainable blob and where its bytes are
+  std::optional<TrialScore> score;  ///< set on the last visit of an epoch
+  double seconds = 0;               ///< device-busy seconds that the visit took
 };
 
 /// One loss value of a trial's training curve; mean over a batch.
@@ -44,11 +44,11 @@ struct CurvePoint {
 struct TrialRecord {
   TrialSpec spec;
   TrialState state = TrialState::waiting;
-  std::string reason;                    ///< why it ended, for failed and stopped
-  std::optional<VisitCommit> last;       ///< its newest commit
-  std::vector<TrialScore> scores;        ///< one for each finished epoch
-  std::vector<CurvePoint> curve;         ///< from committed visits only
-  double seconds = 0;                    ///< device-busy, of all committed visits
+  std::string reason;               ///< why it ended, for failed and stopped
+  std::optional<VisitCommit> last;  ///< its newest commit
+  std::vector<TrialScore> scores;   ///< one for each finished epoch
+  std::vector<CurvePoint> curve;    ///< from committed visits only
+  double seconds = 0;               ///< device-busy, of all committed visits
 };
 
 /// One writer, any thread, calls serialised by the implementation. Errors throw Failure.

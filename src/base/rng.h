@@ -1,4 +1,5 @@
-// Random numbers keyed by counter, not drawn from a shared stream: what a key gives does not depend on who asked before.
+// Random numbers keyed by counter, not drawn from a shared stream: what a key gives does not depend on who asked
+// before.
 #pragma once
 
 #include <cstdint>

@@ -18,7 +18,8 @@ std::string cat(const Parts&... parts) {
   return out.str();
 }
 
-/// "256MiB" → bytes. Units: B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB. No unit, a sign or overflow: nothing.
+/// "256MiB" → bytes. Units: B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB. No unit, a sign or overflow:
+/// nothing.
 std::optional<Bytes> parse_bytes(std::string_view text);
 /// "4GiB/s" → bytes per second.
 std::optional<double> parse_rate(std::string_view text);

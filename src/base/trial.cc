@@ -35,11 +35,16 @@ std::uint64_t trial_seed(std::uint64_t experiment_seed, const std::vector<Settin
 
 std::string to_string(TrialState state) {
   switch (state) {
-    case TrialState::waiting: return "waiting";
-    case TrialState::active: return "active";
-    case TrialState::finished: return "finished";
-    case TrialState::failed: return "failed";
-    case TrialState::stopped: return "stopped";
+    case TrialState::waiting:
+      return "waiting";
+    case TrialState::active:
+      return "active";
+    case TrialState::finished:
+      return "finished";
+    case TrialState::failed:
+      return "failed";
+    case TrialState::stopped:
+      return "stopped";
   }
   return "?";
 }

@@ -22,9 +22,9 @@ std::string to_string(const SettingValue& value);
 
 /// A trial as the search asks for it.
 struct TrialSpec {
-  std::string id;              ///< "t00", "t01", …: the order of asking
-  std::uint32_t index = 0;     ///< place in the order of asking
-  std::uint64_t seed = 0;      ///< follows from the experiment's seed and the settings, never from the index
+  std::string id;           ///< "t00", "t01", …: the order of asking
+  std::uint32_t index = 0;  ///< place in the order of asking
+  std::uint64_t seed = 0;   ///< follows from the experiment's seed and the settings, never from the index
   std::vector<Setting> settings;
   bool operator==(const TrialSpec&) const = default;
 };
@@ -35,11 +35,11 @@ std::uint64_t trial_seed(std::uint64_t experiment_seed, const std::vector<Settin
 /// What one evaluation of a trial gave; the search is told these.
 struct TrialScore {
   std::string trial;
-  std::uint32_t epoch = 0;      ///< epochs finished, from 1
-  double train_loss = 0;        ///< mean over the epoch's counted items
-  double valid_loss = 0;        ///< mean over the validation set's counted items
-  double metric = 0;            ///< the metric that the search optimises, for example valid/accuracy
-  std::string digest;           ///< of the model's parameters, as 32 hexadecimal digits
+  std::uint32_t epoch = 0;  ///< epochs finished, from 1
+  double train_loss = 0;    ///< mean over the epoch's counted items
+  double valid_loss = 0;    ///< mean over the validation set's counted items
+  double metric = 0;        ///< the metric that the search optimises, for example valid/accuracy
+  std::string digest;       ///< of the model's parameters, as 32 hexadecimal digits
   bool operator==(const TrialScore&) const = default;
 };
 

@@ -1,4 +1,5 @@
-// `hopyard VERB …`: takes the command line apart, runs the verb, and turns what was thrown into a sentence and an exit code.
+// `hopyard VERB …`: takes the command line apart, runs the verb, and turns what was thrown into a sentence and an exit
+// code.
 #include <gflags/gflags.h>
 
 #include <algorithm>
@@ -51,7 +52,8 @@ Arguments take_apart(const Verb& verb, const std::vector<std::string>& words) {
     const auto equals = words[i].find('=');
     const std::string name = words[i].substr(2, equals == std::string::npos ? equals : equals - 2);
     std::string value = equals == std::string::npos ? "" : words[i].substr(equals + 1);
-    if (equals == std::string::npos && is_switch(name)) value = "true";
+    if (equals == std::string::npos && is_switch(name))
+      value = "true";
     else if (equals == std::string::npos) {
       if (i + 1 == words.size()) fail(ExitCode::usage, "--", name, ": a value is missing");
       value = words[++i];

@@ -29,7 +29,11 @@ std::string describe_option(const std::string& option) {
   if (option == "set") return "  --set=PATH=VALUE  changes a value of the config; may be given several times\n";
   gflags::CommandLineFlagInfo info;
   gflags::GetCommandLineFlagInfo(option.c_str(), &info);
-  const std::string head = "  --" + option + (info.type == "bool" ? "" : "=" + text::cat(option == "dir" || option == "out" ? "DIR" : option == "trial" ? "ID" : "FORMAT"));
+  const std::string head = "  --" + option +
+                           (info.type == "bool" ? ""
+                                                : "=" + text::cat(option == "dir" || option == "out" ? "DIR"
+                                                                  : option == "trial"                ? "ID"
+                                                                                                     : "FORMAT"));
   return head + std::string(head.size() < 20 ? 20 - head.size() : 1, ' ') + info.description + "\n";
 }
 
@@ -37,23 +41,44 @@ std::string describe_option(const std::string& option) {
 
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all{
-      {"run", "CONFIG.yaml [--dir=DIR] [--set PATH=VALUE …] [--fresh]",
+      {"run",
+       "CONFIG.yaml [--dir=DIR] [--set PATH=VALUE …] [--fresh]",
        "trains the trials of a config to the end; the same command goes on after a crash",
-       "hopyard run examples/debian-sections.yaml --set train.epochs=2", {"dir", "fresh", "set"}, 1,
-       [](const Arguments& a) { return run_experiment({a.positional[0], FLAGS_dir, a.set, FLAGS_fresh}); }},
-      {"plan", "CONFIG.yaml|DIR [--set PATH=VALUE …] [--format=table|json]",
+       "hopyard run examples/debian-sections.yaml --set train.epochs=2",
+       {"dir", "fresh", "set"},
+       1,
+       [](const Arguments& a) {
+         return run_experiment({a.positional[0], FLAGS_dir, a.set, FLAGS_fresh});
+       }},
+      {"plan",
+       "CONFIG.yaml|DIR [--set PATH=VALUE …] [--format=table|json]",
        "says what a run will do and cost before it trains; of a run directory, beside what was measured",
-       "hopyard plan examples/debian-sections.yaml", {"format", "set"}, 1,
+       "hopyard plan examples/debian-sections.yaml",
+       {"format", "set"},
+       1,
        [](const Arguments& a) { return print_plan(a.positional[0], a.set, format_flag()); }},
-      {"leaderboard", "DIR [--format=table|json|csv]", "prints the trials of a run, best first",
-       "hopyard leaderboard runs/debian-sections --format=csv", {"format"}, 1,
+      {"leaderboard",
+       "DIR [--format=table|json|csv]",
+       "prints the trials of a run, best first",
+       "hopyard leaderboard runs/debian-sections --format=csv",
+       {"format"},
+       1,
        [](const Arguments& a) { return print_leaderboard(a.positional[0], format_flag()); }},
-      {"export", "DIR --trial=ID --out=DIR", "writes a trial as a Hugging Face folder",
-       "hopyard export runs/debian-sections --trial=t04 --out=best", {"trial", "out"}, 1,
+      {"export",
+       "DIR --trial=ID --out=DIR",
+       "writes a trial as a Hugging Face folder",
+       "hopyard export runs/debian-sections --trial=t04 --out=best",
+       {"trial", "out"},
+       1,
        [](const Arguments& a) {
          return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"));
        }},
-      {"doctor", "", "says what was found on this machine and what to do about what was not", "hopyard doctor", {}, 0,
+      {"doctor",
+       "",
+       "says what was found on this machine and what to do about what was not",
+       "hopyard doctor",
+       {},
+       0,
        [](const Arguments&) { return print_doctor(); }}};
   return all;
 }
@@ -62,8 +87,9 @@ std::string overview() {
   std::string page = "Hopyard trains many models, each larger than a device, at once.\n\n";
   for (const auto& verb : verbs())
     page += "  hopyard " + verb.name + std::string(12 - verb.name.size(), ' ') + verb.summary + "\n";
-  return page + "\n`hopyard VERB --help` says more. Exit codes: 0 done, 1 unexpected, 2 usage or config, 3 bad input files,\n"
-                "4 does not fit or no space left, 5 interrupted and resumable.\n";
+  return page +
+         "\n`hopyard VERB --help` says more. Exit codes: 0 done, 1 unexpected, 2 usage or config, 3 bad input files,\n"
+         "4 does not fit or no space left, 5 interrupted and resumable.\n";
 }
 
 std::string help_of(const Verb& verb) {

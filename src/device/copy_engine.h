@@ -18,7 +18,8 @@ namespace hopyard {
 class CopyEngine {
  public:
   /// `trace` may be null. `track` names this engine's track in it.
-  CopyEngine(double bytes_per_s, double latency_s, TraceRecorder* trace, const std::string& track, std::string category);
+  CopyEngine(double bytes_per_s, double latency_s, TraceRecorder* trace, const std::string& track,
+             std::string category);
   ~CopyEngine();  ///< finishes what is queued
   void submit(std::vector<CopyRequest> copies, std::string label, std::function<void()> done);
   Bytes moved() const;
@@ -38,7 +39,7 @@ class CopyEngine {
   TraceRecorder* const trace_;
   const std::uint32_t track_;
   const std::string category_;
-  double free_at_ = 0;  // engine thread only
+  double free_at_ = 0;        // engine thread only
   mutable std::mutex mutex_;  // guards all below but thread_
   std::condition_variable wake_;
   std::deque<Transfer> queue_;

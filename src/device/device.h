@@ -32,7 +32,7 @@ struct LinkCounters {
 /// called from any thread; each direction is a queue of its own, first in, first out, and both move at the same time.
 class Device {
  public:
-  virtual ~Device() = default;  ///< finishes what is queued
+  virtual ~Device() = default;                  ///< finishes what is queued
   virtual const std::string& name() const = 0;  ///< "emulated:0"
   virtual const DeviceSpec& spec() const = 0;
   /// False: it computes in host memory, and load() and store() are never called.

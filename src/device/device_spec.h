@@ -12,7 +12,8 @@ struct DeviceSpec {
   enum class Type { cpu, emulated };
   Type type = Type::cpu;
   std::uint32_t count = 1;
-  Bytes memory = 0;           ///< emulated: required. cpu: bound on what computing takes beside the state; 0: what the host tier has
+  Bytes memory =
+      0;  ///< emulated: required. cpu: bound on what computing takes beside the state; 0: what the host tier has
   double link_bytes_per_s = 0;  ///< emulated: each way; required
   double latency_s = 10e-6;     ///< emulated: of one transfer
   int threads = 1;              ///< compute threads of each device

@@ -53,9 +53,7 @@ class EmulatedDevice final : public ComputesOnCpu {
   void store(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) override {
     store_.submit(std::move(copies), std::move(label), std::move(done));
   }
-  LinkCounters counters() const override {
-    return {load_.moved(), store_.moved(), load_.busy_s(), store_.busy_s()};
-  }
+  LinkCounters counters() const override { return {load_.moved(), store_.moved(), load_.busy_s(), store_.busy_s()}; }
 
  private:
   CopyEngine load_, store_;

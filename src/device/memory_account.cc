@@ -72,9 +72,13 @@ bool MemoryAccount::charge(Bytes bytes) {
 void install_counting_allocator() {
   static CountingAllocator allocator;
   static const bool installed = [] {
-    // Large blocks from the heap: with glibc's default each one is mapped anew, and every page of it faults.
-    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    // Large blocks from one heap that is never trimmed: else they are mapped anew, and every page of them faults. 32
+    // MiB is the largest threshold that glibc takes; arenas of other threads than the main one are trimmed all the
+    // same.
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, 2047 << 20);
+    mallopt(M_TOP_PAD, 64 << 20);
+    mallopt(M_ARENA_MAX, 1);
     c10::SetCPUAllocator(&allocator, /*priority=*/100);
     return true;
   }();

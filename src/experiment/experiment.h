@@ -48,7 +48,7 @@ struct TrialStatus {
   std::uint32_t visits_done = 0;  ///< of all epochs
   double visit_fraction = 0;      ///< of the visit under way
   std::optional<double> loss, metric;
-  double predicted_s = 0;         ///< device time of the whole trial
+  double predicted_s = 0;  ///< device time of the whole trial
 };
 
 enum class ExperimentEnd { finished, interrupted };
@@ -64,8 +64,8 @@ class Experiment {
   struct Entry {
     TrialStatus status;
     TrialSetup setup;
-    std::shared_ptr<TrialRun> run;  ///< while it is in the active set
-    std::vector<BlobVersion> state; ///< committed; empty before the first commit
+    std::shared_ptr<TrialRun> run;   ///< while it is in the active set
+    std::vector<BlobVersion> state;  ///< committed; empty before the first commit
     std::uint64_t steps = 0;
     double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
     std::uint32_t passed_over = 0;        ///< how often a smaller trial was admitted before it

@@ -1,4 +1,5 @@
-// The order in which a trial visits the partitions (model hopper parallelism: Cerebro, Nakandala et al., VLDB 2020, §4).
+// The order in which a trial visits the partitions (model hopper parallelism: Cerebro, Nakandala et al., VLDB 2020,
+// §4).
 #pragma once
 
 #include <cstdint>

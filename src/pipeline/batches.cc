@@ -53,7 +53,8 @@ std::vector<Batch> make_batches(const Dataset& data, Task task, std::span<const 
 DataShape data_shape(const Dataset& train, Task task) {
   const ColumnInfo& input = input_column(train);
   if (input.shape.size() != 1)
-    fail(ExitCode::input, train.folder(), "/dataset.json: column '", input.name, "' must have one axis beside the rows");
+    fail(ExitCode::input, train.folder(), "/dataset.json: column '", input.name,
+         "' must have one axis beside the rows");
   DataShape shape;
   shape.tokens = input.shape[0];
   shape.vocabulary = train.vocabulary();

@@ -108,10 +108,11 @@ bool Executor::keep_resident(DeviceState& device, const std::shared_ptr<Slot>& s
     return true;
   }
   ++slot->stores_left;
-  store(device, write_back(*resident.slot), trial.setup().id + "/write back", [this, &device, slot, base = resident.slot] {
-    unpin(*base, true);
-    settle(device, slot);
-  });
+  store(device, write_back(*resident.slot), trial.setup().id + "/write back",
+        [this, &device, slot, base = resident.slot] {
+          unpin(*base, true);
+          settle(device, slot);
+        });
   return true;
 }
 
@@ -273,12 +274,12 @@ void Executor::cut_or_fail(DeviceState& device, const std::shared_ptr<Slot>& slo
   }
   const auto& name = trial.setup().source->description().layers[plan.begin].name;
   const auto limit = device.device->account().limit();
-  fail_trial(active, std::make_exception_ptr(Failure(
-                         ExitCode::capacity,
-                         text::cat(device.device->name(), ": the shard that begins with layer '", name, "' does not fit: it needs ", needed,
-                                   " bytes (", text::format_bytes(needed), ") and the device has ", limit, " (",
-                                   text::format_bytes(limit),
-                                   "); give the device more memory or lower train.micro_batch_size"))));
+  fail_trial(active, std::make_exception_ptr(
+                         Failure(ExitCode::capacity,
+                                 text::cat(device.device->name(), ": the shard that begins with layer '", name,
+                                           "' does not fit: it needs ", needed, " bytes (", text::format_bytes(needed),
+                                           ") and the device has ", limit, " (", text::format_bytes(limit),
+                                           "); give the device more memory or lower train.micro_batch_size"))));
 }
 
 }  // namespace hopyard

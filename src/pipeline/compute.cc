@@ -76,8 +76,9 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
       std::byte* data = layer.frozen ? const_cast<std::byte*>(layer.frozen->bytes.data())
                                      : trial.cache().bytes(*layer.parameters).data();
       out.parameters = tensor_over(data, layer.layout.bytes);
-      if (layer.moments && trial.updates_in(slot.task.task)) out.moments = tensor_over(trial.cache().bytes(*layer.moments).data(),
-                                             trial.cache().bytes(*layer.moments).size());
+      if (layer.moments && trial.updates_in(slot.task.task))
+        out.moments =
+            tensor_over(trial.cache().bytes(*layer.moments).data(), trial.cache().bytes(*layer.moments).size());
     }
     loaded.push_back(std::move(out));
   }
@@ -118,8 +119,9 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   const auto batches =
       make_batches(data, setup.source->spec().task, trial.rows_of(slot.task), setup.train.micro_batch_size);
   const bool head = trial.is_last(slot.task.task.shard);
-  const ComputeContext context{*setup.source, layers, batches, setup.seed, trial.step_of(slot.task),
-                               device.device->generator(), !slot.task.evaluation, head};
+  const ComputeContext context{
+      *setup.source,         layers, batches, setup.seed, trial.step_of(slot.task), device.device->generator(),
+      !slot.task.evaluation, head};
   const auto inputs = input_tensors(slot.activation);
   if (slot.task.task.kind == TaskKind::backward) {
     const BoundScope bound(layers, true);
@@ -140,8 +142,7 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
   TrialRun& trial = *slot.trial;
   const TrainSpec& train = trial.setup().train;
   const auto& plan = trial.shard(slot.task.task.shard);
-  BackwardOutput output =
-      backward_shard(context, inputs, gradients, trial.passes_gradient_down(slot.task.task.shard));
+  BackwardOutput output = backward_shard(context, inputs, gradients, trial.passes_gradient_down(slot.task.task.shard));
   if (context.has_head && !std::isfinite(output.loss_sum))
     throw std::runtime_error(text::cat("the loss was not a finite number at step ", context.step + 1,
                                        ": lower the learning rate or set clip_norm"));

@@ -8,7 +8,7 @@ namespace hopyard {
 
 namespace {
 
-constexpr Bytes kMarginShare = 32;  // of a device's memory is kept from tasks side by side: workspace is predicted
+constexpr Bytes kMarginShare = 32;       // of a device's memory is kept from tasks side by side: workspace is predicted
 constexpr int kDispatchAttempts = 1000;  // more than a model has layers to cut and an experiment trials to fail
 
 Bytes input_bytes(const Boundary* boundary) { return boundary == nullptr ? 0 : charged_bytes(boundary->host.size()); }
@@ -74,16 +74,16 @@ void Executor::choose(DeviceState& device) {
     const Active& active = active_.at(number);
     if (active.home && *active.home != device.index) return false;
     if (!spec_.interleave) {
-      if (device.bound ? *device.bound != number
-                       : std::any_of(devices_.begin(), devices_.end(), [&](const auto& d) { return d->bound == number; }))
+      if (device.bound ? *device.bound != number : std::any_of(devices_.begin(), devices_.end(), [&](const auto& d) {
+            return d->bound == number;
+          }))
         return false;
     }
     if (fits(device, *active.trial, task_of(active))) return true;
     device.refused_for_memory = true;
     return false;
   };
-  if (running != nullptr)
-    scheduler_->add({running_number, running->trial->remaining_s(), running->trial->total_s()});
+  if (running != nullptr) scheduler_->add({running_number, running->trial->remaining_s(), running->trial->total_s()});
   const auto picked = scheduler_->pick(accepts);
   if (running != nullptr) scheduler_->remove(running_number);
   if (!picked) return;
@@ -112,12 +112,10 @@ bool Executor::fits(DeviceState& device, const TrialRun& trial, const PlannedTas
     }
   for (const auto& use : mutable_trial.tied())
     if (use_is_here(trial, planned.task, use) != owner_is_loaded(trial, planned.task, use))
-      need += charged_bytes(static_cast<Bytes>(trial.setup()
-                                                  .source->description()
-                                                  .layers[use.layer]
-                                                  .parameters[use.parameter]
-                                                  .elements()) *
-                            sizeof(float));
+      need += charged_bytes(
+          static_cast<Bytes>(
+              trial.setup().source->description().layers[use.layer].parameters[use.parameter].elements()) *
+          sizeof(float));
   const Bytes computing = device.current ? device.current->workspace : 0;
   const Bytes workspace = std::max(workspace_of(trial, planned.task), computing);
   const Bytes used = *device.ledger;

@@ -130,9 +130,9 @@ std::string Executor::diagnosis() const {
   };
   std::string lines;
   for (const auto& device : devices_)
-    lines += text::cat(device->report.name, ": computes ", slot_text(device->current), ", next ", slot_text(device->next),
-                       ", ", device->storing.size(), " storing, ", device->residents.size(), " resident, ",
-                       device->given_up_loads, " given up, ledger ", device->ledger->load(), ", in use ",
+    lines += text::cat(device->report.name, ": computes ", slot_text(device->current), ", next ",
+                       slot_text(device->next), ", ", device->storing.size(), " storing, ", device->residents.size(),
+                       " resident, ", device->given_up_loads, " given up, ledger ", device->ledger->load(), ", in use ",
                        device->device->account().used(), " of ", device->device->account().limit(), ", waits for ",
                        idle_cause(*device), "\n");
   for (const auto& [number, active] : active_)
@@ -169,7 +169,8 @@ void Executor::run_device(DeviceState& device) {
       device.report.busy_s += end - begin;
       slot->trial->result().busy_s += end - begin;
       if (trace_ != nullptr)
-        trace_->add({device.track, slot->label() + (out_of_memory ? " (out of memory)" : ""), "compute", begin, end, 0});
+        trace_->add(
+            {device.track, slot->label() + (out_of_memory ? " (out of memory)" : ""), "compute", begin, end, 0});
       if (out_of_memory) {
         if (recover(device, slot, *out_of_memory)) continue;
       } else if (error) {
@@ -238,7 +239,8 @@ void Executor::finish_visit_if_done(Active& active) {
   for (auto& device : devices_) {
     const auto resident = device->residents.find(number);
     if (resident == device->residents.end()) continue;
-    unpin(*resident->second.slot, resident->second.dirty);  // only after an error: else it was stored with the last task
+    unpin(*resident->second.slot,
+          resident->second.dirty);  // only after an error: else it was stored with the last task
     device->residents.erase(resident);
   }
   set_idle(active, false);

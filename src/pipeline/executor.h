@@ -24,7 +24,8 @@ namespace hopyard {
 struct DeviceReport {
   std::string name, task;  ///< task: what it computes now, empty when idle
   double busy_s = 0;
-  std::map<std::string, double> idle_s;  ///< by cause: disk, load, store, activation, memory, commit, no idle trial, no work
+  std::map<std::string, double>
+      idle_s;  ///< by cause: disk, load, store, activation, memory, commit, no idle trial, no work
   std::uint64_t tasks = 0, recuts = 0;
   Bytes memory_budget = 0, memory_used = 0, memory_peak = 0;
   LinkCounters link;
@@ -62,7 +63,8 @@ class Executor {
 
   std::vector<DeviceReport> devices() const;
   std::vector<ActiveReport> active() const;
-  /// One line for each device and trial: what it has and what it waits for. For whoever looks at a run that stands still.
+  /// One line for each device and trial: what it has and what it waits for. For whoever looks at a run that stands
+  /// still.
   std::string diagnosis() const;
 
  private:
@@ -79,7 +81,7 @@ class Executor {
     std::optional<std::uint32_t> bound;           ///< without interleaving: the one trial that it works on
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
     bool refused_for_memory = false;
-    int given_up_loads = 0;                       ///< of tasks that were given up while their bytes were on their way
+    int given_up_loads = 0;  ///< of tasks that were given up while their bytes were on their way
     int stores_in_flight = 0;
     DeviceReport report;
     std::uint32_t track = 0;
@@ -87,8 +89,8 @@ class Executor {
   };
   struct Active {
     std::shared_ptr<TrialRun> trial;
-    std::uint32_t slots = 0;     ///< chosen, computing or storing
-    bool idle = false;           ///< in the scheduler's set
+    std::uint32_t slots = 0;            ///< chosen, computing or storing
+    bool idle = false;                  ///< in the scheduler's set
     std::optional<std::uint32_t> home;  ///< the device that holds its resident state
     double loss = 0;
     std::exception_ptr error;

@@ -104,7 +104,9 @@ void update_layer(const LoadedLayer& loaded, std::span<const at::Tensor> gradien
   std::vector<ParameterUpdate> updates;
   for (std::size_t i = 0; i < description.parameters.size(); ++i) {
     if (description.parameters[i].tied_to || !gradients[i].defined()) continue;
-    ParameterUpdate update{parameter_view(loaded.parameters, description, *loaded.layout, i), gradients[i], {},
+    ParameterUpdate update{parameter_view(loaded.parameters, description, *loaded.layout, i),
+                           gradients[i],
+                           {},
                            description.parameters[i].decays};
     for (int moment = 0; moment < moments; ++moment)
       update.moments[moment] =
@@ -118,7 +120,8 @@ MetricSums judge_shard(const ComputeContext& context, std::span<const at::Tensor
   const at::NoGradGuard no_graph;
   MetricSums sums;
   for (std::size_t m = 0; m < context.batches.size(); ++m)
-    sums.add(context.source.judge(run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]), context.batches[m]));
+    sums.add(
+        context.source.judge(run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]), context.batches[m]));
   return sums;
 }
 

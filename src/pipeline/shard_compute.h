@@ -69,7 +69,8 @@ void update_layer(const LoadedLayer& layer, std::span<const at::Tensor> gradient
 MetricSums judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs);
 
 /// Parameter i of a layer as a view into a flat buffer.
-at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer, const LayerLayout& layout, std::size_t i);
+at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer, const LayerLayout& layout,
+                          std::size_t i);
 /// A float32 tensor over memory that somebody else keeps.
 at::Tensor tensor_over(std::byte* data, Bytes bytes);
 

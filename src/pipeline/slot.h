@@ -22,8 +22,8 @@ struct LayerOnDevice {
 
 /// An input of a task that comes from a task before: an activation or a gradient.
 struct SlotInput {
-  Boundary* boundary = nullptr;      ///< null: not needed
-  std::vector<DeviceHold> loaded;    ///< own memory: one for each micro-batch
+  Boundary* boundary = nullptr;    ///< null: not needed
+  std::vector<DeviceHold> loaded;  ///< own memory: one for each micro-batch
   bool requested = false, there = false;
 };
 
@@ -37,11 +37,11 @@ struct Slot {
   /// As when the task was chosen: a re-cut renumbers shards while slots are still being stored.
   std::uint32_t first_layer = 0, end_layer = 0;
   std::vector<std::uint32_t> written;  ///< blobs that the task changes
-  bool writes = false;      ///< leaves newer bytes in the host tier
+  bool writes = false;                 ///< leaves newer bytes in the host tier
   bool cancelled = false;
   std::vector<std::uint32_t> pins;
   bool pinned = false, state_requested = false, state_loaded = false;
-  std::vector<LayerOnDevice> layers;             ///< own memory: one for each layer of the shard
+  std::vector<LayerOnDevice> layers;  ///< own memory: one for each layer of the shard
   std::vector<std::pair<const TrialRun::TiedUse*, DeviceHold>> borrowed;        ///< values of tied parameters
   std::vector<std::pair<const TrialRun::TiedUse*, DeviceHold>> tied_gradients;  ///< for the owner's backward
   bool tied_requested = false, tied_there = false;

@@ -7,8 +7,8 @@
 namespace hopyard {
 
 /// forward: without a graph, keeping the boundary activation. backward: recompute with a graph, backward, and, unless
-/// the step is clipped, update; of the last shard: forward and backward in one. update: second pass of a clipped step, in
-/// host memory. evaluate: forward on validation rows.
+/// the step is clipped, update; of the last shard: forward and backward in one. update: second pass of a clipped step,
+/// in host memory. evaluate: forward on validation rows.
 enum class TaskKind : std::uint8_t { forward, backward, update, evaluate };
 
 struct TaskRef {
@@ -19,10 +19,14 @@ struct TaskRef {
 
 inline const char* to_string(TaskKind kind) {
   switch (kind) {
-    case TaskKind::forward: return "forward";
-    case TaskKind::backward: return "backward";
-    case TaskKind::update: return "update";
-    case TaskKind::evaluate: return "evaluate";
+    case TaskKind::forward:
+      return "forward";
+    case TaskKind::backward:
+      return "backward";
+    case TaskKind::update:
+      return "update";
+    case TaskKind::evaluate:
+      return "evaluate";
   }
   return "?";
 }

@@ -17,7 +17,7 @@ struct TrainSpec {
   std::uint32_t micro_batch_size = 32;  ///< at most batch_size; the last micro-batch of a batch may be smaller
   OptimizerSpec optimizer;
   ScheduleSpec schedule;
-  std::optional<double> clip_norm;      ///< global norm
+  std::optional<double> clip_norm;  ///< global norm
   bool operator==(const TrainSpec&) const = default;
 };
 
@@ -28,7 +28,7 @@ struct ExecuteSpec {
   SchedulerKind scheduler = SchedulerKind::lrtf;
   bool double_buffer = true;
   bool interleave = true;
-  bool share_frozen = true;  ///< one copy in host memory of frozen layers that trials have in common
+  bool share_frozen = true;          ///< one copy in host memory of frozen layers that trials have in common
   std::uint32_t prefetch_tasks = 4;  ///< how many tasks ahead bytes are read from disk
   std::optional<std::vector<std::uint32_t>> cuts;  ///< forced first layers of all shards but the first
   std::optional<std::uint32_t> active_trials;      ///< at most so many trials interleave at a time

@@ -119,7 +119,8 @@ TrialRun::TrialRun(TrialSetup setup, HostTier& host, DiskTier& disk, IoPool& poo
   make_blobs(host, disk, pool, frozen, std::move(wake));
   make_boundaries(host);
   for (std::uint32_t row = 0; row < setup_.valid_rows; ++row) valid_rows_.push_back(row);
-  while (first_backward_ < setup_.plan.shards.size() && !setup_.plan.shards[first_backward_].backward) ++first_backward_;
+  while (first_backward_ < setup_.plan.shards.size() && !setup_.plan.shards[first_backward_].backward)
+    ++first_backward_;
 }
 
 void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
@@ -144,7 +145,8 @@ void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenSt
     }
     if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
       layer.moments = add_blob(moments_blob(l), moment_bytes(setup_, layer.layout), true);
-    if (layer.trainable && keeps_gradients(setup_)) layer.gradients = add_blob(gradients_blob(l), layer.layout.bytes, false);
+    if (layer.trainable && keeps_gradients(setup_))
+      layer.gradients = add_blob(gradients_blob(l), layer.layout.bytes, false);
     norms_.emplace_back(layer.layout.places.size(), 0.0);
     const auto& parameters = modules[l]->description().parameters;
     for (std::uint32_t p = 0; p < parameters.size(); ++p) {
@@ -207,8 +209,8 @@ void TrialRun::restore(const std::vector<BlobVersion>& state) {
       if (layers_[l].parameters == blob.blob || layers_[l].moments == blob.blob) ours.push_back(blob);
   cache_->restore(ours);
   for (std::uint32_t l = 0; l < layers_.size(); ++l) {
-    const bool named = std::any_of(ours.begin(), ours.end(),
-                                   [&](const auto& blob) { return layers_[l].parameters == blob.blob; });
+    const bool named =
+        std::any_of(ours.begin(), ours.end(), [&](const auto& blob) { return layers_[l].parameters == blob.blob; });
     if (layers_[l].trainable || !layers_[l].parameters || named) continue;
     fill(*layers_[l].parameters, [&](std::span<std::byte> out) { setup_.source->initialise(l, setup_.seed, out); });
   }
@@ -337,8 +339,7 @@ std::vector<std::uint32_t> TrialRun::blobs_of(const TaskRef& task) const {
   const auto add = [&](std::optional<std::uint32_t> blob) {
     if (blob) blobs.push_back(*blob);
   };
-  const bool updates = task.kind == TaskKind::update ||
-                       (task.kind == TaskKind::backward && !keeps_gradients(setup_));
+  const bool updates = task.kind == TaskKind::update || (task.kind == TaskKind::backward && !keeps_gradients(setup_));
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     add(layers_[l].parameters);
     if (updates) add(layers_[l].moments);
@@ -391,10 +392,14 @@ Boundary* TrialRun::gradient_of(const PlannedTask& planned) {
 Boundary* TrialRun::output_of(const PlannedTask& planned) {
   const std::uint32_t s = planned.task.shard;
   switch (planned.task.kind) {
-    case TaskKind::forward: return activations_[s].get();
-    case TaskKind::evaluate: return is_last(s) ? nullptr : evaluations_[s % 2].get();
-    case TaskKind::backward: return passes_gradient_down(s) ? gradients_[(s - 1) % 2].get() : nullptr;
-    case TaskKind::update: return nullptr;
+    case TaskKind::forward:
+      return activations_[s].get();
+    case TaskKind::evaluate:
+      return is_last(s) ? nullptr : evaluations_[s % 2].get();
+    case TaskKind::backward:
+      return passes_gradient_down(s) ? gradients_[(s - 1) % 2].get() : nullptr;
+    case TaskKind::update:
+      return nullptr;
   }
   return nullptr;
 }
@@ -467,9 +472,8 @@ double TrialRun::remaining_s() const {
   const double t = setup_.plan.compute_s;
   const std::uint64_t done = visit_.first_step + std::min(unit_, training_units());
   const double steps = done < setup_.total_steps ? static_cast<double>(setup_.total_steps - done) : 0;
-  const double in_step = train_program_.empty()
-                             ? 0
-                             : static_cast<double>(unit_tasks_.size()) / static_cast<double>(train_program_.size());
+  const double in_step =
+      train_program_.empty() ? 0 : static_cast<double>(unit_tasks_.size()) / static_cast<double>(train_program_.size());
   return std::max(0.0, steps - 1) * t + in_step * t;
 }
 

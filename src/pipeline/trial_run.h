@@ -62,13 +62,13 @@ struct VisitResult {
 /// A task with its place in the visit.
 struct PlannedTask {
   TaskRef task;
-  std::uint32_t unit = 0;       ///< batch, or chunk of validation rows
+  std::uint32_t unit = 0;  ///< batch, or chunk of validation rows
   bool evaluation = false;
   bool operator==(const PlannedTask&) const = default;
 };
 
-/// Blob ids are the same whatever the cuts, the tiers and the sharing: three for each layer, of zero bytes where a trial
-/// has no such blob.
+/// Blob ids are the same whatever the cuts, the tiers and the sharing: three for each layer, of zero bytes where a
+/// trial has no such blob.
 constexpr std::uint32_t parameters_blob(std::uint32_t layer) { return 3 * layer; }
 constexpr std::uint32_t moments_blob(std::uint32_t layer) { return 3 * layer + 1; }
 constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer + 2; }
@@ -97,7 +97,7 @@ class TrialRun {
     ParameterDescription::Owner owner;
     HostBuffer gradient;  ///< left by the use's backward for the owner's
     bool trainable = false;
-    bool left = false;      ///< `gradient` holds this step's
+    bool left = false;  ///< `gradient` holds this step's
   };
 
   /// Requires that the host tier has room for window + trial_overhead_bytes(); frozen layers come from `frozen`.
@@ -140,7 +140,9 @@ class TrialRun {
     return std::span(layers_).subspan(begin, end - begin);
   }
   /// The task needs moments beside the parameters where it computes: it updates in one pass.
-  bool updates_in(const TaskRef& task) const { return task.kind == TaskKind::backward && !(two_pass() && !one_shard()); }
+  bool updates_in(const TaskRef& task) const {
+    return task.kind == TaskKind::backward && !(two_pass() && !one_shard());
+  }
   std::uint32_t micro_batches() const;
   std::vector<std::uint32_t> rows_of(const PlannedTask& task) const;
   std::uint64_t step_of(const PlannedTask& task) const { return visit_.first_step + task.unit; }

@@ -4,14 +4,15 @@
 
 #include "base/failure.h"
 #include "pipeline/profiler.h"
+#include "planner/spill_forecast.h"
 
 namespace hopyard {
 
 namespace {
 
-constexpr double kWorkspaceMargin = 1.1;      // of a measured workspace: kernels differ a little with the batch
-constexpr double kWindowShareMin = 0.75;      // of a trial's state
-constexpr Bytes kWorkspaceSlack = 8 * MiB;    // batches, masks, small tensors
+constexpr double kWorkspaceMargin = 1.1;    // of a measured workspace: kernels differ a little with the batch
+constexpr double kWindowShareMin = 0.75;    // of a trial's state
+constexpr Bytes kWorkspaceSlack = 8 * MiB;  // batches, masks, small tensors
 
 Bytes with_margin(Bytes bytes) {
   return static_cast<Bytes>(static_cast<double>(bytes) * kWorkspaceMargin) + kWorkspaceSlack;
@@ -19,7 +20,8 @@ Bytes with_margin(Bytes bytes) {
 
 Bytes largest_workspace(const PartitionPlan& plan) {
   Bytes largest = 0;
-  for (const auto& shard : plan.shards) largest = std::max({largest, shard.backward_workspace, shard.forward_workspace});
+  for (const auto& shard : plan.shards)
+    largest = std::max({largest, shard.backward_workspace, shard.forward_workspace});
   return largest;
 }
 
@@ -30,20 +32,57 @@ Bytes frozen_bytes(const TrialSetup& setup) {
   return bytes;
 }
 
+/// The tasks of a training step with the blobs that they need and change, as TrialRun has them.
+std::vector<BlobUse> step_uses(const TrialSetup& setup) {
+  const bool keeps_gradients = setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1;
+  const auto use_of = [&](const ShardPlan& shard, TaskKind kind) {
+    BlobUse use;
+    const bool updates = kind == TaskKind::update || (kind == TaskKind::backward && !keeps_gradients);
+    for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
+      const bool trains = l >= setup.source->frozen_layers();
+      if (trains || setup.frozen_in_window) use.needed.push_back(parameters_blob(l));
+      if (!trains || kind == TaskKind::forward) continue;
+      if (updates) use.changed.push_back(parameters_blob(l));
+      for (auto* list : {&use.needed, &use.changed}) {
+        if (updates) list->push_back(moments_blob(l));
+        if (keeps_gradients) list->push_back(gradients_blob(l));
+      }
+    }
+    return use;
+  };
+  std::vector<BlobUse> uses;
+  const auto& shards = setup.plan.shards;
+  for (std::size_t s = 0; s + 1 < shards.size(); ++s) uses.push_back(use_of(shards[s], TaskKind::forward));
+  for (std::size_t s = shards.size(); s-- > 0;)
+    if (shards[s].backward) uses.push_back(use_of(shards[s], TaskKind::backward));
+  if (keeps_gradients)
+    for (const auto& shard : shards)
+      if (shard.backward) uses.push_back(use_of(shard, TaskKind::update));
+  return uses;
+}
+
+Bytes spilled_per_step(const TrialSetup& setup) {
+  if (setup.window >= trial_state_bytes(setup)) return 0;
+  std::vector<Bytes> bytes;
+  for (const auto& cost : setup.costs)
+    for (const Bytes part : {cost.parameter_bytes, cost.moment_bytes, cost.gradient_bytes})
+      bytes.push_back(HostBuffer::rounded(part));
+  return spilled_per_round(step_uses(setup), bytes, setup.window);
+}
+
 std::string cost_key(const TrialSetup& setup) {
   const ModelSpec& model = setup.source->spec();
   std::string key = text::cat(model.checkpoint, "|", to_string(model.task), "|", model.freeze, "|",
                               model.frozen_dropout, "|", setup.train.batch_size, "|", setup.train.micro_batch_size, "|",
-                              static_cast<int>(setup.train.optimizer.kind), "|",
-                              moment_count(setup.train.optimizer));
+                              static_cast<int>(setup.train.optimizer.kind), "|", moment_count(setup.train.optimizer));
   for (const auto& [name, value] : model.overrides) key += text::cat("|", name, "=", value);
   return key;
 }
 
 [[noreturn]] void refuse(const TrialSetup& setup, const DoesNotFit& refusal, const char* where) {
   fail(ExitCode::capacity, setup.id, ": layer '", setup.source->description().layers[refusal.layer].name, "' needs ",
-       refusal.needed, " bytes (", text::format_bytes(refusal.needed), ") and ", where, " has ", refusal.available, " (",
-       text::format_bytes(refusal.available), "); give it more memory or lower train.micro_batch_size");
+       refusal.needed, " bytes (", text::format_bytes(refusal.needed), ") and ", where, " has ", refusal.available,
+       " (", text::format_bytes(refusal.available), "); give it more memory or lower train.micro_batch_size");
 }
 
 }  // namespace
@@ -93,7 +132,8 @@ PartitionPlan Planner::cut(const TrialSetup& setup, const std::vector<LayerCost>
   }
   const auto result = inputs_.execute.partitioner == ExecuteSpec::Partitioner::dp ? partition_dp(costs, limits)
                                                                                   : partition_greedy(costs, limits);
-  if (!result.plan) refuse(setup, *result.refusal, device_.type == DeviceSpec::Type::cpu ? "the host tier" : "a device");
+  if (!result.plan)
+    refuse(setup, *result.refusal, device_.type == DeviceSpec::Type::cpu ? "the host tier" : "a device");
   return *result.plan;
 }
 
@@ -115,6 +155,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
   forecast.host = setup.window + trial_overhead_bytes(setup);
   forecast.frozen = setup.frozen_in_window ? 0 : frozen_bytes(setup);
   forecast.workspace = largest_workspace(setup.plan);
+  forecast.spilled_per_step = spilled_per_step(setup);
   return forecast;
 }
 
@@ -158,7 +199,8 @@ void Planner::plan_for_host(TrialSetup& setup) {
       setup.plan = evaluate_cuts(setup.costs, cuts, setup.limits);
       for (const auto& shard : setup.plan.shards) {
         const Bytes need = std::max(shard.forward_workspace, shard.backward_workspace);
-        if (device_.memory > 0 && need > device_.memory) refuse(setup, {shard.begin, need, device_.memory}, "a cpu device");
+        if (device_.memory > 0 && need > device_.memory)
+          refuse(setup, {shard.begin, need, device_.memory}, "a cpu device");
       }
     }
   } else {
@@ -177,8 +219,8 @@ void Planner::choose_window(TrialSetup& setup, Bytes available) {
     const Bytes whole = trial_state_bytes(setup);
     const Bytes free = available - shared;
     const Bytes share = free / together - std::min(free / together, overhead);
-    // As many trials as devices should be active at once. Where that takes a little of the window, a little of the state
-    // goes through the disk each step; where it takes much, trials take turns instead.
+    // As many trials as devices should be active at once. Where that takes a little of the window, a little of the
+    // state goes through the disk each step; where it takes much, trials take turns instead.
     const bool shrinks = share < whole && share >= trial_window_min(setup) &&
                          static_cast<double>(share) >= kWindowShareMin * static_cast<double>(whole);
     setup.window = shrinks ? share : whole;

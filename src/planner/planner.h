@@ -1,4 +1,5 @@
-// Decides how each trial runs: cuts, window in the host tier, what is shared; and refuses before training what cannot fit.
+// Decides how each trial runs: cuts, window in the host tier, what is shared; and refuses before training what cannot
+// fit.
 #pragma once
 
 #include <map>
@@ -23,10 +24,11 @@ struct PlannerInputs {
 
 /// Predicted bytes and seconds of one trial, beside what is in its setup.
 struct TrialForecast {
-  Bytes state = 0;        ///< trainable parameters and moments, as committed
-  Bytes host = 0;         ///< window and borders
-  Bytes frozen = 0;       ///< shared frozen layers
-  Bytes workspace = 0;    ///< of a task at most
+  Bytes state = 0;             ///< trainable parameters and moments, as committed
+  Bytes host = 0;              ///< window and borders
+  Bytes frozen = 0;            ///< shared frozen layers
+  Bytes workspace = 0;         ///< of a task at most
+  Bytes spilled_per_step = 0;  ///< written to disk beside commits, because the window is smaller than the state
 };
 
 /// Measures a model's layers once for all trials that differ in nothing that costs. Not thread-safe.
@@ -34,8 +36,8 @@ class Planner {
  public:
   explicit Planner(PlannerInputs inputs);
 
-  /// Fills in costs, limits, plan, window and frozen_in_window. Requires everything else of the setup. Failure(capacity)
-  /// names the layer, the bytes needed and the bytes there when the trial cannot run.
+  /// Fills in costs, limits, plan, window and frozen_in_window. Requires everything else of the setup.
+  /// Failure(capacity) names the layer, the bytes needed and the bytes there when the trial cannot run.
   TrialForecast plan(TrialSetup& setup);
 
   /// Workspace to grant to each cpu device: the largest that the plans so far need. Zero when there is none.

@@ -20,7 +20,8 @@ struct RunRequest {
 /// Trains an experiment to its end, or goes on with it. Prints progress, leaderboard and summary.
 ExitCode run_experiment(const RunRequest& request);
 
-/// Prints what a run will do and cost. `target` is a config file, or a run directory: then measured values stand beside.
+/// Prints what a run will do and cost. `target` is a config file, or a run directory: then measured values stand
+/// beside.
 ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::string, std::string>>& overrides,
                     TableFormat format);
 ExitCode print_leaderboard(const std::string& directory, TableFormat format);

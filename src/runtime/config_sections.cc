@@ -181,7 +181,8 @@ ExecuteSpec read_execute(MapReader map) {
   if (const auto value = map.find("cuts"); value && !value->is_word(kAuto)) execute.cuts = read_cuts(*value);
   if (const auto value = map.find("active_trials"); value && !value->is_word(kAuto))
     execute.active_trials = count(*value);
-  if (const auto value = map.find("sharing")) execute.share_frozen = value->word<bool>({{"auto", true}, {"off", false}});
+  if (const auto value = map.find("sharing"))
+    execute.share_frozen = value->word<bool>({{"auto", true}, {"off", false}});
   map.finish();
   return execute;
 }

@@ -25,8 +25,9 @@ void report_disk() {
     const auto disk = open_rocks_disk_tier({folder, 256 * MiB});
     const DiskSpeed speed = measure_disk(*disk);
     const auto rate = [](double bytes_per_s) { return text::format_bytes(static_cast<Bytes>(bytes_per_s)) + "/s"; };
-    line("disk", text::cat("reads ", rate(speed.read_bytes_per_s), ", writes ", rate(speed.write_bytes_per_s),
-                           " durably, through RocksDB, in this folder"),
+    line("disk",
+         text::cat("reads ", rate(speed.read_bytes_per_s), ", writes ", rate(speed.write_bytes_per_s),
+                   " durably, through RocksDB, in this folder"),
          speed.write_bytes_per_s < 100e6 ? "slow: put resources.disk.path on a local SSD" : "");
   } catch (const Failure& failure) {
     line("disk", failure.what(), "run in a folder where you may write, with 256 MiB free");

@@ -106,7 +106,8 @@ ExitCode export_trial(const std::string& directory, const std::string& id, const
     fail(ExitCode::input, directory, ": the journal does not name the bytes of layer ", layer, " of ", id);
   };
   setup.source->export_to(out, read);
-  std::cout << out << ": " << id << " after " << record.scores.size() << " epochs, digest " << record.last->digest << '\n';
+  std::cout << out << ": " << id << " after " << record.scores.size() << " epochs, digest " << record.last->digest
+            << '\n';
   return ExitCode::done;
 }
 

@@ -59,11 +59,12 @@ class Run {
     started_s_ = monotonic_seconds();
     ExperimentEnd end;
     {
-      Experiment experiment({*searcher, *journal_, *executor_, *host_, *disk_, *pool_, *frozen_,
-                             bench_->partitions(), config.search.metric, config.execute.active_trials,
-                             [this](const TrialSpec& spec, std::uint32_t number) { return bench_->resolve(spec, number); },
-                             [this](const std::string& line) { view_.event(line); },
-                             [&] { view_.show(snapshot(experiment_status_())); }, interrupted});
+      Experiment experiment(
+          {*searcher, *journal_, *executor_, *host_, *disk_, *pool_, *frozen_, bench_->partitions(),
+           config.search.metric, config.execute.active_trials,
+           [this](const TrialSpec& spec, std::uint32_t number) { return bench_->resolve(spec, number); },
+           [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(experiment_status_())); },
+           interrupted});
       experiment_status_ = [&experiment] { return experiment.status(); };
       end = experiment.run();
       if (end == ExperimentEnd::interrupted) executor_->stop();
@@ -94,8 +95,8 @@ class Run {
   void reserve_for_engine() {
     auto staging = host_->reserve(bench_->planner().inputs().staging);
     if (!staging)
-      fail(ExitCode::capacity, "resources.host_memory: ", host_->capacity(), " bytes are granted and disk work alone holds ",
-           bench_->planner().inputs().staging);
+      fail(ExitCode::capacity, "resources.host_memory: ", host_->capacity(),
+           " bytes are granted and disk work alone holds ", bench_->planner().inputs().staging);
     staging_ = std::move(*staging);
     for (const auto& device : bench_->config().devices) {
       if (device.type != DeviceSpec::Type::cpu) continue;
@@ -169,8 +170,7 @@ ProgressSnapshot Run::snapshot(const std::vector<TrialStatus>& trials) {
     const double pace = snapshot.elapsed_s / done_s;  // wall seconds for a predicted second of device time
     snapshot.eta_s = pace * (all_s - done_s);
     for (std::size_t i = 0; i < trials.size(); ++i)
-      if (trials[i].state == TrialState::active)
-        snapshot.trials[i].eta_s = *snapshot.eta_s;
+      if (trials[i].state == TrialState::active) snapshot.trials[i].eta_s = *snapshot.eta_s;
   }
   Bytes device_used = 0, device_budget = 0;
   const auto devices = executor_->devices();
@@ -178,8 +178,8 @@ ProgressSnapshot Run::snapshot(const std::vector<TrialStatus>& trials) {
   for (std::size_t i = 0; i < devices.size(); ++i) {
     auto& [when, busy] = busy_before_[i];
     const double span = snapshot.elapsed_s - when;
-    snapshot.devices.push_back({devices[i].name, span > 0 ? std::clamp((devices[i].busy_s - busy) / span, 0.0, 1.0) : 0,
-                                devices[i].task});
+    snapshot.devices.push_back(
+        {devices[i].name, span > 0 ? std::clamp((devices[i].busy_s - busy) / span, 0.0, 1.0) : 0, devices[i].task});
     if (span > 5) when = snapshot.elapsed_s, busy = devices[i].busy_s;
     device_used += devices[i].memory_used;
     device_budget += devices[i].memory_budget;

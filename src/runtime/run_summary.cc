@@ -54,8 +54,8 @@ RunSummary make_summary(const SummaryParts& parts) {
   const DiskCounters disk = parts.disk.counters();
   summary.transfers.push_back({"host", "disk", disk.written});
   summary.transfers.push_back({"disk", "host", disk.read});
-  summary.tiers = {parts.host.capacity(), parts.host.peak(), parts.disk.capacity(), parts.disk.peak(), disk.written,
-                   disk.read};
+  summary.tiers = {parts.host.capacity(), parts.host.peak(), parts.disk.capacity(),
+                   parts.disk.peak(),     disk.written,      disk.read};
   const PlanView& plan = parts.plan;
   summary.comparisons = {
       {"time of the run", plan.predicted_s, parts.wall_s, "s"},

@@ -200,16 +200,18 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   tiers.host_budget = config_.host_memory;
   tiers.disk_budget = config_.disk_capacity;
   tiers.active_trials = active_at_once(forecasts, planner_->host_for_trials());
-  if (config_.execute.active_trials) tiers.active_trials = std::min(tiers.active_trials, *config_.execute.active_trials);
+  if (config_.execute.active_trials)
+    tiers.active_trials = std::min(tiers.active_trials, *config_.execute.active_trials);
   tiers.active_trials = std::max(1u, tiers.active_trials);
   Bytes host = planner_->inputs().host_memory - planner_->host_for_trials(), frozen = 0, largest = 0;
   std::uint32_t counted = 0;
   for (std::size_t i = 0; i < setups.size(); ++i) {
     const std::uint64_t visits = std::uint64_t{setups[i].train.epochs} * config_.data.partitions;
-    tiers.disk_written += forecasts[i].state * visits;
+    tiers.disk_written += forecasts[i].state * visits + forecasts[i].spilled_per_step * setups[i].total_steps;
     tiers.disk_need += forecasts[i].state;
     largest = std::max(largest, forecasts[i].state);
-    if (counted < tiers.active_trials && host + forecasts[i].host + std::max(frozen, forecasts[i].frozen) <= tiers.host_budget) {
+    if (counted < tiers.active_trials &&
+        host + forecasts[i].host + std::max(frozen, forecasts[i].frozen) <= tiers.host_budget) {
       host += forecasts[i].host;
       frozen = std::max(frozen, forecasts[i].frozen);
       ++counted;
@@ -233,10 +235,9 @@ double Workbench::predict_seconds(const std::vector<TrialSetup>& setups, const s
     SimTrial trial;
     trial.rounds = setup.train.epochs;
     for (std::uint32_t p = 0; p < count; ++p) {
-      const double commit_s =
-          static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
-      SimPhase steps{training_step(setup.plan, setup.limits),
-                     batch_count(partitions_->rows(p), setup.train.batch_size), p + 1 < count, commit_s};
+      const double commit_s = static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
+      SimPhase steps{training_step(setup.plan, setup.limits), batch_count(partitions_->rows(p), setup.train.batch_size),
+                     p + 1 < count, commit_s};
       trial.phases.push_back(std::move(steps));
       if (p + 1 == count && setup.valid_rows > 0)
         trial.phases.push_back({evaluation_pass(setup.plan, setup.limits),

@@ -30,7 +30,8 @@ enum class BlobPlace { nowhere, host, disk, host_and_disk, moving };
 /// Thread-safe. Eviction is by farthest next use, asked from `next_use`, LRU where it gives equal answers. A dirty blob
 /// is written to disk before its memory is reused; disk work runs on the IoPool; `wake` is called from there, without
 /// locks, whenever an acquire() that failed may now succeed. An error of disk work is rethrown, once, by the next
-/// acquire(), prefetch() or commit(); release() always releases. At most two threads acquire at a time, plus prefetches.
+/// acquire(), prefetch() or commit(); release() always releases. At most two threads acquire at a time, plus
+/// prefetches.
 class BlobCache {
  public:
   /// `next_use(blob)`: how many tasks from now the blob is needed next; larger is evicted earlier. Called under the
@@ -39,16 +40,17 @@ class BlobCache {
 
   BlobCache(DiskTier& disk, IoPool& pool, HostReservation window, std::vector<BlobSpec> blobs, NextUse next_use,
             std::function<void()> wake);
-  /// Waits for its own disk work and for a wake() under way (so hold no lock that wake() takes); gives the window back and
-  /// drops its spilled, uncommitted versions.
+  /// Waits for its own disk work and for a wake() under way (so hold no lock that wake() takes); gives the window back
+  /// and drops its spilled, uncommitted versions.
   ~BlobCache();
 
   /// Starts from committed versions (after a restart, or when a trial is admitted again).
   void restore(std::span<const BlobVersion> state);
 
-  /// Pins all of `blobs` in memory, with their latest bytes (a blob that is nowhere is given memory, contents undefined).
-  /// All or nothing: false when some are not there yet; reading and making room have then been started, and no prefetch
-  /// takes that room again. Call again with the same blobs after a wake(). Requires that the blobs fit the window.
+  /// Pins all of `blobs` in memory, with their latest bytes (a blob that is nowhere is given memory, contents
+  /// undefined). All or nothing: false when some are not there yet; reading and making room have then been started, and
+  /// no prefetch takes that room again. Call again with the same blobs after a wake(). Requires that the blobs fit the
+  /// window.
   bool acquire(std::span<const std::uint32_t> blobs);
   /// acquire() that waits; for set-up, commit and export, not for devices.
   void acquire_blocking(std::span<const std::uint32_t> blobs);

@@ -109,9 +109,8 @@ void State::advance() {
 }
 
 bool State::has_news() const {
-  return forgot_want || error || std::any_of(wants.begin(), wants.end(), [this](const Want& want) {
-           return !want.woken && ready(want.blobs);
-         });
+  return forgot_want || error ||
+         std::any_of(wants.begin(), wants.end(), [this](const Want& want) { return !want.woken && ready(want.blobs); });
 }
 
 void State::note_news() {

@@ -15,10 +15,10 @@
 namespace hopyard {
 
 /// States of a blob, by (buffer, work, dirty, version):
-///   nowhere: none of them; host: a buffer, dirty or never written; disk: a version alone; host_and_disk: a buffer and a
-///   version, clean; reading: a buffer that fills from its version; writing: a buffer that goes to a new version.
-/// disk → reading → host_and_disk → host (released dirty) → writing → disk (evicted) or host_and_disk (committed, or wanted
-/// meanwhile); clean buffers are dropped at once.
+///   nowhere: none of them; host: a buffer, dirty or never written; disk: a version alone; host_and_disk: a buffer and
+///   a version, clean; reading: a buffer that fills from its version; writing: a buffer that goes to a new version.
+/// disk → reading → host_and_disk → host (released dirty) → writing → disk (evicted) or host_and_disk (committed, or
+/// wanted meanwhile); clean buffers are dropped at once.
 struct BlobCache::State : std::enable_shared_from_this<BlobCache::State> {
   using Blobs = std::vector<std::uint32_t>;
   enum class Work { none, reading, writing };

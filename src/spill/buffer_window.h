@@ -11,7 +11,8 @@ namespace hopyard {
 /// was given back waits for the next one of its size; when another size needs the bytes, it is freed. Not thread-safe.
 class BufferWindow {
  public:
-  explicit BufferWindow(HostReservation window) : bytes_(window.bytes()), free_(std::move(window)), available_(bytes_) {}
+  explicit BufferWindow(HostReservation window)
+      : bytes_(window.bytes()), free_(std::move(window)), available_(bytes_) {}
   Bytes bytes() const { return bytes_; }
   /// What take() can give in sum, in buffers of whatever size.
   Bytes available() const { return available_; }

@@ -6,7 +6,7 @@
 
 namespace hopyard {
 
-constexpr Bytes kSector = 4 * KiB;        ///< O_DIRECT wants offsets, lengths and addresses in multiples of this
+constexpr Bytes kSector = 4 * KiB;  ///< O_DIRECT wants offsets, lengths and addresses in multiples of this
 constexpr Bytes kStagingSlot = kDiskStagingBytes / 2;  ///< one for reading and one for writing: the largest request
 
 /// A file opened for direct reading. Reads go through staging memory of the calling thread; any thread may read.

@@ -1,5 +1,5 @@
-// The disk tier: versions of blobs in RocksDB. A version is one SST file, written by SstFileWriter and ingested by move;
-// it is dropped as a whole. Version numbers are never used twice, also after a crash.
+// The disk tier: versions of blobs in RocksDB. A version is one SST file, written by SstFileWriter and ingested by
+// move; it is dropped as a whole. Version numbers are never used twice, also after a crash.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,13 @@ struct BlobToWrite {
   std::span<const std::byte> bytes;
 };
 
-enum class Durability { spilled, durable };  ///< spilled: may be lost in a crash; durable: survives it once write() returned
+enum class Durability {
+  spilled,
+  durable
+};  ///< spilled: may be lost in a crash; durable: survives it once write() returned
 
 struct DiskCounters {
-  Bytes written = 0, read = 0;             ///< payload
+  Bytes written = 0, read = 0;                 ///< payload
   double write_seconds = 0, read_seconds = 0;  ///< summed over threads
 };
 

@@ -36,8 +36,8 @@ void HostReservation::merge(HostReservation&& other) {
 }
 
 HostBuffer::HostBuffer(HostReservation reservation, Bytes bytes) : reservation_(std::move(reservation)), size_(bytes) {
-  require(reservation_.bytes() == rounded(bytes), "a buffer of ", bytes, " bytes needs a reservation of ", rounded(bytes),
-          ", not of ", reservation_.bytes());
+  require(reservation_.bytes() == rounded(bytes), "a buffer of ", bytes, " bytes needs a reservation of ",
+          rounded(bytes), ", not of ", reservation_.bytes());
   // Not from a heap, which would keep what was freed: the budget counts what the process holds.
   if (bytes > 0) data_ = map_memory(rounded(bytes));
 }

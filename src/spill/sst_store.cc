@@ -94,10 +94,11 @@ SstStore::~SstStore() = default;
 
 void SstStore::fail_on(const rocksdb::Status& status, const std::string& doing) const {
   const auto code = status.IsNoSpace() ? ExitCode::capacity : ExitCode::input;
-  const char* way_out = status.IsNoSpace()      ? ": free some space on its disk, or put resources.disk.path elsewhere"
-                        : status.IsCorruption() ? ": the disk gave back other bytes than were written; start again with "
-                                                  "--fresh, on another disk if it happens again"
-                                                : "";
+  const char* way_out = status.IsNoSpace() ? ": free some space on its disk, or put resources.disk.path elsewhere"
+                        : status.IsCorruption()
+                            ? ": the disk gave back other bytes than were written; start again with "
+                              "--fresh, on another disk if it happens again"
+                            : "";
   fail(code, "the disk tier in ", folder_, " ", doing, ": ", status.ToString(), way_out);
 }
 
@@ -116,7 +117,8 @@ Bytes SstStore::write_file(const std::string& path, Version version, std::span<c
   for (const auto& blob : blobs) {
     for (Bytes offset = 0; offset < blob.bytes.size() && status.ok(); offset += kChunkBytes) {
       const auto chunk = blob.bytes.subspan(offset, std::min<Bytes>(kChunkBytes, blob.bytes.size() - offset));
-      status = writer.Put(chunk_key(version, blob.blob, static_cast<std::uint32_t>(offset / kChunkBytes)), slice(chunk));
+      status =
+          writer.Put(chunk_key(version, blob.blob, static_cast<std::uint32_t>(offset / kChunkBytes)), slice(chunk));
     }
   }
   if (status.ok()) status = writer.Put(last_mark(version), Slice());
@@ -153,10 +155,11 @@ void SstStore::read(Version version, std::uint32_t blob, Bytes offset, std::span
   chunks->Seek(chunk_key(version, blob, chunk));
   while (true) {
     const bool there = chunks->Valid() && chunks->key() == Slice(chunk_key(version, blob, chunk));
-    if (!chunks->status().ok()) fail_on(chunks->status(), text::cat("cannot read blob ", blob, " of version ", version));
+    if (!chunks->status().ok())
+      fail_on(chunks->status(), text::cat("cannot read blob ", blob, " of version ", version));
     if (!there || chunks->value().size() <= skip)
-      fail(ExitCode::input, "the disk tier in ", folder_, " has no byte ", chunk * kChunkBytes + skip, " of blob ", blob,
-           " of version ", version, ": start again with --fresh");
+      fail(ExitCode::input, "the disk tier in ", folder_, " has no byte ", chunk * kChunkBytes + skip, " of blob ",
+           blob, " of version ", version, ": start again with --fresh");
     const auto size = std::min<Bytes>(chunks->value().size() - skip, out.size());
     std::memcpy(out.data(), chunks->value().data() + skip, size);
     out = out.subspan(size);

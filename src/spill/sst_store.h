@@ -15,11 +15,12 @@ namespace hopyard {
 
 /// One database that holds nothing but ingested SST files in its bottom level, one for each version: no memtable, no
 /// write-ahead log, no compaction. Keys are big-endian (version u64, blob u32, chunk u32); a value is a chunk of
-/// kChunkBytes (the last one of a blob may be shorter) in a block of its own. The first and the last entry of a file are
-/// empty marks, since ingestion reads the first and the last block of a file. Thread-safe; errors throw Failure.
+/// kChunkBytes (the last one of a blob may be shorter) in a block of its own. The first and the last entry of a file
+/// are empty marks, since ingestion reads the first and the last block of a file. Thread-safe; errors throw Failure.
 class SstStore {
  public:
-  /// With its key and its checksum, and rounded outwards to sectors, at most the 4 MiB that a disk takes as one request.
+  /// With its key and its checksum, and rounded outwards to sectors, at most the 4 MiB that a disk takes as one
+  /// request.
   static constexpr Bytes kChunkBytes = 4 * MiB - 8 * KiB;
 
   /// Opens or creates. `synced` false: nothing here survives a crash of the machine.

@@ -21,7 +21,8 @@ TEST(FilesTest, ReplacesWholeFiles) {
 TEST(FilesTest, NamesWhatIsWrong) {
   const fakes::TemporaryFolder folder;
   folder.write("long", std::string(100, 'x'));
-  EXPECT_NE(fakes::failure_of(ExitCode::input, [&] { read_file(folder / "none", 10); }).find("none"), std::string::npos);
+  EXPECT_NE(fakes::failure_of(ExitCode::input, [&] { read_file(folder / "none", 10); }).find("none"),
+            std::string::npos);
   EXPECT_NE(fakes::failure_of(ExitCode::input, [&] { read_file(folder / "long", 10); }).find("100"), std::string::npos);
   EXPECT_NE(fakes::failure_of(ExitCode::input, [&] { MappedFile(folder.path()); }).find("regular"), std::string::npos);
 }

@@ -28,7 +28,7 @@ struct MemoryDisk {
 struct DiskFaults {
   std::atomic<int> writes_until_failure{-1};  ///< 0: the next write fails, once; -1: none does
   std::atomic<int> reads_until_failure{-1};
-  std::atomic<double> delay_s{0};             ///< before each read and write
+  std::atomic<double> delay_s{0};  ///< before each read and write
 };
 
 class MemoryDiskTier : public DiskTier {

@@ -52,9 +52,8 @@ class SmallWorld {
   static void write_data(const std::string& folder, std::uint32_t rows) {
     std::filesystem::create_directories(folder);
     const std::int64_t n = rows;
-    const std::vector<TensorToWrite> columns{{"attention_mask", Dtype::u8, {n, 8}},
-                                             {"input_ids", Dtype::i32, {n, 8}},
-                                             {"labels", Dtype::i32, {n}}};
+    const std::vector<TensorToWrite> columns{
+        {"attention_mask", Dtype::u8, {n, 8}}, {"input_ids", Dtype::i32, {n, 8}}, {"labels", Dtype::i32, {n}}};
     KeyedStream stream(99);
     write_safetensors(folder + "/part-00000.safetensors", columns, [&](std::size_t index, std::span<std::byte> out) {
       for (std::size_t i = 0; i < out.size() / (index == 0 ? 1 : 4); ++i) {
@@ -104,9 +103,9 @@ inline std::vector<std::uint32_t> visit_rows(const TrialToRun& trial, std::uint3
 }
 
 struct EngineResult {
-  std::vector<Digest> digests;       ///< of each trial
+  std::vector<Digest> digests;  ///< of each trial
   std::vector<double> valid_loss;
-  std::vector<std::string> errors;   ///< empty for a trial that trained to its end
+  std::vector<std::string> errors;  ///< empty for a trial that trained to its end
   std::vector<DeviceReport> devices;
   Bytes host_peak = 0;
 };

@@ -147,7 +147,8 @@ TEST_F(EngineTest, InterleavedTrialsEqualEachAlone) {
           const auto result = fakes::train(world, trials, setup, disk);
           for (std::size_t i = 0; i < trials.size(); ++i)
             EXPECT_EQ(to_hex(result.digests[i]), alone[i])
-                << "trial " << i << ", " << to_string(scheduler) << ", devices " << devices << (emulated ? " emulated" : " cpu");
+                << "trial " << i << ", " << to_string(scheduler) << ", devices " << devices
+                << (emulated ? " emulated" : " cpu");
         }
 }
 
@@ -161,13 +162,15 @@ TEST_F(EngineTest, RunningOutOfMemoryCutsAndGivesTheSameBits) {
         auto trial = bert_trial(world);
         if (clipped) trial.train.clip_norm = 0.05;
         const std::string expected = to_hex(fakes::train_whole(world, trial));
-        for (const Bytes memory : {500 * KiB, 400 * KiB, 320 * KiB, 250 * KiB, 200 * KiB, 160 * KiB, 120 * KiB, 90 * KiB}) {
+        for (const Bytes memory :
+             {500 * KiB, 400 * KiB, 320 * KiB, 250 * KiB, 200 * KiB, 160 * KiB, 120 * KiB, 90 * KiB}) {
           EngineSetup setup;
           setup.device_memory = memory;
           setup.emulated = emulated;
           setup.cuts = cuts;
           MemoryDiskTier disk;
-          const std::string what = text::cat("clipped ", clipped, " emulated ", emulated, " shards ", cuts.size() + 1, " memory ", memory);
+          const std::string what =
+              text::cat("clipped ", clipped, " emulated ", emulated, " shards ", cuts.size() + 1, " memory ", memory);
           try {
             const auto result = fakes::train(world, {trial}, setup, disk);
             EXPECT_EQ(to_hex(result.digests[0]), expected) << what;

@@ -41,7 +41,8 @@ TEST_F(ExecutorActionsTest, TwoShards) {
   train(setup);
   // Borders stay on the device between tasks that follow each other there; the second step's first forward takes over
   // what the first step's last backward left.
-  EXPECT_EQ(actions_.loads, (Labels{"t0/s0/forward", "t0/s1/backward", "t0/s0/backward", "t0/s1/backward", "t0/s0/backward"}));
+  EXPECT_EQ(actions_.loads,
+            (Labels{"t0/s0/forward", "t0/s1/backward", "t0/s0/backward", "t0/s1/backward", "t0/s0/backward"}));
   EXPECT_EQ(actions_.stores, (Labels{"t0/s1/backward", "t0/s0/backward", "t0/s1/backward", "t0/s0/backward"}));
 }
 

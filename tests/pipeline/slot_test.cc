@@ -12,8 +12,8 @@ namespace {
 TEST(SlotTest, StateTable) {
   using enum SlotState;
   const std::set<std::pair<SlotState, SlotState>> legal{
-      {empty, reserved},   {reserved, loading}, {reserved, empty},    {loading, ready},   {loading, empty},
-      {ready, computing},  {ready, empty},      {computing, storing}, {computing, empty}, {storing, empty}};
+      {empty, reserved},  {reserved, loading}, {reserved, empty},    {loading, ready},   {loading, empty},
+      {ready, computing}, {ready, empty},      {computing, storing}, {computing, empty}, {storing, empty}};
   for (const auto from : {empty, reserved, loading, ready, computing, storing})
     for (const auto to : {empty, reserved, loading, ready, computing, storing})
       EXPECT_EQ(may_follow(from, to), legal.contains({from, to})) << to_string(from) << " to " << to_string(to);

@@ -22,8 +22,7 @@ using Blobs = std::vector<std::uint32_t>;
 /// One trial's life: tasks, prefetches, commits and crashes, drawn from a seed.
 class Model {
  public:
-  Model(DiskTier& disk, Bytes unit, std::uint64_t seed)
-      : disk_(disk), random_(seed), host_(1 * GiB), unit_(unit) {
+  Model(DiskTier& disk, Bytes unit, std::uint64_t seed) : disk_(disk), random_(seed), host_(1 * GiB), unit_(unit) {
     const std::size_t blobs = 3 + random_.below(12);
     Bytes largest = 0;
     for (std::size_t i = 0; i < blobs; ++i) {
@@ -172,8 +171,9 @@ void race(DiskTier& disk, int rounds, bool blocking) {
   HostTier host(kWindow);
   Bell bell;
   IoPool pool(2);
-  BlobCache cache(disk, pool, *host.reserve(kWindow), std::vector<BlobSpec>(kBlobs, BlobSpec{kUnit}),
-                  [](std::uint32_t blob) { return blob % 5; }, [&] { bell.ring(); });
+  BlobCache cache(
+      disk, pool, *host.reserve(kWindow), std::vector<BlobSpec>(kBlobs, BlobSpec{kUnit}),
+      [](std::uint32_t blob) { return blob % 5; }, [&] { bell.ring(); });
   std::atomic<bool> stop = false;
   const auto trainer = [&](std::uint32_t which) {
     std::map<std::uint32_t, std::uint64_t> stamps;
@@ -196,13 +196,12 @@ void race(DiskTier& disk, int rounds, bool blocking) {
   std::jthread prefetcher([&] {
     KeyedStream random(9);
     while (!stop) {
-      cache.prefetch(Blobs{static_cast<std::uint32_t>(random.below(kBlobs)), static_cast<std::uint32_t>(random.below(kBlobs))});
+      cache.prefetch(
+          Blobs{static_cast<std::uint32_t>(random.below(kBlobs)), static_cast<std::uint32_t>(random.below(kBlobs))});
       sleep_seconds(50e-6);
     }
   });
-  {
-    std::jthread even(trainer, 0), odd(trainer, 1);
-  }
+  { std::jthread even(trainer, 0), odd(trainer, 1); }
   stop = true;
   prefetcher.join();
   EXPECT_LE(cache.used(), kWindow);

@@ -129,12 +129,14 @@ TEST_F(BlobCacheTest, EvictsLeastRecentlyUsedAmongEquals) {
 }
 
 TEST_F(BlobCacheTest, BeladyMissesNoMoreThanTheOptimum) {
-  // Longest forward distance is optimal for blobs of one size: count the reads of a cyclic sweep, as a cut model makes it.
+  // Longest forward distance is optimal for blobs of one size: count the reads of a cyclic sweep, as a cut model makes
+  // it.
   constexpr int kBlobs = 6, kWindow = 4, kSweeps = 10;
   make(std::vector<int>(kBlobs, 1), kWindow);
   Blobs order;  // forward and back again
   for (int sweep = 0; sweep < kSweeps; ++sweep)
-    for (int i = 0; i < 2 * kBlobs; ++i) order.push_back(static_cast<std::uint32_t>(i < kBlobs ? i : 2 * kBlobs - 1 - i));
+    for (int i = 0; i < 2 * kBlobs; ++i)
+      order.push_back(static_cast<std::uint32_t>(i < kBlobs ? i : 2 * kBlobs - 1 - i));
   const auto distance = [&](std::uint32_t blob, std::size_t now) {
     const auto found = std::find(order.begin() + static_cast<std::ptrdiff_t>(now), order.end(), blob);
     return static_cast<std::uint64_t>(found - order.begin()) - now;
