@@ -134,7 +134,7 @@ class Profile {
 std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train) {
   auto costs = layer_sizes(source, train);
   Profile profile(source, data, train);
-  const double micros = (train.batch_size + train.micro_batch_size - 1) / train.micro_batch_size;
+  const double micros = micro_batches_of(train);
   std::map<std::pair<std::string, bool>, Measured> known;
   at::Tensor x;
   for (std::uint32_t l = 0; l < costs.size(); ++l) {

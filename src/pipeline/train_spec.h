@@ -21,6 +21,11 @@ struct TrainSpec {
   bool operator==(const TrainSpec&) const = default;
 };
 
+/// How many micro-batches a whole batch has.
+inline std::uint32_t micro_batches_of(const TrainSpec& train) {
+  return (train.batch_size + train.micro_batch_size - 1) / train.micro_batch_size;
+}
+
 /// What decides only when things happen.
 struct ExecuteSpec {
   enum class Partitioner { dp, greedy };

@@ -7,112 +7,6 @@
 
 namespace hopyard {
 
-namespace {
-
-const LayerDescription& layer_of(const TrialSetup& setup, std::uint32_t layer) {
-  return setup.source->description().layers[layer];
-}
-
-Bytes border_bytes(const TrialSetup& setup, std::uint32_t layer, std::uint32_t rows_per_micro, std::uint32_t micros) {
-  return micros * align_up(layer_of(setup, layer).output_bytes_per_row * rows_per_micro);
-}
-
-std::uint32_t micro_batches_of(const TrainSpec& train) {
-  return (train.batch_size + train.micro_batch_size - 1) / train.micro_batch_size;
-}
-
-Bytes largest_border_per_row(const TrialSetup& setup) {
-  Bytes largest = 0;
-  const auto& layers = setup.source->description().layers;
-  for (std::size_t i = 0; i + 1 < layers.size(); ++i) largest = std::max(largest, layers[i].output_bytes_per_row);
-  return largest;
-}
-
-/// The sizes of all border buffers of a trial with the given cuts.
-struct BorderSizes {
-  std::vector<Bytes> activations;
-  Bytes gradient = 0, evaluation = 0;
-};
-
-BorderSizes border_sizes(const TrialSetup& setup) {
-  BorderSizes sizes;
-  const auto& shards = setup.plan.shards;
-  if (shards.size() == 1) return sizes;
-  const std::uint32_t micros = micro_batches_of(setup.train);
-  for (std::size_t s = 0; s + 1 < shards.size(); ++s)
-    sizes.activations.push_back(border_bytes(setup, shards[s].end - 1, setup.train.micro_batch_size, micros));
-  const Bytes micro = align_up(largest_border_per_row(setup) * setup.train.micro_batch_size);
-  sizes.gradient = micros * micro;
-  if (setup.valid_rows > 0) sizes.evaluation = micros * micro;
-  return sizes;
-}
-
-bool trainable(const TrialSetup& setup, std::uint32_t layer) { return layer >= setup.source->frozen_layers(); }
-
-Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& layout) {
-  return layout.bytes * static_cast<Bytes>(moment_count(setup.train.optimizer));
-}
-
-bool keeps_gradients(const TrialSetup& setup) {
-  return setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1;
-}
-
-/// What a layer takes of the window for a task of this kind.
-Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) {
-  const LayerLayout layout = layout_of(layer_of(setup, layer));
-  if (!trainable(setup, layer)) return setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
-  Bytes bytes = HostBuffer::rounded(layout.bytes);
-  const bool moments = kind == TaskKind::update || (kind == TaskKind::backward && !keeps_gradients(setup));
-  const bool gradients = keeps_gradients(setup) && (kind == TaskKind::update || kind == TaskKind::backward);
-  if (moments) bytes += HostBuffer::rounded(moment_bytes(setup, layout));
-  if (gradients) bytes += HostBuffer::rounded(layout.bytes);
-  return bytes;
-}
-
-}  // namespace
-
-Bytes trial_state_bytes(const TrialSetup& setup) {
-  Bytes bytes = 0;
-  for (std::uint32_t l = 0; l < setup.source->description().layers.size(); ++l) {
-    const LayerLayout layout = layout_of(layer_of(setup, l));
-    if (!trainable(setup, l)) {
-      bytes += setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
-      continue;
-    }
-    bytes += HostBuffer::rounded(layout.bytes) + HostBuffer::rounded(moment_bytes(setup, layout));
-    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(layout.bytes);
-  }
-  return bytes;
-}
-
-Bytes trial_window_min(const TrialSetup& setup) {
-  Bytes least = 0;
-  for (const auto& shard : setup.plan.shards)
-    for (const TaskKind kind : {TaskKind::backward, TaskKind::update}) {
-      Bytes bytes = 0;
-      for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
-        bytes += window_bytes(setup, l, kind);
-        for (const auto& parameter : layer_of(setup, l).parameters)
-          if (parameter.tied_to && (parameter.tied_to->layer < shard.begin || parameter.tied_to->layer >= shard.end))
-            bytes += window_bytes(setup, parameter.tied_to->layer, TaskKind::forward);
-      }
-      least = std::max(least, bytes);
-    }
-  return least;
-}
-
-Bytes trial_overhead_bytes(const TrialSetup& setup) {
-  const BorderSizes sizes = border_sizes(setup);
-  Bytes bytes = 0;
-  for (const Bytes activation : sizes.activations) bytes += HostBuffer::rounded(activation);
-  bytes += 2 * (HostBuffer::rounded(sizes.gradient) + HostBuffer::rounded(sizes.evaluation));
-  for (std::uint32_t l = 0; l < setup.source->description().layers.size(); ++l)
-    for (const auto& parameter : layer_of(setup, l).parameters)
-      if (parameter.tied_to && trainable(setup, parameter.tied_to->layer))
-        bytes += HostBuffer::rounded(static_cast<Bytes>(parameter.elements()) * sizeof(float));
-  return bytes;
-}
-
 TrialRun::TrialRun(TrialSetup setup, HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
                    std::function<void()> wake)
     : setup_(std::move(setup)) {
@@ -136,7 +30,7 @@ void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenSt
     Layer layer;
     layer.module = modules[l];
     layer.layout = layout_of(modules[l]->description());
-    layer.trainable = trainable(setup_, l);
+    layer.trainable = is_trainable(setup_, l);
     if (layer.trainable || setup_.frozen_in_window) {
       layer.parameters = add_blob(parameters_blob(l), layer.layout.bytes, true);
     } else {
@@ -151,7 +45,7 @@ void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenSt
     const auto& parameters = modules[l]->description().parameters;
     for (std::uint32_t p = 0; p < parameters.size(); ++p) {
       if (!parameters[p].tied_to) continue;
-      TiedUse use{l, p, *parameters[p].tied_to, {}, trainable(setup_, parameters[p].tied_to->layer)};
+      TiedUse use{l, p, *parameters[p].tied_to, {}, is_trainable(setup_, parameters[p].tied_to->layer)};
       const Bytes bytes = static_cast<Bytes>(parameters[p].elements()) * sizeof(float);
       if (use.trainable) {
         auto reservation = host.reserve(HostBuffer::rounded(bytes));
@@ -429,15 +323,14 @@ bool TrialRun::recut(HostTier& host) {
   const ShardPlan old = setup_.plan.shards[s];
   if (old.end - old.begin < 2 || (two_pass() && one_shard())) return false;
   const std::uint32_t middle = (old.begin + old.end) / 2;
-  auto border = make_boundary(host, border_bytes(setup_, middle - 1, setup_.train.micro_batch_size, micro_batches()));
+  auto border = make_boundary(host, border_bytes(setup_, middle - 1));
   if (border == nullptr) return false;
   activations_.insert(activations_.begin() + s, std::move(border));
   if (gradients_.empty()) {
     // Was one shard until now: the remaining borders are made as well.
-    const Bytes micro = align_up(largest_border_per_row(setup_) * setup_.train.micro_batch_size);
-    for (int i = 0; i < 2; ++i) gradients_.push_back(make_boundary(host, micro * micro_batches()));
-    for (int i = 0; i < 2 && setup_.valid_rows > 0; ++i)
-      evaluations_.push_back(make_boundary(host, micro * micro_batches()));
+    const Bytes largest = largest_border_bytes(setup_);
+    for (int i = 0; i < 2; ++i) gradients_.push_back(make_boundary(host, largest));
+    for (int i = 0; i < 2 && setup_.valid_rows > 0; ++i) evaluations_.push_back(make_boundary(host, largest));
     for (const auto* all : {&gradients_, &evaluations_})
       if (std::any_of(all->begin(), all->end(), [](const auto& b) { return b == nullptr; })) return false;
   } else {

@@ -19,26 +19,10 @@
 #include "pipeline/shard_compute.h"
 #include "pipeline/task.h"
 #include "pipeline/train_spec.h"
+#include "pipeline/trial_setup.h"
 #include "spill/blob_cache.h"
 
 namespace hopyard {
-
-/// What a trial is, resolved before it starts.
-struct TrialSetup {
-  std::uint32_t number = 0;  ///< unique in the experiment
-  std::string id;
-  std::uint64_t seed = 0;
-  std::shared_ptr<const ModelSource> source;
-  std::shared_ptr<const Dataset> train_data, valid_data;
-  std::uint32_t valid_rows = 0;
-  TrainSpec train;
-  std::uint64_t total_steps = 0;  ///< of all epochs: the learning rate's horizon
-  std::vector<LayerCost> costs;
-  DeviceLimits limits;
-  PartitionPlan plan;
-  Bytes window = 0;               ///< of the host tier for trainable state (and gradients of a clipped step)
-  bool frozen_in_window = false;  ///< frozen layers come and go like others, instead of staying shared in host memory
-};
 
 /// One trial training over one partition.
 struct Visit {
@@ -66,19 +50,6 @@ struct PlannedTask {
   bool evaluation = false;
   bool operator==(const PlannedTask&) const = default;
 };
-
-/// Blob ids are the same whatever the cuts, the tiers and the sharing: three for each layer, of zero bytes where a
-/// trial has no such blob.
-constexpr std::uint32_t parameters_blob(std::uint32_t layer) { return 3 * layer; }
-constexpr std::uint32_t moments_blob(std::uint32_t layer) { return 3 * layer + 1; }
-constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer + 2; }
-
-/// Host bytes of a trial beside its window: borders, tied gradients. Known before it starts.
-Bytes trial_overhead_bytes(const TrialSetup& setup);
-/// Bytes of all blobs that the window would hold if it held everything.
-Bytes trial_state_bytes(const TrialSetup& setup);
-/// The smallest window with which every task can run.
-Bytes trial_window_min(const TrialSetup& setup);
 
 /// Not thread-safe: the executor guards it with its lock, but for what compute threads own while a task runs.
 class TrialRun {

@@ -34,10 +34,10 @@ Bytes frozen_bytes(const TrialSetup& setup) {
 
 /// The tasks of a training step with the blobs that they need and change, as TrialRun has them.
 std::vector<BlobUse> step_uses(const TrialSetup& setup) {
-  const bool keeps_gradients = setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1;
+  const bool gradients = keeps_gradients(setup);
   const auto use_of = [&](const ShardPlan& shard, TaskKind kind) {
     BlobUse use;
-    const bool updates = kind == TaskKind::update || (kind == TaskKind::backward && !keeps_gradients);
+    const bool updates = kind == TaskKind::update || (kind == TaskKind::backward && !gradients);
     for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
       const bool trains = l >= setup.source->frozen_layers();
       if (trains || setup.frozen_in_window) use.needed.push_back(parameters_blob(l));
@@ -45,7 +45,7 @@ std::vector<BlobUse> step_uses(const TrialSetup& setup) {
       if (updates) use.changed.push_back(parameters_blob(l));
       for (auto* list : {&use.needed, &use.changed}) {
         if (updates) list->push_back(moments_blob(l));
-        if (keeps_gradients) list->push_back(gradients_blob(l));
+        if (gradients) list->push_back(gradients_blob(l));
       }
     }
     return use;
@@ -55,7 +55,7 @@ std::vector<BlobUse> step_uses(const TrialSetup& setup) {
   for (std::size_t s = 0; s + 1 < shards.size(); ++s) uses.push_back(use_of(shards[s], TaskKind::forward));
   for (std::size_t s = shards.size(); s-- > 0;)
     if (shards[s].backward) uses.push_back(use_of(shards[s], TaskKind::backward));
-  if (keeps_gradients)
+  if (gradients)
     for (const auto& shard : shards)
       if (shard.backward) uses.push_back(use_of(shard, TaskKind::update));
   return uses;
@@ -141,8 +141,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
   setup.costs = costs_of(setup);
   setup.limits = {};
   setup.limits.double_buffer = inputs_.execute.double_buffer;
-  setup.limits.micro_batches =
-      (setup.train.batch_size + setup.train.micro_batch_size - 1) / setup.train.micro_batch_size;
+  setup.limits.micro_batches = micro_batches_of(setup.train);
   setup.limits.update_on_host = setup.train.clip_norm.has_value();
   if (device_.type == DeviceSpec::Type::cpu)
     plan_for_host(setup);

@@ -144,6 +144,7 @@ TEST(Config, ReadsEveryOtherKey) {
                                          .scheduler = SchedulerKind::round_robin,
                                          .double_buffer = false,
                                          .interleave = false,
+                                         .share_frozen = false,
                                          .prefetch_tasks = 0,
                                          .cuts = std::vector<std::uint32_t>{3, 5},
                                          .active_trials = 2}));

@@ -1,0 +1,104 @@
+#include "pipeline/trial_setup.h"
+
+#include <algorithm>
+
+#include "spill/host_tier.h"
+
+namespace hopyard {
+
+namespace {
+
+const LayerDescription& layer_of(const TrialSetup& setup, std::uint32_t layer) {
+  return setup.source->description().layers[layer];
+}
+
+/// What a layer takes of the window for a task of this kind.
+Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) {
+  const LayerLayout layout = layout_of(layer_of(setup, layer));
+  if (!is_trainable(setup, layer)) return setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
+  Bytes bytes = HostBuffer::rounded(layout.bytes);
+  const bool moments = kind == TaskKind::update || (kind == TaskKind::backward && !keeps_gradients(setup));
+  const bool gradients = keeps_gradients(setup) && (kind == TaskKind::update || kind == TaskKind::backward);
+  if (moments) bytes += HostBuffer::rounded(moment_bytes(setup, layout));
+  if (gradients) bytes += HostBuffer::rounded(layout.bytes);
+  return bytes;
+}
+
+}  // namespace
+
+bool is_trainable(const TrialSetup& setup, std::uint32_t layer) { return layer >= setup.source->frozen_layers(); }
+
+bool keeps_gradients(const TrialSetup& setup) {
+  return setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1;
+}
+
+Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& layout) {
+  return layout.bytes * static_cast<Bytes>(moment_count(setup.train.optimizer));
+}
+
+Bytes border_bytes(const TrialSetup& setup, std::uint32_t layer) {
+  return micro_batches_of(setup.train) *
+         align_up(layer_of(setup, layer).output_bytes_per_row * setup.train.micro_batch_size);
+}
+
+Bytes largest_border_bytes(const TrialSetup& setup) {
+  Bytes largest = 0;
+  for (std::uint32_t l = 0; l + 1 < setup.source->description().layers.size(); ++l)
+    largest = std::max(largest, border_bytes(setup, l));
+  return largest;
+}
+
+BorderSizes border_sizes(const TrialSetup& setup) {
+  BorderSizes sizes;
+  const auto& shards = setup.plan.shards;
+  if (shards.size() == 1) return sizes;
+  for (std::size_t s = 0; s + 1 < shards.size(); ++s)
+    sizes.activations.push_back(border_bytes(setup, shards[s].end - 1));
+  sizes.gradient = largest_border_bytes(setup);
+  if (setup.valid_rows > 0) sizes.evaluation = sizes.gradient;
+  return sizes;
+}
+
+Bytes trial_state_bytes(const TrialSetup& setup) {
+  Bytes bytes = 0;
+  for (std::uint32_t l = 0; l < setup.source->description().layers.size(); ++l) {
+    const LayerLayout layout = layout_of(layer_of(setup, l));
+    if (!is_trainable(setup, l)) {
+      bytes += setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
+      continue;
+    }
+    bytes += HostBuffer::rounded(layout.bytes) + HostBuffer::rounded(moment_bytes(setup, layout));
+    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(layout.bytes);
+  }
+  return bytes;
+}
+
+Bytes trial_window_min(const TrialSetup& setup) {
+  Bytes least = 0;
+  for (const auto& shard : setup.plan.shards)
+    for (const TaskKind kind : {TaskKind::backward, TaskKind::update}) {
+      Bytes bytes = 0;
+      for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
+        bytes += window_bytes(setup, l, kind);
+        for (const auto& parameter : layer_of(setup, l).parameters)
+          if (parameter.tied_to && (parameter.tied_to->layer < shard.begin || parameter.tied_to->layer >= shard.end))
+            bytes += window_bytes(setup, parameter.tied_to->layer, TaskKind::forward);
+      }
+      least = std::max(least, bytes);
+    }
+  return least;
+}
+
+Bytes trial_overhead_bytes(const TrialSetup& setup) {
+  const BorderSizes sizes = border_sizes(setup);
+  Bytes bytes = 0;
+  for (const Bytes activation : sizes.activations) bytes += HostBuffer::rounded(activation);
+  bytes += 2 * (HostBuffer::rounded(sizes.gradient) + HostBuffer::rounded(sizes.evaluation));
+  for (std::uint32_t l = 0; l < setup.source->description().layers.size(); ++l)
+    for (const auto& parameter : layer_of(setup, l).parameters)
+      if (parameter.tied_to && is_trainable(setup, parameter.tied_to->layer))
+        bytes += HostBuffer::rounded(static_cast<Bytes>(parameter.elements()) * sizeof(float));
+  return bytes;
+}
+
+}  // namespace hopyard

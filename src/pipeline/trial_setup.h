@@ -1,0 +1,64 @@
+// What a trial is, resolved before it starts, and the bytes that follow from it. Pure.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "model/model.h"
+#include "partitioner/partitioner.h"
+#include "pipeline/task.h"
+#include "pipeline/train_spec.h"
+
+namespace hopyard {
+
+/// What a trial is, resolved before it starts.
+struct TrialSetup {
+  std::uint32_t number = 0;  ///< unique in the experiment
+  std::string id;
+  std::uint64_t seed = 0;
+  std::shared_ptr<const ModelSource> source;
+  std::shared_ptr<const Dataset> train_data, valid_data;
+  std::uint32_t valid_rows = 0;
+  TrainSpec train;
+  std::uint64_t total_steps = 0;  ///< of all epochs: the learning rate's horizon
+  std::vector<LayerCost> costs;
+  DeviceLimits limits;
+  PartitionPlan plan;
+  Bytes window = 0;               ///< of the host tier for trainable state (and gradients of a clipped step)
+  bool frozen_in_window = false;  ///< frozen layers come and go like others, instead of staying shared in host memory
+};
+
+/// Blob ids are the same whatever the cuts, the tiers and the sharing: three for each layer, of zero bytes where a
+/// trial has no such blob.
+constexpr std::uint32_t parameters_blob(std::uint32_t layer) { return 3 * layer; }
+constexpr std::uint32_t moments_blob(std::uint32_t layer) { return 3 * layer + 1; }
+constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer + 2; }
+
+/// Host bytes of a trial beside its window: borders, tied gradients. Known before it starts.
+Bytes trial_overhead_bytes(const TrialSetup& setup);
+/// Bytes of all blobs that the window would hold if it held everything.
+Bytes trial_state_bytes(const TrialSetup& setup);
+/// The smallest window with which every task can run.
+Bytes trial_window_min(const TrialSetup& setup);
+
+bool is_trainable(const TrialSetup& setup, std::uint32_t layer);
+/// A clipped step of a cut trial: gradients stay in the window between backward and update.
+bool keeps_gradients(const TrialSetup& setup);
+/// Of one layer.
+Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& layout);
+
+/// The sizes of all border buffers of a trial with its cuts.
+struct BorderSizes {
+  std::vector<Bytes> activations;  ///< of each border
+  Bytes gradient = 0, evaluation = 0;
+};
+BorderSizes border_sizes(const TrialSetup& setup);
+/// A border behind `layer`, for all micro-batches of a batch.
+Bytes border_bytes(const TrialSetup& setup, std::uint32_t layer);
+/// The largest that any border of this model can be.
+Bytes largest_border_bytes(const TrialSetup& setup);
+
+}  // namespace hopyard
