@@ -42,6 +42,15 @@ EngineTimes with_link(const BenchModel& model, EngineRun run, double link) {
   return run_engine(model, run);
 }
 
+EngineRun four_trials_on_two_devices(const BenchModel& model, const BenchScale& scale) {
+  EngineRun run;
+  run.cuts = even_cuts(*model.source, 2);
+  run.steps = steps_of(scale);
+  run.trials = 4;
+  run.devices = 2;
+  return run;
+}
+
 EngineTimes without_link(const BenchModel& model, EngineRun run) {
   run.emulated = false;
   return run_engine(model, run);
@@ -90,11 +99,7 @@ std::vector<BenchRow> bench_one_cut_trial(const BenchScale& scale) {
 
 std::vector<BenchRow> bench_interleaved(const BenchScale& scale) {
   const BenchModel model = small_model(scale);
-  EngineRun run;
-  run.cuts = even_cuts(*model.source, 2);
-  run.steps = steps_of(scale);
-  run.trials = 4;
-  run.devices = 2;
+  EngineRun run = four_trials_on_two_devices(model, scale);
   const EngineTimes probe = with_link(model, run, 100e9);
   double plain = 0;
   const Median ratio = median_of(scale.quick ? 1 : 3, [&] {
@@ -115,11 +120,7 @@ std::vector<BenchRow> bench_interleaved(const BenchScale& scale) {
 
 std::vector<BenchRow> bench_ablation(const BenchScale& scale) {
   const BenchModel model = small_model(scale);
-  EngineRun run;
-  run.cuts = even_cuts(*model.source, 2);
-  run.steps = steps_of(scale);
-  run.trials = 4;
-  run.devices = 2;
+  EngineRun run = four_trials_on_two_devices(model, scale);
   const EngineTimes probe = with_link(model, run, 100e9);
   const double link = link_for(probe, without_link(model, run).busy_s, 1.0);
   const double full = with_link(model, run, link).wall_s;
