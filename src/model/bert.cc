@@ -4,17 +4,15 @@
 #include <cmath>
 
 #include "base/failure.h"
-#include "model/blocks.h"
 #include "model/families.h"
+#include "model/transformer.h"
 
 namespace hopyard {
 namespace {
 
-struct BertConfig {
-  std::int64_t vocabulary, hidden, layers, heads, intermediate, positions, types, padding_id;
-  std::int64_t tokens, outputs;
-  double dropout, attention_dropout, head_dropout, deviation, epsilon;
-  Activation activation;
+struct BertConfig : TransformerConfig {
+  std::int64_t types = 0, padding_id = 0, outputs = 0;
+  double dropout = 0, head_dropout = 0;
 };
 
 void refuse_variants(ConfigReader& reader) {
@@ -33,7 +31,7 @@ BertConfig read_config(ConfigReader& reader, Task task, const DataShape& shape) 
   config.hidden = reader.count("hidden_size", 768, kWidthMax);
   config.layers = reader.count("num_hidden_layers", 12, kLayersMax);
   config.heads = reader.count("num_attention_heads", 12, kWidthMax);
-  config.intermediate = reader.count("intermediate_size", 3072, kWidthMax);
+  config.inner = reader.count("intermediate_size", 3072, kWidthMax);
   config.positions = reader.count("max_position_embeddings", 512, kRowsMax);
   config.types = reader.count("type_vocab_size", 2, kWidthMax);
   config.padding_id = reader.integer("pad_token_id", 0);
@@ -45,22 +43,17 @@ BertConfig read_config(ConfigReader& reader, Task task, const DataShape& shape) 
   config.activation = parse_activation(reader.word("hidden_act", "gelu"), reader.where());
   config.tokens = shape.tokens;
   config.outputs = output_count(task, shape);
-  if (config.hidden % config.heads != 0)
-    fail(ExitCode::input, reader.where(), ": hidden_size ", config.hidden, " is not a multiple of num_attention_heads ",
-         config.heads);
   if (config.padding_id < 0 || config.padding_id >= config.vocabulary)
     fail(ExitCode::input, reader.where(), ": pad_token_id ", config.padding_id, " is outside the vocabulary of ",
          config.vocabulary);
-  check_tokens(shape, config.vocabulary, config.positions, reader.where());
+  check_transformer(config, shape, reader, "hidden_size", "num_attention_heads");
   return config;
 }
 
-class BertEmbeddings : public FamilyLayer {
+class BertEmbeddings : public TransformerLayer {
  public:
-  explicit BertEmbeddings(const BertConfig& config) : config_(config) {
-    description_.name = "embeddings";
-    description_.kind = "bert.embeddings";
-    description_.output_bytes_per_row = config.tokens * config.hidden * sizeof(float);
+  explicit BertEmbeddings(const BertConfig& config)
+      : TransformerLayer(config, "embeddings", "bert.embeddings"), config_(config) {
     const std::string prefix = "bert.embeddings.";
     const std::int64_t hidden = config.hidden;
     words_ = weight(prefix + "word_embeddings.weight", {config.vocabulary, hidden},
@@ -69,41 +62,34 @@ class BertEmbeddings : public FamilyLayer {
                         InitialValue::normal(config.deviation));
     types_ =
         weight(prefix + "token_type_embeddings.weight", {config.types, hidden}, InitialValue::normal(config.deviation));
-    norm_weight_ = plain(prefix + "LayerNorm.weight", {hidden}, InitialValue::ones());
-    norm_bias_ = plain(prefix + "LayerNorm.bias", {hidden}, InitialValue::zeros());
+    norm_ = norm(prefix + "LayerNorm");
   }
 
   at::Tensor forward(const at::Tensor&, const Batch& batch, const Pass& pass) override {
     const std::int64_t tokens = batch.inputs.size(1);
     const at::Tensor places = parameter(positions_).slice(0, 0, tokens) + parameter(types_).select(0, 0);
     const at::Tensor words = at::embedding(parameter(words_), batch.inputs, config_.padding_id);
-    const at::Tensor normed = at::layer_norm(words + places, {config_.hidden}, parameter(norm_weight_),
-                                             parameter(norm_bias_), config_.epsilon);
-    return dropout(normed, config_.dropout, pass, 0);
+    return dropout(normalise(norm_, words + places), config_.dropout, pass, 0);
   }
 
  private:
   BertConfig config_;
-  std::size_t words_, positions_, types_, norm_weight_, norm_bias_;
+  std::size_t words_, positions_, types_, norm_;
 };
 
-class BertEncoder : public FamilyLayer {
+class BertEncoder : public TransformerLayer {
  public:
-  BertEncoder(const BertConfig& config, std::int64_t index) : config_(config) {
-    description_.name = text::cat("encoder.", index);
-    description_.kind = "bert.encoder";
-    description_.output_bytes_per_row = config.tokens * config.hidden * sizeof(float);
-    const double hidden = config.hidden, intermediate = config.intermediate, tokens = config.tokens;
-    description_.forward_flops_per_row =
-        2 * tokens * (4 * hidden * hidden + 2 * hidden * intermediate) + attention_flops(config.tokens, config.hidden);
+  BertEncoder(const BertConfig& config, std::int64_t index)
+      : TransformerLayer(config, text::cat("encoder.", index), "bert.encoder"), config_(config) {
+    description_.forward_flops_per_row = block_flops(config);
     const std::string prefix = text::cat("bert.encoder.layer.", index, ".");
     query_ = dense(prefix + "attention.self.query", config.hidden, config.hidden);
     key_ = dense(prefix + "attention.self.key", config.hidden, config.hidden);
     value_ = dense(prefix + "attention.self.value", config.hidden, config.hidden);
     attended_ = dense(prefix + "attention.output.dense", config.hidden, config.hidden);
     attended_norm_ = norm(prefix + "attention.output.LayerNorm");
-    expand_ = dense(prefix + "intermediate.dense", config.hidden, config.intermediate);
-    reduce_ = dense(prefix + "output.dense", config.intermediate, config.hidden);
+    expand_ = dense(prefix + "intermediate.dense", config.hidden, config.inner);
+    reduce_ = dense(prefix + "output.dense", config.inner, config.hidden);
     reduced_norm_ = norm(prefix + "output.LayerNorm");
   }
 
@@ -117,22 +103,11 @@ class BertEncoder : public FamilyLayer {
   }
 
  private:
-  /// A bias or norm bias is the parameter after its weight.
   std::size_t dense(const std::string& name, std::int64_t in, std::int64_t out) {
-    const std::size_t index = weight(name + ".weight", {out, in}, InitialValue::normal(config_.deviation));
-    plain(name + ".bias", {out}, InitialValue::zeros());
-    return index;
-  }
-  std::size_t norm(const std::string& name) {
-    const std::size_t index = plain(name + ".weight", {config_.hidden}, InitialValue::ones());
-    plain(name + ".bias", {config_.hidden}, InitialValue::zeros());
-    return index;
+    return weight_and_bias(name, {out, in}, out, config_.deviation);
   }
   at::Tensor apply(std::size_t dense, const at::Tensor& rows) const {
     return at::linear(rows, parameter(dense), parameter(dense + 1));
-  }
-  at::Tensor normalise(std::size_t norm, const at::Tensor& rows) const {
-    return at::layer_norm(rows, {config_.hidden}, parameter(norm), parameter(norm + 1), config_.epsilon);
   }
   at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask,
                     const Pass& pass) const {
@@ -147,30 +122,27 @@ class BertEncoder : public FamilyLayer {
   std::size_t query_, key_, value_, attended_, attended_norm_, expand_, reduce_, reduced_norm_;
 };
 
-class BertHead : public FamilyLayer {
+class BertHead : public TransformerLayer {
  public:
-  explicit BertHead(const BertConfig& config) : config_(config) {
-    description_.name = "head";
-    description_.kind = "bert.head";
+  explicit BertHead(const BertConfig& config) : TransformerLayer(config, "head", "bert.head"), config_(config) {
     description_.output_bytes_per_row = config.outputs * sizeof(float);
     const double hidden = config.hidden;
     description_.forward_flops_per_row = 2 * hidden * (hidden + static_cast<double>(config.outputs));
-    const InitialValue random = InitialValue::normal(config.deviation);
-    pooler_weight_ = weight("bert.pooler.dense.weight", {config.hidden, config.hidden}, random, Origin::new_head);
-    pooler_bias_ = plain("bert.pooler.dense.bias", {config.hidden}, InitialValue::zeros(), Origin::new_head);
-    weight_ = weight("classifier.weight", {config.outputs, config.hidden}, random, Origin::new_head);
-    bias_ = plain("classifier.bias", {config.outputs}, InitialValue::zeros(), Origin::new_head);
+    pool_ = weight_and_bias("bert.pooler.dense", {config.hidden, config.hidden}, config.hidden, config.deviation,
+                            Origin::new_head);
+    classify_ = weight_and_bias("classifier", {config.outputs, config.hidden}, config.outputs, config.deviation,
+                                Origin::new_head);
   }
 
   at::Tensor forward(const at::Tensor& x, const Batch&, const Pass& pass) override {
     const at::Tensor first = x.select(1, 0);
-    const at::Tensor pooled = at::tanh(at::linear(first, parameter(pooler_weight_), parameter(pooler_bias_)));
-    return at::linear(dropout(pooled, config_.head_dropout, pass, 0), parameter(weight_), parameter(bias_));
+    const at::Tensor pooled = at::tanh(at::linear(first, parameter(pool_), parameter(pool_ + 1)));
+    return at::linear(dropout(pooled, config_.head_dropout, pass, 0), parameter(classify_), parameter(classify_ + 1));
   }
 
  private:
   BertConfig config_;
-  std::size_t pooler_weight_, pooler_bias_, weight_, bias_;
+  std::size_t pool_, classify_;
 };
 
 class Bert : public Family {
@@ -178,16 +150,12 @@ class Bert : public Family {
   explicit Bert(const BertConfig& config) : config_(config) {}
 
   std::vector<std::shared_ptr<FamilyLayer>> make_layers() const override {
-    std::vector<std::shared_ptr<FamilyLayer>> layers{std::make_shared<BertEmbeddings>(config_)};
-    for (std::int64_t i = 0; i < config_.layers; ++i) layers.push_back(std::make_shared<BertEncoder>(config_, i));
-    layers.push_back(std::make_shared<BertHead>(config_));
-    return layers;
+    return transformer_layers<BertEmbeddings, BertEncoder, BertHead>(config_);
   }
 
   std::vector<std::string> checkpoint_names(const std::string& name) const override {
-    std::vector<std::string> names{name};
-    // Files of BertModel lack the prefix; early conversions from TensorFlow call a norm's parameters gamma and beta.
-    if (name.starts_with("bert.")) names.push_back(name.substr(5));
+    std::vector<std::string> names = names_with_and_without("bert.", name);
+    // Early conversions from TensorFlow call a norm's parameters gamma and beta.
     for (std::size_t i = 0, count = names.size(); i < count; ++i) {
       const std::size_t norm = names[i].rfind("LayerNorm.");
       if (norm == std::string::npos) continue;

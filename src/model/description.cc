@@ -15,11 +15,10 @@ std::int64_t ParameterDescription::elements() const {
   return static_cast<std::int64_t>(count);
 }
 
-std::int64_t ModelDescription::parameter_count() const {
+std::int64_t LayerDescription::parameter_count() const {
   std::int64_t count = 0;
-  for (const LayerDescription& layer : layers)
-    for (const ParameterDescription& parameter : layer.parameters)
-      if (!parameter.tied_to) count += parameter.elements();
+  for (const ParameterDescription& parameter : parameters)
+    if (!parameter.tied_to) count += parameter.elements();
   return count;
 }
 

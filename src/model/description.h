@@ -30,14 +30,15 @@ struct LayerDescription {
   std::vector<ParameterDescription> parameters;
   double forward_flops_per_row = 0;  ///< multiply and add count as two; one row = one sequence
   Bytes output_bytes_per_row = 0;    ///< boundary activation, float32
+  /// Of the parameters that belong to this layer: tied ones count at their owner.
+  std::int64_t parameter_count() const;
   bool operator==(const LayerDescription&) const = default;
 };
 
 struct ModelDescription {
   std::string family;  ///< "bert"
   std::vector<LayerDescription> layers;
-  std::int64_t tokens = 0;               ///< per row, as the data has them; 1 for mlp
-  std::int64_t parameter_count() const;  ///< tied parameters count once
+  std::int64_t tokens = 0;  ///< per row, as the data has them; 1 for mlp
   bool operator==(const ModelDescription&) const = default;
 };
 

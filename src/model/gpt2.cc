@@ -5,17 +5,15 @@
 #include <cmath>
 
 #include "base/failure.h"
-#include "model/blocks.h"
 #include "model/families.h"
+#include "model/transformer.h"
 
 namespace hopyard {
 namespace {
 
-struct Gpt2Config {
-  std::int64_t vocabulary, positions, hidden, layers, heads, inner, tokens;
-  double embedding_dropout, residual_dropout, attention_dropout, deviation, epsilon;
-  bool scale_weights, scale_by_layer, tied;
-  Activation activation;
+struct Gpt2Config : TransformerConfig {
+  double embedding_dropout = 0, residual_dropout = 0;
+  bool scale_weights = true, scale_by_layer = false, tied = true;
 };
 
 Gpt2Config read_config(ConfigReader& reader, const DataShape& shape) {
@@ -38,21 +36,17 @@ Gpt2Config read_config(ConfigReader& reader, const DataShape& shape) {
   config.tokens = shape.tokens;
   if (reader.flag("add_cross_attention", false))
     fail(ExitCode::input, reader.where(), ": add_cross_attention is not supported; gpt2 is trained as a decoder alone");
-  if (config.hidden % config.heads != 0)
-    fail(ExitCode::input, reader.where(), ": n_embd ", config.hidden, " is not a multiple of n_head ", config.heads);
   if (shape.tokens < 2) fail(ExitCode::input, reader.where(), ": causal-lm needs rows of at least 2 tokens");
-  check_tokens(shape, config.vocabulary, config.positions, reader.where());
+  check_transformer(config, shape, reader, "n_embd", "n_head");
   return config;
 }
 
 constexpr std::size_t kWordsParameter = 0;  // of the embeddings; the head is tied to it
 
-class Gpt2Embeddings : public FamilyLayer {
+class Gpt2Embeddings : public TransformerLayer {
  public:
-  explicit Gpt2Embeddings(const Gpt2Config& config) : config_(config) {
-    description_.name = "embeddings";
-    description_.kind = "gpt2.embeddings";
-    description_.output_bytes_per_row = config.tokens * config.hidden * sizeof(float);
+  explicit Gpt2Embeddings(const Gpt2Config& config)
+      : TransformerLayer(config, "embeddings", "gpt2.embeddings"), config_(config) {
     const InitialValue random = InitialValue::normal(config.deviation);
     words_ = weight("transformer.wte.weight", {config.vocabulary, config.hidden}, random);
     positions_ = weight("transformer.wpe.weight", {config.positions, config.hidden}, random);
@@ -70,15 +64,11 @@ class Gpt2Embeddings : public FamilyLayer {
   std::size_t words_, positions_;
 };
 
-class Gpt2Block : public FamilyLayer {
+class Gpt2Block : public TransformerLayer {
  public:
-  Gpt2Block(const Gpt2Config& config, std::int64_t index) : config_(config), index_(index) {
-    description_.name = text::cat("h.", index);
-    description_.kind = "gpt2.block";
-    description_.output_bytes_per_row = config.tokens * config.hidden * sizeof(float);
-    const double hidden = config.hidden, inner = config.inner, tokens = config.tokens;
-    description_.forward_flops_per_row =
-        2 * tokens * (4 * hidden * hidden + 2 * hidden * inner) + attention_flops(config.tokens, config.hidden);
+  Gpt2Block(const Gpt2Config& config, std::int64_t index)
+      : TransformerLayer(config, text::cat("h.", index), "gpt2.block"), config_(config), index_(index) {
+    description_.forward_flops_per_row = block_flops(config);
     const std::string prefix = text::cat("transformer.h.", index, ".");
     const double residual = config.deviation / std::sqrt(2.0 * static_cast<double>(config.layers));
     norm_1_ = norm(prefix + "ln_1");
@@ -99,22 +89,11 @@ class Gpt2Block : public FamilyLayer {
   }
 
  private:
-  /// A bias is the parameter after its weight.
   std::size_t conv(const std::string& name, std::int64_t in, std::int64_t out, double deviation) {
-    const std::size_t index = weight(name + ".weight", {in, out}, InitialValue::normal(deviation));
-    plain(name + ".bias", {out}, InitialValue::zeros());
-    return index;
-  }
-  std::size_t norm(const std::string& name) {
-    const std::size_t index = plain(name + ".weight", {config_.hidden}, InitialValue::ones());
-    plain(name + ".bias", {config_.hidden}, InitialValue::zeros());
-    return index;
+    return weight_and_bias(name, {in, out}, out, deviation);
   }
   at::Tensor apply(std::size_t conv, const at::Tensor& rows) const {
     return at::addmm(parameter(conv + 1), rows, parameter(conv));
-  }
-  at::Tensor normalise(std::size_t norm, const at::Tensor& rows) const {
-    return at::layer_norm(rows, {config_.hidden}, parameter(norm), parameter(norm + 1), config_.epsilon);
   }
   at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask,
                     const Pass& pass) const {
@@ -131,30 +110,26 @@ class Gpt2Block : public FamilyLayer {
   std::size_t norm_1_, attend_, attended_, norm_2_, expand_, reduce_;
 };
 
-class Gpt2Head : public FamilyLayer {
+class Gpt2Head : public TransformerLayer {
  public:
-  explicit Gpt2Head(const Gpt2Config& config) : config_(config) {
-    description_.name = "head";
-    description_.kind = "gpt2.head";
+  explicit Gpt2Head(const Gpt2Config& config) : TransformerLayer(config, "head", "gpt2.head"), config_(config) {
     description_.output_bytes_per_row = config.tokens * config.vocabulary * sizeof(float);
     description_.forward_flops_per_row = 2.0 * static_cast<double>(config.tokens) * static_cast<double>(config.hidden) *
                                          static_cast<double>(config.vocabulary);
-    norm_weight_ = plain("transformer.ln_f.weight", {config.hidden}, InitialValue::ones());
-    norm_bias_ = plain("transformer.ln_f.bias", {config.hidden}, InitialValue::zeros());
+    norm_ = norm("transformer.ln_f");
     const std::vector<std::int64_t> shape{config.vocabulary, config.hidden};
     output_ = config.tied ? tied("transformer.wte.weight", shape, {0, kWordsParameter})
                           : weight("lm_head.weight", shape, InitialValue::normal(config.deviation));
   }
 
   at::Tensor forward(const at::Tensor& x, const Batch&, const Pass&) override {
-    const at::Tensor normed = at::layer_norm(x.view({-1, config_.hidden}), {config_.hidden}, parameter(norm_weight_),
-                                             parameter(norm_bias_), config_.epsilon);
+    const at::Tensor normed = normalise(norm_, x.view({-1, config_.hidden}));
     return at::linear(normed, parameter(output_)).view({x.size(0), x.size(1), config_.vocabulary});
   }
 
  private:
   Gpt2Config config_;
-  std::size_t norm_weight_, norm_bias_, output_;
+  std::size_t norm_, output_;
 };
 
 class Gpt2 : public Family {
@@ -162,16 +137,11 @@ class Gpt2 : public Family {
   explicit Gpt2(const Gpt2Config& config) : config_(config) {}
 
   std::vector<std::shared_ptr<FamilyLayer>> make_layers() const override {
-    std::vector<std::shared_ptr<FamilyLayer>> layers{std::make_shared<Gpt2Embeddings>(config_)};
-    for (std::int64_t i = 0; i < config_.layers; ++i) layers.push_back(std::make_shared<Gpt2Block>(config_, i));
-    layers.push_back(std::make_shared<Gpt2Head>(config_));
-    return layers;
+    return transformer_layers<Gpt2Embeddings, Gpt2Block, Gpt2Head>(config_);
   }
 
   std::vector<std::string> checkpoint_names(const std::string& name) const override {
-    const std::string prefix = "transformer.";
-    if (!name.starts_with(prefix)) return {name};
-    return {name, name.substr(prefix.size())};  // files of GPT2Model lack the prefix
+    return names_with_and_without("transformer.", name);
   }
 
   std::string architecture() const override { return "GPT2LMHeadModel"; }

@@ -47,6 +47,7 @@ struct ShardPlan {
   Bytes backward_workspace = 0;          ///< the same for backward with recompute: gradients, saved, transient
   double forward_s = 0, backward_s = 0;  ///< backward includes recompute and update
   bool backward = true;                  ///< false when this and all earlier layers are frozen
+  bool holds(std::uint32_t layer) const { return layer >= begin && layer < end; }
   bool operator==(const ShardPlan&) const = default;
 };
 

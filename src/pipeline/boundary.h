@@ -43,6 +43,7 @@ struct Boundary {
   std::vector<DeviceHold> kept;  ///< on a device, for the task that follows there
   std::uint32_t device = 0;      ///< where they are kept
   std::uint64_t turn = 0;        ///< raised by clear(): a store that ends late must not speak for newer tensors
+  std::uint64_t promised = 0;    ///< the turn that the last task chosen to write it will begin
   std::vector<std::vector<std::int64_t>> shapes;  ///< of each micro-batch
   std::vector<Bytes> offsets;                     ///< of each micro-batch in `host`
 

@@ -51,11 +51,10 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   device.current = nullptr;
   device.storing.push_back(slot);
   const bool resident = keep_resident(device, slot);
-  if (!(device.next && device.next->trial == slot->trial) && !trial.visit_done() && !active.error)
-    set_idle(active, true);
-  choose(device);
+  if (tasks_held(device, trial) == 0 && !trial.visit_done() && !active.error) set_idle(active, true);
+  if (device.ahead.empty()) choose(device);
   if (output != nullptr && device.device->has_own_memory()) {
-    const bool kept = device.next && device.next->trial == slot->trial;
+    const bool kept = tasks_held(device, trial) > 0;  // by the task that follows
     output->describe(outcome.outputs);
     output->device = device.index;
     for (auto& tensor : outcome.outputs) {
@@ -146,18 +145,7 @@ void Executor::evict_resident(DeviceState& device, std::uint32_t trial, std::fun
 }
 
 void Executor::make_room(DeviceState& device, std::uint32_t trial) {
-  if (device.next) {
-    const auto next = std::exchange(device.next, nullptr);
-    give_up(device, next);
-    if (next->trial->setup().number != trial) {
-      set_idle(active_.at(next->trial->setup().number), true);
-      for (SlotInput* input : {&next->activation, &next->gradient}) {
-        Boundary* border = input->boundary;
-        if (border == nullptr || border->kept.empty() || border->in_host != Boundary::InHost::absent) continue;
-        store_boundary(device, next->trial, *border, [border] { border->kept.clear(); });
-      }
-    }
-  }
+  while (!device.ahead.empty()) give_back_last(device);
   std::vector<std::uint32_t> others;
   for (const auto& [number, resident] : device.residents)
     if (number != trial) others.push_back(number);
@@ -232,7 +220,7 @@ void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   std::erase(device.storing, slot);
   if (slot->writes)
     for (auto& layer : slot->trial_layers())
-      if (layer.trainable) --layer.writers;
+      if (layer.trainable) ++layer.writes_home;
   unpin(*slot, slot->writes);
   slot->drop_bytes();
   Active& active = active_.at(trial.setup().number);

@@ -91,10 +91,13 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
       value = parameter_view(loaded[use.owner.layer - plan.begin].parameters, description, owner.layout,
                              use.owner.parameter);
     } else if (own) {
-      for (const auto& [borrowed, hold] : slot.borrowed)
-        if (borrowed == &use)
-          value = hold->tensor.narrow(0, 0, description.parameters[use.owner.parameter].elements())
-                      .view(description.parameters[use.owner.parameter].shape);
+      for (const auto& borrowed : slot.borrowed) {
+        if (borrowed.use != &use) continue;
+        const auto& parameter = description.parameters[use.owner.parameter];
+        value = borrowed.in_layer
+                    ? parameter_view(borrowed.value->tensor, description, owner.layout, use.owner.parameter)
+                    : borrowed.value->tensor.narrow(0, 0, parameter.elements()).view(parameter.shape);
+      }
     } else {
       std::byte* data = owner.frozen ? const_cast<std::byte*>(owner.frozen->bytes.data())
                                      : trial.cache().bytes(*owner.parameters).data();

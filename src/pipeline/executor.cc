@@ -31,10 +31,10 @@ Executor::~Executor() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return copies_in_flight_ == 0; });
     for (auto& device : devices_) {
-      for (auto* slot : {&device->current, &device->next}) {
-        if (!*slot) continue;
-        give_up(*device, *slot);
-        last.push_back(std::move(*slot));
+      if (device->current) device->ahead.push_front(std::move(device->current));
+      for (; !device->ahead.empty(); device->ahead.pop_back()) {
+        give_up(*device, device->ahead.back());
+        last.push_back(device->ahead.back());
       }
       for (auto& [trial, resident] : device->residents) {
         unpin(*resident.slot, resident.dirty);
@@ -129,12 +129,15 @@ std::string Executor::diagnosis() const {
                 : std::string("none");
   };
   std::string lines;
-  for (const auto& device : devices_)
-    lines += text::cat(device->report.name, ": computes ", slot_text(device->current), ", next ",
-                       slot_text(device->next), ", ", device->storing.size(), " storing, ", device->residents.size(),
-                       " resident, ", device->given_up_loads, " given up, ledger ", device->ledger->load(), ", in use ",
-                       device->device->account().used(), " of ", device->device->account().limit(), ", waits for ",
-                       idle_cause(*device), "\n");
+  for (const auto& device : devices_) {
+    std::string ahead;
+    for (const auto& slot : device->ahead) ahead += text::cat(", then ", slot_text(slot));
+    lines +=
+        text::cat(device->report.name, ": computes ", slot_text(device->current), ahead, ", ", device->storing.size(),
+                  " storing, ", device->residents.size(), " resident, ", device->given_up_loads, " given up, ledger ",
+                  device->ledger->load(), ", in use ", device->device->account().used(), " of ",
+                  device->device->account().limit(), ", waits for ", idle_cause(*device), "\n");
+  }
   for (const auto& [number, active] : active_)
     lines += text::cat(active.trial->setup().id, ": ", active.slots, " slots", active.idle ? ", idle" : "",
                        active.trial->visit_done() ? ", done" : "", "\n");
@@ -145,7 +148,8 @@ void Executor::run_device(DeviceState& device) {
   device.device->enter_compute();
   std::unique_lock lock(mutex_);
   while (auto slot = await_next(device, lock)) {
-    device.next = nullptr;
+    device.ahead.pop_front();
+    device.shallow = false;
     device.current = slot;
     slot->go(SlotState::computing);
     // Whoever read what was at this border has ended: tasks of one trial follow each other.
@@ -195,9 +199,7 @@ std::shared_ptr<Slot> Executor::await_next(DeviceState& device, std::unique_lock
   dispatch();
   double since = monotonic_seconds();
   while (!stopping_) {
-    if (device.next && device.next->state == SlotState::ready) {
-      return device.next;
-    }
+    if (!device.ahead.empty() && device.ahead.front()->state == SlotState::ready) return device.ahead.front();
     const std::string cause = idle_cause(device);
     changed_.wait(lock);
     const double now = monotonic_seconds();
@@ -208,12 +210,12 @@ std::shared_ptr<Slot> Executor::await_next(DeviceState& device, std::unique_lock
 }
 
 std::string Executor::idle_cause(const DeviceState& device) const {
-  if (!device.next) {
+  if (device.ahead.empty()) {
     if (device.refused_for_memory) return "memory";
     if (!active_.empty()) return "no idle trial";
     return committing_ > 0 ? "commit" : "no work";
   }
-  const Slot& slot = *device.next;
+  const Slot& slot = *device.ahead.front();
   if (!slot.pinned) return "disk";
   if (!slot.state_requested) return "store";
   if (!slot.state_loaded) return "load";
@@ -228,8 +230,11 @@ void Executor::account_idle(DeviceState& device, const std::string& cause, doubl
 void Executor::fail_trial(Active& active, std::exception_ptr error) {
   active.error = error;
   set_idle(active, false);
-  for (auto& device : devices_)
-    if (device->next && device->next->trial == active.trial) give_up(*device, std::exchange(device->next, nullptr));
+  for (auto& device : devices_) {
+    for (auto slot = device->ahead.rbegin(); slot != device->ahead.rend(); ++slot)
+      if ((*slot)->trial == active.trial) give_up(*device, *slot);
+    std::erase_if(device->ahead, [&](const auto& slot) { return slot->cancelled; });
+  }
   finish_visit_if_done(active);
 }
 

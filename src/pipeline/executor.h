@@ -75,12 +75,14 @@ class Executor {
   struct DeviceState {
     std::unique_ptr<Device> device;
     std::uint32_t index = 0;
-    std::shared_ptr<Slot> current, next;
+    std::shared_ptr<Slot> current;
+    std::deque<std::shared_ptr<Slot>> ahead;  ///< chosen, in the order in which they will compute
     std::vector<std::shared_ptr<Slot>> storing;
     std::map<std::uint32_t, Resident> residents;  ///< trials that stay on the device until their visit ends
     std::optional<std::uint32_t> bound;           ///< without interleaving: the one trial that it works on
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
     bool refused_for_memory = false;
+    bool shallow = false;    ///< memory was short: no task beyond the next until that one computes
     int given_up_loads = 0;  ///< of tasks that were given up while their bytes were on their way
     int stores_in_flight = 0;
     DeviceReport report;
@@ -105,24 +107,39 @@ class Executor {
   void finish_visit_if_done(Active& active);
   void fail_trial(Active& active, std::exception_ptr error);
 
-  // dispatch.cc: choosing tasks and bringing their bytes; all under the lock
+  // choose.cc: choosing tasks; under the lock
   void dispatch();
+  bool get_on();  ///< true when it chose or gave up a task, so that another round may do more
   bool quiet(const DeviceState& device) const;
-  void choose(DeviceState& device);
-  Active* running_on(DeviceState& device);
-  bool fits(DeviceState& device, const TrialRun& trial, const PlannedTask& task);
+  std::uint32_t tasks_held(const DeviceState& device, const TrialRun& trial) const;  ///< computing and ahead
+  std::vector<Active*> trials_held(DeviceState& device);
+  bool may_choose(const DeviceState& device) const;
+  bool choose(DeviceState& device);
+  bool fits(const DeviceState& device, TrialRun& trial, const PlannedTask& task) const;
+  /// What of a layer, as it is after so many writes, a task need not load, since tasks before it leave it there.
+  /// `until`: of those ahead, only the ones before this.
+  LayerOnDevice bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task, std::uint32_t layer,
+                            std::uint64_t after, const Slot* until) const;
   void assign(DeviceState& device, Active& active, const PlannedTask& task);
   void take_over(DeviceState& device, Slot& slot);
-  void fetch(DeviceState& device, Slot& slot);
+  void take_what_came(DeviceState& device, Slot& slot);
+  void set_idle(Active& active, bool idle);
+
+  // fetch.cc: bringing their bytes; under the lock
+  bool fetch(DeviceState& device);              ///< true when it gave up a task
+  bool pin(const std::shared_ptr<Slot>& slot);  ///< false when the trial failed
+  bool may_load(const DeviceState& device, const Slot& slot) const;
+  bool begin_load(DeviceState& device, const std::shared_ptr<Slot>& slot);  ///< false when there is no memory
   bool allocate(DeviceState& device, Slot& slot);
   void request_state(DeviceState& device, const std::shared_ptr<Slot>& slot);
-  void request_input(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input, const char* what);
+  bool request_inputs(DeviceState& device, const std::shared_ptr<Slot>& slot);  ///< false when there is no memory
+  bool request_input(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input, const char* what);
   void request_tied_gradients(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> copies, std::string label,
             std::function<void()> arrived);
-  void cannot_load(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  void make_way(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void prefetch(const Slot& slot, std::uint32_t ahead);
-  void set_idle(Active& active, bool idle);
+  void give_back_last(DeviceState& device);
   void give_up(DeviceState& device, const std::shared_ptr<Slot>& slot);
 
   // compute.cc: computing a task, without the lock

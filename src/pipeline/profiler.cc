@@ -10,7 +10,9 @@
 #include <exception>
 #include <limits>
 #include <map>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "base/clock.h"
 #include "device/memory_account.h"
@@ -23,9 +25,26 @@ namespace {
 
 constexpr int kRuns = 2;
 
+/// Layers alike in all of this cost the same.
+struct LayerClass {
+  std::string kind;
+  bool trainable = false, has_input = false, has_loss = false;
+  std::vector<std::vector<std::int64_t>> shapes;  ///< of its parameters
+  Bytes output_bytes = 0;
+  auto operator<=>(const LayerClass&) const = default;
+};
+
+LayerClass class_of(const ModelDescription& model, std::uint32_t index, bool trainable) {
+  const LayerDescription& layer = model.layers[index];
+  LayerClass out{layer.kind, trainable, index > 0, index + 1 == model.layers.size(), {}, layer.output_bytes_per_row};
+  for (const auto& parameter : layer.parameters) out.shapes.push_back(parameter.shape);
+  return out;
+}
+
 struct Measured {
   Bytes saved = 0, transient = 0;
   double forward_s = std::numeric_limits<double>::max(), backward_s = forward_s, update_s = forward_s;
+  at::Tensor output;  ///< what the next layer takes
 };
 
 /// Runs layers one after another, each on its own measured account.
@@ -40,7 +59,7 @@ class Profile {
     batch_ = make_batches(data, source.spec().task, rows, train.micro_batch_size).front();
   }
 
-  Measured measure(std::uint32_t index, at::Tensor& x) {
+  Measured measure(std::uint32_t index, const at::Tensor& x) {
     const LayerDescription& description = modules_[index]->description();
     const LayerLayout layout = layout_of(description);
     LoadedLayer loaded;
@@ -61,10 +80,9 @@ class Profile {
     }
     const at::NoGradGuard no_graph;
     bind_layers(std::span(&loaded, 1), false);
-    at::Tensor output = run(loaded, x);
+    best.output = run(loaded, x);
     unbind_layers(std::span(&loaded, 1));
     if (!loaded.trainable) best.backward_s = best.update_s = 0;
-    x = std::move(output);
     return best;
   }
 
@@ -135,14 +153,14 @@ std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset&
   auto costs = layer_sizes(source, train);
   Profile profile(source, data, train);
   const double micros = micro_batches_of(train);
-  std::map<std::pair<std::string, bool>, Measured> known;
+  std::map<LayerClass, Measured> known;
   at::Tensor x;
   for (std::uint32_t l = 0; l < costs.size(); ++l) {
-    const auto& kind = source.description().layers[l].kind;
-    const auto key = std::make_pair(kind, costs[l].trainable);
+    const LayerClass key = class_of(source.description(), l, costs[l].trainable);
     auto found = known.find(key);
     if (found == known.end()) found = known.emplace(key, profile.measure(l, x)).first;
     const Measured& measured = found->second;
+    x = measured.output;
     costs[l].saved_bytes = measured.saved;
     costs[l].transient_bytes = measured.transient;
     costs[l].forward_s = measured.forward_s * micros;

@@ -11,8 +11,9 @@
 namespace hopyard {
 
 /// Runs one micro-batch of the first rows of `data` through each layer on a thread of its own with `threads` compute
-/// threads: times (the lesser of two runs) and bytes as the counting allocator sees them. Layers of one kind, shape and
-/// trainability are run once. Blocks. A layer at a time is in memory, outside of any budget.
+/// threads: times (the lesser of two runs) and bytes as the counting allocator sees them. Layers of one kind, shape,
+/// trainability and end (first, last) of the model are run once. Blocks. A layer at a time is in memory, and one border
+/// for each that was run, outside of any budget.
 std::vector<LayerCost> profile_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train,
                                       int threads);
 

@@ -98,24 +98,20 @@ class RoundRobin final : public OrderedScheduler {
   double from_ = 0;
 };
 
-constexpr std::pair<SchedulerKind, const char*> kWords[] = {{SchedulerKind::lrtf, "lrtf"},
-                                                            {SchedulerKind::fifo, "fifo"},
-                                                            {SchedulerKind::random, "random"},
-                                                            {SchedulerKind::lpt, "lpt"},
-                                                            {SchedulerKind::round_robin, "round_robin"}};
-
 }  // namespace
 
-std::optional<SchedulerKind> parse_scheduler(const std::string& word) {
-  for (const auto& [kind, name] : kWords) {
-    if (word == name) return kind;
-  }
-  return std::nullopt;
-}
-
 std::string to_string(SchedulerKind kind) {
-  for (const auto& [known, name] : kWords) {
-    if (kind == known) return name;
+  switch (kind) {
+    case SchedulerKind::lrtf:
+      return "lrtf";
+    case SchedulerKind::fifo:
+      return "fifo";
+    case SchedulerKind::random:
+      return "random";
+    case SchedulerKind::lpt:
+      return "lpt";
+    case SchedulerKind::round_robin:
+      return "round_robin";
   }
   return "unknown";
 }

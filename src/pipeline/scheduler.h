@@ -34,7 +34,8 @@ class Scheduler {
 inline constexpr int kPickAttempts = 64;
 
 enum class SchedulerKind { lrtf, fifo, random, lpt, round_robin };
-std::optional<SchedulerKind> parse_scheduler(const std::string& word);
+inline constexpr SchedulerKind kSchedulerKinds[] = {SchedulerKind::lrtf, SchedulerKind::fifo, SchedulerKind::random,
+                                                    SchedulerKind::lpt, SchedulerKind::round_robin};
 std::string to_string(SchedulerKind kind);
 /// `seed` is for random. fifo: in the order of becoming idle. round_robin: by trial number, after the last one picked.
 std::unique_ptr<Scheduler> make_scheduler(SchedulerKind kind, std::uint64_t seed);

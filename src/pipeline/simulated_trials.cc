@@ -49,11 +49,4 @@ std::vector<SimTask> evaluation_pass(const PartitionPlan& plan, const DeviceLimi
   return tasks;
 }
 
-SimTrial training_trial(const PartitionPlan& plan, const DeviceLimits& device, std::uint64_t steps, double arrival_s) {
-  SimTrial trial;
-  trial.phases.push_back({training_step(plan, device), steps});
-  trial.arrival_s = arrival_s;
-  return trial;
-}
-
 }  // namespace hopyard

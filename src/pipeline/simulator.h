@@ -94,8 +94,5 @@ double predict_makespan(const std::vector<SimTrial>& trials, SimOptions options)
 /// A training step of a plan, and the forward of one batch without training, as tasks on a device.
 std::vector<SimTask> training_step(const PartitionPlan& plan, const DeviceLimits& device);
 std::vector<SimTask> evaluation_pass(const PartitionPlan& plan, const DeviceLimits& device);
-/// `steps` training steps that arrive at `arrival_s`.
-SimTrial training_trial(const PartitionPlan& plan, const DeviceLimits& device, std::uint64_t steps,
-                        double arrival_s = 0);
 
 }  // namespace hopyard

@@ -23,8 +23,17 @@ struct LayerOnDevice {
 /// An input of a task that comes from a task before: an activation or a gradient.
 struct SlotInput {
   Boundary* boundary = nullptr;    ///< null: not needed
+  std::uint64_t turn = 0;          ///< of the boundary: which of its contents is meant
   std::vector<DeviceHold> loaded;  ///< own memory: one for each micro-batch
   bool requested = false, there = false;
+};
+
+/// The value of a tied parameter that another layer owns.
+struct BorrowedValue {
+  const TrialRun::TiedUse* use = nullptr;
+  DeviceHold value;
+  std::uint64_t after = 0;  ///< so many writes of the owner must be home before it is loaded
+  bool in_layer = false;    ///< nothing to load: `value` is the owner's whole layer, which is on the device
 };
 
 /// Lives from the choice of a task until its bytes are stored. Guarded by the executor's lock; while computing, the
@@ -42,7 +51,8 @@ struct Slot {
   std::vector<std::uint32_t> pins;
   bool pinned = false, state_requested = false, state_loaded = false;
   std::vector<LayerOnDevice> layers;  ///< own memory: one for each layer of the shard
-  std::vector<std::pair<const TrialRun::TiedUse*, DeviceHold>> borrowed;        ///< values of tied parameters
+  std::vector<std::uint64_t> after;   ///< for each layer: so many writes come before this task
+  std::vector<BorrowedValue> borrowed;
   std::vector<std::pair<const TrialRun::TiedUse*, DeviceHold>> tied_gradients;  ///< for the owner's backward
   bool tied_requested = false, tied_there = false;
   SlotInput activation, gradient;
@@ -52,6 +62,7 @@ struct Slot {
   int out_of_memory = 0;    ///< how often computing it ran out of memory
 
   void go(SlotState to);
+  bool holds(std::uint32_t layer) const { return layer >= first_layer && layer < end_layer; }
   std::span<TrialRun::Layer> trial_layers() const { return trial->layers_between(first_layer, end_layer); }
   /// Lets go of everything on the device.
   void drop_bytes();

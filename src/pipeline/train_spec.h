@@ -34,6 +34,7 @@ struct ExecuteSpec {
   bool double_buffer = true;
   bool interleave = true;
   bool share_frozen = true;          ///< one copy in host memory of frozen layers that trials have in common
+  std::uint32_t lookahead = 8;       ///< how many tasks ahead bytes are moved to a device, as far as its memory goes
   std::uint32_t prefetch_tasks = 4;  ///< how many tasks ahead bytes are read from disk
   std::optional<std::vector<std::uint32_t>> cuts;  ///< forced first layers of all shards but the first
   std::optional<std::uint32_t> active_trials;      ///< at most so many trials interleave at a time

@@ -13,8 +13,7 @@ TrialRun::TrialRun(TrialSetup setup, HostTier& host, DiskTier& disk, IoPool& poo
   make_blobs(host, disk, pool, frozen, std::move(wake));
   make_boundaries(host);
   for (std::uint32_t row = 0; row < setup_.valid_rows; ++row) valid_rows_.push_back(row);
-  while (first_backward_ < setup_.plan.shards.size() && !setup_.plan.shards[first_backward_].backward)
-    ++first_backward_;
+  first_backward_ = first_backward_shard(setup_.plan);
 }
 
 void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
@@ -39,8 +38,8 @@ void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenSt
     }
     if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
       layer.moments = add_blob(moments_blob(l), moment_bytes(setup_, layer.layout), true);
-    if (layer.trainable && keeps_gradients(setup_))
-      layer.gradients = add_blob(gradients_blob(l), layer.layout.bytes, false);
+    // Also while it is one shard, which keeps none: it may be cut while it runs.
+    if (layer.trainable && two_pass()) layer.gradients = add_blob(gradients_blob(l), layer.layout.bytes, false);
     norms_.emplace_back(layer.layout.places.size(), 0.0);
     const auto& parameters = modules[l]->description().parameters;
     for (std::uint32_t p = 0; p < parameters.size(); ++p) {
@@ -61,7 +60,11 @@ void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenSt
   require(window.has_value(), setup_.id, ": the host tier has no room for the window that was admitted");
   cache_ = std::make_unique<BlobCache>(
       disk, pool, std::move(*window), std::move(blobs),
-      [this](std::uint32_t blob) { return next_use_[blob].load(std::memory_order_relaxed); }, std::move(wake));
+      [this](std::uint32_t blob) {
+        const std::uint64_t use = next_use_[blob].load(std::memory_order_relaxed), now = tasks_done_;
+        return use - std::min(use, now);
+      },
+      std::move(wake));
 }
 
 std::unique_ptr<Boundary> TrialRun::make_boundary(HostTier& host, Bytes bytes) {
@@ -138,32 +141,16 @@ std::uint32_t TrialRun::evaluation_units() const {
   return static_cast<std::uint32_t>(batch_count(valid_rows_.size(), setup_.train.batch_size));
 }
 
-std::vector<TaskRef> TrialRun::unit_program(bool evaluation) const {
-  std::vector<TaskRef> program;
-  const auto count = static_cast<std::uint32_t>(setup_.plan.shards.size());
-  if (evaluation) {
-    for (std::uint32_t s = 0; s < count; ++s) program.push_back({TaskKind::evaluate, s});
-    return program;
-  }
-  for (std::uint32_t s = 0; s + 1 < count; ++s) program.push_back({TaskKind::forward, s});
-  for (std::uint32_t s = count; s-- > first_backward_;) program.push_back({TaskKind::backward, s});
-  if (two_pass() && !one_shard())
-    for (std::uint32_t s = first_backward_; s < count; ++s) program.push_back({TaskKind::update, s});
-  return program;
-}
-
 void TrialRun::begin_visit(Visit visit) {
   visit_ = std::move(visit);
   result_ = VisitResult{};
   result_.trial = setup_.number;
   result_.visit = visit_;
-  train_program_ = unit_program(false);
-  evaluate_program_ = unit_program(true);
+  train_program_ = training_program(setup_);
+  evaluate_program_ = evaluation_program(setup_);
   unit_ = 0;
   unit_tasks_.assign(train_program_.begin(), train_program_.end());
-  std::vector<std::uint32_t> all(next_use_.size());
-  for (std::uint32_t i = 0; i < all.size(); ++i) all[i] = i;
-  note_next_uses(all);
+  note_all_next_uses();
 }
 
 PlannedTask TrialRun::planned(std::uint32_t unit, const TaskRef& task) const {
@@ -198,6 +185,12 @@ void TrialRun::advance() {
   note_next_uses(used);
 }
 
+void TrialRun::note_all_next_uses() {
+  std::vector<std::uint32_t> all(next_use_.size());
+  for (std::uint32_t i = 0; i < all.size(); ++i) all[i] = i;
+  note_next_uses(all);
+}
+
 void TrialRun::note_next_uses(std::span<const std::uint32_t> blobs) {
   const auto horizon = static_cast<std::uint32_t>(2 * train_program_.size() + evaluate_program_.size());
   std::vector<bool> open(next_use_.size(), false);
@@ -226,43 +219,6 @@ std::span<TrialRun::Layer> TrialRun::layers_of(std::uint32_t shard) {
 }
 
 bool TrialRun::passes_gradient_down(std::uint32_t shard) const { return shard > first_backward_; }
-
-std::vector<std::uint32_t> TrialRun::blobs_of(const TaskRef& task) const {
-  std::vector<std::uint32_t> blobs;
-  const auto& plan = setup_.plan.shards[task.shard];
-  const auto add = [&](std::optional<std::uint32_t> blob) {
-    if (blob) blobs.push_back(*blob);
-  };
-  const bool updates = task.kind == TaskKind::update || (task.kind == TaskKind::backward && !keeps_gradients(setup_));
-  for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
-    add(layers_[l].parameters);
-    if (updates) add(layers_[l].moments);
-    if (task.kind == TaskKind::backward || task.kind == TaskKind::update) add(layers_[l].gradients);
-  }
-  if (task.kind != TaskKind::update)
-    for (const auto& use : tied_)
-      if (use.layer >= plan.begin && use.layer < plan.end) add(layers_[use.owner.layer].parameters);
-  std::sort(blobs.begin(), blobs.end());
-  blobs.erase(std::unique(blobs.begin(), blobs.end()), blobs.end());
-  return blobs;
-}
-
-std::vector<std::uint32_t> TrialRun::blobs_written_by(const TaskRef& task) const {
-  std::vector<std::uint32_t> blobs;
-  const auto& plan = setup_.plan.shards[task.shard];
-  const bool gradients_only = task.kind == TaskKind::backward && keeps_gradients(setup_);
-  if (task.kind != TaskKind::backward && task.kind != TaskKind::update) return blobs;
-  for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
-    if (!layers_[l].trainable) continue;
-    if (gradients_only) {
-      blobs.push_back(*layers_[l].gradients);
-      continue;
-    }
-    blobs.push_back(*layers_[l].parameters);
-    if (layers_[l].moments) blobs.push_back(*layers_[l].moments);
-  }
-  return blobs;
-}
 
 std::vector<std::uint32_t> TrialRun::rows_of(const PlannedTask& task) const {
   const auto& rows = task.evaluation ? valid_rows_ : visit_.rows;
@@ -317,12 +273,28 @@ std::vector<TaskRef> TrialRun::halves_of(TaskKind kind, std::uint32_t shard) con
   }
 }
 
+std::optional<PartitionPlan> TrialRun::plan_with_halves(std::uint32_t shard) const {
+  const ShardPlan& old = setup_.plan.shards[shard];
+  const std::uint32_t layers = old.end - old.begin;
+  TrialSetup cut = setup_;
+  cut.plan.resident = false;
+  cut.plan.shards.insert(cut.plan.shards.begin() + shard, ShardPlan());
+  // The places from the middle outwards: half, one after, one before, two after, …
+  for (std::uint32_t i = 0; i + 1 < layers; ++i) {
+    const std::uint32_t place = i % 2 == 0 ? layers / 2 - i / 2 : layers / 2 + (i + 1) / 2;
+    cut.plan.shards[shard] = make_shard(setup_.costs, old.begin, old.begin + place, setup_.limits);
+    cut.plan.shards[shard + 1] = make_shard(setup_.costs, old.begin + place, old.end, setup_.limits);
+    if (trial_window_min(cut) <= cache_->window()) return cut.plan;
+  }
+  return std::nullopt;
+}
+
 bool TrialRun::recut(HostTier& host) {
   const TaskRef task = unit_tasks_.front();
   const std::uint32_t s = task.shard;
-  const ShardPlan old = setup_.plan.shards[s];
-  if (old.end - old.begin < 2 || (two_pass() && one_shard())) return false;
-  const std::uint32_t middle = (old.begin + old.end) / 2;
+  auto plan = plan_with_halves(s);
+  if (!plan) return false;
+  const std::uint32_t middle = plan->shards[s].end;
   auto border = make_boundary(host, border_bytes(setup_, middle - 1));
   if (border == nullptr) return false;
   activations_.insert(activations_.begin() + s, std::move(border));
@@ -336,12 +308,9 @@ bool TrialRun::recut(HostTier& host) {
   } else {
     std::swap(gradients_[0], gradients_[1]);  // the gradient that waits for shard s now waits for s + 1
   }
-  auto& shards = setup_.plan.shards;
-  shards[s] = make_shard(setup_.costs, old.begin, middle, setup_.limits);
-  shards.insert(shards.begin() + s + 1, make_shard(setup_.costs, middle, old.end, setup_.limits));
-  setup_.plan.resident = false;
-  first_backward_ = 0;
-  while (first_backward_ < shards.size() && !shards[first_backward_].backward) ++first_backward_;
+  const bool kept_gradients = keeps_gradients(setup_);
+  setup_.plan = std::move(*plan);
+  first_backward_ = first_backward_shard(setup_.plan);
 
   std::deque<TaskRef> tasks;
   for (std::size_t i = 0; i < unit_tasks_.size(); ++i) {
@@ -355,18 +324,23 @@ bool TrialRun::recut(HostTier& host) {
     if (i == 0 && left.kind == TaskKind::backward) tasks.push_back({TaskKind::forward, s});
     for (const auto& half : halves_of(left.kind, s)) tasks.push_back(half);
   }
+  // A clipped step that was one task updates in a second pass from now on.
+  if (task.kind == TaskKind::backward && keeps_gradients(setup_) && !kept_gradients)
+    for (std::uint32_t u = first_backward_; u < setup_.plan.shards.size(); ++u) tasks.push_back({TaskKind::update, u});
   unit_tasks_ = std::move(tasks);
-  train_program_ = unit_program(false);
-  evaluate_program_ = unit_program(true);
+  train_program_ = training_program(setup_);
+  evaluate_program_ = evaluation_program(setup_);
+  note_all_next_uses();
   return true;
 }
 
-double TrialRun::remaining_s() const {
+double TrialRun::remaining_s(std::uint32_t tasks) const {
   const double t = setup_.plan.compute_s;
   const std::uint64_t done = visit_.first_step + std::min(unit_, training_units());
   const double steps = done < setup_.total_steps ? static_cast<double>(setup_.total_steps - done) : 0;
-  const double in_step =
-      train_program_.empty() ? 0 : static_cast<double>(unit_tasks_.size()) / static_cast<double>(train_program_.size());
+  const double in_step = train_program_.empty() ? 0
+                                                : (static_cast<double>(unit_tasks_.size()) - tasks) /
+                                                      static_cast<double>(train_program_.size());
   return std::max(0.0, steps - 1) * t + in_step * t;
 }
 

@@ -17,6 +17,7 @@
 #include "pipeline/boundary.h"
 #include "pipeline/frozen_store.h"
 #include "pipeline/shard_compute.h"
+#include "pipeline/step_program.h"
 #include "pipeline/task.h"
 #include "pipeline/train_spec.h"
 #include "pipeline/trial_setup.h"
@@ -60,7 +61,8 @@ class TrialRun {
     bool trainable = false;
     std::optional<std::uint32_t> parameters, moments, gradients;  ///< blobs
     std::shared_ptr<const FrozenLayer> frozen;                    ///< shared bytes instead of a blob
-    int writers = 0;  ///< tasks that will write it back to the host and have not yet
+    /// Tasks that write it, chosen so far and with their bytes in the host tier.
+    std::uint64_t writes_chosen = 0, writes_home = 0;
   };
   /// A parameter used again by a later layer.
   struct TiedUse {
@@ -90,12 +92,12 @@ class TrialRun {
   VisitResult take_result();
 
   /// Blobs that a task needs pinned, ascending.
-  std::vector<std::uint32_t> blobs_of(const TaskRef& task) const;
+  std::vector<std::uint32_t> blobs_of(const TaskRef& task) const { return blobs_needed(setup_, task); }
   /// Those of them that the task changes.
-  std::vector<std::uint32_t> blobs_written_by(const TaskRef& task) const;
+  std::vector<std::uint32_t> blobs_written_by(const TaskRef& task) const { return blobs_changed(setup_, task); }
   /// Splits the shard of the present task in two and puts the tasks in its place that end in the same state. False when
-  /// it has one layer only, or is the whole of a clipped trial (which has no place for gradients). Takes the new border
-  /// from the host tier.
+  /// it has one layer only, when the cut trial's tasks would not fit the window, or when the host tier has no room for
+  /// the new border.
   bool recut(HostTier& host);
 
   bool two_pass() const { return setup_.train.clip_norm.has_value(); }
@@ -124,15 +126,17 @@ class TrialRun {
   /// The border is read again after the task that follows.
   bool output_needed_later(const PlannedTask& task) const;
 
-  /// Sharded-LRTF's remaining time (DESIGN "Interleaving").
-  double remaining_s() const;
+  /// Sharded-LRTF's remaining time (DESIGN "Interleaving") after the next `tasks` tasks.
+  double remaining_s(std::uint32_t tasks) const;
   double total_s() const;
 
   const TrialSetup& setup() const { return setup_; }
   const Visit& visit() const { return visit_; }
   BlobCache& cache() { return *cache_; }
   std::vector<Layer>& layers() { return layers_; }
+  const std::vector<Layer>& layers() const { return layers_; }
   std::vector<TiedUse>& tied() { return tied_; }
+  const std::vector<TiedUse>& tied() const { return tied_; }
   std::vector<std::vector<double>>& norms() { return norms_; }
   VisitResult& result() { return result_; }
   /// Completed share of the visit, 0 … 1.
@@ -143,8 +147,10 @@ class TrialRun {
   void make_boundaries(HostTier& host);
   void fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write);
   std::unique_ptr<Boundary> make_boundary(HostTier& host, Bytes bytes);
-  std::vector<TaskRef> unit_program(bool evaluation) const;
+  /// The shard cut in two as near its middle as the window allows; nothing when it has one layer or no place will do.
+  std::optional<PartitionPlan> plan_with_halves(std::uint32_t shard) const;
   std::vector<TaskRef> halves_of(TaskKind kind, std::uint32_t shard) const;
+  void note_all_next_uses();
   void note_next_uses(std::span<const std::uint32_t> blobs);
   std::uint32_t training_units() const;
   std::uint32_t evaluation_units() const;
@@ -165,7 +171,7 @@ class TrialRun {
   std::uint32_t unit_ = 0;
   std::deque<TaskRef> unit_tasks_;  // left of the unit, the present one first
   std::vector<TaskRef> train_program_, evaluate_program_;
-  std::uint64_t tasks_done_ = 0;
+  std::atomic<std::uint64_t> tasks_done_ = 0;
 };
 
 }  // namespace hopyard

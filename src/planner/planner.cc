@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "pipeline/profiler.h"
+#include "pipeline/step_program.h"
 #include "planner/spill_forecast.h"
 
 namespace hopyard {
@@ -32,42 +33,20 @@ Bytes frozen_bytes(const TrialSetup& setup) {
   return bytes;
 }
 
-/// The tasks of a training step with the blobs that they need and change, as TrialRun has them.
 std::vector<BlobUse> step_uses(const TrialSetup& setup) {
-  const bool gradients = keeps_gradients(setup);
-  const auto use_of = [&](const ShardPlan& shard, TaskKind kind) {
-    BlobUse use;
-    const bool updates = kind == TaskKind::update || (kind == TaskKind::backward && !gradients);
-    for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
-      const bool trains = l >= setup.source->frozen_layers();
-      if (trains || setup.frozen_in_window) use.needed.push_back(parameters_blob(l));
-      if (!trains || kind == TaskKind::forward) continue;
-      if (updates) use.changed.push_back(parameters_blob(l));
-      for (auto* list : {&use.needed, &use.changed}) {
-        if (updates) list->push_back(moments_blob(l));
-        if (gradients) list->push_back(gradients_blob(l));
-      }
-    }
-    return use;
-  };
   std::vector<BlobUse> uses;
-  const auto& shards = setup.plan.shards;
-  for (std::size_t s = 0; s + 1 < shards.size(); ++s) uses.push_back(use_of(shards[s], TaskKind::forward));
-  for (std::size_t s = shards.size(); s-- > 0;)
-    if (shards[s].backward) uses.push_back(use_of(shards[s], TaskKind::backward));
-  if (gradients)
-    for (const auto& shard : shards)
-      if (shard.backward) uses.push_back(use_of(shard, TaskKind::update));
+  for (const TaskRef& task : training_program(setup))
+    uses.push_back({blobs_needed(setup, task), blobs_changed(setup, task)});
   return uses;
 }
 
-Bytes spilled_per_step(const TrialSetup& setup) {
+Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
   if (setup.window >= trial_state_bytes(setup)) return 0;
   std::vector<Bytes> bytes;
   for (const auto& cost : setup.costs)
-    for (const Bytes part : {cost.parameter_bytes, cost.moment_bytes, cost.gradient_bytes})
+    for (const Bytes part : {cost.parameter_bytes, cost.moment_bytes, cost.parameter_bytes})  // gradients are as large
       bytes.push_back(HostBuffer::rounded(part));
-  return spilled_per_round(step_uses(setup), bytes, setup.window);
+  return spilled_per_round(step_uses(setup), bytes, setup.window, prefetch_tasks);
 }
 
 std::string cost_key(const TrialSetup& setup) {
@@ -154,7 +133,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
   forecast.host = setup.window + trial_overhead_bytes(setup);
   forecast.frozen = setup.frozen_in_window ? 0 : frozen_bytes(setup);
   forecast.workspace = largest_workspace(setup.plan);
-  forecast.spilled_per_step = spilled_per_step(setup);
+  forecast.spilled_per_step = spilled_per_step(setup, inputs_.execute.prefetch_tasks);
   return forecast;
 }
 

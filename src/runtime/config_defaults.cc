@@ -105,6 +105,7 @@ void add_execute(YamlNode& node, const ExecuteSpec& execute) {
   add(node, "partitioner", "dp");
   add(node, "scheduler", to_string(execute.scheduler));
   add(node, "double_buffer", execute.double_buffer);
+  add(node, "lookahead", execute.lookahead);
   add(node, "interleave", execute.interleave);
   add(node, "prefetch_tasks", execute.prefetch_tasks);
   add(node, "cuts", kAuto);

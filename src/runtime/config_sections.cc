@@ -169,12 +169,11 @@ ExecuteSpec read_execute(MapReader map) {
     execute.partitioner = value->word<Partitioner>({{"dp", Partitioner::dp}, {"greedy", Partitioner::greedy}});
   if (const auto value = map.find("scheduler")) {
     std::vector<std::pair<std::string, SchedulerKind>> words;
-    for (const auto kind : {SchedulerKind::lrtf, SchedulerKind::fifo, SchedulerKind::random, SchedulerKind::lpt,
-                            SchedulerKind::round_robin})
-      words.emplace_back(to_string(kind), kind);
+    for (const SchedulerKind kind : kSchedulerKinds) words.emplace_back(to_string(kind), kind);
     execute.scheduler = value->word(words);
   }
   if (const auto value = map.find("double_buffer")) execute.double_buffer = value->boolean();
+  if (const auto value = map.find("lookahead")) execute.lookahead = static_cast<std::uint32_t>(value->whole(1, 64));
   if (const auto value = map.find("interleave")) execute.interleave = value->boolean();
   if (const auto value = map.find("prefetch_tasks"))
     execute.prefetch_tasks = static_cast<std::uint32_t>(value->whole(0, 1024));

@@ -34,7 +34,7 @@ struct DiskFaults {
 class MemoryDiskTier : public DiskTier {
  public:
   explicit MemoryDiskTier(Bytes capacity = GiB, std::shared_ptr<MemoryDisk> disk = std::make_shared<MemoryDisk>())
-      : disk_(std::move(disk)), ledger_(capacity), next_version_(++disk_->incarnation << 32) {
+      : disk_(std::move(disk)), ledger_("memory", capacity), next_version_(++disk_->incarnation << 32) {
     for (const auto& [version, blobs] : disk_->versions) ledger_.adopt(version, bytes_of(blobs));
   }
 

@@ -110,6 +110,27 @@ struct EngineResult {
   Bytes host_peak = 0;
 };
 
+/// A trial as the engine takes it.
+inline TrialSetup trial_setup(const SmallWorld& world, const TrialToRun& trial, std::uint32_t number,
+                              const EngineSetup& setup) {
+  TrialSetup one;
+  one.number = number;
+  one.id = "t" + std::to_string(number);
+  one.seed = trial.seed;
+  one.source = trial.source;
+  one.train_data = one.valid_data = world.data;
+  one.valid_rows = trial.evaluate ? 10 : 0;
+  one.train = trial.train;
+  one.total_steps = batch_count(trial.rows_per_visit, one.train.batch_size) * trial.visits;
+  one.costs = layer_sizes(*one.source, one.train);
+  one.limits.memory = setup.device_memory;
+  one.frozen_in_window = setup.frozen_in_window;
+  one.plan = evaluate_cuts(one.costs, setup.cuts, one.limits);
+  const Bytes whole = trial_state_bytes(one);
+  one.window = std::max(trial_window_min(one), static_cast<Bytes>(static_cast<double>(whole) * setup.window_share));
+  return one;
+}
+
 /// Trains the trials' visits to the end, commits after each, and starts each visit from the committed state.
 inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trials, const EngineSetup& setup,
                           DiskTier& disk) {
@@ -139,24 +160,8 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
       return std::make_shared<TrialRun>(one, host, disk, pool, frozen, [&executor] { executor.wake(); });
     };
     for (std::uint32_t i = 0; i < trials.size(); ++i) {
-      TrialSetup one;
-      one.number = i;
-      one.id = "t" + std::to_string(i);
-      one.seed = trials[i].seed;
-      one.source = trials[i].source;
-      one.train_data = one.valid_data = world.data;
-      one.valid_rows = trials[i].evaluate ? 10 : 0;
-      one.train = trials[i].train;
-      const std::uint64_t steps = batch_count(trials[i].rows_per_visit, one.train.batch_size);
-      one.total_steps = steps * trials[i].visits;
-      one.costs = layer_sizes(*one.source, one.train);
-      one.limits.memory = setup.device_memory;
-      one.frozen_in_window = setup.frozen_in_window;
-      one.plan = evaluate_cuts(one.costs, setup.cuts, one.limits);
-      const Bytes whole = trial_state_bytes(one);
-      one.window = std::max(trial_window_min(one), static_cast<Bytes>(static_cast<double>(whole) * setup.window_share));
-      setups.push_back(one);
-      runs.push_back(make_run(one));
+      setups.push_back(trial_setup(world, trials[i], i, setup));
+      runs.push_back(make_run(setups.back()));
       runs.back()->initialise();
     }
     std::size_t left = 0;

@@ -13,6 +13,7 @@ class ExecutorActionsTest : public ::testing::Test {
  protected:
   /// Two steps of one trial without evaluation.
   void train(fakes::EngineSetup setup, std::int64_t freeze = 0, std::optional<double> clip = std::nullopt) {
+    setup.execute.lookahead = lookahead_;
     at::set_num_threads(1);
     fakes::TrialToRun trial;
     trial.source = world_.source(Task::sequence_classification, freeze);
@@ -27,6 +28,7 @@ class ExecutorActionsTest : public ::testing::Test {
   }
   fakes::SmallWorld world_{fakes::kTinyBert};
   fakes::LinkActions actions_;
+  std::uint32_t lookahead_ = 1;
 };
 
 TEST_F(ExecutorActionsTest, AResidentTrialIsLoadedOnceAndStoredOnce) {
@@ -66,6 +68,24 @@ TEST_F(ExecutorActionsTest, FrozenShardsHaveNoBackwardAndAreNeverStored) {
   train(setup, 3);
   EXPECT_EQ(actions_.loads, (Labels{"t0/s0/forward", "t0/s1/backward", "t0/s0/forward", "t0/s1/backward"}));
   EXPECT_EQ(actions_.stores, (Labels{"t0/s1/backward", "t0/s1/backward"}));
+}
+
+TEST_F(ExecutorActionsTest, LookingFurtherAheadAFrozenShardStays) {
+  fakes::EngineSetup setup;
+  setup.cuts = {3};
+  lookahead_ = 3;
+  train(setup, 3);
+  EXPECT_EQ(actions_.loads, (Labels{"t0/s0/forward", "t0/s1/backward", "t0/s1/backward"}));
+}
+
+TEST_F(ExecutorActionsTest, LookingFurtherAheadTheBackwardTakesOverWhatTheForwardRead) {
+  fakes::EngineSetup setup;
+  setup.cuts = {2, 4};
+  lookahead_ = 3;
+  train(setup);
+  // The border that the backward reads again is still there.
+  EXPECT_EQ(std::count(actions_.loads.begin(), actions_.loads.end(), "t0/s1/backward activation"), 0);
+  EXPECT_EQ(std::count(actions_.loads.begin(), actions_.loads.end(), "t0/s1/backward"), 2);  // for its moments
 }
 
 TEST_F(ExecutorActionsTest, WithoutDoubleBufferingALoadWaitsForTheTaskBefore) {

@@ -114,22 +114,23 @@ TEST(Config, ReadsRangesAndWords) {
 }
 
 TEST(Config, ReadsEveryOtherKey) {
-  const ExperimentConfig config = parse(
-      kConfigText,
-      {{"data", "{train: a, valid: b, test: c, train_rows: all, valid_rows: 9, partitions: auto, order: seed}"},
-       {"model.freeze", "3"},
-       {"model.task", "causal-lm"},
-       {"train",
-        "{optimizer: {type: sgd, lr: 1, momentum: 0.9, weight_decay: 1e-2, decay: all}, clip_norm: 1.5, "
-        "micro_batch_size: auto, schedule: {type: cosine, warmup: 0.1}}"},
-       {"search", "{metric: valid/perplexity}"},
-       {"resources.devices",
-        "[{type: emulated, count: 3, memory: 1GB, link: 500MB/s, latency: 2ms, threads: 4}, {type: cpu, memory: "
-        "1GiB}]"},
-       {"resources.disk.path", "/fast/spill"},
-       {"execute",
-        "{partitioner: greedy, scheduler: round_robin, double_buffer: false, interleave: false, prefetch_tasks: 0, "
-        "cuts: [3, 5], active_trials: 2, sharing: off}"}});
+  const ExperimentConfig config =
+      parse(kConfigText,
+            {{"data", "{train: a, valid: b, test: c, train_rows: all, valid_rows: 9, partitions: auto, order: seed}"},
+             {"model.freeze", "3"},
+             {"model.task", "causal-lm"},
+             {"train",
+              "{optimizer: {type: sgd, lr: 1, momentum: 0.9, weight_decay: 1e-2, decay: all}, clip_norm: 1.5, "
+              "micro_batch_size: auto, schedule: {type: cosine, warmup: 0.1}}"},
+             {"search", "{metric: valid/perplexity}"},
+             {"resources.devices",
+              "[{type: emulated, count: 3, memory: 1GB, link: 500MB/s, latency: 2ms, threads: 4}, {type: cpu, memory: "
+              "1GiB}]"},
+             {"resources.disk.path", "/fast/spill"},
+             {"execute",
+              "{partitioner: greedy, scheduler: round_robin, double_buffer: false, lookahead: 2, interleave: false, "
+              "prefetch_tasks: 0, "
+              "cuts: [3, 5], active_trials: 2, sharing: off}"}});
   EXPECT_EQ(config.data, (DataSpec{.train = "a", .valid = "b", .test = "c", .valid_rows = 9}));
   EXPECT_FALSE(config.search.maximize);
   EXPECT_EQ(config.devices[0], (DeviceSpec{.type = DeviceSpec::Type::emulated,
@@ -145,6 +146,7 @@ TEST(Config, ReadsEveryOtherKey) {
                                          .double_buffer = false,
                                          .interleave = false,
                                          .share_frozen = false,
+                                         .lookahead = 2,
                                          .prefetch_tasks = 0,
                                          .cuts = std::vector<std::uint32_t>{3, 5},
                                          .active_trials = 2}));
@@ -204,7 +206,7 @@ TEST(Config, ResolvedFormShowsDefaults) {
   const std::string resolved = resolved_yaml(parse(kConfigText));
   for (const char* shown : {"valid_rows: all", "dropout: auto", "freeze: {grid: [0, 2]}", "lr: {grid: [1.0e-4, 3e-4]}",
                             "beta2: 0.999", "weight_decay: 0.01", "schedule: {type: constant, warmup: 0}", "goal: max",
-                            "latency: 0.01ms", "path: spill", "prefetch_tasks: 4"})
+                            "latency: 0.01ms", "path: spill", "prefetch_tasks: 4", "lookahead: 8"})
     EXPECT_THAT(resolved, HasSubstr(shown));
 }
 

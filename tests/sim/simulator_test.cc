@@ -217,7 +217,7 @@ TEST(Simulator, OneCutTrialTakesThePartitionersTimeWhereComputeBounds) {
     for (const Bytes memory : {224 * MiB, 256 * MiB, 320 * MiB}) {
       const DeviceLimits device = emulated(memory, link * GiB);
       const PartitionPlan plan = *partition_dp(minilm(), device).plan;
-      const SimResult result = simulate({training_trial(plan, device, 50)}, one_device(memory));
+      const SimResult result = simulate({trial_of(training_step(plan, device), 50)}, one_device(memory));
       EXPECT_NEAR(result.makespan_s / (50 * plan.step_s), 1, 0.05) << link << " GiB/s, " << memory / MiB << " MiB";
     }
   }
@@ -234,7 +234,7 @@ TEST(SimulatorProperty, OneTrialIsHardlyEverSlowerThanThePartitionerSays) {
     SimOptions options = one_device(device.memory);
     options.double_buffer = device.double_buffer;
     const double ratio =
-        predict_makespan({training_trial(*result.plan, device, 30)}, options) / (30 * result.plan->step_s);
+        predict_makespan({trial_of(training_step(*result.plan, device), 30)}, options) / (30 * result.plan->step_s);
     ASSERT_LT(ratio, 1.05) << "instance " << instance;
     ASSERT_GT(ratio, 0.7) << "instance " << instance;
   }
@@ -244,7 +244,7 @@ TEST(Simulator, ResidentTrialsMoveNothing) {
   const DeviceLimits device = emulated(1 * GiB, 4.0 * GiB);
   const PartitionPlan plan = *partition_dp(minilm(), device).plan;
   ASSERT_TRUE(plan.resident);
-  const SimResult result = simulate({training_trial(plan, device, 10)}, one_device(1 * GiB));
+  const SimResult result = simulate({trial_of(training_step(plan, device), 10)}, one_device(1 * GiB));
   EXPECT_NEAR(result.makespan_s, 10 * plan.step_s, 1e-9);
   EXPECT_EQ(result.devices[0].load_s, 0);
   EXPECT_EQ(evaluation_pass(plan, device).size(), 1u);

@@ -1,0 +1,254 @@
+// Choosing tasks for devices. Everything here runs under the executor's lock and never waits.
+#include <algorithm>
+
+#include "pipeline/executor.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr Bytes kMarginShare = 32;       // of a device's memory is kept from tasks side by side: workspace is predicted
+constexpr int kDispatchAttempts = 1000;  // more than a model has layers to cut and an experiment trials to fail
+
+Bytes input_bytes(const Boundary* boundary) { return boundary == nullptr ? 0 : charged_bytes(boundary->host.size()); }
+
+Bytes workspace_of(const TrialRun& trial, const TaskRef& task) {
+  const auto& plan = trial.shard(task.shard);
+  if (task.kind == TaskKind::update) return 0;
+  return task.kind == TaskKind::backward ? plan.backward_workspace : plan.forward_workspace;
+}
+
+Bytes moments_of(const TrialRun& trial, const TrialRun::Layer& layer) {
+  return layer.layout.bytes * static_cast<Bytes>(moment_count(trial.setup().train.optimizer));
+}
+
+Bytes value_bytes(const TrialRun& trial, const TrialRun::TiedUse& use) {
+  const auto& parameter = trial.layers()[use.layer].module->description().parameters[use.parameter];
+  return charged_bytes(static_cast<Bytes>(parameter.elements()) * sizeof(float));
+}
+
+}  // namespace
+
+void Executor::set_idle(Active& active, bool idle) {
+  if (active.idle == idle) return;
+  active.idle = idle;
+  const std::uint32_t number = active.trial->setup().number;
+  if (idle)
+    scheduler_->add({number, active.trial->remaining_s(0), active.trial->total_s()});
+  else
+    scheduler_->remove(number);
+}
+
+void Executor::dispatch() {
+  if (!stopping_)
+    for (int attempt = 0; attempt < kDispatchAttempts && get_on(); ++attempt) continue;
+  changed_.notify_all();
+}
+
+bool Executor::get_on() {
+  bool changed = false;
+  const auto choose_where = [&](const auto& condition) {
+    for (auto& device : devices_)
+      if (condition(*device)) changed |= choose(*device);
+  };
+  // Devices that have nothing come first, then those that have nothing after what they compute.
+  choose_where([](const DeviceState& device) { return device.ahead.empty() && !device.current; });
+  choose_where([](const DeviceState& device) { return device.ahead.empty(); });
+  choose_where([](const DeviceState& device) { return !device.ahead.empty(); });
+  for (auto& device : devices_) changed |= fetch(*device);
+  return changed;
+}
+
+bool Executor::quiet(const DeviceState& device) const {
+  return !device.current && device.storing.empty() && device.given_up_loads == 0;
+}
+
+std::uint32_t Executor::tasks_held(const DeviceState& device, const TrialRun& trial) const {
+  const auto queued = std::count_if(device.ahead.begin(), device.ahead.end(),
+                                    [&](const auto& slot) { return slot->trial.get() == &trial; });
+  const bool runs = device.current && device.current->trial.get() == &trial;
+  return static_cast<std::uint32_t>(queued) + (runs ? 1 : 0);
+}
+
+std::vector<Executor::Active*> Executor::trials_held(DeviceState& device) {
+  std::vector<Active*> held;
+  const auto add = [&](const std::shared_ptr<Slot>& slot) {
+    const auto found = active_.find(slot->trial->setup().number);
+    if (found == active_.end() || found->second.error || found->second.trial != slot->trial) return;
+    if (std::find(held.begin(), held.end(), &found->second) == held.end()) held.push_back(&found->second);
+  };
+  if (device.current) add(device.current);
+  for (const auto& slot : device.ahead) add(slot);
+  return held;
+}
+
+bool Executor::may_choose(const DeviceState& device) const {
+  if (device.current && device.current->out_of_memory > 0) return false;  // it is to be alone
+  if (!spec_.double_buffer) return device.ahead.empty() && !device.current && device.storing.empty();
+  const bool deep = device.device->has_own_memory() && !device.shallow;
+  return device.ahead.size() < (deep ? spec_.lookahead : 1);
+}
+
+bool Executor::choose(DeviceState& device) {
+  if (!may_choose(device)) return false;
+  const bool deepens = !device.ahead.empty();
+  auto held = trials_held(device);
+  if (deepens && held.size() > 1) {
+    // What is held here cannot run elsewhere: not while another device has nothing.
+    const auto starves = [&](const auto& other) {
+      return other.get() != &device && !other->current && other->ahead.empty();
+    };
+    if (std::any_of(devices_.begin(), devices_.end(), starves)) return false;
+  }
+  if (!deepens) device.refused_for_memory = false;
+  // The trials that the device has tasks of stand for choice among the idle ones, with the task that follows those:
+  // else the longest trial would lose its device after each task (docs/decisions/0003-partitioner.md has the figures).
+  const auto task_of = [&](const Active& active) { return active.trial->peek(tasks_held(device, *active.trial)); };
+  std::erase_if(held, [&](const Active* active) { return !task_of(*active); });
+  const auto accepts = [&](std::uint32_t number) {
+    const Active& active = active_.at(number);
+    if (active.home && *active.home != device.index) return false;
+    if (deepens && active.trial->one_shard()) return false;  // resident: nothing to bring ahead
+    if (!spec_.interleave) {
+      if (device.bound ? *device.bound != number : std::any_of(devices_.begin(), devices_.end(), [&](const auto& d) {
+            return d->bound == number;
+          }))
+        return false;
+    }
+    if (fits(device, *active.trial, *task_of(active))) return true;
+    if (!deepens) device.refused_for_memory = true;
+    return false;
+  };
+  for (const Active* active : held)
+    scheduler_->add({active->trial->setup().number, active->trial->remaining_s(tasks_held(device, *active->trial)),
+                     active->trial->total_s()});
+  const auto picked = scheduler_->pick(accepts);
+  for (const Active* active : held) scheduler_->remove(active->trial->setup().number);
+  if (!picked) return false;
+  Active& active = active_.at(*picked);
+  const PlannedTask planned = *task_of(active);
+  set_idle(active, false);
+  assign(device, active, planned);
+  return true;
+}
+
+bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTask& planned) const {
+  if (!device.device->has_own_memory() || planned.task.kind == TaskKind::update) return true;
+  // Alone on the device, whether it fits is found by trying: the figures are predictions.
+  const bool alone = quiet(device) && device.ahead.empty() &&
+                     (device.residents.empty() || device.residents.contains(trial.setup().number));
+  if (alone) return true;
+  Bytes need = input_bytes(trial.input_of(planned)) + input_bytes(trial.gradient_of(planned));
+  const auto& plan = trial.shard(planned.task.shard);
+  for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
+    const auto& layer = trial.layers()[l];
+    const LayerOnDevice there = bytes_there(device, trial, planned.task, l, layer.writes_chosen, nullptr);
+    if (!there.parameters) need += charged_bytes(layer.layout.bytes);
+    if (!there.moments && trial.updates_in(planned.task) && layer.moments)
+      need += charged_bytes(moments_of(trial, layer));
+  }
+  for (const auto& use : trial.tied())
+    if (plan.holds(use.layer) != plan.holds(use.owner.layer)) need += value_bytes(trial, use);
+  Bytes workspace = workspace_of(trial, planned.task);
+  if (device.current) workspace = std::max(workspace, device.current->workspace);
+  for (const auto& slot : device.ahead) workspace = std::max(workspace, slot->workspace);
+  const Bytes limit = device.device->account().limit();
+  return *device.ledger + need + workspace <= limit - limit / kMarginShare;
+}
+
+LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task,
+                                    std::uint32_t layer, std::uint64_t after, const Slot* until) const {
+  LayerOnDevice there;
+  const auto& state = trial.layers()[layer];
+  const auto take = [&](const Slot& from) {
+    const auto& held = from.layers[layer - from.first_layer];
+    if (!there.parameters) there.parameters = held.parameters;
+    if (!there.moments && trial.updates_in(task) && state.moments) there.moments = held.moments;
+  };
+  const auto resident = device.residents.find(trial.setup().number);
+  if (resident != device.residents.end()) {
+    take(*resident->second.slot);
+    return there;
+  }
+  // An update in place must not touch bytes that are still on their way home, or will be.
+  const bool in_place = trial.updates_in(task) && state.trainable && !trial.one_shard();
+  if (in_place && state.writes_home < after) return there;
+  const auto consider = [&](const std::shared_ptr<Slot>& slot) {
+    if (!slot || slot->layers.empty() || !slot->holds(layer)) return;
+    if (slot->trial.get() != &trial) {  // one load of a frozen layer serves all trials that have it
+      if (state.frozen && slot->state_loaded && slot->trial->layers()[layer].frozen == state.frozen) take(*slot);
+      return;
+    }
+    const auto i = layer - slot->first_layer;
+    const bool advanced = state.trainable && trial.updates_in(slot->task.task);
+    if (slot->after[i] + (advanced ? 1 : 0) == after) take(*slot);
+  };
+  consider(device.current);
+  for (const auto& slot : device.storing) consider(slot);
+  for (const auto& slot : device.ahead) {
+    if (slot.get() == until) break;
+    consider(slot);
+  }
+  return there;
+}
+
+void Executor::assign(DeviceState& device, Active& active, const PlannedTask& planned) {
+  auto slot = std::make_shared<Slot>();
+  TrialRun& trial = *active.trial;
+  const TaskRef& task = planned.task;
+  slot->trial = active.trial;
+  slot->task = planned;
+  slot->device = device.index;
+  slot->writes = task.kind == TaskKind::backward || task.kind == TaskKind::update;
+  slot->workspace = workspace_of(trial, task);
+  slot->first_layer = trial.shard(task.shard).begin;
+  slot->end_layer = trial.shard(task.shard).end;
+  slot->written = trial.blobs_written_by(task);
+  slot->pins = trial.blobs_of(task);
+  for (auto* input : {&slot->activation, &slot->gradient}) {
+    input->boundary = input == &slot->activation ? trial.input_of(planned) : trial.gradient_of(planned);
+    if (input->boundary != nullptr) input->turn = input->boundary->promised;
+  }
+  if (Boundary* output = trial.output_of(planned)) ++output->promised;
+  for (const auto& layer : slot->trial_layers()) slot->after.push_back(layer.writes_chosen);
+  if (device.device->has_own_memory() && task.kind != TaskKind::update) take_over(device, *slot);
+  if (slot->writes)
+    for (auto& layer : slot->trial_layers())
+      if (layer.trainable) ++layer.writes_chosen;
+  ++active.slots;
+  if (!spec_.interleave) device.bound = trial.setup().number;
+  if (trial.one_shard() && device.device->has_own_memory()) active.home = device.index;
+  device.ahead.push_back(std::move(slot));
+}
+
+void Executor::take_over(DeviceState& device, Slot& slot) {
+  TrialRun& trial = *slot.trial;
+  const TaskRef& task = slot.task.task;
+  const auto& plan = trial.shard(task.shard);
+  const auto reserve = [&](DeviceHold& hold, bool& fresh, Bytes bytes) {
+    if (hold) return;
+    hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(bytes));
+    fresh = true;
+  };
+  for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
+    const auto& layer = trial.layers()[l];
+    LayerOnDevice mine = bytes_there(device, trial, task, l, layer.writes_chosen, nullptr);
+    reserve(mine.parameters, mine.parameters_fresh, layer.layout.bytes);
+    if (trial.updates_in(task) && layer.moments) reserve(mine.moments, mine.moments_fresh, moments_of(trial, layer));
+    slot.layers.push_back(std::move(mine));
+  }
+  for (const auto& use : trial.tied()) {
+    const bool used = plan.holds(use.layer), owned = plan.holds(use.owner.layer);
+    const auto value = [&] { return std::make_shared<DeviceBytes>(device.ledger, value_bytes(trial, use)); };
+    if (used && !owned) {
+      const std::uint64_t after = trial.layers()[use.owner.layer].writes_chosen;
+      const TaskRef reads{TaskKind::forward, task.shard};
+      const DeviceHold there = bytes_there(device, trial, reads, use.owner.layer, after, nullptr).parameters;
+      slot.borrowed.push_back({&use, there ? there : value(), after, there != nullptr});
+    }
+    if (owned && !used && use.trainable && task.kind == TaskKind::backward)
+      slot.tied_gradients.emplace_back(&use, value());
+  }
+}
+
+}  // namespace hopyard

@@ -1,0 +1,288 @@
+// Bringing the bytes of chosen tasks. Everything here runs under the executor's lock and never waits.
+#include <algorithm>
+
+#include "base/failure.h"
+#include "pipeline/executor.h"
+
+namespace hopyard {
+
+bool Executor::fetch(DeviceState& device) {
+  // By trial: what one task has not got yet, none behind it may take first.
+  std::vector<const TrialRun*> waiting;
+  for (std::size_t i = 0; i < device.ahead.size(); ++i) {
+    const auto slot = device.ahead[i];
+    if (slot->state == SlotState::ready) continue;
+    TrialRun* trial = slot->trial.get();
+    if (!slot->pinned && std::find(waiting.begin(), waiting.end(), trial) != waiting.end()) continue;
+    if (!pin(slot)) return true;
+    if (!slot->pinned) {
+      waiting.push_back(trial);
+      continue;
+    }
+    if (!slot->state_requested && may_load(device, *slot) && !begin_load(device, slot)) {
+      if (i > 0 || !quiet(device)) continue;
+      make_way(device, slot);
+      return true;
+    }
+    if (!slot->state_requested) continue;
+    if (!request_inputs(device, slot)) {
+      if (i > 0 || !quiet(device)) continue;
+      make_way(device, slot);
+      return true;
+    }
+    if (slot->state == SlotState::loading && slot->ready()) slot->go(SlotState::ready);
+  }
+  return false;
+}
+
+bool Executor::pin(const std::shared_ptr<Slot>& slot) {
+  if (slot->pinned) return true;
+  try {
+    slot->pinned = slot->trial->cache().acquire(slot->pins);
+    if (slot->pinned) prefetch(*slot, spec_.prefetch_tasks);
+    return true;
+  } catch (...) {
+    fail_trial(active_.at(slot->trial->setup().number), std::current_exception());
+    return false;
+  }
+}
+
+bool Executor::may_load(const DeviceState& device, const Slot& slot) const {
+  // In host memory itself the order of a trial's tasks is enough.
+  if (!device.device->has_own_memory()) return true;
+  const auto layers = slot.trial_layers();
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const bool reads_host = slot.layers.empty() || slot.layers[i].parameters_fresh || slot.layers[i].moments_fresh;
+    if (reads_host && layers[i].writes_home < slot.after[i]) return false;
+  }
+  return std::all_of(slot.borrowed.begin(), slot.borrowed.end(), [&](const BorrowedValue& borrowed) {
+    return borrowed.in_layer || slot.trial->layers()[borrowed.use->owner.layer].writes_home >= borrowed.after;
+  });
+}
+
+bool Executor::begin_load(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  const bool own = device.device->has_own_memory() && slot->task.task.kind != TaskKind::update;
+  if (own) take_what_came(device, *slot);
+  if (own && !allocate(device, *slot)) return false;
+  slot->go(SlotState::loading);
+  slot->state_requested = true;
+  if (own)
+    request_state(device, slot);
+  else
+    slot->state_loaded = true;
+  return true;
+}
+
+void Executor::take_what_came(DeviceState& device, Slot& slot) {
+  // Chosen long ago, perhaps: the task before may since have written its bytes home, or another have loaded them.
+  for (std::size_t i = 0; i < slot.layers.size(); ++i) {
+    auto& mine = slot.layers[i];
+    if (!mine.parameters_fresh && !mine.moments_fresh) continue;
+    const auto layer = slot.first_layer + static_cast<std::uint32_t>(i);
+    const LayerOnDevice there = bytes_there(device, *slot.trial, slot.task.task, layer, slot.after[i], &slot);
+    const auto take = [](DeviceHold& hold, bool& fresh, const DeviceHold& from) {
+      if (!fresh || !from || hold.use_count() > 1) return;  // else a task behind it counts on these being loaded
+      hold = from;
+      fresh = false;
+    };
+    take(mine.parameters, mine.parameters_fresh, there.parameters);
+    take(mine.moments, mine.moments_fresh, there.moments);
+  }
+}
+
+bool Executor::request_inputs(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  if (!request_input(device, slot, slot->activation, "activation")) return false;
+  if (!request_input(device, slot, slot->gradient, "gradient")) return false;
+  request_tied_gradients(device, slot);
+  return true;
+}
+
+bool Executor::allocate(DeviceState& device, Slot& slot) {
+  const AccountScope charged(&device.device->account());
+  const auto make = [](const DeviceHold& hold) {
+    if (hold && !hold->tensor.defined())
+      hold->tensor = at::empty({static_cast<std::int64_t>(hold->bytes() / sizeof(float))}, at::kFloat);
+  };
+  try {
+    for (auto& layer : slot.layers) {
+      if (layer.parameters_fresh) make(layer.parameters);
+      if (layer.moments_fresh) make(layer.moments);
+    }
+    for (auto& borrowed : slot.borrowed)
+      if (!borrowed.in_layer) make(borrowed.value);
+    for (auto& [use, hold] : slot.tied_gradients) make(hold);
+  } catch (const DeviceOutOfMemory&) {
+    return false;  // the running task takes more than was predicted: what was allocated stays, the rest is tried again
+  }
+  return true;
+}
+
+void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  TrialRun& trial = *slot->trial;
+  std::vector<CopyRequest> copies;
+  const auto layers = trial.layers_of(slot->task.task.shard);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const auto& mine = slot->layers[i];
+    if (mine.parameters_fresh) {
+      const std::byte* from =
+          layers[i].frozen ? layers[i].frozen->bytes.data() : trial.cache().bytes(*layers[i].parameters).data();
+      copies.push_back({mine.parameters->tensor.data_ptr(), from, layers[i].layout.bytes});
+    }
+    if (mine.moments_fresh) {
+      const auto from = trial.cache().bytes(*layers[i].moments);
+      copies.push_back({mine.moments->tensor.data_ptr(), from.data(), from.size()});
+    }
+  }
+  for (const auto& borrowed : slot->borrowed) {
+    if (borrowed.in_layer) continue;
+    const auto& owner = trial.layers()[borrowed.use->owner.layer];
+    const auto& place = owner.layout.places[borrowed.use->owner.parameter];
+    const std::byte* from = owner.frozen ? owner.frozen->bytes.data() : trial.cache().bytes(*owner.parameters).data();
+    copies.push_back({borrowed.value->tensor.data_ptr(), from + place.offset, place.bytes});
+  }
+  if (copies.empty()) {
+    slot->state_loaded = true;
+    return;
+  }
+  load(device, slot, std::move(copies), slot->label(), [raw = slot.get()] { raw->state_loaded = true; });
+}
+
+void Executor::load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> copies,
+                    std::string label, std::function<void()> arrived) {
+  ++copies_in_flight_;
+  ++slot->loads_in_flight;
+  device.device->load(std::move(copies), std::move(label), [this, &device, slot, arrived = std::move(arrived)] {
+    const std::lock_guard lock(mutex_);
+    --copies_in_flight_;
+    --slot->loads_in_flight;
+    arrived();
+    if (slot->cancelled && slot->loads_in_flight == 0) {
+      --device.given_up_loads;
+      unpin(*slot, false);
+      slot->drop_bytes();
+    }
+    dispatch();
+  });
+}
+
+bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input,
+                             const char* what) {
+  if (input.boundary == nullptr || input.there || input.requested) return true;
+  Boundary& boundary = *input.boundary;
+  if (boundary.turn != input.turn) return true;  // what is there is older
+  if (!device.device->has_own_memory()) {
+    input.there = boundary.in_host == Boundary::InHost::there;
+    return true;
+  }
+  if (!boundary.kept.empty() && boundary.device == device.index) {
+    input.requested = input.there = true;
+    input.loaded = boundary.kept;
+    return true;
+  }
+  if (!boundary.kept.empty() && boundary.in_host == Boundary::InHost::absent)
+    store_boundary(*devices_[boundary.device], slot->trial, boundary, [] {});
+  if (boundary.in_host != Boundary::InHost::there) return true;
+  const AccountScope charged(&device.device->account());
+  std::vector<CopyRequest> copies;
+  try {
+    for (std::size_t m = 0; m < boundary.shapes.size(); ++m) {
+      at::Tensor tensor = at::empty(boundary.shapes[m], at::kFloat);
+      auto hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(tensor.nbytes()));
+      copies.push_back({tensor.data_ptr(), boundary.host.data() + boundary.offsets[m], tensor.nbytes()});
+      hold->tensor = std::move(tensor);
+      input.loaded.push_back(std::move(hold));
+    }
+  } catch (const DeviceOutOfMemory&) {
+    input.loaded.clear();
+    return false;
+  }
+  input.requested = true;
+  load(device, slot, std::move(copies), slot->label() + " " + what, [&input] { input.there = true; });
+  return true;
+}
+
+void Executor::request_tied_gradients(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  if (slot->tied_gradients.empty() || slot->tied_requested) return;
+  // Before the trial's task before this one computes, what the later layer left may be an older step's.
+  const TrialRun& trial = *slot->trial;
+  if (trial.peek(0) != slot->task && trial.peek(1) != slot->task) return;
+  std::vector<CopyRequest> copies;
+  for (const auto& [use, hold] : slot->tied_gradients) {
+    if (!use->left) return;  // the later layer's backward is still under way
+    copies.push_back({hold->tensor.data_ptr(), use->gradient.data(), use->gradient.size()});
+  }
+  slot->tied_requested = true;
+  load(device, slot, std::move(copies), slot->label() + " tied gradients",
+       [raw = slot.get()] { raw->tied_there = true; });
+}
+
+void Executor::make_way(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  if (device.ahead.size() > 1) {
+    device.shallow = true;
+    while (device.ahead.size() > 1) give_back_last(device);
+    return;
+  }
+  device.ahead.clear();
+  cut_or_fail(device, slot, *device.ledger);
+}
+
+void Executor::give_back_last(DeviceState& device) {
+  const auto slot = device.ahead.back();
+  device.ahead.pop_back();
+  give_up(device, slot);
+  if (tasks_held(device, *slot->trial) > 0) return;
+  if (const auto active = active_.find(slot->trial->setup().number); active != active_.end())
+    set_idle(active->second, true);
+  for (SlotInput* input : {&slot->activation, &slot->gradient}) {
+    Boundary* border = input->boundary;
+    if (border == nullptr || border->kept.empty() || border->in_host != Boundary::InHost::absent) continue;
+    store_boundary(device, slot->trial, *border, [border] { border->kept.clear(); });
+  }
+}
+
+void Executor::prefetch(const Slot& slot, std::uint32_t ahead) {
+  TrialRun& trial = *slot.trial;
+  if (trial.cache().window() >= trial_state_bytes(trial.setup())) return;
+  std::vector<std::uint32_t> wanted;
+  for (std::uint32_t i = 1; i <= ahead + 1; ++i)
+    if (const auto task = trial.peek(i))
+      for (const auto blob : trial.blobs_of(task->task))
+        if (std::find(wanted.begin(), wanted.end(), blob) == wanted.end()) wanted.push_back(blob);
+  trial.cache().prefetch(wanted);
+}
+
+void Executor::give_up(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  TrialRun& trial = *slot->trial;
+  if (slot->state != SlotState::computing)  // else the border's turn has begun, and it will have another
+    if (Boundary* output = trial.output_of(slot->task)) --output->promised;
+  slot->go(SlotState::empty);
+  slot->cancelled = true;
+  if (slot->writes)
+    for (auto& layer : slot->trial_layers())
+      if (layer.trainable) --layer.writes_chosen;
+  const auto active = active_.find(trial.setup().number);
+  if (active != active_.end() && active->second.trial == slot->trial) {
+    --active->second.slots;
+    if (!device.residents.contains(active->first)) active->second.home.reset();
+  }
+  if (slot->loads_in_flight > 0) {
+    ++device.given_up_loads;  // the engine still writes there; it lets go when it is done
+    return;
+  }
+  unpin(*slot, false);
+  slot->drop_bytes();
+}
+
+void Executor::unpin(Slot& slot, bool dirty) {
+  if (!slot.pinned) return;
+  slot.pinned = false;
+  std::vector<std::uint32_t> changed, unchanged;
+  for (const auto blob : slot.pins) {
+    const bool written = dirty && std::find(slot.written.begin(), slot.written.end(), blob) != slot.written.end();
+    (written ? changed : unchanged).push_back(blob);
+  }
+  if (!changed.empty()) slot.trial->cache().release(changed, true);
+  if (!unchanged.empty()) slot.trial->cache().release(unchanged, false);
+}
+
+}  // namespace hopyard

@@ -1,0 +1,26 @@
+// The tasks of a step and the blobs that each of them needs and changes: what the engine runs and planners forecast.
+// Pure.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "pipeline/task.h"
+#include "pipeline/trial_setup.h"
+
+namespace hopyard {
+
+/// The first shard with something to train; those before it have no backward.
+std::uint32_t first_backward_shard(const PartitionPlan& plan);
+
+/// The tasks of a training step, in their order.
+std::vector<TaskRef> training_program(const TrialSetup& setup);
+/// The tasks that judge one batch of validation rows.
+std::vector<TaskRef> evaluation_program(const TrialSetup& setup);
+
+/// Blobs that a task needs in the host tier, ascending. Borrowed parameters of tied uses are among them.
+std::vector<std::uint32_t> blobs_needed(const TrialSetup& setup, const TaskRef& task);
+/// Those of them that the task changes, ascending.
+std::vector<std::uint32_t> blobs_changed(const TrialSetup& setup, const TaskRef& task);
+
+}  // namespace hopyard
