@@ -111,12 +111,18 @@ EngineTimes run_engine(const BenchModel& model, const EngineRun& run) {
     trials.back()->initialise();
   }
   const auto visit = [&](std::uint32_t index, std::uint32_t steps, std::uint64_t first) {
-    for (auto& trial : trials) executor.start_visit(trial, {0, index, 0, model.rows(steps), first, false});
-    for (std::uint32_t i = 0; i < run.trials; ++i) {
-      auto ended = executor.wait_finished(600);
-      require(ended.has_value(), "the engine came to a stop");
-      if (ended->error) std::rethrow_exception(ended->error);
+    const auto await = [&](std::uint32_t count) {
+      for (std::uint32_t i = 0; i < count; ++i) {
+        auto ended = executor.wait_finished(600);
+        require(ended.has_value(), "the engine came to a stop");
+        if (ended->error) std::rethrow_exception(ended->error);
+      }
+    };
+    for (auto& trial : trials) {
+      executor.start_visit(trial, {0, index, 0, model.rows(steps), first, false});
+      if (run.one_at_a_time) await(1);
     }
+    if (!run.one_at_a_time) await(run.trials);
   };
   visit(0, 1, 0);
   const auto before = executor.devices();

@@ -37,6 +37,7 @@ struct EngineRun {
   Bytes host_memory = 4 * GiB;
   double window_share = 1;  ///< of the trial's state
   std::uint32_t trials = 1, steps = 4;
+  bool one_at_a_time = false;  ///< each trial alone on all devices, one after another
   ExecuteSpec execute;
 };
 
