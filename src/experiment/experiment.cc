@@ -15,6 +15,16 @@ namespace {
 constexpr std::uint32_t kPassedOverMax = 8;
 constexpr double kWaitSeconds = 0.1;
 
+/// A disk without room is nothing that one trial did: the run ends with it, and every trial can be resumed.
+void rethrow_if_disk_full(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const DiskFull&) {
+    throw;
+  } catch (...) {
+  }
+}
+
 }  // namespace
 
 std::string describe(const std::exception_ptr& error) {
@@ -135,6 +145,8 @@ bool Experiment::try_admit(Entry& entry) {
       entry.run->initialise();
     else
       entry.run->restore(entry.state);
+  } catch (const DiskFull&) {
+    throw;
   } catch (const Failure& failure) {
     entry.run.reset();
     end(entry, TrialState::failed, failure.what());
@@ -160,6 +172,7 @@ void Experiment::start_visit(Entry& entry) {
 void Experiment::visit_ended(VisitResult result) {
   Entry& entry = *entries_.at(result.trial);
   if (result.error) {
+    rethrow_if_disk_full(result.error);
     entry.run.reset();
     end(entry, TrialState::failed, describe(result.error));
     return;

@@ -57,6 +57,8 @@ enum class ExperimentEnd { finished, interrupted };
 class Experiment {
  public:
   explicit Experiment(ExperimentParts parts) : parts_(std::move(parts)) {}
+  /// Throws what ends the run rather than a trial: a journal that fails, a commit that fails, DiskFull. Committed work
+  /// stays, and the journal says of no trial that it failed for that.
   ExperimentEnd run();
   std::vector<TrialStatus> status() const;
 

@@ -61,14 +61,6 @@ std::string header(const ReportInput& input) {
   return out + "</p></header>" + tiles(input);
 }
 
-std::vector<std::string> paths_of(const std::vector<LeaderboardRow>& rows) {
-  std::vector<std::string> paths;
-  for (const auto& row : rows)
-    for (const auto& setting : row.settings)
-      if (std::find(paths.begin(), paths.end(), setting.path) == paths.end()) paths.push_back(setting.path);
-  return paths;
-}
-
 std::string setting_cell(const LeaderboardRow& row, const std::string& path) {
   for (const auto& setting : row.settings) {
     if (setting.path != path) continue;
@@ -103,7 +95,7 @@ std::string leaderboard_section(const ReportInput& input) {
   if (rows.empty()) return "";
   std::map<std::string, std::string> colors;
   for (const auto& trial : input.trials) colors[trial.spec.id] = trial_color(trial.spec.index);
-  const auto paths = paths_of(rows);
+  const auto paths = setting_paths(rows);
   std::vector<std::string> headers{"rank", "trial"};
   for (const auto& name : short_setting_names(paths)) headers.push_back(name);
   for (const std::string& name :

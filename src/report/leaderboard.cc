@@ -43,15 +43,6 @@ std::optional<double> optional_from_json(const Json& json, const char* key) {
   return std::isnan(value) ? std::nullopt : std::optional(value);
 }
 
-/// All paths that any row sets, in order of appearance.
-std::vector<std::string> paths_of(const std::vector<LeaderboardRow>& rows) {
-  std::vector<std::string> paths;
-  for (const auto& row : rows)
-    for (const auto& setting : row.settings)
-      if (std::find(paths.begin(), paths.end(), setting.path) == paths.end()) paths.push_back(setting.path);
-  return paths;
-}
-
 const SettingValue* value_at(const LeaderboardRow& row, const std::string& path) {
   for (const auto& setting : row.settings)
     if (setting.path == path) return &setting.value;
@@ -77,7 +68,7 @@ std::string metric_name_of(const std::vector<LeaderboardRow>& rows) {
 std::string fixed(const std::optional<double>& value) { return value ? text::format_number(*value, kDecimals) : "-"; }
 
 std::string table_text(const std::vector<LeaderboardRow>& rows) {
-  const auto paths = paths_of(rows);
+  const auto paths = setting_paths(rows);
   const bool timed = std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.seconds > 0; });
   std::vector<Column> columns{{"rank", Align::right}, {"trial"}};
   const auto names = short_setting_names(paths);
@@ -121,7 +112,7 @@ std::string csv_line(const std::vector<std::string>& cells) {
 std::string exact(const std::optional<double>& value) { return value ? to_string(SettingValue(*value)) : ""; }
 
 std::string csv_text(const std::vector<LeaderboardRow>& rows) {
-  const auto paths = paths_of(rows);
+  const auto paths = setting_paths(rows);
   std::vector<std::string> header{"rank", "trial"};
   header.insert(header.end(), paths.begin(), paths.end());
   for (const std::string& name :
@@ -193,6 +184,14 @@ void from_json(const Json& json, LeaderboardRow& row) {
   row.metric = optional_from_json(json, "metric");
   row.digest = json_get<std::string>(json, "digest", kWhere);
   row.seconds = read_number(json, "seconds", kWhere);
+}
+
+std::vector<std::string> setting_paths(const std::vector<LeaderboardRow>& rows) {
+  std::vector<std::string> paths;
+  for (const auto& row : rows)
+    for (const auto& setting : row.settings)
+      if (std::find(paths.begin(), paths.end(), setting.path) == paths.end()) paths.push_back(setting.path);
+  return paths;
 }
 
 std::vector<std::string> short_setting_names(const std::vector<std::string>& paths) {

@@ -34,6 +34,8 @@ void from_json(const Json& json, LeaderboardRow& row);
 /// ranks as none.
 std::vector<LeaderboardRow> make_leaderboard(const std::vector<TrialRecord>& records, const SearchSpec& search);
 
+/// All paths that any row sets, in order of appearance.
+std::vector<std::string> setting_paths(const std::vector<LeaderboardRow>& rows);
 /// The last part of each dotted path ("train.optimizer.lr" → "lr"); the whole path where two share their last part.
 std::vector<std::string> short_setting_names(const std::vector<std::string>& paths);
 

@@ -104,28 +104,46 @@ TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
 }
 
 TrialSetup Workbench::resolve(const TrialSpec& spec, std::uint32_t number) {
-  TrialSetup setup = describe(spec, number);
-  planner_->plan(setup);
+  const auto planned =
+      std::find_if(planned_.begin(), planned_.end(), [&](const auto& trial) { return trial.spec == spec; });
+  TrialSetup setup = planned != planned_.end() ? planned->setup : plan(spec).setup;
+  setup.number = number;
+  return setup;
+}
+
+Workbench::PlannedTrial Workbench::plan(const TrialSpec& spec) {
+  PlannedTrial trial{spec, describe(spec, spec.index), {}, planner_->cpu_workspace()};
+  TrialSetup& setup = trial.setup;
+  trial.forecast = planner_->plan(setup);
   if (!partitions_) decide_partitions(setup.plan.step_s, setup.train.batch_size);
   std::uint64_t steps = 0;
   for (std::uint32_t p = 0; p < partitions_->count(); ++p)
     steps += batch_count(partitions_->rows(p), setup.train.batch_size);
   setup.total_steps = steps * setup.train.epochs;
-  return setup;
+  return trial;
+}
+
+void Workbench::plan_trials() {
+  planned_.clear();
+  for (const auto& spec : specs_) planned_.push_back(plan(spec));
+  // What cpu devices need is known when all trials are planned, and all windows must leave room for it.
+  for (bool settled = false; !settled;) {
+    settled = true;
+    for (auto& trial : planned_) {
+      if (trial.cpu_workspace == planner_->cpu_workspace()) continue;
+      trial = plan(trial.spec);
+      settled = false;
+    }
+  }
 }
 
 PlanView Workbench::plan_all() {
+  plan_trials();
   std::vector<TrialSetup> setups;
   std::vector<TrialForecast> forecasts;
-  // Twice: the first round finds the workspace that cpu devices need, which all windows must leave room for.
-  for (int round = 0; round < 2; ++round) {
-    setups.clear();
-    forecasts.clear();
-    for (const auto& spec : specs_) {
-      TrialSetup setup = resolve(spec, spec.index);
-      forecasts.push_back(planner_->plan(setup));
-      setups.push_back(std::move(setup));
-    }
+  for (const auto& trial : planned_) {
+    setups.push_back(trial.setup);
+    forecasts.push_back(trial.forecast);
   }
   PlanView view;
   view.name = config_.name;
@@ -162,8 +180,7 @@ PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast
   for (std::size_t l = 0; l < description.layers.size(); ++l) {
     PlanLayer layer;
     layer.name = description.layers[l].name;
-    for (const auto& parameter : description.layers[l].parameters)
-      if (!parameter.tied_to) layer.parameters += static_cast<std::uint64_t>(parameter.elements());
+    layer.parameters = static_cast<std::uint64_t>(description.layers[l].parameter_count());
     layer.bytes = setup.costs[l].parameter_bytes;
     layer.forward_flops = description.layers[l].forward_flops_per_row * setup.train.batch_size;
     layer.trainable = setup.costs[l].trainable;

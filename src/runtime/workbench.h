@@ -24,7 +24,7 @@ class Workbench {
   std::uint32_t train_rows() const { return train_rows_; }
   /// All trials that grid and random search ask for.
   const std::vector<TrialSpec>& trials() const { return specs_; }
-  /// A trial ready to run. Plans it. Failure when it cannot run.
+  /// A trial ready to run, as plan_all() planned it, or planned now. Failure when it cannot run.
   TrialSetup resolve(const TrialSpec& spec, std::uint32_t number);
   /// As resolve(), without planning: for export.
   TrialSetup describe(const TrialSpec& spec, std::uint32_t number);
@@ -35,6 +35,15 @@ class Workbench {
   Planner& planner() { return *planner_; }
 
  private:
+  struct PlannedTrial {
+    TrialSpec spec;
+    TrialSetup setup;
+    TrialForecast forecast;
+    Bytes cpu_workspace = 0;  ///< of each cpu device, as known before this trial was planned
+  };
+
+  PlannedTrial plan(const TrialSpec& spec);
+  void plan_trials();
   std::shared_ptr<const ModelSource> source(const ModelSpec& spec);
   void decide_partitions(double step_s, std::uint32_t batch_size);
   double predict_seconds(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts,
@@ -46,6 +55,7 @@ class Workbench {
   std::shared_ptr<const Dataset> train_, valid_;
   std::uint32_t train_rows_ = 0, valid_rows_ = 0;
   std::vector<TrialSpec> specs_;
+  std::vector<PlannedTrial> planned_;  // by plan_all(), as specs_
   std::unique_ptr<Planner> planner_;
   std::unique_ptr<Partitions> partitions_;
   std::vector<std::pair<ModelSpec, std::shared_ptr<const ModelSource>>> sources_;

@@ -22,6 +22,10 @@ struct BlobSpec {
   bool persistent = true;  ///< false for gradients: spilled when memory is short, never committed
 };
 
+/// To prefetch a blob that is needed in `distance` tasks, only what is needed in more than this many may be evicted: what
+/// goes must be written and read again, and what has just been used, and is needed latest, is often about to be free.
+constexpr std::uint64_t prefetch_reach(std::uint64_t distance) { return distance == 0 ? 0 : 2 * distance - 1; }
+
 /// Where the latest bytes of a blob are.
 enum class BlobPlace { nowhere, host, disk, host_and_disk, moving };
 
@@ -56,8 +60,8 @@ class BlobCache {
   void acquire_blocking(std::span<const std::uint32_t> blobs);
   /// Unpins; `dirty`: the bytes in memory are now newer than those on disk.
   void release(std::span<const std::uint32_t> blobs, bool dirty);
-  /// Starts reading these, in order of use, as far as memory allows without evicting what is needed earlier; goes on
-  /// by itself as memory falls free, until the next prefetch().
+  /// Starts reading these, in order of use, as far as memory allows without evicting what is needed soon
+  /// (prefetch_reach()); goes on by itself as memory falls free, until the next prefetch().
   void prefetch(std::span<const std::uint32_t> blobs);
   /// Valid while pinned.
   std::span<std::byte> bytes(std::uint32_t blob);

@@ -155,7 +155,7 @@ void State::serve_prefetches(Bytes promised) {
 bool State::prefetch_one(std::uint32_t blob, Bytes promised) {
   const Bytes target = promised + entries[blob].size();
   if (window.available() < target) {
-    const auto order = victims(kNoWant - 1, next_use(blob));
+    const auto order = victims(kNoWant - 1, prefetch_reach(next_use(blob)));
     Bytes possible = coming_free(kNoWant - 1);
     for (const auto& victim : order) possible += entries[victim.blob].size();
     if (possible < target) return false;

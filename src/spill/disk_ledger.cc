@@ -9,8 +9,9 @@ namespace hopyard {
 void DiskLedger::reserve(Bytes bytes) {
   const std::lock_guard lock(mutex_);
   if (used_ > capacity_ || bytes > capacity_ - used_)
-    fail(ExitCode::capacity, "the disk tier has ", text::format_bytes(capacity_), " (", capacity_, " bytes), of which ",
-         used_, " bytes are used, and ", bytes, " more are needed: raise resources.disk.capacity");
+    throw DiskFull(text::cat("the disk tier in ", folder_, " may take ", capacity_, " bytes (",
+                             text::format_bytes(capacity_), "), of which ", used_, " are used, and ", bytes,
+                             " more are needed: raise resources.disk.capacity and run the same command again"));
   used_ += bytes;
   peak_ = std::max(peak_, used_);
 }

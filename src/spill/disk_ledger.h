@@ -4,6 +4,8 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -19,14 +21,15 @@ class DiskLedger {
     Durability durability = Durability::spilled;
   };
 
-  explicit DiskLedger(Bytes capacity) : capacity_(capacity) {}
+  /// `folder` is named in errors.
+  DiskLedger(std::string folder, Bytes capacity) : folder_(std::move(folder)), capacity_(capacity) {}
 
-  /// Throws Failure(capacity) when `bytes` more would be too many.
+  /// Throws DiskFull when `bytes` more would be too many.
   void reserve(Bytes bytes);
   void give_back(Bytes bytes);
   /// A version was written within a reservation: `entry.bytes` of the `reserved` stay taken.
   void add(Version version, Entry entry, Bytes reserved);
-  /// Counts what was found on opening; more than the capacity is a Failure(capacity).
+  /// Counts what was found on opening; throws DiskFull when it is more than the capacity.
   void adopt(Version version, Bytes bytes);
   std::optional<Entry> find(Version version) const;
   void set_durable(Version version);
@@ -38,6 +41,7 @@ class DiskLedger {
   Bytes peak() const;
 
  private:
+  const std::string folder_;
   const Bytes capacity_;
   mutable std::mutex mutex_;  // guards all below
   std::map<Version, Entry> entries_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/failure.h"
 
 namespace hopyard {
 
@@ -31,9 +32,16 @@ struct DiskCounters {
   double write_seconds = 0, read_seconds = 0;  ///< summed over threads
 };
 
+/// Nothing more can be written: the granted capacity or the disk itself is full. What was written stays readable, so a
+/// run ends with it and goes on where there is room. The sentence names the folder.
+class DiskFull : public Failure {
+ public:
+  explicit DiskFull(const std::string& sentence) : Failure(ExitCode::capacity, sentence) {}
+};
+
 /// One implementation over RocksDB (rocks_disk_tier.cc), one fake in tests/fakes; both pass tests/conformance.
-/// Thread-safe: several writes and reads may be in flight. I/O errors and corruption throw Failure (capacity when the
-/// disk is full or the granted capacity would be exceeded).
+/// Thread-safe: several writes and reads may be in flight. I/O errors and corruption throw Failure, DiskFull when the
+/// disk is full or the granted capacity would be exceeded.
 class DiskTier {
  public:
   virtual ~DiskTier() = default;

@@ -93,7 +93,7 @@ class RocksDiskTier : public DiskTier {
   explicit RocksDiskTier(const RocksOptions& options)
       : folder_(ready_folder(options.folder)),
         direct_io_(options.direct_io && takes_direct_io(folder_)),
-        ledger_(options.capacity),
+        ledger_(folder_, options.capacity),
         durable_(folder_ + "/durable", /*synced=*/true, direct_io_) {
     if (options.direct_io && !direct_io_) HOPYARD_WARN << folder_ << ": its file system refuses direct I/O";
     // Only now is this process known to be alone here: the durable store holds a lock.

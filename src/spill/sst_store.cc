@@ -19,6 +19,8 @@ namespace {
 
 using rocksdb::Slice;
 
+constexpr const char* kSpaceNeeded = ": free some space on its disk and run the same command again";
+
 template <class Number>
 void append_big_endian(std::string& key, Number number) {
   for (int shift = static_cast<int>(sizeof(Number)) * 8 - 8; shift >= 0; shift -= 8)
@@ -93,13 +95,12 @@ SstStore::SstStore(const std::string& folder, bool synced, bool direct_io)
 SstStore::~SstStore() = default;
 
 void SstStore::fail_on(const rocksdb::Status& status, const std::string& doing) const {
-  const auto code = status.IsNoSpace() ? ExitCode::capacity : ExitCode::input;
-  const char* way_out = status.IsNoSpace() ? ": free some space on its disk, or put resources.disk.path elsewhere"
-                        : status.IsCorruption()
-                            ? ": the disk gave back other bytes than were written; start again with "
-                              "--fresh, on another disk if it happens again"
-                            : "";
-  fail(code, "the disk tier in ", folder_, " ", doing, ": ", status.ToString(), way_out);
+  const std::string what = text::cat("the disk tier in ", folder_, " ", doing, ": ", status.ToString());
+  if (status.IsNoSpace()) throw DiskFull(what + kSpaceNeeded);
+  fail(ExitCode::input, what,
+       status.IsCorruption() ? ": the disk gave back other bytes than were written; start again with --fresh, on "
+                               "another disk if it happens again"
+                             : "");
 }
 
 Bytes SstStore::file_bytes_max(std::span<const BlobToWrite> blobs) {
@@ -184,9 +185,12 @@ void SstStore::link_file(Version version, const std::string& path) const {
   const auto status = db_->GetPropertiesOfTablesInRange(db_->DefaultColumnFamily(), &range, 1, &files);
   if (!status.ok()) fail_on(status, text::cat("cannot find version ", version));
   require(files.size() == 1, "version ", version, " is in ", files.size(), " files of ", folder_);
-  if (::link(files.begin()->first.c_str(), path.c_str()) != 0)
-    fail(errno == ENOSPC ? ExitCode::capacity : ExitCode::input, path, ": cannot make a second name for ",
-         files.begin()->first, ": ", std::strerror(errno));
+  if (::link(files.begin()->first.c_str(), path.c_str()) == 0) return;
+  const int error = errno;
+  const std::string what =
+      text::cat(path, ": cannot make a second name for ", files.begin()->first, ": ", std::strerror(error));
+  if (error == ENOSPC || error == EDQUOT) throw DiskFull(what + kSpaceNeeded);
+  fail(ExitCode::input, what);
 }
 
 std::map<Version, Bytes> SstStore::versions() const {

@@ -1,4 +1,5 @@
 """kill -9 at ten random moments, run again, same digests, nothing left over; the same for Ctrl-C."""
+import json
 import pathlib
 import random
 import signal
@@ -70,6 +71,28 @@ class Resume(unittest.TestCase):
         _, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 5, err)
         self.finish(directory)
+
+    def test_a_full_disk_ends_the_run_which_goes_on_with_more_capacity(self):
+        # Windows smaller than the states: beside what is committed, trials spill.
+        sweep = Sweep()
+        model = sweep.folder / "model/config.json"
+        model.write_text(json.dumps(json.loads(model.read_text()) | {"num_hidden_layers": 16, "intermediate_size": 1024}))
+        config = sweep.write("spills.yaml", sweep.text.replace("host_memory: 72MiB", "host_memory: 52MiB"))
+        code, out, err = hopyard("run", config, "--dir", sweep.directory("roomy"))
+        self.assertEqual(code, 0, out + err)
+        need = json.loads(hopyard("plan", sweep.directory("roomy"), "--format=json")[1])["tiers"]["disk_need_bytes"]
+        directory = sweep.directory("full")
+        code, out, err = hopyard("run", config, "--dir", directory, "--set", f"resources.disk.capacity={need // 1024 + 64}KiB")
+        self.assertEqual(code, 4, out + err)
+        self.assertEqual(err.count("\n"), 1, err)
+        for word in [f"{directory}/spill", "bytes", "resources.disk.capacity", "same command"]:
+            self.assertIn(word, err)
+        rows = leaderboard(directory)
+        self.assertTrue(all(row["state"] != "failed" for row in rows), rows)
+        self.assertTrue(any(row["digest"] for row in rows), rows)
+        code, out, err = hopyard("run", config, "--dir", directory)
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(digests(directory), digests(sweep.directory("roomy")))
 
     def test_other_cuts_devices_and_schedules_give_the_same_digests(self):
         variants = {

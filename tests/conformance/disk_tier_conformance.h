@@ -131,7 +131,7 @@ TEST_P(DiskTierConformance, RefusesWhatExceedsItsCapacityAndStaysUsable) {
   try {
     write(0, pattern(5 * MiB, 2), Durability::spilled);
     FAIL() << "10 MiB were written to 8 MiB";
-  } catch (const Failure& failure) {
+  } catch (const DiskFull& failure) {
     EXPECT_EQ(failure.code(), ExitCode::capacity);
     EXPECT_NE(std::string(failure.what()).find(std::to_string(8 * MiB)), std::string::npos) << failure.what();
   }

@@ -333,7 +333,7 @@ TEST_F(BlobCacheTest, AFullDiskIsACapacityFailure) {
   try {
     tight.acquire_blocking(Blobs{2});
     FAIL() << "2 blobs were spilled to a disk for 1";
-  } catch (const Failure& failure) {
+  } catch (const DiskFull& failure) {
     EXPECT_EQ(failure.code(), ExitCode::capacity);
   }
 }
