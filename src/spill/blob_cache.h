@@ -22,8 +22,9 @@ struct BlobSpec {
   bool persistent = true;  ///< false for gradients: spilled when memory is short, never committed
 };
 
-/// To prefetch a blob that is needed in `distance` tasks, only what is needed in more than this many may be evicted: what
-/// goes must be written and read again, and what has just been used, and is needed latest, is often about to be free.
+/// To prefetch a blob that is needed in `distance` tasks, only what is needed in more than this many may be evicted:
+/// what goes must be written and read again, and what has just been used, and is needed latest, is often about to be
+/// free.
 constexpr std::uint64_t prefetch_reach(std::uint64_t distance) { return distance == 0 ? 0 : 2 * distance - 1; }
 
 /// Where the latest bytes of a blob are.

@@ -17,11 +17,10 @@ Dataset feature_rows(const fakes::TemporaryFolder& folder, std::int64_t width) {
   const std::vector<TensorToWrite> columns{{"features", Dtype::f32, {kRows, width}}, {"labels", Dtype::i32, {kRows}}};
   write_safetensors(folder / "part.safetensors", columns,
                     [](std::size_t, std::span<std::byte> out) { std::fill(out.begin(), out.end(), std::byte{0}); });
-  folder.write("dataset.json",
-               text::cat(R"({"format":"hopyard-dataset","version":1,"rows":)", kRows,
-                         R"(,"columns":{"features":{"dtype":"F32","shape":[)", width,
-                         R"(]},"labels":{"dtype":"I32","shape":[]}},"labels":["a","b"],)",
-                         R"("parts":[{"file":"part.safetensors","rows":)", kRows, "}]}"));
+  folder.write("dataset.json", text::cat(R"({"format":"hopyard-dataset","version":1,"rows":)", kRows,
+                                         R"(,"columns":{"features":{"dtype":"F32","shape":[)", width,
+                                         R"(]},"labels":{"dtype":"I32","shape":[]}},"labels":["a","b"],)",
+                                         R"("parts":[{"file":"part.safetensors","rows":)", kRows, "}]}"));
   return Dataset(folder / ".");
 }
 

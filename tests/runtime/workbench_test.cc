@@ -12,13 +12,14 @@ class WorkbenchTest : public ::testing::Test {
  protected:
   /// Trials of small micro-batches are planned before those of large ones, which need more workspace.
   ExperimentConfig config(const std::string& devices, const std::string& host) const {
-    return parse_config(text::cat("version: 1\nname: small\nseed: 5\ndata: {train: ", world_.folder / "data",
-                                  ", valid: ", world_.folder / "data", ", train_rows: 40, partitions: 2}\nmodel: {checkpoint: ", world_.folder / "model",
-                                  ", task: sequence-classification}\ntrain: {epochs: 1, ",
-                                  "batch_size: 8, micro_batch_size: {grid: [1, 8]}, optimizer: {type: adamw, lr: {grid: [1.0e-3, ",
-                                  "3.0e-3]}}}\nsearch: {method: grid, metric: valid/accuracy}\nresources: {devices: [",
-                                  devices, "], host_memory: ", host, ", disk: {path: spill, capacity: 1GiB}}\n"),
-                        "config.yaml", {});
+    return parse_config(
+        text::cat("version: 1\nname: small\nseed: 5\ndata: {train: ", world_.folder / "data",
+                  ", valid: ", world_.folder / "data", ", train_rows: 40, partitions: 2}\nmodel: {checkpoint: ",
+                  world_.folder / "model", ", task: sequence-classification}\ntrain: {epochs: 1, ",
+                  "batch_size: 8, micro_batch_size: {grid: [1, 8]}, optimizer: {type: adamw, lr: {grid: [1.0e-3, ",
+                  "3.0e-3]}}}\nsearch: {method: grid, metric: valid/accuracy}\nresources: {devices: [", devices,
+                  "], host_memory: ", host, ", disk: {path: spill, capacity: 1GiB}}\n"),
+        "config.yaml", {});
   }
   fakes::SmallWorld world_{fakes::kTinyBert};
 };

@@ -193,6 +193,10 @@ TEST_F(BlobCacheTest, PrefetchReadsAheadButEvictsOnlyWhatIsNeededLater) {
   set_next_use({5, 1, 9, 3});
   cache->prefetch(Blobs{0});
   settle();
+  EXPECT_EQ(cache->place(0), BlobPlace::disk) << "2 would be back almost as soon as 0";
+  set_next_use({5, 1, 10, 3});
+  cache->prefetch(Blobs{0});
+  settle();
   EXPECT_EQ(cache->place(0), BlobPlace::host_and_disk);
   EXPECT_EQ(cache->place(2), BlobPlace::disk);
   EXPECT_TRUE(cache->acquire(Blobs{0}));
