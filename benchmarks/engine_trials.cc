@@ -107,7 +107,9 @@ EngineTimes run_engine(const BenchModel& model, const EngineRun& run) {
     setup.plan = evaluate_cuts(costs, run.cuts, setup.limits);
     setup.window = std::max(trial_window_min(setup),
                             static_cast<Bytes>(static_cast<double>(trial_state_bytes(setup)) * run.window_share));
-    trials.push_back(std::make_shared<TrialRun>(setup, host, *disk, pool, frozen, [&] { executor.wake(); }));
+    auto grant = grant_trial(setup, host, frozen);
+    require(grant.has_value(), "the benchmark's host memory is too small");
+    trials.push_back(std::make_shared<TrialRun>(setup, std::move(*grant), *disk, pool, [&] { executor.wake(); }));
     trials.back()->initialise();
   }
   const auto visit = [&](std::uint32_t index, std::uint32_t steps, std::uint64_t first) {

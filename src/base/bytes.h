@@ -24,10 +24,5 @@ inline std::optional<Bytes> checked_multiply(Bytes a, Bytes b) {
   if (__builtin_mul_overflow(a, b, &product)) return std::nullopt;
   return product;
 }
-inline std::optional<Bytes> checked_add(Bytes a, Bytes b) {
-  Bytes sum;
-  if (__builtin_add_overflow(a, b, &sum)) return std::nullopt;
-  return sum;
-}
 
 }  // namespace hopyard

@@ -12,7 +12,7 @@ namespace hopyard {
 enum class ExitCode : int { done = 0, internal = 1, usage = 2, input = 3, capacity = 4, interrupted = 5 };
 
 /// Something that a user can put right. `what()` is one sentence that names the thing and the way out. Thrown anywhere,
-/// caught once, in runtime. A broken contract inside Hopyard throws std::logic_error instead (exit code 1).
+/// caught once, in cli/main.cc. A broken contract inside Hopyard throws std::logic_error instead (exit code 1).
 class Failure : public std::runtime_error {
  public:
   Failure(ExitCode code, const std::string& sentence) : std::runtime_error(sentence), code_(code) {}

@@ -58,6 +58,7 @@ class Journal {
   /// Records a new trial; recording the same spec again does nothing.
   virtual void add_trial(const TrialSpec& spec) = 0;
   virtual void commit(const VisitCommit& commit, const std::vector<CurvePoint>& curve) = 0;
+  /// A trial that is tried again is `waiting` once more.
   virtual void end_trial(const std::string& trial, TrialState state, const std::string& reason) = 0;
   virtual std::vector<TrialRecord> trials() const = 0;
   /// A named fact about the run (configuration digest, fingerprint, measured costs, summary) as JSON text.

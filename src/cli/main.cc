@@ -3,6 +3,7 @@
 #include <gflags/gflags.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <new>
 
@@ -93,6 +94,11 @@ int guarded(int argc, char** argv) {
   } catch (const Failure& failure) {
     std::cerr << "hopyard: " << failure.what() << '\n';
     return static_cast<int>(failure.code());
+  } catch (const std::filesystem::filesystem_error& error) {
+    const bool full = error.code() == std::errc::no_space_on_device;
+    std::cerr << "hopyard: " << error.path1().string() << ": " << error.code().message() << "; "
+              << (full ? "free some space" : "see that the path is right and that you may use it") << '\n';
+    return static_cast<int>(full ? ExitCode::capacity : ExitCode::input);
   } catch (const std::bad_alloc&) {
     std::cerr << "hopyard: the machine has no memory left; lower resources.host_memory or stop other programs\n";
     return static_cast<int>(ExitCode::capacity);

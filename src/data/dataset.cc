@@ -17,10 +17,6 @@ std::int64_t items_of(const ColumnInfo& column) {
   return items;
 }
 
-bool is_float(Dtype dtype) {
-  return dtype == Dtype::f16 || dtype == Dtype::bf16 || dtype == Dtype::f32 || dtype == Dtype::f64;
-}
-
 template <class Stored, class Out>
 void widen(std::span<const std::byte> in, std::span<Out> out) {
   for (std::size_t i = 0; i < out.size(); ++i) {

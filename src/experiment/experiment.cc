@@ -15,17 +15,46 @@ namespace {
 constexpr std::uint32_t kPassedOverMax = 8;
 constexpr double kWaitSeconds = 0.1;
 
-/// A disk without room is nothing that one trial did: the run ends with it, and every trial can be resumed.
-void rethrow_if_disk_full(const std::exception_ptr& error) {
+constexpr const char* kNothing = "null";
+
+/// The fact that says under which resources a trial did not fit.
+std::string unfit_fact(const std::string& trial) { return "did not fit: " + trial; }
+
+enum class OwnFault { none, diverged, does_not_fit };
+OwnFault own_fault(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
-  } catch (const DiskFull&) {
-    throw;
+  } catch (const Diverged&) {
+    return OwnFault::diverged;
+  } catch (const ShardDoesNotFit&) {
+    return OwnFault::does_not_fit;
   } catch (...) {
+    return OwnFault::none;
   }
 }
 
 }  // namespace
+
+bool may_fit_now(const Journal& journal, const TrialRecord& record, const std::string& resources) {
+  if (record.state != TrialState::failed) return false;
+  const auto unfit_under = journal.fact(unfit_fact(record.spec.id));
+  return unfit_under && *unfit_under != kNothing && *unfit_under != resources;
+}
+
+bool has_work(const Journal& journal, const std::string& resources) {
+  const auto records = journal.trials();
+  return std::any_of(records.begin(), records.end(), [&](const TrialRecord& record) {
+    return record.state <= TrialState::active || may_fit_now(journal, record, resources);
+  });
+}
+
+void forget_uncommitted(const Journal& journal, DiskTier& disk) {
+  std::set<Version> named;
+  for (const auto& record : journal.trials())
+    if (record.last)
+      for (const auto& blob : record.last->state) named.insert(blob.version);
+  disk.keep_only(named);
+}
 
 std::string describe(const std::exception_ptr& error) {
   try {
@@ -62,8 +91,8 @@ ExperimentEnd Experiment::run() {
 }
 
 void Experiment::take_up_journal() {
-  std::set<Version> named;
-  for (const auto& record : parts_.journal.trials()) {
+  for (auto record : parts_.journal.trials()) {
+    if (may_fit_now(parts_.journal, record, parts_.resources)) take_back(record);
     Entry& entry = add(record.spec);
     entry.status.state = record.state == TrialState::active ? TrialState::waiting : record.state;
     entry.status.reason = record.reason;
@@ -73,7 +102,6 @@ void Experiment::take_up_journal() {
       entry.steps = last.steps;
       entry.status.visits_done = last.epoch * parts_.partitions.count() + last.visit + 1;
       if (!last.score) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
-      for (const auto& blob : last.state) named.insert(blob.version);
       if (last.loss_items > 0) entry.status.loss = last.loss_sum / last.loss_items;
     }
     for (const auto& score : record.scores) {
@@ -81,10 +109,16 @@ void Experiment::take_up_journal() {
       parts_.searcher.tell(score);
     }
   }
-  parts_.disk.keep_only(named);
   for (auto& entry : entries_)
     if (!entry->ended() && entry->status.visits_done >= entry->status.epochs * entry->status.visits_per_epoch)
       end(*entry, TrialState::finished, "");
+}
+
+void Experiment::take_back(TrialRecord& record) {
+  parts_.journal.end_trial(record.spec.id, TrialState::waiting, "");
+  parts_.journal.put_fact(unfit_fact(record.spec.id), kNothing);
+  record.state = TrialState::waiting;
+  record.reason.clear();
 }
 
 void Experiment::ask() {
@@ -137,21 +171,15 @@ bool Experiment::try_admit(Entry& entry) {
   const Bytes frozen =
       entry.setup.frozen_in_window ? 0 : parts_.frozen.missing_bytes(*entry.setup.source, entry.setup.seed);
   const Bytes need = entry.setup.window + trial_overhead_bytes(entry.setup) + frozen;
-  if (need > parts_.host.capacity() - parts_.host.used()) return false;
-  try {
-    entry.run = std::make_shared<TrialRun>(entry.setup, parts_.host, parts_.disk, parts_.pool, parts_.frozen,
-                                           [&executor = parts_.executor] { executor.wake(); });
-    if (entry.state.empty())
-      entry.run->initialise();
-    else
-      entry.run->restore(entry.state);
-  } catch (const DiskFull&) {
-    throw;
-  } catch (const Failure& failure) {
-    entry.run.reset();
-    end(entry, TrialState::failed, failure.what());
-    return true;
-  }
+  if (need > parts_.host.capacity() - parts_.host.used()) return false;  // without reading anything
+  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen);
+  if (!grant) return false;  // a trial that was cut while it ran took the room
+  entry.run = std::make_shared<TrialRun>(entry.setup, std::move(*grant), parts_.disk, parts_.pool,
+                                         [&executor = parts_.executor] { executor.wake(); });
+  if (entry.state.empty())
+    entry.run->initialise();
+  else
+    entry.run->restore(entry.state);
   if (entry.status.state == TrialState::waiting) entry.status.state = TrialState::active;
   start_visit(entry);
   return true;
@@ -172,8 +200,10 @@ void Experiment::start_visit(Entry& entry) {
 void Experiment::visit_ended(VisitResult result) {
   Entry& entry = *entries_.at(result.trial);
   if (result.error) {
-    rethrow_if_disk_full(result.error);
+    const OwnFault fault = own_fault(result.error);
+    if (fault == OwnFault::none) std::rethrow_exception(result.error);
     entry.run.reset();
+    if (fault == OwnFault::does_not_fit) parts_.journal.put_fact(unfit_fact(entry.status.spec.id), parts_.resources);
     end(entry, TrialState::failed, describe(result.error));
     return;
   }

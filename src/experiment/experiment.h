@@ -28,6 +28,7 @@ struct ExperimentParts {
   const Partitions& partitions;
   std::string metric;
   std::optional<std::uint32_t> active_trials;
+  std::string resources;  ///< as JSON text: a trial that did not fit is tried again under others
   /// Resolves a trial: everything of its setup. Failure when it cannot run.
   std::function<TrialSetup(const TrialSpec&, std::uint32_t number)> resolve;
   /// Told of what happened, one line each.
@@ -53,12 +54,20 @@ struct TrialStatus {
 
 enum class ExperimentEnd { finished, interrupted };
 
+/// Whether a trial failed because it did not fit resources other than these.
+bool may_fit_now(const Journal& journal, const TrialRecord& record, const std::string& resources);
+/// Whether a trial that the journal knows is not at its end, or may be tried again.
+bool has_work(const Journal& journal, const std::string& resources);
+/// Drops what a crash left in the disk tier: all that no commit names. Call before anything is written to it.
+void forget_uncommitted(const Journal& journal, DiskTier& disk);
+
 /// Runs trials to their end. One thread; not reusable. What the journal holds is taken up where it ended.
 class Experiment {
  public:
   explicit Experiment(ExperimentParts parts) : parts_(std::move(parts)) {}
-  /// Throws what ends the run rather than a trial: a journal that fails, a commit that fails, DiskFull. Committed work
-  /// stays, and the journal says of no trial that it failed for that.
+  /// A trial fails alone when its loss is not finite or it does not fit its device. Throws everything else: a disk, a
+  /// file, the journal, the machine's memory, a broken contract. Committed work stays, and the journal says of no trial
+  /// that it failed for that.
   ExperimentEnd run();
   std::vector<TrialStatus> status() const;
 
@@ -75,6 +84,7 @@ class Experiment {
   };
 
   void take_up_journal();
+  void take_back(TrialRecord& record);
   void ask();
   Entry& add(const TrialSpec& spec);
   void admit();

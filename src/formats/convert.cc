@@ -33,6 +33,10 @@ void convert(std::span<const std::byte> in, std::span<float> out, Convert to_flo
 
 }  // namespace
 
+bool is_float(Dtype dtype) {
+  return dtype == Dtype::f16 || dtype == Dtype::bf16 || dtype == Dtype::f32 || dtype == Dtype::f64;
+}
+
 void convert_to_f32(Dtype from, std::span<const std::byte> in, std::span<float> out) {
   require(in.size() == out.size() * dtype_bytes(from), "convert_to_f32: ", in.size(), " bytes of ", dtype_name(from),
           " for ", out.size(), " values");

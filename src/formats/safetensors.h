@@ -17,6 +17,8 @@ namespace hopyard {
 
 enum class Dtype { boolean, u8, i8, i16, i32, i64, f16, bf16, f32, f64 };
 Bytes dtype_bytes(Dtype dtype);
+/// One of those that convert_to_f32 takes.
+bool is_float(Dtype dtype);
 /// "F32", "BF16", … as the format spells it.
 std::string dtype_name(Dtype dtype);
 /// Nothing when the word is unknown.

@@ -164,6 +164,8 @@ class Bert : public Family {
     return names;
   }
 
+  std::int64_t vocabulary() const override { return config_.vocabulary; }
+
   std::string architecture() const override { return "BertForSequenceClassification"; }
 
  private:

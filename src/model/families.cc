@@ -11,10 +11,11 @@ const std::vector<FamilyEntry>& families() {
   static const std::vector<FamilyEntry> entries = {
       {"bert",
        {Task::sequence_classification, Task::regression},
+       DataShape::Input::input_ids,
        {"hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"},
        make_bert},
-      {"gpt2", {Task::causal_lm}, {"embd_pdrop", "resid_pdrop", "attn_pdrop"}, make_gpt2},
-      {"mlp", {Task::sequence_classification, Task::regression}, {"dropout"}, make_mlp},
+      {"gpt2", {Task::causal_lm}, DataShape::Input::input_ids, {"embd_pdrop", "resid_pdrop", "attn_pdrop"}, make_gpt2},
+      {"mlp", {Task::sequence_classification, Task::regression}, DataShape::Input::features, {"dropout"}, make_mlp},
   };
   return entries;
 }

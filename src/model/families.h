@@ -22,6 +22,8 @@ class Family {
   virtual std::vector<std::shared_ptr<FamilyLayer>> make_layers() const = 0;
   /// Names under which checkpoints hold a parameter, the exporting one first.
   virtual std::vector<std::string> checkpoint_names(const std::string& name) const { return {name}; }
+  /// How many token ids the embeddings know; 0 when the family takes features.
+  virtual std::int64_t vocabulary() const { return 0; }
   /// The class in transformers that loads an export; empty when there is none.
   virtual std::string architecture() const = 0;
 };
@@ -29,6 +31,7 @@ class Family {
 struct FamilyEntry {
   std::string name;  ///< config.json's model_type
   std::vector<Task> tasks;
+  DataShape::Input input;
   std::vector<std::string> dropout_keys;  ///< what the override "dropout" stands for
   /// Failure(input) where the config or the data do not fit the family.
   std::unique_ptr<Family> (*make)(ConfigReader& config, Task task, const DataShape& shape);

@@ -144,6 +144,8 @@ class Gpt2 : public Family {
     return names_with_and_without("transformer.", name);
   }
 
+  std::int64_t vocabulary() const override { return config_.vocabulary; }
+
   std::string architecture() const override { return "GPT2LMHeadModel"; }
 
  private:

@@ -47,6 +47,8 @@ LossSum ModelSource::loss(const at::Tensor& logits, const Batch& batch) const {
     case Task::causal_lm:
       return {cross_entropy_sum(rows_of(logits), next_tokens(batch.inputs)), items};
     case Task::regression:
+      // mse_loss would broadcast [rows, 1] against [rows] to [rows, rows].
+      require(batch.labels.dim() == 1, "regression with labels of ", batch.labels.dim(), " axes");
       return {at::mse_loss(logits.squeeze(1), batch.labels, at::Reduction::Sum), items};
   }
   return {};

@@ -18,10 +18,12 @@ namespace hopyard {
 
 class Family;  // bert, gpt2, mlp: families.h
 
-/// What the data say about the model: how wide a row is, how many classes.
+/// What the data say about the model: what a row is and how wide, how many classes.
 struct DataShape {
-  std::int64_t tokens = 0;   ///< columns of input_ids, or features for mlp
-  std::int64_t classes = 0;  ///< 0 for causal-lm
+  enum class Input { input_ids, features };
+  Input input = Input::input_ids;  ///< the column that rows are read from
+  std::int64_t tokens = 0;         ///< its width
+  std::int64_t classes = 0;        ///< 0 for causal-lm
   std::vector<std::string> label_names;
   std::int64_t vocabulary = 0;  ///< that the ids need; 0 when unknown
 };
@@ -42,14 +44,17 @@ struct MetricSums {
 /// trial.
 class ModelSource {
  public:
-  /// Failure(input): unsupported model_type (lists the supported ones), missing or misshapen tensors, ids beyond the
-  /// vocabulary, more tokens than positions. Failure(usage): freeze deeper than the model.
+  /// Failure(input): unsupported model_type (lists the supported ones), data of the other kind of input, missing or
+  /// misshapen tensors, ids beyond the vocabulary, more tokens than positions. Failure(usage): freeze deeper than the
+  /// model.
   ModelSource(const ModelSpec& spec, const DataShape& shape);
   ~ModelSource();
 
   const ModelDescription& description() const { return description_; }
   const ModelSpec& spec() const { return spec_; }
   const Json& config() const { return config_; }  ///< the effective config.json
+  /// Token ids must be below it; 0 for a family that takes features.
+  std::int64_t vocabulary() const;
   /// Number of leading layers that freeze covers.
   std::uint32_t frozen_layers() const;
 

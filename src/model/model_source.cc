@@ -52,8 +52,13 @@ void check_freeze(const ModelSpec& spec, std::size_t layers) {
          ", the layers before the head of ", spec.checkpoint);
 }
 
-bool is_float(Dtype dtype) {
-  return dtype == Dtype::f16 || dtype == Dtype::bf16 || dtype == Dtype::f32 || dtype == Dtype::f64;
+void check_input(const FamilyEntry& family, const DataShape& shape, const std::string& where) {
+  if (family.input == shape.input) return;
+  const auto column = [](DataShape::Input input) {
+    return input == DataShape::Input::features ? "features" : "input_ids";
+  };
+  fail(ExitCode::input, where, ": model_type '", family.name, "' takes rows of '", column(family.input),
+       "' but the data have '", column(shape.input), "'; train on data with that column, or another model");
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -99,6 +104,7 @@ ModelSource::ModelSource(const ModelSpec& spec, const DataShape& shape) : spec_(
   const std::string where = (fs::path(spec.checkpoint) / "config.json").string();
   config_ = read_json(where);
   const FamilyEntry& entry = find_family(json_get<std::string>(config_, "model_type", where), spec.task, where);
+  check_input(entry, shape, where);
   apply_overrides(config_, spec, entry);
   ConfigReader reader(config_, where);
   family_ = entry.make(reader, spec.task, shape);
@@ -115,6 +121,8 @@ ModelSource::ModelSource(const ModelSpec& spec, const DataShape& shape) : spec_(
 }
 
 ModelSource::~ModelSource() = default;
+
+std::int64_t ModelSource::vocabulary() const { return family_->vocabulary(); }
 
 std::uint32_t ModelSource::frozen_layers() const { return static_cast<std::uint32_t>(spec_.freeze); }
 

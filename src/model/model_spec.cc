@@ -14,10 +14,4 @@ std::string to_string(Task task) {
   return "?";
 }
 
-std::optional<Task> parse_task(const std::string& word) {
-  for (Task task : {Task::sequence_classification, Task::causal_lm, Task::regression})
-    if (to_string(task) == word) return task;
-  return std::nullopt;
-}
-
 }  // namespace hopyard

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,8 +12,6 @@ enum class Task { sequence_classification, causal_lm, regression };
 
 /// As the config spells it: "sequence-classification", "causal-lm", "regression".
 std::string to_string(Task task);
-/// Nothing when the word is unknown.
-std::optional<Task> parse_task(const std::string& word);
 
 struct ModelSpec {
   std::string checkpoint;  ///< a Hugging Face folder; with config.json alone, weights are random

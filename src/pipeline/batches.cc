@@ -24,10 +24,33 @@ at::Tensor gather_real(const Dataset& data, const ColumnInfo& column, std::span<
   return out;
 }
 
+template <class... Words>
+[[noreturn]] void refuse(const Dataset& data, const Words&... words) {
+  fail(ExitCode::input, data.folder(), "/dataset.json: ", words...);
+}
+
 const ColumnInfo& input_column(const Dataset& data) {
-  if (const auto* ids = data.find("input_ids")) return *ids;
-  if (const auto* features = data.find("features")) return *features;
-  fail(ExitCode::input, data.folder(), "/dataset.json: has neither a column 'input_ids' nor 'features'");
+  const ColumnInfo *ids = data.find("input_ids"), *features = data.find("features");
+  if (ids == nullptr && features == nullptr) refuse(data, "has neither a column 'input_ids' nor 'features'");
+  if (ids != nullptr && features != nullptr) refuse(data, "has both 'input_ids' and 'features'; leave one out");
+  return ids != nullptr ? *ids : *features;
+}
+
+void check_input(const Dataset& data, const ColumnInfo& input) {
+  if (input.shape.size() != 1) refuse(data, "column '", input.name, "' must have one axis beside the rows");
+  const ColumnInfo* mask = data.find("attention_mask");
+  if (mask != nullptr && input.name == "input_ids" && mask->shape != input.shape)
+    refuse(data, "column 'attention_mask' must have the shape of 'input_ids', a value for each token");
+}
+
+void check_labels(const Dataset& data, Task task) {
+  const ColumnInfo* labels = data.find("labels");
+  if (labels == nullptr) refuse(data, "has no column 'labels', which this task needs");
+  if (!labels->shape.empty())
+    refuse(data, "column 'labels' must hold one value a row (shape []), not ", labels->shape.size(),
+           " more axes; write it without them");
+  if (task == Task::sequence_classification && data.label_names().size() < 2)
+    refuse(data, "'labels' must name at least two classes");
 }
 
 }  // namespace
@@ -50,21 +73,17 @@ std::vector<Batch> make_batches(const Dataset& data, Task task, std::span<const 
   return batches;
 }
 
-DataShape data_shape(const Dataset& train, Task task) {
-  const ColumnInfo& input = input_column(train);
-  if (input.shape.size() != 1)
-    fail(ExitCode::input, train.folder(), "/dataset.json: column '", input.name,
-         "' must have one axis beside the rows");
+DataShape data_shape(const Dataset& data, Task task) {
+  const ColumnInfo& input = input_column(data);
+  check_input(data, input);
   DataShape shape;
+  shape.input = input.name == "features" ? DataShape::Input::features : DataShape::Input::input_ids;
   shape.tokens = input.shape[0];
-  shape.vocabulary = train.vocabulary();
+  shape.vocabulary = data.vocabulary();
   if (task == Task::causal_lm) return shape;
-  if (train.find("labels") == nullptr)
-    fail(ExitCode::input, train.folder(), "/dataset.json: has no column 'labels', which this task needs");
-  shape.label_names = train.label_names();
+  check_labels(data, task);
+  shape.label_names = data.label_names();
   shape.classes = task == Task::regression ? 1 : static_cast<std::int64_t>(shape.label_names.size());
-  if (task == Task::sequence_classification && shape.classes < 2)
-    fail(ExitCode::input, train.folder(), "/dataset.json: 'labels' must name at least two classes");
   return shape;
 }
 

@@ -16,8 +16,9 @@ namespace hopyard {
 std::vector<Batch> make_batches(const Dataset& data, Task task, std::span<const std::uint32_t> rows,
                                 std::uint32_t micro_batch_size);
 
-/// What the data say about the model. Checks that the columns that the task needs are there, that the label ids of the
-/// first `rows` rows are in range and the token ids within the vocabulary. Failure(input) names the file.
-DataShape data_shape(const Dataset& train, Task task);
+/// What the data say about the model, from dataset.json alone: no row is read. Failure(input) names the file unless
+/// there is one of the columns 'input_ids' and 'features', with one axis beside the rows, an 'attention_mask' beside
+/// 'input_ids' has their shape, and 'labels', where the task needs them, hold one value a row (shape []).
+DataShape data_shape(const Dataset& data, Task task);
 
 }  // namespace hopyard

@@ -36,13 +36,15 @@ using DeviceHold = std::shared_ptr<DeviceBytes>;
 struct Boundary {
   enum class InHost { absent, storing, there };
 
-  Boundary(HostReservation reservation, Bytes bytes) : host(std::move(reservation), bytes) {}
+  explicit Boundary(HostBuffer buffer) : host(std::move(buffer)) {}
 
   HostBuffer host;  ///< room for all micro-batches
   InHost in_host = InHost::absent;
   std::vector<DeviceHold> kept;  ///< on a device, for the task that follows there
   std::uint32_t device = 0;      ///< where they are kept
   std::uint64_t turn = 0;        ///< raised by clear(): a store that ends late must not speak for newer tensors
+  bool let_go = false;           ///< `kept` goes once the host has it: nobody will take it there
+  int stores_in_flight = 0;      ///< to `host`, all from `device`
   std::uint64_t promised = 0;    ///< the turn that the last task chosen to write it will begin
   std::vector<std::vector<std::int64_t>> shapes;  ///< of each micro-batch
   std::vector<Bytes> offsets;                     ///< of each micro-batch in `host`
@@ -51,6 +53,7 @@ struct Boundary {
   void clear() {
     in_host = InHost::absent;
     kept.clear();
+    let_go = false;
     ++turn;
   }
   /// Takes note of the tensors that are about to be stored or kept.

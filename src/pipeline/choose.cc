@@ -18,10 +18,6 @@ Bytes workspace_of(const TrialRun& trial, const TaskRef& task) {
   return task.kind == TaskKind::backward ? plan.backward_workspace : plan.forward_workspace;
 }
 
-Bytes moments_of(const TrialRun& trial, const TrialRun::Layer& layer) {
-  return layer.layout.bytes * static_cast<Bytes>(moment_count(trial.setup().train.optimizer));
-}
-
 Bytes value_bytes(const TrialRun& trial, const TrialRun::TiedUse& use) {
   const auto& parameter = trial.layers()[use.layer].module->description().parameters[use.parameter];
   return charged_bytes(static_cast<Bytes>(parameter.elements()) * sizeof(float));
@@ -60,7 +56,7 @@ bool Executor::get_on() {
 }
 
 bool Executor::quiet(const DeviceState& device) const {
-  return !device.current && device.storing.empty() && device.given_up_loads == 0;
+  return !device.current && device.storing.empty() && device.stores_in_flight == 0 && device.given_up_loads == 0;
 }
 
 std::uint32_t Executor::tasks_held(const DeviceState& device, const TrialRun& trial) const {
@@ -145,7 +141,7 @@ bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTas
     const LayerOnDevice there = bytes_there(device, trial, planned.task, l, layer.writes_chosen, nullptr);
     if (!there.parameters) need += charged_bytes(layer.layout.bytes);
     if (!there.moments && trial.updates_in(planned.task) && layer.moments)
-      need += charged_bytes(moments_of(trial, layer));
+      need += charged_bytes(moment_bytes(trial.setup(), layer.layout));
   }
   for (const auto& use : trial.tied())
     if (plan.holds(use.layer) != plan.holds(use.owner.layer)) need += value_bytes(trial, use);
@@ -209,7 +205,8 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
     input->boundary = input == &slot->activation ? trial.input_of(planned) : trial.gradient_of(planned);
     if (input->boundary != nullptr) input->turn = input->boundary->promised;
   }
-  if (Boundary* output = trial.output_of(planned)) ++output->promised;
+  slot->output = trial.output_of(planned);
+  if (slot->output != nullptr) ++slot->output->promised;
   for (const auto& layer : slot->trial_layers()) slot->after.push_back(layer.writes_chosen);
   if (device.device->has_own_memory() && task.kind != TaskKind::update) take_over(device, *slot);
   if (slot->writes)
@@ -234,7 +231,8 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
     const auto& layer = trial.layers()[l];
     LayerOnDevice mine = bytes_there(device, trial, task, l, layer.writes_chosen, nullptr);
     reserve(mine.parameters, mine.parameters_fresh, layer.layout.bytes);
-    if (trial.updates_in(task) && layer.moments) reserve(mine.moments, mine.moments_fresh, moments_of(trial, layer));
+    if (trial.updates_in(task) && layer.moments)
+      reserve(mine.moments, mine.moments_fresh, moment_bytes(trial.setup(), layer.layout));
     slot.layers.push_back(std::move(mine));
   }
   for (const auto& use : trial.tied()) {

@@ -43,7 +43,7 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   for (const auto& [use, hold] : slot->tied_gradients)
     for (auto& known : trial.tied())
       if (&known == use) known.left = false;
-  Boundary* output = trial.output_of(slot->task);
+  Boundary* output = slot->output;
   if (output != nullptr && !device.device->has_own_memory()) output->in_host = Boundary::InHost::there;
   const bool later = output != nullptr && trial.output_needed_later(slot->task);
   trial.advance();
@@ -62,12 +62,10 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
       hold->tensor = std::move(tensor);
       output->kept.push_back(std::move(hold));
     }
+    output->let_go = !kept;
     if (!kept || later) {
       ++slot->stores_left;
-      store_boundary(device, slot->trial, *output, [this, &device, slot, output, kept, turn = output->turn] {
-        if (!kept && output->turn == turn) output->kept.clear();
-        settle(device, slot);
-      });
+      store_boundary(device, slot->trial, *output, [this, &device, slot] { settle(device, slot); });
     }
   }
   if (!resident) store_state(device, slot, outcome);
@@ -92,6 +90,7 @@ bool Executor::keep_resident(DeviceState& device, const std::shared_ptr<Slot>& s
     if (known == device.residents.end()) {
       auto base = std::make_shared<Slot>(*slot);  // its bytes and pins outlive the task
       slot->pinned = false;
+      active_.at(number).home = device.index;
       device.residents[number] = {std::move(base), slot->writes};
     } else {
       known->second.dirty |= slot->writes;
@@ -176,11 +175,24 @@ void Executor::store_boundary(DeviceState& device, const std::shared_ptr<TrialRu
     copies.push_back({boundary.host.data() + boundary.offsets[m], boundary.kept[m]->tensor.data_ptr(),
                       static_cast<Bytes>(boundary.kept[m]->tensor.nbytes())});
   boundary.in_host = Boundary::InHost::storing;
+  ++boundary.stores_in_flight;
   store(device, std::move(copies), trial->setup().id + "/border",
         [trial, &boundary, turn = boundary.turn, held = boundary.kept, done = std::move(done)] {
-          if (boundary.turn == turn) boundary.in_host = Boundary::InHost::there;
+          --boundary.stores_in_flight;
+          if (boundary.turn == turn) {
+            boundary.in_host = Boundary::InHost::there;
+            if (boundary.let_go) boundary.kept.clear();
+          }
           done();
         });
+}
+
+void Executor::send_home(const std::shared_ptr<TrialRun>& trial, Boundary& boundary) {
+  boundary.let_go = true;
+  if (boundary.in_host == Boundary::InHost::absent)
+    store_boundary(*devices_[boundary.device], trial, boundary, [] {});
+  else if (boundary.in_host == Boundary::InHost::there)
+    boundary.kept.clear();
 }
 
 void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome) {
@@ -252,7 +264,8 @@ void Executor::cut_or_fail(DeviceState& device, const std::shared_ptr<Slot>& slo
   if (trial.recut(host_)) {
     ++device.report.recuts;
     const auto go_on = [this, number] {
-      if (const auto cut = active_.find(number); cut != active_.end()) set_idle(cut->second, true);
+      const auto cut = active_.find(number);
+      if (cut != active_.end() && !cut->second.error) set_idle(cut->second, true);
     };
     if (device.residents.contains(number))
       evict_resident(device, number, go_on);
@@ -262,12 +275,13 @@ void Executor::cut_or_fail(DeviceState& device, const std::shared_ptr<Slot>& slo
   }
   const auto& name = trial.setup().source->description().layers[plan.begin].name;
   const auto limit = device.device->account().limit();
-  fail_trial(active, std::make_exception_ptr(
-                         Failure(ExitCode::capacity,
-                                 text::cat(device.device->name(), ": the shard that begins with layer '", name,
-                                           "' does not fit: it needs ", needed, " bytes (", text::format_bytes(needed),
-                                           ") and the device has ", limit, " (", text::format_bytes(limit),
-                                           "); give the device more memory or lower train.micro_batch_size"))));
+  const char* way_out = plan.end - plan.begin > 1
+                            ? "), and host_memory has no room to cut it in two; give either more memory"
+                            : "); give the device more memory or lower train.micro_batch_size";
+  fail_trial(active, std::make_exception_ptr(ShardDoesNotFit(
+                         text::cat(device.device->name(), ": the shard that begins with layer '", name,
+                                   "' does not fit: it needs ", needed, " bytes (", text::format_bytes(needed),
+                                   ") and the device has ", limit, " (", text::format_bytes(limit), way_out))));
 }
 
 }  // namespace hopyard

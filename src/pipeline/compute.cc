@@ -147,8 +147,8 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
   const auto& plan = trial.shard(slot.task.task.shard);
   BackwardOutput output = backward_shard(context, inputs, gradients, trial.passes_gradient_down(slot.task.task.shard));
   if (context.has_head && !std::isfinite(output.loss_sum))
-    throw std::runtime_error(text::cat("the loss was not a finite number at step ", context.step + 1,
-                                       ": lower the learning rate or set clip_norm"));
+    throw Diverged(text::cat("the loss was not a finite number at step ", context.step + 1,
+                             ": lower the learning rate or set clip_norm"));
   outcome.outputs = std::move(output.input_gradients);
   outcome.loss_sum = output.loss_sum;
   outcome.items = output.items;
@@ -223,7 +223,7 @@ void Executor::compute_update(Slot& slot) {
 
 void Executor::copy_out(Slot& slot, Outcome& outcome) {
   TrialRun& trial = *slot.trial;
-  if (Boundary* boundary = trial.output_of(slot.task)) {
+  if (Boundary* boundary = slot.output) {
     boundary->describe(outcome.outputs);
     for (std::size_t m = 0; m < outcome.outputs.size(); ++m)
       std::memcpy(boundary->host.data() + boundary->offsets[m], outcome.outputs[m].data_ptr(),

@@ -153,7 +153,7 @@ void Executor::run_device(DeviceState& device) {
     device.current = slot;
     slot->go(SlotState::computing);
     // Whoever read what was at this border has ended: tasks of one trial follow each other.
-    if (Boundary* output = slot->trial->output_of(slot->task)) output->clear();
+    if (slot->output != nullptr) slot->output->clear();
     dispatch();
     while (slot->state == SlotState::computing) {
       lock.unlock();

@@ -126,8 +126,8 @@ class Executor {
   void set_idle(Active& active, bool idle);
 
   // fetch.cc: bringing their bytes; under the lock
-  bool fetch(DeviceState& device);              ///< true when it gave up a task
-  bool pin(const std::shared_ptr<Slot>& slot);  ///< false when the trial failed
+  bool fetch(DeviceState& device);                                         ///< true when it gave up a task
+  bool pin(const DeviceState& device, const std::shared_ptr<Slot>& slot);  ///< false when the trial failed
   bool may_load(const DeviceState& device, const Slot& slot) const;
   bool begin_load(DeviceState& device, const std::shared_ptr<Slot>& slot);  ///< false when there is no memory
   bool allocate(DeviceState& device, Slot& slot);
@@ -138,7 +138,7 @@ class Executor {
   void load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> copies, std::string label,
             std::function<void()> arrived);
   void make_way(DeviceState& device, const std::shared_ptr<Slot>& slot);
-  void prefetch(const Slot& slot, std::uint32_t ahead);
+  void prefetch(const DeviceState& device, const Slot& slot);
   void give_back_last(DeviceState& device);
   void give_up(DeviceState& device, const std::shared_ptr<Slot>& slot);
 
@@ -155,6 +155,7 @@ class Executor {
   void complete(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome outcome);
   void store_boundary(DeviceState& device, const std::shared_ptr<TrialRun>& trial, Boundary& boundary,
                       std::function<void()> done);
+  void send_home(const std::shared_ptr<TrialRun>& trial, Boundary& boundary);  ///< what is kept on a device
   void store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
   void store(DeviceState& device, std::vector<CopyRequest> copies, std::string label, std::function<void()> done);
   void settle(DeviceState& device, const std::shared_ptr<Slot>& slot);

@@ -14,7 +14,7 @@ bool Executor::fetch(DeviceState& device) {
     if (slot->state == SlotState::ready) continue;
     TrialRun* trial = slot->trial.get();
     if (!slot->pinned && std::find(waiting.begin(), waiting.end(), trial) != waiting.end()) continue;
-    if (!pin(slot)) return true;
+    if (!pin(device, slot)) return true;
     if (!slot->pinned) {
       waiting.push_back(trial);
       continue;
@@ -35,11 +35,11 @@ bool Executor::fetch(DeviceState& device) {
   return false;
 }
 
-bool Executor::pin(const std::shared_ptr<Slot>& slot) {
+bool Executor::pin(const DeviceState& device, const std::shared_ptr<Slot>& slot) {
   if (slot->pinned) return true;
   try {
     slot->pinned = slot->trial->cache().acquire(slot->pins);
-    if (slot->pinned) prefetch(*slot, spec_.prefetch_tasks);
+    if (slot->pinned) prefetch(device, *slot);
     return true;
   } catch (...) {
     fail_trial(active_.at(slot->trial->setup().number), std::current_exception());
@@ -179,8 +179,7 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
     input.loaded = boundary.kept;
     return true;
   }
-  if (!boundary.kept.empty() && boundary.in_host == Boundary::InHost::absent)
-    store_boundary(*devices_[boundary.device], slot->trial, boundary, [] {});
+  if (!boundary.kept.empty()) send_home(slot->trial, boundary);
   if (boundary.in_host != Boundary::InHost::there) return true;
   const AccountScope charged(&device.device->account());
   std::vector<CopyRequest> copies;
@@ -233,19 +232,21 @@ void Executor::give_back_last(DeviceState& device) {
   if (tasks_held(device, *slot->trial) > 0) return;
   if (const auto active = active_.find(slot->trial->setup().number); active != active_.end())
     set_idle(active->second, true);
-  for (SlotInput* input : {&slot->activation, &slot->gradient}) {
-    Boundary* border = input->boundary;
-    if (border == nullptr || border->kept.empty() || border->in_host != Boundary::InHost::absent) continue;
-    store_boundary(device, slot->trial, *border, [border] { border->kept.clear(); });
-  }
+  for (SlotInput* input : {&slot->activation, &slot->gradient})
+    if (input->boundary != nullptr && !input->boundary->kept.empty()) send_home(slot->trial, *input->boundary);
 }
 
-void Executor::prefetch(const Slot& slot, std::uint32_t ahead) {
+void Executor::prefetch(const DeviceState& device, const Slot& slot) {
   TrialRun& trial = *slot.trial;
   if (trial.cache().window() >= trial_state_bytes(trial.setup())) return;
+  std::uint32_t place = device.current && device.current->trial == slot.trial ? 1 : 0;  // after the present task
+  for (const auto& before : device.ahead) {
+    if (before.get() == &slot) break;
+    place += before->trial == slot.trial ? 1 : 0;
+  }
   std::vector<std::uint32_t> wanted;
-  for (std::uint32_t i = 1; i <= ahead + 1; ++i)
-    if (const auto task = trial.peek(i))
+  for (std::uint32_t i = 1; i <= spec_.prefetch_tasks; ++i)
+    if (const auto task = trial.peek(place + i))
       for (const auto blob : trial.blobs_of(task->task))
         if (std::find(wanted.begin(), wanted.end(), blob) == wanted.end()) wanted.push_back(blob);
   trial.cache().prefetch(wanted);
@@ -253,8 +254,8 @@ void Executor::prefetch(const Slot& slot, std::uint32_t ahead) {
 
 void Executor::give_up(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   TrialRun& trial = *slot->trial;
-  if (slot->state != SlotState::computing)  // else the border's turn has begun, and it will have another
-    if (Boundary* output = trial.output_of(slot->task)) --output->promised;
+  if (slot->output != nullptr && slot->state != SlotState::computing)  // else its turn has begun; it will have another
+    --slot->output->promised;
   slot->go(SlotState::empty);
   slot->cancelled = true;
   if (slot->writes)
@@ -263,7 +264,7 @@ void Executor::give_up(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   const auto active = active_.find(trial.setup().number);
   if (active != active_.end() && active->second.trial == slot->trial) {
     --active->second.slots;
-    if (!device.residents.contains(active->first)) active->second.home.reset();
+    if (!device.residents.contains(active->first) && tasks_held(device, trial) == 0) active->second.home.reset();
   }
   if (slot->loads_in_flight > 0) {
     ++device.given_up_loads;  // the engine still writes there; it lets go when it is done

@@ -19,6 +19,7 @@ struct SimTask {
   Bytes state_bytes = 0;           ///< on the device from its choice to the end of its compute
   Bytes workspace_bytes = 0;       ///< beside the state, while it computes
   Bytes stored_bytes = 0;          ///< what stays of the state until its store has ended
+  bool updates_host = false;       ///< writes all shards in host memory: what devices hold of them is old
 };
 
 /// Tasks that run one after another, `repeats` times: the training steps of a visit, or the evaluation batches.
@@ -51,6 +52,7 @@ struct SimOptions {
   bool interleave = true;           ///< false: a device stays with its trial until the trial ends
   bool successor_competes = true;   ///< the running trial's next task stands for choice among the idle trials;
                                     ///< false: it is chosen only when no trial is idle
+  std::uint32_t lookahead = 1;      ///< a device queues at most so many chosen tasks
   std::uint32_t active_trials = 0;  ///< at most so many are admitted at a time; 0: all
   std::size_t timeline_limit = 0;   ///< slices to keep
 };
@@ -82,14 +84,19 @@ struct SimResult {
   bool operator==(const SimResult&) const = default;
 };
 
-/// The rules, as the executor's. A device runs one task and holds at most one chosen task beside it, chosen when the
-/// running one starts; a trial has at most one task running. A task is chosen only if its state fits beside all states
-/// on the device and the larger workspace of the two. Its load waits for the store of the same shard, but a forward
-/// task on the device that is still storing its shard takes the bytes over. Stores leave a device in order. O(log n) a
-/// task, O(devices) a moment. Requires that every task fits the memory by itself.
+/// The rules, as the executor's. A device runs one task and queues up to `lookahead` chosen ones beside it; a trial has
+/// tasks on one device at a time. Devices without a chosen task choose first; a longer queue is for trials that move
+/// bytes, and holds several of them only while no other device has nothing. A task is chosen only if its state fits
+/// beside all states on the device and the largest workspace. A task that only reads takes over its shard's bytes where
+/// they are on the device, also on their way home; any other load waits for the store of the same shard and for updates
+/// in host memory. Loads enter the link one after another, in the queue's order but for those that wait; stores leave
+/// in order. O(log n) a task, O(devices · lookahead) a moment. Requires that every task fits the memory by itself.
 SimResult simulate(const std::vector<SimTrial>& trials, const SimOptions& options);
 /// The makespan only.
 double predict_makespan(const std::vector<SimTrial>& trials, SimOptions options);
+/// The same for any length of training: beyond about `tasks_max` tasks, all trials are cut short alike, and the time is
+/// scaled up by the work left out. At least one repeat of each phase is simulated.
+double estimate_makespan(std::vector<SimTrial> trials, const SimOptions& options, std::uint64_t tasks_max);
 
 /// A training step of a plan, and the forward of one batch without training, as tasks on a device.
 std::vector<SimTask> training_step(const PartitionPlan& plan, const DeviceLimits& device);

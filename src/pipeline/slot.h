@@ -56,6 +56,7 @@ struct Slot {
   std::vector<std::pair<const TrialRun::TiedUse*, DeviceHold>> tied_gradients;  ///< for the owner's backward
   bool tied_requested = false, tied_there = false;
   SlotInput activation, gradient;
+  Boundary* output = nullptr;  ///< the border that the task writes; null: none
   Bytes workspace = 0;
   int loads_in_flight = 0;  ///< transfers to the device that have not ended
   int stores_left = 0;      ///< transfers to the host that have not ended
@@ -70,7 +71,9 @@ struct Slot {
     return (activation.boundary == nullptr || activation.there) && (gradient.boundary == nullptr || gradient.there) &&
            (tied_gradients.empty() || tied_there);
   }
-  bool ready() const { return state_loaded && inputs_there(); }
+  /// What the border held before may still be on its way to the host from another device.
+  bool output_free() const { return output == nullptr || output->stores_in_flight == 0 || output->device == device; }
+  bool ready() const { return state_loaded && inputs_there() && output_free(); }
   std::string label() const;  ///< "t03/s1/backward"
 };
 

@@ -14,14 +14,6 @@ bool has_moments_blob(const TrialSetup& setup, std::uint32_t layer) {
   return is_trainable(setup, layer) && moment_count(setup.train.optimizer) > 0;
 }
 
-bool updates(const TrialSetup& setup, const TaskRef& task) {
-  return task.kind == TaskKind::update || (task.kind == TaskKind::backward && !keeps_gradients(setup));
-}
-
-bool touches_gradients(const TrialSetup& setup, const TaskRef& task) {
-  return keeps_gradients(setup) && (task.kind == TaskKind::update || task.kind == TaskKind::backward);
-}
-
 void add_borrowed(const TrialSetup& setup, std::uint32_t layer, std::vector<std::uint32_t>& blobs) {
   for (const auto& parameter : setup.source->description().layers[layer].parameters)
     if (parameter.tied_to && has_parameters_blob(setup, parameter.tied_to->layer))
@@ -29,6 +21,14 @@ void add_borrowed(const TrialSetup& setup, std::uint32_t layer, std::vector<std:
 }
 
 }  // namespace
+
+bool updates(const TrialSetup& setup, const TaskRef& task) {
+  return task.kind == TaskKind::update || (task.kind == TaskKind::backward && !keeps_gradients(setup));
+}
+
+bool touches_gradients(const TrialSetup& setup, const TaskRef& task) {
+  return keeps_gradients(setup) && (task.kind == TaskKind::update || task.kind == TaskKind::backward);
+}
 
 std::uint32_t first_backward_shard(const PartitionPlan& plan) {
   std::uint32_t first = 0;

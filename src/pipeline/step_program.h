@@ -13,6 +13,11 @@ namespace hopyard {
 /// The first shard with something to train; those before it have no backward.
 std::uint32_t first_backward_shard(const PartitionPlan& plan);
 
+/// The task changes parameters: an update, or a backward of a step in one pass.
+bool updates(const TrialSetup& setup, const TaskRef& task);
+/// The task adds to gradients that stay in the window, or takes them from there.
+bool touches_gradients(const TrialSetup& setup, const TaskRef& task);
+
 /// The tasks of a training step, in their order.
 std::vector<TaskRef> training_program(const TrialSetup& setup);
 /// The tasks that judge one batch of validation rows.

@@ -7,17 +7,42 @@
 
 namespace hopyard {
 
-TrialRun::TrialRun(TrialSetup setup, HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
-                   std::function<void()> wake)
+namespace {
+
+HostBuffer buffer_from(HostReservation& granted, Bytes bytes) {
+  return HostBuffer(granted.split(HostBuffer::rounded(bytes)), bytes);
+}
+
+/// Null when the host tier has no room.
+std::unique_ptr<Boundary> reserve_boundary(HostTier& host, Bytes bytes) {
+  auto reservation = host.reserve(HostBuffer::rounded(bytes));
+  return reservation ? std::make_unique<Boundary>(HostBuffer(std::move(*reservation), bytes)) : nullptr;
+}
+
+}  // namespace
+
+std::optional<TrialGrant> grant_trial(const TrialSetup& setup, HostTier& host, FrozenStore& frozen) {
+  auto bytes = host.reserve(setup.window + trial_overhead_bytes(setup));
+  if (!bytes) return std::nullopt;
+  TrialGrant grant{std::move(*bytes), {}};
+  const auto layers = static_cast<std::uint32_t>(setup.source->description().layers.size());
+  for (std::uint32_t l = 0; l < layers; ++l) {
+    const bool shared = !is_trainable(setup, l) && !setup.frozen_in_window;
+    grant.frozen.push_back(shared ? frozen.get(*setup.source, l, setup.seed) : nullptr);
+    if (shared && grant.frozen.back() == nullptr) return std::nullopt;
+  }
+  return grant;
+}
+
+TrialRun::TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& pool, std::function<void()> wake)
     : setup_(std::move(setup)) {
-  make_blobs(host, disk, pool, frozen, std::move(wake));
-  make_boundaries(host);
+  make_blobs(grant, disk, pool, std::move(wake));
+  make_boundaries(grant.bytes);
   for (std::uint32_t row = 0; row < setup_.valid_rows; ++row) valid_rows_.push_back(row);
   first_backward_ = first_backward_shard(setup_.plan);
 }
 
-void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
-                          std::function<void()> wake) {
+void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::function<void()> wake) {
   std::vector<BlobSpec> blobs;
   const auto modules = setup_.source->make_layers();
   blobs.resize(3 * modules.size());
@@ -33,8 +58,7 @@ void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenSt
     if (layer.trainable || setup_.frozen_in_window) {
       layer.parameters = add_blob(parameters_blob(l), layer.layout.bytes, true);
     } else {
-      layer.frozen = frozen.get(*setup_.source, l, setup_.seed);
-      require(layer.frozen != nullptr, setup_.id, ": the host tier has no room for a frozen layer that was admitted");
+      layer.frozen = std::move(grant.frozen[l]);
     }
     if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
       layer.moments = add_blob(moments_blob(l), moment_bytes(setup_, layer.layout), true);
@@ -46,20 +70,14 @@ void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenSt
       if (!parameters[p].tied_to) continue;
       TiedUse use{l, p, *parameters[p].tied_to, {}, is_trainable(setup_, parameters[p].tied_to->layer)};
       const Bytes bytes = static_cast<Bytes>(parameters[p].elements()) * sizeof(float);
-      if (use.trainable) {
-        auto reservation = host.reserve(HostBuffer::rounded(bytes));
-        require(reservation.has_value(), setup_.id, ": the host tier has no room for a tied gradient");
-        use.gradient = HostBuffer(std::move(*reservation), bytes);
-      }
+      if (use.trainable) use.gradient = buffer_from(grant.bytes, bytes);
       tied_.push_back(std::move(use));
     }
     layers_.push_back(std::move(layer));
   }
   next_use_ = std::vector<std::atomic<std::uint64_t>>(blobs.size());
-  auto window = host.reserve(setup_.window);
-  require(window.has_value(), setup_.id, ": the host tier has no room for the window that was admitted");
   cache_ = std::make_unique<BlobCache>(
-      disk, pool, std::move(*window), std::move(blobs),
+      disk, pool, grant.bytes.split(setup_.window), std::move(blobs),
       [this](std::uint32_t blob) {
         const std::uint64_t use = next_use_[blob].load(std::memory_order_relaxed), now = tasks_done_;
         return use - std::min(use, now);
@@ -67,20 +85,13 @@ void TrialRun::make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenSt
       std::move(wake));
 }
 
-std::unique_ptr<Boundary> TrialRun::make_boundary(HostTier& host, Bytes bytes) {
-  auto reservation = host.reserve(HostBuffer::rounded(bytes));
-  return reservation ? std::make_unique<Boundary>(std::move(*reservation), bytes) : nullptr;
-}
-
-void TrialRun::make_boundaries(HostTier& host) {
+void TrialRun::make_boundaries(HostReservation& granted) {
   const BorderSizes sizes = border_sizes(setup_);
-  for (const Bytes bytes : sizes.activations) activations_.push_back(make_boundary(host, bytes));
+  const auto make = [&](Bytes bytes) { return std::make_unique<Boundary>(buffer_from(granted, bytes)); };
+  for (const Bytes bytes : sizes.activations) activations_.push_back(make(bytes));
   if (one_shard()) return;
-  for (int i = 0; i < 2; ++i) gradients_.push_back(make_boundary(host, sizes.gradient));
-  for (int i = 0; i < 2 && sizes.evaluation > 0; ++i) evaluations_.push_back(make_boundary(host, sizes.evaluation));
-  for (const auto* all : {&activations_, &gradients_, &evaluations_})
-    for (const auto& boundary : *all)
-      require(boundary != nullptr, setup_.id, ": the host tier has no room for borders that were admitted");
+  for (int i = 0; i < 2; ++i) gradients_.push_back(make(sizes.gradient));
+  for (int i = 0; i < 2 && sizes.evaluation > 0; ++i) evaluations_.push_back(make(sizes.evaluation));
 }
 
 void TrialRun::fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write) {
@@ -295,14 +306,14 @@ bool TrialRun::recut(HostTier& host) {
   auto plan = plan_with_halves(s);
   if (!plan) return false;
   const std::uint32_t middle = plan->shards[s].end;
-  auto border = make_boundary(host, border_bytes(setup_, middle - 1));
+  auto border = reserve_boundary(host, border_bytes(setup_, middle - 1));
   if (border == nullptr) return false;
   activations_.insert(activations_.begin() + s, std::move(border));
   if (gradients_.empty()) {
     // Was one shard until now: the remaining borders are made as well.
     const Bytes largest = largest_border_bytes(setup_);
-    for (int i = 0; i < 2; ++i) gradients_.push_back(make_boundary(host, largest));
-    for (int i = 0; i < 2 && setup_.valid_rows > 0; ++i) evaluations_.push_back(make_boundary(host, largest));
+    for (int i = 0; i < 2; ++i) gradients_.push_back(reserve_boundary(host, largest));
+    for (int i = 0; i < 2 && setup_.valid_rows > 0; ++i) evaluations_.push_back(reserve_boundary(host, largest));
     for (const auto* all : {&gradients_, &evaluations_})
       if (std::any_of(all->begin(), all->end(), [](const auto& b) { return b == nullptr; })) return false;
   } else {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/failure.h"
 #include "base/journal.h"
 #include "data/dataset.h"
 #include "model/model.h"
@@ -33,6 +34,16 @@ struct Visit {
   bool evaluate = false;            ///< judge on the validation rows afterwards
 };
 
+/// What one trial did, rather than a disk, a file, the machine or Hopyard itself: it fails, and the others go on.
+class Diverged : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+class ShardDoesNotFit : public Failure {
+ public:
+  explicit ShardDoesNotFit(const std::string& sentence) : Failure(ExitCode::capacity, sentence) {}
+};
+
 /// What a visit gave.
 struct VisitResult {
   std::uint32_t trial = 0;
@@ -41,7 +52,7 @@ struct VisitResult {
   std::vector<CurvePoint> curve;
   std::optional<MetricSums> judged;
   double busy_s = 0;
-  std::exception_ptr error;  ///< set when the trial cannot go on
+  std::exception_ptr error;  ///< set when the visit was not finished
 };
 
 /// A task with its place in the visit.
@@ -51,6 +62,14 @@ struct PlannedTask {
   bool evaluation = false;
   bool operator==(const PlannedTask&) const = default;
 };
+
+/// What a trial takes of the host tier when it is admitted.
+struct TrialGrant {
+  HostReservation bytes;                                   ///< window and trial_overhead_bytes()
+  std::vector<std::shared_ptr<const FrozenLayer>> frozen;  ///< by layer; null where it has blobs of its own
+};
+/// Nothing when the host tier has no room for it now. Reads frozen layers that nobody holds yet.
+std::optional<TrialGrant> grant_trial(const TrialSetup& setup, HostTier& host, FrozenStore& frozen);
 
 /// Not thread-safe: the executor guards it with its lock, but for what compute threads own while a task runs.
 class TrialRun {
@@ -73,9 +92,7 @@ class TrialRun {
     bool left = false;  ///< `gradient` holds this step's
   };
 
-  /// Requires that the host tier has room for window + trial_overhead_bytes(); frozen layers come from `frozen`.
-  TrialRun(TrialSetup setup, HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen,
-           std::function<void()> wake);
+  TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& pool, std::function<void()> wake);
 
   /// First weights, zero moments. Blocks.
   void initialise();
@@ -113,9 +130,7 @@ class TrialRun {
     return std::span(layers_).subspan(begin, end - begin);
   }
   /// The task needs moments beside the parameters where it computes: it updates in one pass.
-  bool updates_in(const TaskRef& task) const {
-    return task.kind == TaskKind::backward && !(two_pass() && !one_shard());
-  }
+  bool updates_in(const TaskRef& task) const { return task.kind == TaskKind::backward && updates(setup_, task); }
   std::uint32_t micro_batches() const;
   std::vector<std::uint32_t> rows_of(const PlannedTask& task) const;
   std::uint64_t step_of(const PlannedTask& task) const { return visit_.first_step + task.unit; }
@@ -143,10 +158,9 @@ class TrialRun {
   double visit_fraction() const;
 
  private:
-  void make_blobs(HostTier& host, DiskTier& disk, IoPool& pool, FrozenStore& frozen, std::function<void()> wake);
-  void make_boundaries(HostTier& host);
+  void make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::function<void()> wake);
+  void make_boundaries(HostReservation& granted);
   void fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write);
-  std::unique_ptr<Boundary> make_boundary(HostTier& host, Bytes bytes);
   /// The shard cut in two as near its middle as the window allows; nothing when it has one layer or no place will do.
   std::optional<PartitionPlan> plan_with_halves(std::uint32_t shard) const;
   std::vector<TaskRef> halves_of(TaskKind kind, std::uint32_t shard) const;

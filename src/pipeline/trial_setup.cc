@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pipeline/step_program.h"
 #include "spill/host_tier.h"
 
 namespace hopyard {
@@ -17,10 +18,9 @@ Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) 
   const LayerLayout layout = layout_of(layer_of(setup, layer));
   if (!is_trainable(setup, layer)) return setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
   Bytes bytes = HostBuffer::rounded(layout.bytes);
-  const bool moments = kind == TaskKind::update || (kind == TaskKind::backward && !keeps_gradients(setup));
-  const bool gradients = keeps_gradients(setup) && (kind == TaskKind::update || kind == TaskKind::backward);
-  if (moments) bytes += HostBuffer::rounded(moment_bytes(setup, layout));
-  if (gradients) bytes += HostBuffer::rounded(layout.bytes);
+  const TaskRef task{kind, 0};
+  if (updates(setup, task)) bytes += HostBuffer::rounded(moment_bytes(setup, layout));
+  if (touches_gradients(setup, task)) bytes += HostBuffer::rounded(layout.bytes);
   return bytes;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/failure.h"
+#include "partitioner/shard_tasks.h"
 #include "pipeline/profiler.h"
 #include "pipeline/step_program.h"
 #include "planner/spill_forecast.h"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr double kWorkspaceMargin = 1.1;    // of a measured workspace: kernels differ a little with the batch
 constexpr double kWindowShareMin = 0.75;    // of a trial's state
+constexpr Bytes kDeviceMarginShare = 32;    // of a device's memory
 constexpr Bytes kWorkspaceSlack = 8 * MiB;  // batches, masks, small tensors
 
 Bytes with_margin(Bytes bytes) {
@@ -64,6 +66,28 @@ std::string cost_key(const TrialSetup& setup) {
        " (", text::format_bytes(refusal.available), "); give it more memory or lower train.micro_batch_size");
 }
 
+[[noreturn]] void refuse_host(const TrialSetup& setup, Bytes need, Bytes available) {
+  fail(ExitCode::capacity, setup.id, ": needs at least ", need, " bytes (", text::format_bytes(need),
+       ") of the host tier and ", available, " (", text::format_bytes(available),
+       ") are there; raise resources.host_memory or lower train.micro_batch_size");
+}
+
+DeviceLimits careful(DeviceLimits limits) {
+  limits.memory = usable_memory(limits.memory);
+  return limits;
+}
+
+/// The window without which the trial cannot run, however it is cut.
+Bytes window_least(TrialSetup setup) {
+  const auto layers = static_cast<std::uint32_t>(setup.costs.size());
+  setup.plan.shards = {make_shard(setup.costs, 0, layers, setup.limits)};
+  const Bytes whole = trial_window_min(setup);
+  setup.plan.shards.clear();
+  for (std::uint32_t l = 0; l < layers; ++l)
+    setup.plan.shards.push_back(make_shard(setup.costs, l, l + 1, setup.limits));
+  return std::min(whole, trial_window_min(setup));
+}
+
 }  // namespace
 
 Planner::Planner(PlannerInputs inputs) : inputs_(std::move(inputs)) {
@@ -90,8 +114,40 @@ Bytes Planner::host_for_trials() const {
 
 const std::vector<LayerCost>& Planner::costs_of(const TrialSetup& setup) {
   auto& costs = costs_[cost_key(setup)];
-  if (costs.empty()) costs = profile_layers(*setup.source, *setup.train_data, setup.train, device_.threads);
+  if (!costs.empty()) return costs;
+  refuse_too_large(setup);
+  costs = profile_layers(*setup.source, *setup.train_data, setup.train, device_.threads);
   return costs;
+}
+
+DeviceLimits Planner::limits_of(const TrialSetup& setup) const {
+  DeviceLimits limits;
+  limits.memory = device_.memory;
+  limits.double_buffer = inputs_.execute.double_buffer;
+  limits.micro_batches = micro_batches_of(setup.train);
+  limits.update_on_host = setup.train.clip_norm.has_value();
+  if (device_.type == DeviceSpec::Type::cpu) return limits;
+  limits.load_bytes_per_s = limits.store_bytes_per_s = device_.link_bytes_per_s;
+  limits.latency_s = device_.latency_s;
+  return limits;
+}
+
+/// What is too large by its sizes alone is refused before profiling would allocate a layer of it.
+void Planner::refuse_too_large(const TrialSetup& setup) const {
+  TrialSetup sizes = setup;
+  sizes.costs = layer_sizes(*setup.source, setup.train);
+  if (device_.type == DeviceSpec::Type::cpu) {
+    cut_for_host(sizes);
+    return;
+  }
+  const DeviceLimits limits = careful(setup.limits);
+  if (inputs_.execute.cuts) {
+    cut(sizes, sizes.costs, limits);
+  } else if (!resident_plan(sizes.costs, limits)) {
+    if (const auto misfit = first_misfit(sizes.costs, limits)) refuse(setup, *misfit, "a device");
+  }
+  const Bytes least = window_least(sizes);
+  if (least > host_for_trials()) refuse_host(setup, least, host_for_trials());
 }
 
 PartitionPlan Planner::cut(const TrialSetup& setup, const std::vector<LayerCost>& costs,
@@ -103,8 +159,7 @@ PartitionPlan Planner::cut(const TrialSetup& setup, const std::vector<LayerCost>
              ", the last layer of this model");
     PartitionPlan plan = evaluate_cuts(costs, *inputs_.execute.cuts, limits);
     for (const auto& shard : plan.shards) {
-      const Bytes state = limits.load_bytes_per_s > 0 ? shard.backward_load_bytes : 0;
-      const Bytes need = state + std::max(shard.forward_workspace, shard.backward_workspace);
+      const Bytes need = shard_need(shard, limits);
       if (limits.memory > 0 && need > limits.memory) refuse(setup, {shard.begin, need, limits.memory}, "a device");
     }
     return plan;
@@ -117,15 +172,15 @@ PartitionPlan Planner::cut(const TrialSetup& setup, const std::vector<LayerCost>
 }
 
 TrialForecast Planner::plan(TrialSetup& setup) {
+  setup.limits = limits_of(setup);
   setup.costs = costs_of(setup);
-  setup.limits = {};
-  setup.limits.double_buffer = inputs_.execute.double_buffer;
-  setup.limits.micro_batches = micro_batches_of(setup.train);
-  setup.limits.update_on_host = setup.train.clip_norm.has_value();
-  if (device_.type == DeviceSpec::Type::cpu)
-    plan_for_host(setup);
-  else
-    plan_for_link(setup);
+  if (device_.type == DeviceSpec::Type::cpu) {
+    setup.plan = cut_for_host(setup);
+    cpu_workspace_ = std::max(cpu_workspace_, workspace_needed(setup.plan));
+  } else {
+    setup.plan = cut(setup, setup.costs, careful(setup.limits));
+  }
+  choose_window(setup, host_for_trials());
 
   TrialForecast forecast;
   for (const auto& cost : setup.costs)
@@ -137,55 +192,37 @@ TrialForecast Planner::plan(TrialSetup& setup) {
   return forecast;
 }
 
-void Planner::plan_for_link(TrialSetup& setup) {
-  setup.limits.memory = device_.memory;
-  setup.limits.load_bytes_per_s = setup.limits.store_bytes_per_s = device_.link_bytes_per_s;
-  setup.limits.latency_s = device_.latency_s;
-  // Kernels may take a little more than was measured on one micro-batch; the margin is kept from the partitioner.
-  DeviceLimits careful = setup.limits;
-  careful.memory -= std::min(careful.memory, device_.memory / 32);
-  setup.plan = cut(setup, setup.costs, careful);
-  choose_window(setup, host_for_trials());
+Bytes Planner::host_left(Bytes workspace) const {
+  const Bytes taken = inputs_.staging + cpu_devices_ * std::max(workspace, cpu_workspace_);
+  return inputs_.host_memory - std::min(inputs_.host_memory, taken);
 }
 
-void Planner::plan_for_host(TrialSetup& setup) {
-  const auto host_left = [&](Bytes workspace) {
-    const Bytes taken = inputs_.staging + cpu_devices_ * std::max(workspace, cpu_workspace_);
-    return inputs_.host_memory - std::min(inputs_.host_memory, taken);
-  };
-  const auto needed = [&](const PartitionPlan& plan) {
-    return device_.memory > 0 ? device_.memory : with_margin(largest_workspace(plan));
-  };
-  setup.limits.memory = device_.memory;
-  if (!inputs_.execute.cuts) {
-    const PartitionPlan whole = evaluate_cuts(setup.costs, {}, setup.limits);
-    const bool workspace_fits = device_.memory == 0 || largest_workspace(whole) <= device_.memory;
-    setup.plan = whole;
-    const Bytes need = trial_state_bytes(setup) + trial_overhead_bytes(setup) + frozen_bytes(setup);
-    if (!workspace_fits || need > host_left(needed(whole))) {
-      // Streams from disk, which takes the part of the link: state must fit the window two shards at a time.
-      auto states = setup.costs;
-      for (auto& cost : states) cost.saved_bytes = cost.transient_bytes = cost.gradient_bytes = cost.output_bytes = 0;
-      DeviceLimits window = setup.limits;
-      const Bytes largest_layer = largest_workspace(evaluate_cuts(setup.costs, {}, setup.limits));
-      window.memory = host_left(std::min(needed(whole), with_margin(largest_layer / 2)));
-      window.load_bytes_per_s = inputs_.disk_read_bytes_per_s;
-      window.store_bytes_per_s = inputs_.disk_write_bytes_per_s;
-      const PartitionPlan streamed = cut(setup, states, window);
-      std::vector<std::uint32_t> cuts;
-      for (std::size_t s = 1; s < streamed.shards.size(); ++s) cuts.push_back(streamed.shards[s].begin);
-      setup.plan = evaluate_cuts(setup.costs, cuts, setup.limits);
-      for (const auto& shard : setup.plan.shards) {
-        const Bytes need = std::max(shard.forward_workspace, shard.backward_workspace);
-        if (device_.memory > 0 && need > device_.memory)
-          refuse(setup, {shard.begin, need, device_.memory}, "a cpu device");
-      }
-    }
-  } else {
-    setup.plan = cut(setup, setup.costs, setup.limits);
+Bytes Planner::workspace_needed(const PartitionPlan& plan) const {
+  return device_.memory > 0 ? device_.memory : with_margin(largest_workspace(plan));
+}
+
+PartitionPlan Planner::cut_for_host(TrialSetup setup) const {
+  if (inputs_.execute.cuts) return cut(setup, setup.costs, setup.limits);
+  setup.plan = evaluate_cuts(setup.costs, {}, setup.limits);
+  const Bytes largest = largest_workspace(setup.plan), workspace = workspace_needed(setup.plan);
+  const Bytes state = trial_state_bytes(setup) + trial_overhead_bytes(setup) + frozen_bytes(setup);
+  if ((device_.memory == 0 || largest <= device_.memory) && state <= host_left(workspace)) return setup.plan;
+  // Streams from disk, which takes the part of the link: state must fit the window two shards at a time.
+  auto states = setup.costs;
+  for (auto& cost : states) cost.saved_bytes = cost.transient_bytes = cost.gradient_bytes = cost.output_bytes = 0;
+  DeviceLimits window = setup.limits;
+  window.memory = host_left(std::min(workspace, with_margin(largest / 2)));
+  window.load_bytes_per_s = inputs_.disk_read_bytes_per_s;
+  window.store_bytes_per_s = inputs_.disk_write_bytes_per_s;
+  const PartitionPlan streamed = cut(setup, states, window);
+  std::vector<std::uint32_t> cuts;
+  for (std::size_t s = 1; s < streamed.shards.size(); ++s) cuts.push_back(streamed.shards[s].begin);
+  const PartitionPlan plan = evaluate_cuts(setup.costs, cuts, setup.limits);
+  for (const auto& shard : plan.shards) {
+    const Bytes need = std::max(shard.forward_workspace, shard.backward_workspace);
+    if (device_.memory > 0 && need > device_.memory) refuse(setup, {shard.begin, need, device_.memory}, "a cpu device");
   }
-  cpu_workspace_ = std::max(cpu_workspace_, needed(setup.plan));
-  choose_window(setup, host_for_trials());
+  return plan;
 }
 
 void Planner::choose_window(TrialSetup& setup, Bytes available) {
@@ -209,11 +246,10 @@ void Planner::choose_window(TrialSetup& setup, Bytes available) {
   const Bytes whole = trial_state_bytes(setup);
   const Bytes share = available / together - std::min(available / together, overhead);
   setup.window = std::min(whole, std::max(least, share));
-  if (setup.window + overhead > available)
-    fail(ExitCode::capacity, setup.id, ": needs at least ", least + overhead, " bytes (",
-         text::format_bytes(least + overhead), ") of the host tier and ", available, " (",
-         text::format_bytes(available), ") are there; raise resources.host_memory or lower train.micro_batch_size");
+  if (setup.window + overhead > available) refuse_host(setup, least + overhead, available);
 }
+
+Bytes usable_memory(Bytes memory) { return memory - memory / kDeviceMarginShare; }
 
 std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials) {
   Bytes used = 0, frozen = 0;

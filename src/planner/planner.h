@@ -49,9 +49,12 @@ class Planner {
 
  private:
   const std::vector<LayerCost>& costs_of(const TrialSetup& setup);
+  DeviceLimits limits_of(const TrialSetup& setup) const;
+  void refuse_too_large(const TrialSetup& setup) const;
   PartitionPlan cut(const TrialSetup& setup, const std::vector<LayerCost>& costs, const DeviceLimits& limits) const;
-  void plan_for_link(TrialSetup& setup);
-  void plan_for_host(TrialSetup& setup);
+  PartitionPlan cut_for_host(TrialSetup setup) const;
+  Bytes host_left(Bytes workspace) const;
+  Bytes workspace_needed(const PartitionPlan& plan) const;
   void choose_window(TrialSetup& setup, Bytes available);
 
   PlannerInputs inputs_;
@@ -61,6 +64,8 @@ class Planner {
   std::map<std::string, std::vector<LayerCost>> costs_;
 };
 
+/// What of a device's memory is planned with: kernels may take a little more than was measured on one micro-batch.
+Bytes usable_memory(Bytes memory);
 /// How many trials' state the host tier holds at a time when they are admitted in this order.
 std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials);
 

@@ -145,6 +145,12 @@ std::string resolved_yaml(const ExperimentConfig& config) {
   return to_yaml(tree);
 }
 
+std::string resources_text(const ExperimentConfig& config) {
+  YamlNode tree = config.tree;
+  add_defaults(tree, config, first_trial_of(config));
+  return canonical(*tree.find("resources"));
+}
+
 std::string config_digest(const ExperimentConfig& config) {
   YamlNode tree = config.tree;
   add_defaults(tree, config, first_trial_of(config));

@@ -50,6 +50,9 @@ TrialConfig resolve_trial(const ExperimentConfig& config, const TrialSpec& trial
 /// The config with every default written out; parses back to an equal one, and its own resolved form is itself.
 std::string resolved_yaml(const ExperimentConfig& config);
 
+/// The resources with every default written out, however they were written: tells whether a run goes on under others.
+std::string resources_text(const ExperimentConfig& config);
+
 /// Over all that decides results (everything but name, resources and execute), however it was written: tells whether a
 /// run directory belongs to this config. 32 hexadecimal digits.
 std::string config_digest(const ExperimentConfig& config);

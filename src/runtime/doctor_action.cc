@@ -1,13 +1,10 @@
 // `hopyard doctor`.
-#include <filesystem>
 #include <iostream>
 
 #include "runtime/actions.h"
 #include "runtime/machine.h"
 
 namespace hopyard {
-
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -19,20 +16,18 @@ void line(const std::string& what, const std::string& found, const std::string& 
 }
 
 void report_disk() {
-  const std::string folder = ".hopyard-disk-probe";
-  std::error_code ignored;
+  const char* const advice = "run in a folder where you may write, with 256 MiB free";
   try {
-    const auto disk = open_rocks_disk_tier({folder, 256 * MiB});
-    const DiskSpeed speed = measure_disk(*disk);
+    const auto speed = probe_disk(".");
+    if (!speed) return line("disk", "no space left in this folder", advice);
     const auto rate = [](double bytes_per_s) { return text::format_bytes(static_cast<Bytes>(bytes_per_s)) + "/s"; };
     line("disk",
-         text::cat("reads ", rate(speed.read_bytes_per_s), ", writes ", rate(speed.write_bytes_per_s),
+         text::cat("reads ", rate(speed->read_bytes_per_s), ", writes ", rate(speed->write_bytes_per_s),
                    " durably, through RocksDB, in this folder"),
-         speed.write_bytes_per_s < 100e6 ? "slow: put resources.disk.path on a local SSD" : "");
+         speed->write_bytes_per_s < 100e6 ? "slow: put resources.disk.path on a local SSD" : "");
   } catch (const Failure& failure) {
-    line("disk", failure.what(), "run in a folder where you may write, with 256 MiB free");
+    line("disk", failure.what(), advice);
   }
-  fs::remove_all(folder, ignored);
 }
 
 }  // namespace

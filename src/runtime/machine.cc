@@ -17,7 +17,15 @@ namespace hopyard {
 
 namespace {
 
-constexpr Bytes kProbeBytes = 32 * MiB;
+constexpr Bytes kProbeBytes = 32 * MiB, kProbeCapacity = 256 * MiB;
+
+struct ProbeFolder {
+  const std::string path;
+  ~ProbeFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
 
 std::string value_after(const char* file, const std::string& key) {
   std::ifstream in(file);
@@ -55,7 +63,7 @@ std::vector<std::string> describe(const MachineFacts& facts) {
           facts.gpus > 0 ? text::cat(facts.gpus, " GPUs, which this version does not use yet") : "no GPU"};
 }
 
-DiskSpeed measure_disk(DiskTier& disk) {
+std::optional<DiskSpeed> measure_disk(DiskTier& disk) try {
   auto free_aligned = [](std::byte* data) { std::free(data); };
   const std::unique_ptr<std::byte, decltype(free_aligned)> data(
       static_cast<std::byte*>(std::aligned_alloc(4096, kProbeBytes)), free_aligned);
@@ -68,7 +76,16 @@ DiskSpeed measure_disk(DiskTier& disk) {
   disk.read(version, 0, 0, bytes);
   const double read = monotonic_seconds();
   disk.drop(version);
-  return {static_cast<double>(kProbeBytes) / (read - written), static_cast<double>(kProbeBytes) / (written - begin)};
+  return DiskSpeed{static_cast<double>(kProbeBytes) / (read - written),
+                   static_cast<double>(kProbeBytes) / (written - begin)};
+} catch (const DiskFull&) {
+  return std::nullopt;
+}
+
+std::optional<DiskSpeed> probe_disk(const std::string& parent) {
+  const ProbeFolder folder{text::cat(parent, "/.hopyard-disk-probe-", getpid())};
+  const auto disk = open_rocks_disk_tier({folder.path, kProbeCapacity});
+  return measure_disk(*disk);
 }
 
 Bytes process_bytes() {

@@ -1,6 +1,7 @@
 // What machine this is: for reports, benchmarks and `hopyard doctor`.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,12 @@ std::vector<std::string> describe(const MachineFacts& facts);
 struct DiskSpeed {
   double read_bytes_per_s = 0, write_bytes_per_s = 0;
 };
-/// Writes a version durably, reads it back and drops it. Takes a fraction of a second.
-DiskSpeed measure_disk(DiskTier& disk);
+/// What planning goes on with where nothing could be measured.
+inline constexpr DiskSpeed kAssumedDiskSpeed{1e9, 1e9};
+/// Writes a version durably, reads it back and drops it. Takes a fraction of a second. Nothing when there is no room.
+std::optional<DiskSpeed> measure_disk(DiskTier& disk);
+/// The same in a folder below `parent` that is gone afterwards. Failure when `parent` cannot be written.
+std::optional<DiskSpeed> probe_disk(const std::string& parent);
 
 /// Resident bytes of this process now.
 Bytes process_bytes();

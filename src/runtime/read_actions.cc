@@ -16,20 +16,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A disk tier in a folder that is gone when the object dies, to measure the disk where the run would spill.
-DiskSpeed probe_disk(const std::string& beside) {
-  const std::string parent = fs::exists(beside) ? beside : ".";
-  const std::string folder = parent + "/.hopyard-disk-probe";
-  DiskSpeed speed{};
-  std::error_code ignored;
-  try {
-    const auto disk = open_rocks_disk_tier({folder, 256 * MiB});
-    speed = measure_disk(*disk);
-  } catch (const Failure&) {
-    speed = {1e9, 1e9};  // no room to measure: planning goes on with a guess
-  }
-  fs::remove_all(folder, ignored);
-  return speed;
+constexpr Bytes kNoLimit = ~Bytes{0};  // a run may have gone on with more than its config.yaml says
+
+/// Of the disk where the run would spill. A plan needs no place that can be written.
+DiskSpeed speed_of_disk() try {
+  return probe_disk(fs::exists("runs") ? "runs" : ".").value_or(kAssumedDiskSpeed);
+} catch (const Failure&) {
+  return kAssumedDiskSpeed;
 }
 
 void print(const PlanView& view, TableFormat format) {
@@ -70,7 +63,7 @@ ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::
     return ExitCode::done;
   }
   const ExperimentConfig config = parse_config(read_file(target, 1 << 20), target, overrides);
-  const DiskSpeed speed = probe_disk("runs");
+  const DiskSpeed speed = speed_of_disk();
   Workbench bench(config, speed.read_bytes_per_s, speed.write_bytes_per_s);
   print(bench.plan_all(), format);
   return ExitCode::done;
@@ -96,9 +89,9 @@ ExitCode export_trial(const std::string& directory, const std::string& id, const
   if (!lock) fail(ExitCode::usage, directory, ": is in use by a run; export when it has ended");
   if (fs::exists(out) && !fs::is_empty(out)) fail(ExitCode::usage, "--out: ", out, " exists and is not empty");
 
-  Workbench bench(config, 1e9, 1e9);
+  Workbench bench(config, kAssumedDiskSpeed.read_bytes_per_s, kAssumedDiskSpeed.write_bytes_per_s);
   const TrialSetup setup = bench.describe(record.spec, record.spec.index);
-  const auto disk = open_rocks_disk_tier({paths.disk(config), config.disk_capacity});
+  const auto disk = open_rocks_disk_tier({claimed_disk_folder(paths, *journal), kNoLimit});
   const auto read = [&](std::uint32_t layer, std::span<std::byte> bytes) {
     for (const auto& place : record.last->state)
       if (place.blob == parameters_blob(layer)) return disk->read(place.version, place.blob, 0, bytes);

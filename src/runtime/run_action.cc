@@ -27,6 +27,27 @@ void on_signal(int signal) {
   std::signal(signal, SIG_DFL);  // a second one ends the process at once
 }
 
+constexpr const char* kPartitionsFact = "partitions";
+
+/// `data.partitions: auto` is decided by timing, once: other partitions would be another run.
+void take_up_partitions(ExperimentConfig& config, const Journal& journal, const RunPaths& paths) {
+  const auto decided = journal.fact(kPartitionsFact);
+  if (config.data.partitions > 0 || !decided) return;
+  const std::string where = paths.journal() + ": " + kPartitionsFact;
+  config.data.partitions =
+      static_cast<std::uint32_t>(json_get<std::uint64_t>(parse_json(*decided, where), "count", where));
+}
+
+std::string resources_json(const ExperimentConfig& config) { return Json(resources_text(config)).dump(); }
+
+/// A run keeps its record under this name, which may not be a user's own file.
+void refuse_own_config(const std::string& config_file, const RunPaths& paths) {
+  std::error_code ignored;
+  if (std::filesystem::equivalent(config_file, paths.config(), ignored) && !std::filesystem::exists(paths.journal()))
+    fail(ExitCode::usage, "--dir: the run would take ", config_file,
+         " for its own record; give the config another name or choose another directory");
+}
+
 /// All objects of a run, in the order in which they depend on each other.
 class Run {
  public:
@@ -35,15 +56,14 @@ class Run {
         image_bytes_(process_bytes()),
         journal_(open_journal(directory_.paths().journal(), false)),
         view_(std::cout, [] { return terminal_size(1); }) {
-    std::error_code error;
-    std::filesystem::create_directories(directory_.paths().disk(config), error);
-    disk_ = open_rocks_disk_tier({directory_.paths().disk(config), config.disk_capacity});
-    const DiskSpeed speed = measure_disk(*disk_);
+    disk_ = open_rocks_disk_tier({claim_disk_folder(directory_.paths(), config, *journal_), config.disk_capacity});
+    forget_uncommitted(*journal_, *disk_);
+    const DiskSpeed speed = measure_disk(*disk_).value_or(kAssumedDiskSpeed);
     bench_ = std::make_unique<Workbench>(config, speed.read_bytes_per_s, speed.write_bytes_per_s);
     view_.event("planning: measuring each kind of layer once");
     plan_ = bench_->plan_all();
-    if (config.data.partitions == 0)
-      write_file_atomically(directory_.paths().config(), resolved_yaml(bench_->config()));
+    if (!journal_->fact(kPartitionsFact))
+      journal_->put_fact(kPartitionsFact, Json{{"count", bench_->partitions().count()}}.dump());
     if (!journal_->fact("plan")) journal_->put_fact("plan", Json(plan_).dump());
     check_fingerprint();
     host_ = std::make_unique<HostTier>(config.host_memory);
@@ -61,7 +81,7 @@ class Run {
     {
       Experiment experiment(
           {*searcher, *journal_, *executor_, *host_, *disk_, *pool_, *frozen_, bench_->partitions(),
-           config.search.metric, config.execute.active_trials,
+           config.search.metric, config.execute.active_trials, resources_json(config),
            [this](const TrialSpec& spec, std::uint32_t number) { return bench_->resolve(spec, number); },
            [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(experiment_status_())); },
            interrupted});
@@ -220,13 +240,14 @@ ExitCode run_experiment(const RunRequest& request) {
   const ExperimentConfig config =
       parse_config(read_file(request.config_file, 1 << 20), request.config_file, request.overrides);
   const std::string where = request.directory.empty() ? "runs/" + config.name : request.directory;
+  refuse_own_config(request.config_file, RunPaths(where));
   RunDirectory directory = RunDirectory::open(config, where, request.fresh);
   if (directory.moved_to()) std::cout << "moved the run that was there to " << *directory.moved_to() << '\n';
   ExperimentConfig effective = config;
-  if (config.data.partitions == 0) effective.data.partitions = recorded_config(directory.paths()).data.partitions;
   {
     const auto journal = open_journal(directory.paths().journal(), false);
-    if (journal->fact("finished")) {
+    take_up_partitions(effective, *journal, directory.paths());
+    if (journal->fact("finished") && !has_work(*journal, resources_json(config))) {
       std::cout << where << ": finished; its leaderboard (--fresh starts anew):\n\n";
       return print_leaderboard(where, TableFormat::table);
     }

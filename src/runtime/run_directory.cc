@@ -1,8 +1,10 @@
 #include "runtime/run_directory.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/failure.h"
+#include "formats/json.h"
 
 namespace hopyard {
 
@@ -11,7 +13,23 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kConfigBytesMax = 1 << 20;
-constexpr int kAsideMax = 10'000;
+constexpr int kAsideMax = 10'000, kDiskFoldersMax = 100'000;
+constexpr const char* kDiskFact = "disk";
+
+/// "runs/a/" would be moved into itself.
+std::string without_last_slash(std::string directory) {
+  while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
+  return directory;
+}
+
+/// A run has a journal; one that ended before it made its journal has nothing else than this.
+bool may_be_moved(const RunPaths& paths) {
+  if (fs::exists(paths.journal())) return true;
+  return std::all_of(fs::directory_iterator(paths.root), fs::directory_iterator(), [&](const auto& entry) {
+    const std::string path = paths.root + "/" + entry.path().filename().string();
+    return path == paths.lock() || path.starts_with(paths.config());
+  });
+}
 
 std::string move_aside(const std::string& directory) {
   for (int i = 1; i < kAsideMax; ++i) {
@@ -25,6 +43,49 @@ std::string move_aside(const std::string& directory) {
   fail(ExitCode::usage, directory, ": too many old runs beside it; remove some of ", directory, ".*");
 }
 
+/// `path`, which is below the run directory unless it is absolute, seen from there; nothing where it leads out of it.
+std::optional<std::string> inside(const std::string& root, const std::string& path) {
+  const fs::path base = fs::absolute(root).lexically_normal();
+  const fs::path relative = (base / path).lexically_normal().lexically_relative(base);
+  if (relative.empty() || *relative.begin() == "..") return std::nullopt;
+  return relative.string();
+}
+
+/// Making a folder succeeds once, whoever else tries.
+std::string make_own_folder(const std::string& parent, const std::string& name) {
+  fs::create_directories(parent);
+  for (int i = 1; i < kDiskFoldersMax; ++i) {
+    const std::string folder = text::cat(parent, "/", name, "-", i);
+    if (fs::create_directory(folder)) return folder;
+  }
+  fail(ExitCode::usage, parent, ": holds too many folders of old runs; remove some of ", name, "-*");
+}
+
+bool anything_committed(const Journal& journal) {
+  const auto records = journal.trials();
+  return std::any_of(records.begin(), records.end(), [](const auto& record) { return record.last.has_value(); });
+}
+
+/// The fact about the disk tier: the path as configured, and where it led to, seen from the run directory.
+struct DiskPlace {
+  std::string path, folder;
+  std::string seen_from(const std::string& root) const { return (fs::path(root) / folder).string(); }
+};
+
+std::optional<DiskPlace> disk_place(const RunPaths& paths, const Journal& journal) {
+  const auto fact = journal.fact(kDiskFact);
+  if (!fact) return std::nullopt;
+  const std::string where = paths.journal() + ": " + kDiskFact;
+  const Json place = parse_json(*fact, where);
+  return DiskPlace{json_get<std::string>(place, "path", where), json_get<std::string>(place, "folder", where)};
+}
+
+DiskPlace new_place(const std::string& root, const ExperimentConfig& config) {
+  if (const auto folder = inside(root, config.disk_path)) return {config.disk_path, *folder};
+  const std::string outside = (fs::absolute(root) / config.disk_path).lexically_normal().string();
+  return {config.disk_path, make_own_folder(outside, config.name)};
+}
+
 FileLock lock_or_fail(const RunPaths& paths) {
   auto lock = FileLock::try_acquire(paths.lock());
   if (!lock)
@@ -34,14 +95,14 @@ FileLock lock_or_fail(const RunPaths& paths) {
 
 }  // namespace
 
-std::string RunPaths::disk(const ExperimentConfig& config) const {
-  return fs::path(config.disk_path).is_absolute() ? config.disk_path : root + "/" + config.disk_path;
-}
-
-RunDirectory RunDirectory::open(const ExperimentConfig& config, const std::string& directory, bool fresh) {
+RunDirectory RunDirectory::open(const ExperimentConfig& config, const std::string& root, bool fresh) {
+  const std::string directory = without_last_slash(root);
   const RunPaths paths(directory);
   std::optional<std::string> moved_to;
   if (fresh && fs::exists(directory)) {
+    if (!may_be_moved(paths))
+      fail(ExitCode::usage, directory,
+           ": --fresh moves runs aside, and this is none (it has no journal.sqlite); choose another --dir");
     { const FileLock in_use = lock_or_fail(paths); }
     moved_to = move_aside(directory);
   }
@@ -64,6 +125,24 @@ ExperimentConfig recorded_config(const RunPaths& paths) {
   if (!fs::exists(paths.config()))
     fail(ExitCode::input, paths.root, ": is not a run directory (it has no config.yaml); `hopyard run` makes one");
   return parse_config(read_file(paths.config(), kConfigBytesMax), paths.config(), {});
+}
+
+std::string claim_disk_folder(const RunPaths& paths, const ExperimentConfig& config, Journal& journal) {
+  if (const auto known = disk_place(paths, journal)) {
+    if (known->path == config.disk_path) return known->seen_from(paths.root);
+    if (anything_committed(journal))
+      fail(ExitCode::usage, "resources.disk.path: is ", config.disk_path, ", but the state of this run lies in ",
+           known->seen_from(paths.root), "; set it to ", known->path, " again");
+  }
+  const DiskPlace place = new_place(paths.root, config);
+  journal.put_fact(kDiskFact, Json{{"path", place.path}, {"folder", place.folder}}.dump());
+  return place.seen_from(paths.root);
+}
+
+std::string claimed_disk_folder(const RunPaths& paths, const Journal& journal) {
+  const auto place = disk_place(paths, journal);
+  if (!place) fail(ExitCode::input, paths.journal(), ": names no folder of the disk tier; run it again with --fresh");
+  return place->seen_from(paths.root);
 }
 
 }  // namespace hopyard

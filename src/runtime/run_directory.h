@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/files.h"
+#include "base/journal.h"
 #include "runtime/config.h"
 
 namespace hopyard {
@@ -19,15 +20,14 @@ struct RunPaths {
   std::string report() const { return root + "/report.html"; }
   std::string timeline() const { return root + "/timeline.svg"; }
   std::string trace() const { return root + "/trace.json"; }
-  /// The disk tier's folder: below the run directory unless the config's path is absolute.
-  std::string disk(const ExperimentConfig& config) const;
 };
 
 /// An opened run directory, locked while the object lives.
 class RunDirectory {
  public:
   /// Makes the directory, or takes up the one that is there. `fresh` moves an old one aside first (its new name is in
-  /// moved_to()). Failure(usage) when another process uses it or it belongs to another config.
+  /// moved_to()). Failure(usage) when another process uses it, it belongs to another config, or `fresh` would move what
+  /// is no run.
   static RunDirectory open(const ExperimentConfig& config, const std::string& directory, bool fresh);
   const RunPaths& paths() const { return paths_; }
   const std::optional<std::string>& moved_to() const { return moved_to_; }
@@ -42,5 +42,12 @@ class RunDirectory {
 
 /// The config that a run directory records. Failure(input) when it is no run directory.
 ExperimentConfig recorded_config(const RunPaths& paths);
+
+/// The folder of a run's disk tier, which the journal remembers from the first call on. Where resources.disk.path leads
+/// out of the run directory, the folder is a new one below it that no other run uses. Failure(usage) when the path is
+/// no longer the one that the state lies under.
+std::string claim_disk_folder(const RunPaths& paths, const ExperimentConfig& config, Journal& journal);
+/// The folder that was claimed. Failure(input) when none was.
+std::string claimed_disk_folder(const RunPaths& paths, const Journal& journal);
 
 }  // namespace hopyard

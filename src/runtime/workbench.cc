@@ -12,6 +12,8 @@ namespace hopyard {
 namespace {
 
 constexpr double kVisitSeconds = 60;  // what a sub-epoch lasts when the config does not say how many partitions
+constexpr std::uint32_t kSimulatedVisitsMax = 32;      // of an epoch
+constexpr std::uint64_t kSimulatedTasksMax = 200'000;  // of all trials: a plan takes a moment, however long it trains
 
 std::uint32_t rows_to_use(const Dataset& data, std::uint32_t wanted, const char* key) {
   if (wanted > data.rows())
@@ -21,9 +23,7 @@ std::uint32_t rows_to_use(const Dataset& data, std::uint32_t wanted, const char*
 
 void check_columns(const Dataset& data, std::uint32_t rows, const ModelSource& source, const DataShape& shape) {
   if (data.find("labels") != nullptr && shape.classes > 1) data.check_range("labels", rows, 0, shape.classes);
-  if (data.find("input_ids") != nullptr && source.config().contains("vocab_size"))
-    data.check_range("input_ids", rows, 0,
-                     json_get<std::int64_t>(source.config(), "vocab_size", source.spec().checkpoint + "/config.json"));
+  if (source.vocabulary() > 0) data.check_range("input_ids", rows, 0, source.vocabulary());
 }
 
 void check_alike(const Dataset& train, const Dataset& valid) {
@@ -38,6 +38,28 @@ void check_alike(const Dataset& train, const Dataset& valid) {
          "; prepare both together");
 }
 
+/// All epochs of a trial. Where there are many visits, some follow each other as one, with all their commits.
+SimTrial simulated(const TrialSetup& setup, const Partitions& partitions, double commit_s) {
+  const auto training = training_step(setup.plan, setup.limits);
+  const std::uint32_t count = partitions.count(), visits = std::min(count, kSimulatedVisitsMax);
+  const std::uint32_t batch_size = setup.train.batch_size;
+  SimTrial trial;
+  trial.rounds = setup.train.epochs;
+  for (std::uint32_t visit = 0; visit < visits; ++visit) {
+    const auto first = static_cast<std::uint32_t>(std::uint64_t{visit} * count / visits);
+    const auto end = static_cast<std::uint32_t>((std::uint64_t{visit} + 1) * count / visits);
+    std::uint64_t steps = 0;
+    for (std::uint32_t p = first; p < end; ++p) steps += batch_count(partitions.rows(p), batch_size);
+    trial.phases.push_back({training, steps, true, (end - first) * commit_s});
+  }
+  if (setup.valid_rows == 0) return trial;
+  SimPhase& last = trial.phases.back();
+  last.ends_visit = false;
+  trial.phases.push_back(
+      {evaluation_pass(setup.plan, setup.limits), batch_count(setup.valid_rows, batch_size), true, last.commit_s});
+  return trial;
+}
+
 std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std::vector<std::size_t>& members) {
   std::vector<std::string> ids;
   for (const auto i : members) ids.push_back(setups[i].id);
@@ -49,7 +71,7 @@ std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std:
 Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s)
     : config_(config) {
   train_ = std::make_shared<Dataset>(config.data.train);
-  valid_ = config.data.valid.empty() ? train_ : std::make_shared<Dataset>(config.data.valid);
+  valid_ = std::make_shared<Dataset>(config.data.valid);
   check_alike(*train_, *valid_);
   train_rows_ = rows_to_use(*train_, config.data.train_rows, "data.train_rows");
   valid_rows_ = rows_to_use(*valid_, config.data.valid_rows, "data.valid_rows");
@@ -82,6 +104,7 @@ std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
   for (const auto& [known, source] : sources_)
     if (known == spec) return source;
   const DataShape shape = data_shape(*train_, spec.task);
+  data_shape(*valid_, spec.task);  // it may have columns that the training data lack
   auto made = std::make_shared<const ModelSource>(spec, shape);
   check_columns(*train_, train_rows_, *made, shape);
   check_columns(*valid_, valid_rows_, *made, shape);
@@ -247,29 +270,20 @@ double Workbench::predict_seconds(const std::vector<TrialSetup>& setups, const s
                                   std::uint32_t active) const {
   std::vector<SimTrial> trials;
   for (std::size_t i = 0; i < setups.size(); ++i) {
-    const TrialSetup& setup = setups[i];
-    const std::uint32_t count = partitions_->count();
-    SimTrial trial;
-    trial.rounds = setup.train.epochs;
-    for (std::uint32_t p = 0; p < count; ++p) {
-      const double commit_s = static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
-      SimPhase steps{training_step(setup.plan, setup.limits), batch_count(partitions_->rows(p), setup.train.batch_size),
-                     p + 1 < count, commit_s};
-      trial.phases.push_back(std::move(steps));
-      if (p + 1 == count && setup.valid_rows > 0)
-        trial.phases.push_back({evaluation_pass(setup.plan, setup.limits),
-                                batch_count(setup.valid_rows, setup.train.batch_size), true, commit_s});
-    }
-    trials.push_back(std::move(trial));
+    const double commit_s = static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
+    trials.push_back(simulated(setups[i], *partitions_, commit_s));
   }
+  const DeviceLimits& device = setups.front().limits;
   SimOptions options;
   options.devices = planner_->device_count();
+  if (device.load_bytes_per_s > 0) options.memory = usable_memory(device.memory);
   options.scheduler = config_.execute.scheduler;
   options.seed = config_.seed;
   options.double_buffer = config_.execute.double_buffer;
   options.interleave = config_.execute.interleave;
+  options.lookahead = config_.execute.lookahead;
   options.active_trials = active;
-  return predict_makespan(trials, options);
+  return estimate_makespan(std::move(trials), options, kSimulatedTasksMax);
 }
 
 }  // namespace hopyard

@@ -21,7 +21,6 @@ class Workbench {
   Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s);
 
   const ExperimentConfig& config() const { return config_; }
-  std::uint32_t train_rows() const { return train_rows_; }
   /// All trials that grid and random search ask for.
   const std::vector<TrialSpec>& trials() const { return specs_; }
   /// A trial ready to run, as plan_all() planned it, or planned now. Failure when it cannot run.

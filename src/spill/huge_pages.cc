@@ -3,8 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstdint>
-
-#include "base/failure.h"
+#include <new>
 
 namespace hopyard {
 
@@ -17,9 +16,7 @@ constexpr Bytes kHugePage = 2 * MiB, kPage = 4 * KiB;
 std::byte* map_memory(Bytes bytes) {
   const Bytes slack = bytes >= kHugePage ? kHugePage : 0;
   void* mapped = ::mmap(nullptr, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED)
-    fail(ExitCode::capacity, "the machine gave no ", text::format_bytes(bytes),
-         " of host memory: lower resources.host_memory or free some");
+  if (mapped == MAP_FAILED) throw std::bad_alloc();  // the machine's lack, and no trial's
   auto* data = static_cast<std::byte*>(mapped);
   if (slack == 0) return data;
   const Bytes before = (kHugePage - reinterpret_cast<std::uintptr_t>(data) % kHugePage) % kHugePage;

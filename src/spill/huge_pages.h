@@ -8,7 +8,7 @@
 namespace hopyard {
 
 /// Zeroed memory, aligned to 4 KiB, and to 2 MiB when it is at least as long. Huge pages are few segments for the disk:
-/// direct I/O of 4 MiB into small pages ran at a third of the bandwidth. Failure(capacity) when there is none.
+/// direct I/O of 4 MiB into small pages ran at a third of the bandwidth. std::bad_alloc when there is none.
 std::byte* map_memory(Bytes bytes);
 void unmap_memory(std::byte* data, Bytes bytes);
 

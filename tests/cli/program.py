@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import sqlite3
 import subprocess
 import tempfile
 
@@ -54,10 +55,16 @@ class Sweep:
         return str(self.folder / name)
 
 
-def hopyard(*arguments, timeout=300):
+def hopyard(*arguments, timeout=300, user=None):
     """Runs the program; returns (exit code, standard output, standard error)."""
-    done = subprocess.run([HOPYARD, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+    other = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    done = subprocess.run([HOPYARD, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=ROOT, **other)
     return done.returncode, done.stdout, done.stderr
+
+
+def journal(directory):
+    """The journal of a run that nobody runs, to be looked at and changed; close it."""
+    return sqlite3.connect(pathlib.Path(directory) / "journal.sqlite")
 
 
 def leaderboard(directory):

@@ -1,8 +1,10 @@
 """Bad input gets one sentence that names the thing, the documented exit code, and nothing is lost."""
 import json
+import math
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import time
 import unittest
@@ -14,8 +16,8 @@ class BadInput(unittest.TestCase):
     def setUp(self):
         self.sweep = Sweep()
 
-    def refused(self, code, words, *arguments):
-        got, out, err = hopyard(*arguments)
+    def refused(self, code, words, *arguments, user=None):
+        got, out, err = hopyard(*arguments, user=user)
         self.assertEqual(got, code, out + err)
         for word in words:
             self.assertIn(word, err)
@@ -71,6 +73,57 @@ class BadInput(unittest.TestCase):
         (copy / "dataset.json").write_text(json.dumps(described))
         self.refused(3, ["labels"], *self.run_config(text))
 
+    def columns(self, columns, labels=("a", "b")):
+        """A data folder of 160 rows of zeros, but ids of 40,000; `columns` are (name, dtype, shape of a row)."""
+        folder = self.sweep.folder / "columns"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        header, values = {}, b""
+        for name, dtype, shape in sorted(columns):
+            begin = len(values)
+            values += struct.pack("<I", 40_000 if name == "input_ids" else 0) * (160 * math.prod(shape))
+            header[name] = {"dtype": dtype, "shape": [160, *shape], "data_offsets": [begin, len(values)]}
+        text = json.dumps(header).encode()
+        (folder / "part.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + values)
+        (folder / "dataset.json").write_text(json.dumps({
+            "format": "hopyard-dataset", "version": 1, "rows": 160, "labels": list(labels),
+            "columns": {name: {"dtype": dtype, "shape": shape} for name, dtype, shape in columns},
+            "parts": [{"file": "part.safetensors", "rows": 160}]}))
+        return str(folder)
+
+    def test_columns(self):
+        ids, labels = ("input_ids", "I32", [8]), ("labels", "I32", [])
+        mlp = {"model_type": "mlp", "input_size": 8, "hidden_sizes": [16]}
+        bert = json.loads((self.sweep.folder / "model/config.json").read_text())
+        bare = {key: value for key, value in bert.items() if key != "vocab_size"}
+        cases = [
+            (bert, "sequence-classification", [ids, ("labels", "I32", [1])], ["'labels'", "one value a row"]),
+            (bert, "regression", [ids, ("labels", "F32", [1])], ["'labels'", "one value a row"]),
+            (bert, "sequence-classification", [ids, labels, ("attention_mask", "I32", [9])], ["'attention_mask'"]),
+            (bert, "sequence-classification", [("features", "F32", [8]), labels], ["'bert'", "'features'"]),
+            (mlp, "sequence-classification", [ids, labels], ["'mlp'", "'input_ids'"]),
+            (bare, "sequence-classification", [ids, labels], ["40000", "0 to 30521"]),
+        ]
+        for number, (model, task, columns, words) in enumerate(cases):
+            with self.subTest(words):
+                (self.sweep.folder / "model/config.json").write_text(json.dumps(model))
+                folder = self.columns(columns)
+                text = self.sweep.text.replace("sequence-classification", task).replace("{grid: [0, 2]}", "0")
+                for part in ("train", "valid"):
+                    text = text.replace(f"{ROOT}/data/sections/{part}", folder)
+                if task == "regression":
+                    text = text.replace("valid/accuracy, goal: max", "valid/mse, goal: min")
+                config = self.sweep.write(f"columns-{number}.yaml", text)
+                self.refused(3, words, "run", config, "--dir", self.sweep.directory(f"columns-{number}"))
+
+    def test_a_layer_too_large_is_refused_at_once(self):
+        path = self.sweep.folder / "model/config.json"
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps(config | {"vocab_size": 1 << 28, "hidden_size": 8192}))
+        begin = time.monotonic()
+        self.refused(4, ["embeddings", "bytes"], *self.run_config(self.sweep.text))
+        self.assertLess(time.monotonic() - begin, 20)
+
     def test_does_not_fit(self):
         for key, value, words in [
                 ("resources.devices", "[{type: emulated, count: 1, memory: 3MiB, link: 1GiB/s}]", ["embeddings", "bytes"]),
@@ -94,11 +147,49 @@ class BadInput(unittest.TestCase):
             process.wait()
         self.refused(2, ["another config"], "run", self.sweep.config, "--dir", directory, "--set", "seed=99")
 
-    @unittest.skipIf(os.geteuid() == 0, "root may write everywhere")
+    def runs_as(self, user):
+        try:
+            return hopyard("help", user=user)[0] == 0
+        except PermissionError:
+            return False
+
     def test_no_permission(self):
+        nobody = 65534 if os.geteuid() == 0 else None  # root may write everywhere
+        if not self.runs_as(nobody):
+            self.skipTest("the program lies where only root may read, and root may write everywhere")
+        self.sweep.folder.chmod(0o755)
         locked = self.sweep.folder / "locked"
-        locked.mkdir(mode=0o500)
-        self.refused(3, ["locked"], "run", self.sweep.config, "--dir", locked / "run")
+        locked.mkdir(mode=0o000)
+        self.addCleanup(locked.chmod, 0o700)
+        for fresh in ["--fresh=false", "--fresh"]:
+            self.refused(3, ["locked", "ermission"], "run", self.sweep.config, "--dir", locked / "run", fresh, user=nobody)
+        self.refused(3, ["locked", "ermission"], "run", locked / "config.yaml", user=nobody)
+        for verb in [["leaderboard"], ["plan"], ["export", "--trial=t00", "--out=x"]]:
+            self.refused(3, ["locked", "ermission"], verb[0], locked / "run", *verb[1:], user=nobody)
+
+    def test_paths_that_lead_nowhere(self):
+        file = self.sweep.write("file", "")
+        loop = self.sweep.folder / "loop"
+        loop.symlink_to(loop)
+        for nowhere in [f"{file}/run", f"{loop}/run", self.sweep.directory("x" * 300)]:
+            self.refused(3, [nowhere], "run", self.sweep.config, "--dir", nowhere)
+            self.refused(3, [nowhere], "run", self.sweep.config, "--dir", nowhere, "--fresh")
+            self.refused(3, [nowhere], "leaderboard", nowhere)
+            self.refused(3, [nowhere], "plan", nowhere)
+
+    def test_fresh_moves_runs_only(self):
+        folder = self.sweep.folder / "thesis"
+        folder.mkdir()
+        (folder / "config.yaml").write_text(self.sweep.text)
+        (folder / "chapter").write_text("x")
+        self.refused(2, ["thesis", "--dir"], "run", self.sweep.config, "--dir", folder, "--fresh")
+        self.assertEqual(sorted(path.name for path in folder.iterdir()), ["chapter", "config.yaml"])
+
+    def test_a_run_does_not_take_the_users_own_config_for_its_record(self):
+        before = pathlib.Path(self.sweep.config).read_text()
+        for more in [[], ["--fresh"]]:
+            self.refused(2, ["config.yaml", "another name"], "run", self.sweep.config, "--dir", self.sweep.folder, *more)
+        self.assertEqual(pathlib.Path(self.sweep.config).read_text(), before)
 
     def test_export(self):
         self.refused(3, ["name the directory of a run"], "export", self.sweep.folder, "--trial=t00", "--out", "x")

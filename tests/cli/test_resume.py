@@ -1,4 +1,5 @@
 """kill -9 at ten random moments, run again, same digests, nothing left over; the same for Ctrl-C."""
+import contextlib
 import json
 import pathlib
 import random
@@ -7,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from program import HOPYARD, ROOT, Sweep, digests, hopyard, leaderboard
+from program import HOPYARD, ROOT, Sweep, digests, hopyard, journal, leaderboard
 
 
 class Resume(unittest.TestCase):
@@ -93,6 +94,62 @@ class Resume(unittest.TestCase):
         code, out, err = hopyard("run", config, "--dir", directory)
         self.assertEqual(code, 0, out + err)
         self.assertEqual(digests(directory), digests(sweep.directory("roomy")))
+
+    def test_a_resume_finds_room_beside_what_a_crash_left(self):
+        directory = self.sweep.directory("leftovers")
+        code, out, err = hopyard("run", self.sweep.config, "--dir", directory)
+        self.assertEqual(code, 0, out + err)
+        # Enough for two commits at a time, too little for what is left and the disk's measurement together.
+        enough = json.loads(hopyard("plan", directory, "--format=json")[1])["tiers"]["disk_need_bytes"] * 3 // 2
+        self.assertGreater(self.bytes_on_disk(directory) + (32 << 20), enough)
+        with contextlib.closing(journal(directory)) as opened, opened:
+            for table in ["trials", "settings", "visits", "state", "scores", "curve"]:
+                opened.execute(f"DELETE FROM {table}")  # every version is now one that no commit names
+            opened.execute("DELETE FROM facts WHERE name='finished'")
+        code, out, err = hopyard("run", self.sweep.config, "--dir", directory, "--set",
+                                 f"resources.disk.capacity={enough // 1024}KiB")
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(digests(directory), self.expected)
+
+    def test_partitions_are_decided_once(self):
+        config = self.sweep.write("auto.yaml", self.sweep.text.replace("partitions: 4", "partitions: auto"))
+        directory = self.sweep.directory("auto")
+        code, _, err = hopyard("run", config, "--dir", directory, "--set", "resources.disk.capacity=1MiB")
+        self.assertEqual(code, 4, err)
+        with contextlib.closing(journal(directory)) as opened, opened:  # by its timing, this sweep would get one
+            opened.execute("""INSERT OR REPLACE INTO facts VALUES('partitions', '{"count":4}')""")
+        record = (pathlib.Path(directory) / "config.yaml").read_text()
+        code, out, err = hopyard("run", config, "--dir", directory)
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(digests(directory), self.expected)
+        self.assertEqual((pathlib.Path(directory) / "config.yaml").read_text(), record)
+        code, out, err = hopyard("run", config, "--dir", self.sweep.directory("auto anew"))
+        self.assertEqual(code, 0, out + err)
+        with contextlib.closing(journal(self.sweep.directory("auto anew"))) as opened:
+            self.assertEqual(opened.execute("SELECT json FROM facts WHERE name='partitions'").fetchone(), ('{"count":1}',))
+
+    def test_runs_that_share_an_absolute_disk_path(self):
+        shared = ["--set", f"resources.disk.path={self.sweep.directory('disk')}"]
+        first, second = self.sweep.directory("first"), self.sweep.directory("second")
+        for directory, more in [(first, []), (second, []), (first, ["--fresh"])]:
+            code, out, err = hopyard("run", self.sweep.config, "--dir", directory, *shared, *more)
+            self.assertEqual(code, 0, out + err)
+        self.assertEqual(len(list(pathlib.Path(self.sweep.directory("disk")).iterdir())), 3)
+        for directory in [first, second, first + ".1"]:
+            code, out, err = hopyard("export", directory, "--trial=t00", "--out", directory + " exported")
+            self.assertEqual(code, 0, out + err)
+            self.assertIn(self.expected["t00"], out)
+
+    def test_the_state_does_not_change_its_disk(self):
+        directory = self.sweep.directory("elsewhere")
+        code, out, err = hopyard("run", self.sweep.config, "--dir", directory)
+        self.assertEqual(code, 0, out + err)
+        with contextlib.closing(journal(directory)) as opened, opened:
+            opened.execute("DELETE FROM facts WHERE name='finished'")
+        code, _, err = hopyard("run", self.sweep.config, "--dir", directory, "--set", "resources.disk.path=other")
+        self.assertEqual(code, 2, err)
+        for word in ["resources.disk.path", f"{directory}/spill"]:
+            self.assertIn(word, err)
 
     def test_other_cuts_devices_and_schedules_give_the_same_digests(self):
         variants = {

@@ -81,6 +81,16 @@ TEST_P(JournalConformance, AddingTheSameTrialAgainDoesNothing) {
   EXPECT_EQ(only().state, TrialState::active);
 }
 
+TEST_P(JournalConformance, ATrialThatFailedMayWaitAgain) {
+  journal_->add_trial(spec(1));
+  journal_->commit(visit("t1", 0, 0), {{1, 2.0}});
+  journal_->end_trial("t1", TrialState::failed, "did not fit");
+  journal_->end_trial("t1", TrialState::waiting, "");
+  EXPECT_EQ(only().state, TrialState::waiting);
+  EXPECT_EQ(only().reason, "");
+  EXPECT_TRUE(only().last.has_value());
+}
+
 TEST_P(JournalConformance, AddingAnotherTrialUnderTheSameIdIsRefused) {
   journal_->add_trial(spec(1));
   TrialSpec other = spec(1);

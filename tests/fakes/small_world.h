@@ -1,6 +1,7 @@
 // A small model, small data and an engine around them, for tests of the whole engine.
 #pragma once
 
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -73,6 +74,17 @@ class SmallWorld {
   }
 };
 
+inline constexpr std::uint32_t kValidRows = 10;
+
+/// What training gave, to the last bit: the digest, and what was judged on the validation rows.
+inline std::string outcome(const Digest& digest, const std::optional<MetricSums>& judged) {
+  if (!judged) return to_hex(digest);
+  char text[96];
+  std::snprintf(text, sizeof text, " loss %a correct %a items %lld", judged->loss, judged->correct,
+                static_cast<long long>(judged->items));
+  return to_hex(digest) + text;
+}
+
 /// How an engine is to be set up; everything that must not change bits.
 struct EngineSetup {
   std::vector<std::uint32_t> cuts;
@@ -103,9 +115,8 @@ inline std::vector<std::uint32_t> visit_rows(const TrialToRun& trial, std::uint3
 }
 
 struct EngineResult {
-  std::vector<Digest> digests;  ///< of each trial
-  std::vector<double> valid_loss;
-  std::vector<std::string> errors;  ///< empty for a trial that trained to its end
+  std::vector<std::string> outcomes;  ///< outcome() of each trial
+  std::vector<std::string> errors;    ///< empty for a trial that trained to its end
   std::vector<DeviceReport> devices;
   Bytes host_peak = 0;
 };
@@ -119,7 +130,7 @@ inline TrialSetup trial_setup(const SmallWorld& world, const TrialToRun& trial, 
   one.seed = trial.seed;
   one.source = trial.source;
   one.train_data = one.valid_data = world.data;
-  one.valid_rows = trial.evaluate ? 10 : 0;
+  one.valid_rows = trial.evaluate ? kValidRows : 0;
   one.train = trial.train;
   one.total_steps = batch_count(trial.rows_per_visit, one.train.batch_size) * trial.visits;
   one.costs = layer_sizes(*one.source, one.train);
@@ -149,15 +160,16 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
       devices.back() = std::make_unique<RecordingDevice>(std::move(devices.back()), *setup.actions);
   }
   EngineResult result;
-  result.digests.resize(trials.size());
-  result.valid_loss.resize(trials.size());
+  result.outcomes.resize(trials.size());
   result.errors.resize(trials.size());
   std::vector<std::shared_ptr<TrialRun>> runs;
   {
     Executor executor(setup.execute, 5, std::move(devices), host, nullptr);
     std::vector<TrialSetup> setups;
     const auto make_run = [&](const TrialSetup& one) {
-      return std::make_shared<TrialRun>(one, host, disk, pool, frozen, [&executor] { executor.wake(); });
+      auto grant = grant_trial(one, host, frozen);
+      require(grant.has_value(), "the host tier of the test is too small");
+      return std::make_shared<TrialRun>(one, std::move(*grant), disk, pool, [&executor] { executor.wake(); });
     };
     for (std::uint32_t i = 0; i < trials.size(); ++i) {
       setups.push_back(trial_setup(world, trials[i], i, setup));
@@ -195,9 +207,7 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
       if (finished->visit.index + 1 < trials[i].visits)
         start(i, finished->visit.index + 1);
       else
-        result.digests[i] = runs[i]->digest();
-      if (finished->judged)
-        result.valid_loss[i] = finished->judged->loss / static_cast<double>(finished->judged->items);
+        result.outcomes[i] = outcome(runs[i]->digest(), finished->judged);
     }
     result.devices = executor.devices();
     runs.clear();  // before the executor, which their disk work wakes
@@ -207,7 +217,7 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
 }
 
 /// The oracle: the same training by a plain loop over the whole model.
-inline Digest train_whole(const SmallWorld& world, const TrialToRun& trial) {
+inline std::string train_whole(const SmallWorld& world, const TrialToRun& trial) {
   WholeModel whole(*trial.source, trial.seed, trial.train.optimizer);
   std::uint64_t step = 0;
   const std::uint64_t total = batch_count(trial.rows_per_visit, trial.train.batch_size) * trial.visits;
@@ -221,7 +231,18 @@ inline Digest train_whole(const SmallWorld& world, const TrialToRun& trial) {
                        trial.train.clip_norm, step);
     }
   }
-  return whole.digest();
+  if (!trial.evaluate) return outcome(whole.digest(), std::nullopt);
+  MetricSums sums;
+  for (std::uint32_t begin = 0; begin < kValidRows; begin += trial.train.batch_size) {
+    std::vector<std::uint32_t> rows;
+    for (std::uint32_t row = begin; row < std::min(kValidRows, begin + trial.train.batch_size); ++row)
+      rows.push_back(row);
+    MetricSums chunk;
+    for (const Batch& batch : make_batches(*world.data, trial.source->spec().task, rows, trial.train.micro_batch_size))
+      chunk.add(trial.source->judge(whole.logits(batch), batch));
+    sums.add(chunk);
+  }
+  return outcome(whole.digest(), sums);
 }
 
 }  // namespace hopyard::fakes

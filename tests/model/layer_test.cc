@@ -159,10 +159,11 @@ class Bits : public testing::TestWithParam<std::tuple<Family, int>> {
     ModelSpec spec;
     spec.checkpoint = folder_.path();
     spec.task = family.task;
+    const bool features = std::string(family.name) == "mlp";
     DataShape shape{.tokens = 16, .classes = 3};
+    if (features) shape.input = DataShape::Input::features;
     source_ = std::make_unique<ModelSource>(spec, shape);
     model_ = std::make_unique<WholeModel>(*source_, 11, OptimizerSpec{});
-    const bool features = std::string(family.name) == "mlp";
     batch_.inputs = features ? at::randn({6, 16}) : at::randint(0, 50, {6, 16}, at::kLong);
     batch_.labels = family.task == Task::regression ? at::randn({6}) : at::randint(0, 3, {6}, at::kLong);
     if (!features) batch_.attention_mask = at::arange(16).lt(at::arange(3, 9).unsqueeze(1)).to(at::kLong);

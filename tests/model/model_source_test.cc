@@ -141,6 +141,7 @@ TEST_F(Source, Gpt2ScalesResidualProjectionsAndMlpIsLinears) {
     EXPECT_NEAR(deviation(initial(gpt2, 1, i)), expected, 0.1 * expected) << block[i].name;
   }
   shape_.tokens = 100;
+  shape_.input = DataShape::Input::features;
   const ModelSource mlp = open(kMlp);
   const std::vector<float> weight = initial(mlp, 0, 0);
   EXPECT_LE(*std::max_element(weight.begin(), weight.end()), 0.1f);
@@ -171,6 +172,7 @@ TEST_F(Source, RefusesWhatItDoesNotSupport) {
   EXPECT_THAT(refusal(R"({"model_type":"bert","hidden_dropout_prob":1.5})"), testing::HasSubstr("[0, 1)"));
   EXPECT_THAT(refusal(kGpt2, Task::sequence_classification, ExitCode::usage), testing::HasSubstr("causal-lm"));
   EXPECT_THAT(refusal(kBert, Task::causal_lm, ExitCode::usage), testing::HasSubstr("regression"));
+  shape_.input = DataShape::Input::features;
   EXPECT_THAT(refusal(kMlp), testing::HasSubstr("100")) << "16 features";
 }
 
@@ -180,6 +182,19 @@ TEST_F(Source, RefusesDataThatTheModelCannotTake) {
   shape_.vocabulary = 50;
   shape_.tokens = 17;
   EXPECT_THAT(refusal(kBert), testing::HasSubstr("16 positions"));
+}
+
+TEST_F(Source, RefusesTheOtherKindOfInput) {
+  EXPECT_THAT(refusal(kMlp), testing::HasSubstr("'mlp' takes rows of 'features' but the data have 'input_ids'"));
+  shape_.input = DataShape::Input::features;
+  EXPECT_THAT(refusal(kBert), testing::HasSubstr("'bert' takes rows of 'input_ids' but the data have 'features'"));
+  EXPECT_THAT(refusal(kGpt2, Task::causal_lm), testing::HasSubstr("'gpt2' takes rows of 'input_ids'"));
+}
+
+TEST_F(Source, KnowsItsVocabularyAlsoWhereTheConfigLeavesItOut) {
+  EXPECT_EQ(open(kBert).vocabulary(), 50);
+  EXPECT_EQ(open(R"({"model_type":"bert"})").vocabulary(), 30522);
+  EXPECT_EQ(open(R"({"model_type":"gpt2"})", Task::causal_lm).vocabulary(), 50257);
 }
 
 TEST_F(Source, RefusesToFreezeTheHead) {

@@ -56,6 +56,8 @@ DataShape shape_of(const Case& one) {
   DataShape shape;
   shape.tokens = expected_of(one).batch().inputs.size(1);
   shape.classes = one.classes;
+  if (!expected_of(one).batch().inputs.is_floating_point()) return shape;
+  shape.input = DataShape::Input::features;
   return shape;
 }
 

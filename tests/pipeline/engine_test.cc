@@ -27,7 +27,7 @@ class EngineTest : public ::testing::Test {
   void expect_whole(const SmallWorld& world, const TrialToRun& trial, const EngineSetup& setup, const char* what) {
     MemoryDiskTier disk;
     const auto result = fakes::train(world, {trial}, setup, disk);
-    EXPECT_EQ(to_hex(result.digests[0]), to_hex(fakes::train_whole(world, trial))) << what;
+    EXPECT_EQ(result.outcomes[0], fakes::train_whole(world, trial)) << what;
     for (const auto& device : result.devices) EXPECT_LE(device.memory_peak, device.memory_budget) << what;
     EXPECT_LE(result.host_peak, setup.host_memory) << what;
   }
@@ -131,7 +131,7 @@ TEST_F(EngineTest, InterleavedTrialsEqualEachAlone) {
     trials.back().train.optimizer.lr = 1e-3 * static_cast<double>(seed);
   }
   std::vector<std::string> alone;
-  for (const auto& trial : trials) alone.push_back(to_hex(fakes::train_whole(world, trial)));
+  for (const auto& trial : trials) alone.push_back(fakes::train_whole(world, trial));
   for (const auto scheduler : {SchedulerKind::lrtf, SchedulerKind::fifo, SchedulerKind::random, SchedulerKind::lpt,
                                SchedulerKind::round_robin})
     for (const std::uint32_t devices : {1u, 2u})
@@ -146,9 +146,8 @@ TEST_F(EngineTest, InterleavedTrialsEqualEachAlone) {
           MemoryDiskTier disk;
           const auto result = fakes::train(world, trials, setup, disk);
           for (std::size_t i = 0; i < trials.size(); ++i)
-            EXPECT_EQ(to_hex(result.digests[i]), alone[i])
-                << "trial " << i << ", " << to_string(scheduler) << ", devices " << devices
-                << (emulated ? " emulated" : " cpu");
+            EXPECT_EQ(result.outcomes[i], alone[i]) << "trial " << i << ", " << to_string(scheduler) << ", devices "
+                                                    << devices << (emulated ? " emulated" : " cpu");
         }
 }
 
@@ -164,7 +163,7 @@ TEST_F(EngineTest, LookingFurtherAheadGivesTheSameBits) {
             tied ? world.source(Task::causal_lm) : world.source(Task::sequence_classification, i == 1 ? 3 : 0);
         trials[i].seed = i;
         if (clipped) trials[i].train.clip_norm = 0.05;
-        alone.push_back(to_hex(fakes::train_whole(world, trials[i])));
+        alone.push_back(fakes::train_whole(world, trials[i]));
       }
       for (const std::uint32_t lookahead : {1u, 2u, 3u, 8u, 64u})
         for (const std::uint32_t devices : {1u, 2u})
@@ -178,7 +177,7 @@ TEST_F(EngineTest, LookingFurtherAheadGivesTheSameBits) {
             MemoryDiskTier disk;
             const auto result = fakes::train(world, trials, setup, disk);
             for (std::size_t i = 0; i < trials.size(); ++i)
-              EXPECT_EQ(to_hex(result.digests[i]), alone[i])
+              EXPECT_EQ(result.outcomes[i], alone[i])
                   << text::cat("trial ", i, ", lookahead ", lookahead, ", ", devices, " devices, ample ", ample,
                                ", tied ", tied, ", clipped ", clipped);
             for (const auto& device : result.devices) EXPECT_LE(device.memory_peak, setup.device_memory);
@@ -195,7 +194,7 @@ TEST_F(EngineTest, RunningOutOfMemoryCutsAndGivesTheSameBits) {
       for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {3}, {1, 4}}) {
         auto trial = bert_trial(world);
         if (clipped) trial.train.clip_norm = 0.05;
-        const std::string expected = to_hex(fakes::train_whole(world, trial));
+        const std::string expected = fakes::train_whole(world, trial);
         for (const Bytes memory :
              {500 * KiB, 400 * KiB, 320 * KiB, 250 * KiB, 200 * KiB, 160 * KiB, 120 * KiB, 90 * KiB}) {
           EngineSetup setup;
@@ -207,7 +206,7 @@ TEST_F(EngineTest, RunningOutOfMemoryCutsAndGivesTheSameBits) {
               text::cat("clipped ", clipped, " emulated ", emulated, " shards ", cuts.size() + 1, " memory ", memory);
           try {
             const auto result = fakes::train(world, {trial}, setup, disk);
-            EXPECT_EQ(to_hex(result.digests[0]), expected) << what;
+            EXPECT_EQ(result.outcomes[0], expected) << what;
             ++trained;
             for (const auto& device : result.devices) {
               EXPECT_LE(device.memory_peak, memory) << what;
@@ -231,7 +230,7 @@ TEST_F(EngineTest, AClippedTrialThatBeginsWholeIsCutWhileItRuns) {
       if (!emulated && freeze > 0) continue;  // in host memory its largest layer needs as much as the whole
       auto trial = bert_trial(world, freeze);
       trial.train.clip_norm = 0.05;
-      const std::string expected = to_hex(fakes::train_whole(world, trial));
+      const std::string expected = fakes::train_whole(world, trial);
       std::uint64_t recuts = 0;
       for (Bytes memory = 500 * KiB; memory > 60 * KiB && recuts == 0; memory = memory * 15 / 16) {
         EngineSetup setup;
@@ -239,7 +238,7 @@ TEST_F(EngineTest, AClippedTrialThatBeginsWholeIsCutWhileItRuns) {
         setup.device_memory = memory;
         MemoryDiskTier disk;
         const auto result = fakes::train(world, {trial}, setup, disk);
-        EXPECT_EQ(to_hex(result.digests[0]), expected) << emulated << freeze << memory;
+        EXPECT_EQ(result.outcomes[0], expected) << emulated << freeze << memory;
         recuts += result.devices[0].recuts;
       }
       EXPECT_GT(recuts, 0u) << emulated << freeze;
@@ -260,7 +259,8 @@ TEST_F(EngineTest, AClippedTrialIsCutOnlyWhereItsWindowHoldsTheGradients) {
       IoPool pool(1);
       FrozenStore frozen(host);
       MemoryDiskTier disk;
-      TrialRun run(fakes::trial_setup(world, trial, 0, {}), host, disk, pool, frozen, [] {});
+      const TrialSetup setup = fakes::trial_setup(world, trial, 0, {});
+      TrialRun run(setup, *grant_trial(setup, host, frozen), disk, pool, [] {});
       run.begin_visit({0, 0, 0, fakes::visit_rows(trial, 0), 0, false});
       const bool fits = !clipped || config == fakes::kTinyBert;
       EXPECT_EQ(run.recut(host), fits) << config << clipped;
@@ -275,7 +275,7 @@ TEST_F(EngineTest, NoDeadlockAtAnyBudgetAtWhichATaskFits) {
   std::vector<TrialToRun> trials{bert_trial(world), bert_trial(world, 3), bert_trial(world)};
   for (std::size_t i = 0; i < trials.size(); ++i) trials[i].seed = i, trials[i].visits = 1;
   std::vector<std::string> whole;
-  for (const auto& trial : trials) whole.push_back(to_hex(fakes::train_whole(world, trial)));
+  for (const auto& trial : trials) whole.push_back(fakes::train_whole(world, trial));
   int fitted = 0;
   for (Bytes memory = 120 * KiB; memory < 2 * MiB; memory = memory * 5 / 4)
     for (const double share : {0.0, 0.5}) {  // of the state; at least what one task needs
@@ -289,7 +289,7 @@ TEST_F(EngineTest, NoDeadlockAtAnyBudgetAtWhichATaskFits) {
       try {
         const auto result = fakes::train(world, trials, setup, disk);
         ++fitted;
-        for (std::size_t i = 0; i < trials.size(); ++i) EXPECT_EQ(to_hex(result.digests[i]), whole[i]) << memory;
+        for (std::size_t i = 0; i < trials.size(); ++i) EXPECT_EQ(result.outcomes[i], whole[i]) << memory;
         for (const auto& device : result.devices) EXPECT_LE(device.memory_peak, memory);
       } catch (const Failure& failure) {
         EXPECT_EQ(failure.code(), ExitCode::capacity) << failure.what();
@@ -307,7 +307,7 @@ TEST_F(EngineTest, ATrialThatFailsLeavesTheOthersAlone) {
   setup.cuts = {2};
   MemoryDiskTier disk;
   const auto result = fakes::train(world, trials, setup, disk);
-  EXPECT_EQ(to_hex(result.digests[0]), to_hex(fakes::train_whole(world, trials[0])));
+  EXPECT_EQ(result.outcomes[0], fakes::train_whole(world, trials[0]));
   EXPECT_EQ(result.errors[0], "");
   EXPECT_NE(result.errors[1].find("not a finite number"), std::string::npos) << result.errors[1];
 }

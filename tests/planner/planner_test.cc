@@ -60,6 +60,24 @@ TEST_F(PlannerTest, ALayerLargerThanTheDeviceIsNamedWithItsBytes) {
   EXPECT_NE(sentence.find("bytes"), std::string::npos) << sentence;
 }
 
+TEST_F(PlannerTest, ALayerTooLargeIsRefusedByItsSizesBeforeItIsMeasured) {
+  // 8 TiB of embeddings: to measure them would be to run out of memory.
+  const fakes::SmallWorld huge(
+      R"({"model_type":"bert","vocab_size":268435456,"hidden_size":8192,"num_hidden_layers":1,
+"num_attention_heads":4,"intermediate_size":64})");
+  TrialSetup trial = setup();
+  trial.source = huge.source(Task::sequence_classification);
+  const auto refusal = [&](const PlannerInputs& inputs) {
+    return fakes::failure_of(ExitCode::capacity, [&] { Planner(inputs).plan(trial); });
+  };
+  EXPECT_NE(refusal(inputs(DeviceSpec::Type::emulated, GiB, GiB)).find("layer 'embeddings'"), std::string::npos);
+  EXPECT_NE(refusal(inputs(DeviceSpec::Type::cpu, 0, GiB)).find("layer 'embeddings'"), std::string::npos);
+  EXPECT_NE(refusal(inputs(DeviceSpec::Type::emulated, 1024 * 1024 * GiB, GiB)).find("host tier"), std::string::npos);
+  PlannerInputs forced = inputs(DeviceSpec::Type::emulated, GiB, GiB);
+  forced.execute.cuts = {1};
+  EXPECT_NE(refusal(forced).find("layer 'embeddings'"), std::string::npos);
+}
+
 TEST_F(PlannerTest, AHostTierTooSmallIsRefused) {
   Planner planner(inputs(DeviceSpec::Type::emulated, MiB, 20 * KiB));
   TrialSetup trial = setup();

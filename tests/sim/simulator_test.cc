@@ -9,33 +9,12 @@
 
 #include "base/rng.h"
 #include "partitioner/toy_models.h"
+#include "sim/sim_trials.h"
 
 namespace hopyard {
 namespace {
 
 using Mode = SimOptions::Mode;
-
-SimTrial trial_of(std::vector<SimTask> tasks, std::uint64_t repeats = 1) {
-  SimTrial trial;
-  trial.phases.push_back({std::move(tasks), repeats});
-  return trial;
-}
-
-/// `units` tasks of equal length without transfers.
-SimTrial unit_trial(std::uint64_t units, double unit_s) { return trial_of({{.compute_s = unit_s}}, units); }
-
-SimOptions on_devices(std::uint32_t devices) {
-  SimOptions options;
-  options.devices = devices;
-  return options;
-}
-
-SimOptions one_device(Bytes memory) {
-  SimOptions options;
-  options.memory = memory;
-  options.timeline_limit = 1000;
-  return options;
-}
 
 double idle_s(const SimDevice& device) { return device.idle_load_s + device.idle_store_s + device.idle_no_work_s; }
 
@@ -56,6 +35,7 @@ TEST(HydraFigure6, ModelParallelTakes12TaskParallel8Sharp6) {
   options.mode = Mode::sharp;
   for (const bool competes : {true, false}) {
     options.successor_competes = competes;
+    options.lookahead = competes ? 8 : 1;
     EXPECT_EQ(predict_makespan(hydra_figure_6(), options), 6);
   }
 }
@@ -224,7 +204,8 @@ TEST(Simulator, OneCutTrialTakesThePartitionersTimeWhereComputeBounds) {
 }
 
 TEST(SimulatorProperty, OneTrialIsHardlyEverSlowerThanThePartitionerSays) {
-  // The partitioner adds up slots; in the simulator stores may run on behind several of them.
+  // The partitioner adds up slots; in the simulator stores may run on behind several of them, whose bytes forwards
+  // take over.
   for (std::uint64_t instance = 0; instance < 1000; ++instance) {
     KeyedStream random(derive(21, instance));
     const auto layers = random_model(random, 16);
@@ -236,7 +217,7 @@ TEST(SimulatorProperty, OneTrialIsHardlyEverSlowerThanThePartitionerSays) {
     const double ratio =
         predict_makespan({trial_of(training_step(*result.plan, device), 30)}, options) / (30 * result.plan->step_s);
     ASSERT_LT(ratio, 1.05) << "instance " << instance;
-    ASSERT_GT(ratio, 0.7) << "instance " << instance;
+    ASSERT_GT(ratio, 0.6) << "instance " << instance;
   }
 }
 
@@ -279,6 +260,7 @@ SimOptions random_options(KeyedStream& random) {
   options.interleave = random.below(3) > 0;
   options.successor_competes = random.below(2) > 0;
   options.active_trials = static_cast<std::uint32_t>(random.below(4));
+  options.lookahead = random.below(2) == 0 ? 1 : 8;
   options.timeline_limit = 1'000'000;
   return options;
 }

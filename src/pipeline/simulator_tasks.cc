@@ -35,7 +35,8 @@ std::vector<SimTask> training_step(const PartitionPlan& plan, const DeviceLimits
   for (std::uint32_t k = last; k-- > 0 && plan.shards[k].backward;) {
     tasks.push_back(sim_task(k, backward_task(plan.shards[k], device)));
   }
-  if (plan.host_update_s > 0) tasks.push_back({.shard = last + 1, .compute_s = plan.host_update_s});
+  if (plan.host_update_s > 0)
+    tasks.push_back({.shard = last + 1, .compute_s = plan.host_update_s, .updates_host = true});
   if (plan.resident) keep_on_device(tasks);
   return tasks;
 }

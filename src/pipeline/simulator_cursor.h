@@ -1,12 +1,9 @@
-// The event loop and where a simulated trial stands in its list of tasks; private to the simulator.
+// Where a simulated trial stands in its list of tasks; private to the simulator.
 #pragma once
 
 #include "pipeline/simulator.h"
 
 namespace hopyard {
-
-/// As simulate() in mode sharp; tasks are checked already.
-SimResult simulate_tasks(const std::vector<SimTrial>& trials, const SimOptions& options);
 
 /// Walks rounds × phases × repeats × tasks, skipping what is empty.
 class SimCursor {
@@ -23,7 +20,9 @@ class SimCursor {
   bool done() const { return total_rounds() == round_; }
   const SimTask& task() const { return phase().tasks[task_]; }
   const SimPhase& phase() const { return trial_->phases[phase_]; }
-  bool last_of_phase() const { return task_ + 1 == phase().tasks.size() && repeat_ + 1 == phase().repeats; }
+  bool ends_visit() const {
+    return phase().ends_visit && task_ + 1 == phase().tasks.size() && repeat_ + 1 == phase().repeats;
+  }
   double total_s() const { return total_s_; }
   double remaining_s() const { return remaining_s_; }
 

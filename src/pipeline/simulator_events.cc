@@ -1,0 +1,281 @@
+// Events of trials and devices, and what a device's time went to.
+#include "pipeline/simulator_events.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/failure.h"
+
+namespace hopyard::sim {
+
+Trial::Trial(const SimTrial& spec) : cursor(spec), chosen(cursor) {
+  for (const SimPhase& phase : spec.phases) {
+    for (const SimTask& task : phase.tasks) moves |= task.load_s > 0 || task.store_s > 0;
+  }
+}
+
+Simulation::Simulation(const std::vector<SimTrial>& trials, const SimOptions& options)
+    : options_(options), scheduler_(make_scheduler(options.scheduler, options.seed)), devices_(options.devices) {
+  result_.finish_s.assign(trials.size(), 0);
+  for (std::uint32_t i = 0; i < trials.size(); ++i) {
+    trials_.emplace_back(trials[i]);
+    if (trials_.back().cursor.done()) continue;
+    ++unfinished_;
+    push(trials[i].arrival_s, EventKind::arrival, i);
+  }
+}
+
+SimResult Simulation::run() {
+  while (!events_.empty()) {
+    now_s_ = events_.top().at_s;
+    // All that happens at one moment happens before anything is chosen.
+    while (!events_.empty() && events_.top().at_s == now_s_) {
+      const Event event = events_.top();
+      events_.pop();
+      handle(event);
+    }
+    dispatch();
+  }
+  require(unfinished_ == 0, unfinished_, " simulated trials never finished");
+  return finish();
+}
+
+void Simulation::handle(const Event& event) {
+  switch (event.kind) {
+    case EventKind::arrival:
+      waiting_.push_back(event.who);
+      return admit();
+    case EventKind::wake:
+      return become_idle(event.who);
+    case EventKind::load_end:
+      load_ended(event.who);
+      break;
+    case EventKind::compute_end:
+      compute_ended(event.who);
+      break;
+    case EventKind::store_end:
+      store_ended(event.who);
+      break;
+    case EventKind::retry_load:
+      break;
+  }
+  try_load(event.who);
+  try_compute(event.who);
+}
+
+// Trials --------------------------------------------------------------------------------------------------------------
+
+void Simulation::admit() {
+  while (!waiting_.empty() && (options_.active_trials == 0 || active_ < options_.active_trials)) {
+    ++active_;
+    become_idle(waiting_.front());
+    waiting_.pop_front();
+  }
+}
+
+void Simulation::become_idle(std::uint32_t index) {
+  trials_[index].idle = true;
+  trials_[index].visit_chosen = false;
+  scheduler_->add(as_idle(index));
+}
+
+IdleTrial Simulation::as_idle(std::uint32_t index) const {
+  const SimCursor& chosen = trials_[index].chosen;
+  return {index, chosen.remaining_s(), chosen.total_s()};
+}
+
+/// After its task has ended on `device`: finished, out of the active set, committing, idle, or chosen again already.
+void Simulation::move_on(std::uint32_t index, Device& device) {
+  Trial& trial = trials_[index];
+  const bool visit_ends = trial.cursor.ends_visit();
+  const double commit_s = visit_ends ? trial.cursor.phase().commit_s : 0;
+  trial.cursor.advance();
+  if (trial.cursor.done()) {
+    result_.finish_s[index] = trial.home_s + commit_s;
+    --unfinished_;
+    leave_active_set(index, device);
+  } else if (visit_ends && !waiting_.empty()) {
+    waiting_.push_back(index);  // its commit is taken to be over when its turn comes again
+    leave_active_set(index, device);
+  } else if (visit_ends) {
+    push(trial.home_s + commit_s, EventKind::wake, index);
+  } else if (std::none_of(device.ahead.begin(), device.ahead.end(), [&](const auto& h) { return h.trial == index; })) {
+    become_idle(index);
+  }
+}
+
+void Simulation::leave_active_set(std::uint32_t index, Device& device) {
+  if (device.home == index) device.home.reset();
+  trials_[index].at_home = false;
+  --active_;
+  admit();
+}
+
+// Tasks on a device ---------------------------------------------------------------------------------------------------
+
+/// One load is on the link at a time; those whose bytes are not home yet let later ones go first.
+void Simulation::try_load(std::uint32_t d) {
+  Device& device = devices_[d];
+  for (std::size_t place = 0; place < device.ahead.size(); ++place) {
+    Held& held = device.ahead[place];
+    if (held.step != Held::Step::chosen) continue;
+    if (held.takes_over)
+      begin_load(d, held, 0);
+    else if ((!device.loading || held.task->load_s == 0) && bytes_home(d, place))
+      begin_load(d, held, held.task->load_s);
+  }
+}
+
+bool Simulation::bytes_home(std::uint32_t d, std::size_t place) {
+  const Device& device = devices_[d];
+  Held& held = devices_[d].ahead[place];
+  const auto will_write = [&](const Held& before) {  // compute_end looks again
+    if (before.task->updates_host) return before.trial == held.trial;
+    return before.task->store_s > 0 && same_shard(before, held.trial, held.task->shard);
+  };
+  if (device.running && will_write(*device.running)) return false;
+  const auto until = device.ahead.begin() + static_cast<std::ptrdiff_t>(place);
+  if (std::any_of(device.ahead.begin(), until, will_write)) return false;
+  const double home_s = stored_s(held.trial, held.task->shard);
+  if (now_s_ >= home_s) return true;
+  if (std::exchange(held.retry_s, home_s) != home_s) push(home_s, EventKind::retry_load, d);
+  return false;
+}
+
+void Simulation::begin_load(std::uint32_t d, Held& held, double load_s) {
+  Device& device = devices_[d];
+  device.gauges.load_s += load_s;
+  held.load_begin_s = now_s_;
+  held.step = load_s > 0 ? Held::Step::loading : Held::Step::ready;
+  if (load_s == 0) return;
+  device.loading = true;
+  push(now_s_ + load_s, EventKind::load_end, d);
+  record(SimSlice::Kind::load, d, held, now_s_, now_s_ + load_s);
+}
+
+void Simulation::load_ended(std::uint32_t d) {
+  Device& device = devices_[d];
+  device.loading = false;
+  for (Held& held : device.ahead) {
+    if (held.step == Held::Step::loading) held.step = Held::Step::ready;
+  }
+}
+
+void Simulation::try_compute(std::uint32_t d) {
+  Device& device = devices_[d];
+  if (device.running || device.ahead.empty() || device.ahead.front().step != Held::Step::ready) return;
+  device.running = std::move(device.ahead.front());
+  device.ahead.pop_front();
+  explain_gap(device, *device.running);
+  const double end_s = now_s_ + device.running->task->compute_s;
+  record(SimSlice::Kind::compute, d, *device.running, now_s_, end_s);
+  push(end_s, EventKind::compute_end, d);
+  note_peak(device);
+}
+
+void Simulation::compute_ended(std::uint32_t d) {
+  Device& device = devices_[d];
+  const Held ended = *std::exchange(device.running, std::nullopt);
+  device.free_since_s = now_s_;
+  device.gauges.busy_s += ended.task->compute_s;
+  ++device.gauges.tasks;
+  let_go(device, *ended.copy, ended.task->state_bytes);
+  begin_store(d, ended);
+  if (ended.task->updates_host) outdate_copies(ended.trial);
+  move_on(ended.trial, device);
+}
+
+void Simulation::begin_store(std::uint32_t d, const Held& ended) {
+  Device& device = devices_[d];
+  Trial& trial = trials_[ended.trial];
+  const std::uint32_t shard = ended.task->shard;
+  double end_s = now_s_;
+  if (ended.task->store_s > 0) {
+    const double begin_s = std::max(now_s_, device.store_free_s);
+    device.store_free_s = end_s = begin_s + ended.task->store_s;
+    device.storing.push_back({ended.trial, shard, ended.copy, ended.task->stored_bytes, end_s});
+    share(device, *ended.copy, ended.task->stored_bytes);
+    device.gauges.store_s += ended.task->store_s;
+    push(end_s, EventKind::store_end, d);
+    record(SimSlice::Kind::store, d, ended, begin_s, end_s);
+    if (trial.stored_s.size() <= shard) trial.stored_s.resize(shard + 1, 0);
+    trial.stored_s[shard] = end_s;
+  }
+  trial.home_s = std::max(trial.home_s, end_s);
+}
+
+void Simulation::outdate_copies(std::uint32_t trial) {
+  for (Device& device : devices_) {
+    for (Stored& stored : device.storing) stored.old |= stored.trial == trial;
+  }
+}
+
+void Simulation::store_ended(std::uint32_t d) {
+  Device& device = devices_[d];
+  let_go(device, *device.storing.front().copy, device.storing.front().bytes);
+  device.storing.pop_front();
+}
+
+double Simulation::stored_s(std::uint32_t trial, std::uint32_t shard) const {
+  const auto& stored = trials_[trial].stored_s;
+  return shard < stored.size() ? stored[shard] : 0;
+}
+
+// Accounts ------------------------------------------------------------------------------------------------------------
+
+namespace {
+/// Brings a copy's bytes on the device to its largest share.
+void settle(Device& device, Copy& copy) {
+  const Bytes largest = copy.shares.empty() ? 0 : *std::max_element(copy.shares.begin(), copy.shares.end());
+  device.used += largest;
+  device.used -= copy.reserved;
+  copy.reserved = largest;
+}
+}  // namespace
+
+void Simulation::share(Device& device, Copy& copy, Bytes bytes) {
+  copy.shares.push_back(bytes);
+  settle(device, copy);
+}
+
+void Simulation::let_go(Device& device, Copy& copy, Bytes bytes) {
+  copy.shares.erase(std::find(copy.shares.begin(), copy.shares.end(), bytes));
+  settle(device, copy);
+}
+
+/// The time since the last compute, cut where the task that starts now was chosen and where its load began.
+void Simulation::explain_gap(Device& device, const Held& next) const {
+  double from_s = device.free_since_s;
+  const auto until = [&](double to_s) {
+    const double part = std::max(0.0, to_s - from_s);
+    from_s = std::max(from_s, to_s);
+    return part;
+  };
+  if (!options_.double_buffer) device.gauges.idle_store_s += until(std::min(device.store_free_s, next.chosen_s));
+  (next.after_refusal ? device.gauges.idle_store_s : device.gauges.idle_no_work_s) += until(next.chosen_s);
+  device.gauges.idle_store_s += until(next.load_begin_s);
+  device.gauges.idle_load_s += until(now_s_);
+}
+
+void Simulation::note_peak(Device& device) {
+  const Bytes workspace = device.running ? device.running->task->workspace_bytes : 0;
+  device.gauges.peak_bytes = std::max(device.gauges.peak_bytes, device.used + workspace);
+}
+
+void Simulation::record(SimSlice::Kind kind, std::uint32_t device, const Held& held, double begin_s, double end_s) {
+  if (result_.timeline.size() >= options_.timeline_limit || end_s <= begin_s) return;
+  result_.timeline.push_back({kind, device, held.trial, held.task->shard, begin_s, end_s});
+}
+
+SimResult Simulation::finish() {
+  for (double finish_s : result_.finish_s) result_.makespan_s = std::max(result_.makespan_s, finish_s);
+  for (Device& device : devices_) {
+    const double storing_s = std::max(0.0, device.store_free_s - device.free_since_s);
+    device.gauges.idle_store_s += storing_s;
+    device.gauges.idle_no_work_s += std::max(0.0, result_.makespan_s - device.free_since_s - storing_s);
+    result_.devices.push_back(device.gauges);
+  }
+  return std::move(result_);
+}
+
+}  // namespace hopyard::sim
