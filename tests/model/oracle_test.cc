@@ -114,6 +114,14 @@ INSTANTIATE_TEST_SUITE_P(Cases, AgainstTransformers,
 
 class TrainingAgainstPyTorch : public testing::TestWithParam<Case> {};
 
+/// A key's bias shifts all scores of a query alike, which softmax cancels: its gradient is rounding, which AdamW scales
+/// up to steps in directions of chance. GPT-2 keeps it in the middle of one parameter.
+at::Tensor without_key_bias(const std::string& name, const at::Tensor& parameter) {
+  if (!name.ends_with("c_attn.bias")) return parameter;
+  const std::int64_t third = parameter.numel() / 3;
+  return at::cat({parameter.narrow(0, 0, third), parameter.narrow(0, 2 * third, third)});
+}
+
 TEST_P(TrainingAgainstPyTorch, TwentyAdamwStepsAgree) {
   const OracleTensors expected = expected_of(GetParam());
   const ModelSource source(spec_of(GetParam()), shape_of(GetParam()));
@@ -135,8 +143,8 @@ TEST_P(TrainingAgainstPyTorch, TwentyAdamwStepsAgree) {
     const at::Tensor trained = model.module(layer).bound()[parameter].detach();
     const at::Tensor before = OracleTensors(model_folder(GetParam()) + "/model.safetensors")[name];
     const at::Tensor after = expected["trained." + name];
-    EXPECT_LE(difference(trained, after), 1e-4) << name;
-    if (name.ends_with("key.bias")) return;  // shifts a query's scores alike, which softmax cancels: hardly moves
+    if (name.ends_with("key.bias")) return;
+    EXPECT_LE(difference(without_key_bias(name, trained), without_key_bias(name, after)), 1e-4) << name;
     EXPECT_GE(difference(before, after), 5e-3)
         << name << " of " << layers[layer].name << " hardly moved: tests nothing";
   });
