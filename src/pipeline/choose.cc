@@ -201,10 +201,12 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
   slot->end_layer = trial.shard(task.shard).end;
   slot->written = trial.blobs_written_by(task);
   slot->pins = trial.blobs_of(task);
-  for (auto* input : {&slot->activation, &slot->gradient}) {
-    input->boundary = input == &slot->activation ? trial.input_of(planned) : trial.gradient_of(planned);
-    if (input->boundary != nullptr) input->turn = input->boundary->promised;
-  }
+  const auto expect = [](SlotInput& input, Boundary* boundary) {
+    input.boundary = boundary;
+    if (boundary != nullptr) input.turn = boundary->promised;
+  };
+  expect(slot->activation, trial.input_of(planned));
+  expect(slot->gradient, trial.gradient_of(planned));
   slot->output = trial.output_of(planned);
   if (slot->output != nullptr) ++slot->output->promised;
   for (const auto& layer : slot->trial_layers()) slot->after.push_back(layer.writes_chosen);

@@ -73,9 +73,7 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
       out.parameters = mine.parameters->tensor;
       if (mine.moments) out.moments = mine.moments->tensor;
     } else {
-      std::byte* data = layer.frozen ? const_cast<std::byte*>(layer.frozen->bytes.data())
-                                     : trial.cache().bytes(*layer.parameters).data();
-      out.parameters = tensor_over(data, layer.layout.bytes);
+      out.parameters = tensor_over(trial.parameters_in_host(layer), layer.layout.bytes);
       if (layer.moments && trial.updates_in(slot.task.task))
         out.moments =
             tensor_over(trial.cache().bytes(*layer.moments).data(), trial.cache().bytes(*layer.moments).size());
@@ -83,7 +81,7 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
     loaded.push_back(std::move(out));
   }
   for (const auto& use : trial.tied()) {
-    if (use.layer < plan.begin || use.layer >= plan.end) continue;
+    if (!plan.holds(use.layer)) continue;
     const auto& owner = trial.layers()[use.owner.layer];
     const auto& description = owner.module->description();
     at::Tensor value;
@@ -99,9 +97,8 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
                     : borrowed.value->tensor.narrow(0, 0, parameter.elements()).view(parameter.shape);
       }
     } else {
-      std::byte* data = owner.frozen ? const_cast<std::byte*>(owner.frozen->bytes.data())
-                                     : trial.cache().bytes(*owner.parameters).data();
-      value = parameter_view(tensor_over(data, owner.layout.bytes), description, owner.layout, use.owner.parameter);
+      value = parameter_view(tensor_over(trial.parameters_in_host(owner), owner.layout.bytes), description,
+                             owner.layout, use.owner.parameter);
     }
     loaded[use.layer - plan.begin].borrowed.push_back(std::move(value));
   }
@@ -156,8 +153,7 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
   std::vector<TiedGradient> tied;
   for (auto& use : trial.tied()) {
     if (!use.trainable) continue;
-    const bool used = use.layer >= plan.begin && use.layer < plan.end;
-    const bool owned = use.owner.layer >= plan.begin && use.owner.layer < plan.end;
+    const bool used = plan.holds(use.layer), owned = plan.holds(use.owner.layer);
     at::Tensor gradient;
     if (used) gradient = context.layers[use.layer - plan.begin].layer->bound()[use.parameter].grad();
     if (used && !owned) outcome.tied.emplace_back(&use, gradient);

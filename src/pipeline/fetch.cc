@@ -19,13 +19,9 @@ bool Executor::fetch(DeviceState& device) {
       waiting.push_back(trial);
       continue;
     }
-    if (!slot->state_requested && may_load(device, *slot) && !begin_load(device, slot)) {
-      if (i > 0 || !quiet(device)) continue;
-      make_way(device, slot);
-      return true;
-    }
-    if (!slot->state_requested) continue;
-    if (!request_inputs(device, slot)) {
+    if (!slot->state_requested && !may_load(device, *slot)) continue;
+    const bool state_requested = slot->state_requested || begin_load(device, slot);
+    if (!state_requested || !request_inputs(device, slot)) {
       if (i > 0 || !quiet(device)) continue;
       make_way(device, slot);
       return true;
@@ -123,11 +119,9 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
   const auto layers = trial.layers_of(slot->task.task.shard);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const auto& mine = slot->layers[i];
-    if (mine.parameters_fresh) {
-      const std::byte* from =
-          layers[i].frozen ? layers[i].frozen->bytes.data() : trial.cache().bytes(*layers[i].parameters).data();
-      copies.push_back({mine.parameters->tensor.data_ptr(), from, layers[i].layout.bytes});
-    }
+    if (mine.parameters_fresh)
+      copies.push_back(
+          {mine.parameters->tensor.data_ptr(), trial.parameters_in_host(layers[i]), layers[i].layout.bytes});
     if (mine.moments_fresh) {
       const auto from = trial.cache().bytes(*layers[i].moments);
       copies.push_back({mine.moments->tensor.data_ptr(), from.data(), from.size()});
@@ -137,8 +131,7 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
     if (borrowed.in_layer) continue;
     const auto& owner = trial.layers()[borrowed.use->owner.layer];
     const auto& place = owner.layout.places[borrowed.use->owner.parameter];
-    const std::byte* from = owner.frozen ? owner.frozen->bytes.data() : trial.cache().bytes(*owner.parameters).data();
-    copies.push_back({borrowed.value->tensor.data_ptr(), from + place.offset, place.bytes});
+    copies.push_back({borrowed.value->tensor.data_ptr(), trial.parameters_in_host(owner) + place.offset, place.bytes});
   }
   if (copies.empty()) {
     slot->state_loaded = true;

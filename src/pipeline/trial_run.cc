@@ -141,8 +141,6 @@ Digest TrialRun::digest() {
   return digest_parameters(std::move(all));
 }
 
-std::uint32_t TrialRun::micro_batches() const { return micro_batches_of(setup_.train); }
-
 std::uint32_t TrialRun::training_units() const {
   return static_cast<std::uint32_t>(batch_count(visit_.rows.size(), setup_.train.batch_size));
 }
@@ -220,6 +218,10 @@ void TrialRun::note_next_uses(std::span<const std::uint32_t> blobs) {
       next_use_[blob].store(tasks_done_ + ahead, std::memory_order_relaxed);
     }
   }
+}
+
+std::byte* TrialRun::parameters_in_host(const Layer& layer) {
+  return layer.frozen ? const_cast<std::byte*>(layer.frozen->bytes.data()) : cache_->bytes(*layer.parameters).data();
 }
 
 VisitResult TrialRun::take_result() { return std::move(result_); }

@@ -131,7 +131,6 @@ class TrialRun {
   }
   /// The task needs moments beside the parameters where it computes: it updates in one pass.
   bool updates_in(const TaskRef& task) const { return task.kind == TaskKind::backward && updates(setup_, task); }
-  std::uint32_t micro_batches() const;
   std::vector<std::uint32_t> rows_of(const PlannedTask& task) const;
   std::uint64_t step_of(const PlannedTask& task) const { return visit_.first_step + task.unit; }
 
@@ -148,6 +147,9 @@ class TrialRun {
   const TrialSetup& setup() const { return setup_; }
   const Visit& visit() const { return visit_; }
   BlobCache& cache() { return *cache_; }
+  /// A layer's parameters in host memory: its own blob, which must be pinned, or bytes shared with other trials, which
+  /// nobody may write.
+  std::byte* parameters_in_host(const Layer& layer);
   std::vector<Layer>& layers() { return layers_; }
   const std::vector<Layer>& layers() const { return layers_; }
   std::vector<TiedUse>& tied() { return tied_; }

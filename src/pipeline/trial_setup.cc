@@ -81,7 +81,7 @@ Bytes trial_window_min(const TrialSetup& setup) {
       for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
         bytes += window_bytes(setup, l, kind);
         for (const auto& parameter : layer_of(setup, l).parameters)
-          if (parameter.tied_to && (parameter.tied_to->layer < shard.begin || parameter.tied_to->layer >= shard.end))
+          if (parameter.tied_to && !shard.holds(parameter.tied_to->layer))
             bytes += window_bytes(setup, parameter.tied_to->layer, TaskKind::forward);
       }
       least = std::max(least, bytes);
