@@ -140,6 +140,7 @@ EngineTimes run_engine(const BenchModel& model, const EngineRun& run) {
     times.loaded += after[d].link.loaded - before[d].link.loaded;
     times.stored += after[d].link.stored - before[d].link.stored;
   }
+  times.workspace_peak = after[0].memory_peak;
   times.disk_read = disk->counters().read - disk_before.read;
   times.disk_written = disk->counters().written - disk_before.written;
   trials.clear();

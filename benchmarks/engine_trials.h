@@ -46,6 +46,7 @@ struct EngineTimes {
   double busy_s = 0;               ///< summed over devices
   double load_s = 0, store_s = 0;  ///< the busiest link, each way
   Bytes loaded = 0, stored = 0, disk_read = 0, disk_written = 0;
+  Bytes workspace_peak = 0;  ///< of the first device's own account
 };
 
 /// Cuts of a model into shards of equally many layers.

@@ -37,6 +37,9 @@ struct DeviceLimits {
   bool operator==(const DeviceLimits&) const = default;
 };
 
+/// What of a device's memory is planned with: kernels may take a little more than was measured on one micro-batch.
+constexpr Bytes usable_memory(Bytes memory) { return memory - memory / 32; }
+
 /// Contiguous layers [begin, end).
 struct ShardPlan {
   std::uint32_t begin = 0, end = 0;

@@ -7,7 +7,6 @@ namespace hopyard {
 
 namespace {
 
-constexpr Bytes kMarginShare = 32;       // of a device's memory is kept from tasks side by side: workspace is predicted
 constexpr int kDispatchAttempts = 1000;  // more than a model has layers to cut and an experiment trials to fail
 
 Bytes input_bytes(const Boundary* boundary) { return boundary == nullptr ? 0 : charged_bytes(boundary->host.size()); }
@@ -145,11 +144,14 @@ bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTas
   }
   for (const auto& use : trial.tied())
     if (plan.holds(use.layer) != plan.holds(use.owner.layer)) need += value_bytes(trial, use);
-  Bytes workspace = workspace_of(trial, planned.task);
-  if (device.current) workspace = std::max(workspace, device.current->workspace);
+  const Bytes workspace = std::max(workspace_of(trial, planned.task), workspace_needed(device));
+  return *device.ledger - kept_bytes(device) + need + workspace <= usable_memory(device.device->account().limit());
+}
+
+Bytes Executor::workspace_needed(const DeviceState& device) const {
+  Bytes workspace = device.current ? device.current->workspace : 0;
   for (const auto& slot : device.ahead) workspace = std::max(workspace, slot->workspace);
-  const Bytes limit = device.device->account().limit();
-  return *device.ledger + need + workspace <= limit - limit / kMarginShare;
+  return workspace;
 }
 
 LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task,
@@ -217,7 +219,11 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
   ++active.slots;
   if (!spec_.interleave) device.bound = trial.setup().number;
   if (trial.one_shard() && device.device->has_own_memory()) active.home = device.index;
+  for (auto& other : devices_)
+    if (other.get() != &device)  // nobody will come for it there
+      std::erase_if(other->kept, [&](const auto& kept) { return kept->trial == &trial; });
   device.ahead.push_back(std::move(slot));
+  if (device.device->has_own_memory()) drop_kept(device, workspace_needed(device));
 }
 
 void Executor::take_over(DeviceState& device, Slot& slot) {

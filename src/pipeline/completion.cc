@@ -34,6 +34,9 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   TrialRun& trial = *slot->trial;
   take_result(active, *slot, outcome);
   ++slot->stores_left;  // this function's own hold, so that nothing settles before it is through
+  if (slot->keeps) device.kept.push_back(std::move(slot->keeps));
+  if (slot->kept) ++device.report.spared_forwards;
+  slot->kept.reset();
   save_input_for_recompute(device, slot);
   for (SlotInput* input : {&slot->activation, &slot->gradient}) {
     if (input->boundary == nullptr) continue;
@@ -144,6 +147,7 @@ void Executor::evict_resident(DeviceState& device, std::uint32_t trial, std::fun
 }
 
 void Executor::make_room(DeviceState& device, std::uint32_t trial) {
+  device.kept.clear();
   while (!device.ahead.empty()) give_back_last(device);
   std::vector<std::uint32_t> others;
   for (const auto& [number, resident] : device.residents)
@@ -243,8 +247,15 @@ void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {
 bool Executor::recover(DeviceState& device, const std::shared_ptr<Slot>& slot, const DeviceOutOfMemory& error) {
   // First alone on the device: what was prefetched is given up, what others left there goes home.
   const std::uint32_t number = slot->trial->setup().number;
+  slot->keeps.reset();
   if (slot->out_of_memory++ == 0) {
     make_room(device, number);
+    if (slot->kept) {  // its graph is spent: the task is chosen again, and recomputes
+      device.current = nullptr;
+      give_up(device, slot);
+      set_idle(active_.at(number), true);
+      return false;
+    }
     std::unique_lock lock(mutex_, std::adopt_lock);
     changed_.wait(lock, [&] { return device.stores_in_flight == 0 && device.given_up_loads == 0; });
     lock.release();

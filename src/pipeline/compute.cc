@@ -10,18 +10,6 @@ namespace hopyard {
 
 namespace {
 
-class BoundScope {
- public:
-  BoundScope(std::span<LoadedLayer> layers, bool with_gradients) : layers_(layers) {
-    bind_layers(layers, with_gradients);
-  }
-  ~BoundScope() { unbind_layers(layers_); }
-  BoundScope(const BoundScope&) = delete;
-
- private:
-  std::span<LoadedLayer> layers_;
-};
-
 /// The tensors of an input: on the device, or views of the host's bytes.
 std::vector<at::Tensor> input_tensors(const SlotInput& input) {
   std::vector<at::Tensor> tensors;
@@ -124,10 +112,13 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
       !slot.task.evaluation, head};
   const auto inputs = input_tensors(slot.activation);
   if (slot.task.task.kind == TaskKind::backward) {
-    const BoundScope bound(layers, true);
+    const BoundLayers bound(layers, true);
     compute_backward(slot, context, inputs, input_tensors(slot.gradient), outcome);
+  } else if (slot.keeps) {
+    slot.keeps->graph = forward_with_graph(context, inputs, trial.passes_gradient_down(slot.task.task.shard));
+    for (const auto& output : slot.keeps->graph.outputs) outcome.outputs.push_back(output.detach());
   } else {
-    const BoundScope bound(layers, false);
+    const BoundLayers bound(layers, false);
     if (slot.task.evaluation && head)
       outcome.judged = judge_shard(context, inputs);
     else
@@ -142,7 +133,9 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
   TrialRun& trial = *slot.trial;
   const TrainSpec& train = trial.setup().train;
   const auto& plan = trial.shard(slot.task.task.shard);
-  BackwardOutput output = backward_shard(context, inputs, gradients, trial.passes_gradient_down(slot.task.task.shard));
+  BackwardOutput output =
+      slot.kept ? backward_of_graph(context, slot.kept->graph, gradients)
+                : backward_shard(context, inputs, gradients, trial.passes_gradient_down(slot.task.task.shard));
   if (context.has_head && !std::isfinite(output.loss_sum))
     throw Diverged(text::cat("the loss was not a finite number at step ", context.step + 1,
                              ": lower the learning rate or set clip_norm"));

@@ -41,6 +41,7 @@ Executor::~Executor() {
         last.push_back(std::move(resident.slot));
       }
       device->residents.clear();
+      device->kept.clear();
     }
   }
   last.clear();
@@ -152,6 +153,9 @@ void Executor::run_device(DeviceState& device) {
     device.shallow = false;
     device.current = slot;
     slot->go(SlotState::computing);
+    find_kept(device, *slot);
+    drop_kept(device, slot->workspace);
+    keep_if_room(device, *slot);
     // Whoever read what was at this border has ended: tasks of one trial follow each other.
     if (slot->output != nullptr) slot->output->clear();
     dispatch();
@@ -230,6 +234,7 @@ void Executor::account_idle(DeviceState& device, const std::string& cause, doubl
 void Executor::fail_trial(Active& active, std::exception_ptr error) {
   active.error = error;
   set_idle(active, false);
+  forget_kept(*active.trial);
   for (auto& device : devices_) {
     for (auto slot = device->ahead.rbegin(); slot != device->ahead.rend(); ++slot)
       if ((*slot)->trial == active.trial) give_up(*device, *slot);
@@ -251,6 +256,7 @@ void Executor::finish_visit_if_done(Active& active) {
   set_idle(active, false);
   for (auto& device : devices_)
     if (device->bound == number) device->bound.reset();
+  forget_kept(*active.trial);
   VisitResult result = active.trial->take_result();
   result.error = active.error;
   retired_.push_back(active.trial);

@@ -27,6 +27,7 @@ struct DeviceReport {
   std::map<std::string, double>
       idle_s;  ///< by cause: disk, load, store, activation, memory, commit, no idle trial, no work
   std::uint64_t tasks = 0, recuts = 0;
+  std::uint64_t spared_forwards = 0;  ///< backward tasks that found what their forward saved
   Bytes memory_budget = 0, memory_used = 0, memory_peak = 0;
   LinkCounters link;
 };
@@ -78,6 +79,7 @@ class Executor {
     std::shared_ptr<Slot> current;
     std::deque<std::shared_ptr<Slot>> ahead;  ///< chosen, in the order in which they will compute
     std::vector<std::shared_ptr<Slot>> storing;
+    std::deque<std::shared_ptr<KeptForward>> kept;  ///< the oldest first
     std::map<std::uint32_t, Resident> residents;  ///< trials that stay on the device until their visit ends
     std::optional<std::uint32_t> bound;           ///< without interleaving: the one trial that it works on
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
@@ -116,6 +118,7 @@ class Executor {
   bool may_choose(const DeviceState& device) const;
   bool choose(DeviceState& device);
   bool fits(const DeviceState& device, TrialRun& trial, const PlannedTask& task) const;
+  Bytes workspace_needed(const DeviceState& device) const;  ///< of the widest task there
   /// What of a layer, as it is after so many writes, a task need not load, since tasks before it leave it there.
   /// `until`: of those ahead, only the ones before this.
   LayerOnDevice bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task, std::uint32_t layer,
@@ -141,6 +144,13 @@ class Executor {
   void prefetch(const DeviceState& device, const Slot& slot);
   void give_back_last(DeviceState& device);
   void give_up(DeviceState& device, const std::shared_ptr<Slot>& slot);
+
+  // keep.cc: forward passes that wait for their backward; under the lock
+  Bytes kept_bytes(const DeviceState& device) const;
+  void find_kept(DeviceState& device, Slot& slot);  ///< of the forward that the slot is the backward of
+  void keep_if_room(DeviceState& device, Slot& slot);
+  void drop_kept(DeviceState& device, Bytes needed);  ///< until so many bytes are free, or nothing is kept
+  void forget_kept(const TrialRun& trial);
 
   // compute.cc: computing a task, without the lock
   Outcome compute(DeviceState& device, Slot& slot);

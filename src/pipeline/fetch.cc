@@ -87,6 +87,8 @@ void Executor::take_what_came(DeviceState& device, Slot& slot) {
 }
 
 bool Executor::request_inputs(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  find_kept(device, *slot);
+  if (slot->kept) slot->activation.requested = slot->activation.there = true;
   if (!request_input(device, slot, slot->activation, "activation")) return false;
   if (!request_input(device, slot, slot->gradient, "gradient")) return false;
   request_tied_gradients(device, slot);
@@ -108,6 +110,7 @@ bool Executor::allocate(DeviceState& device, Slot& slot) {
       if (!borrowed.in_layer) make(borrowed.value);
     for (auto& [use, hold] : slot.tied_gradients) make(hold);
   } catch (const DeviceOutOfMemory&) {
+    device.kept.clear();
     return false;  // the running task takes more than was predicted: what was allocated stays, the rest is tried again
   }
   return true;
@@ -185,6 +188,7 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
       input.loaded.push_back(std::move(hold));
     }
   } catch (const DeviceOutOfMemory&) {
+    device.kept.clear();
     input.loaded.clear();
     return false;
   }

@@ -79,9 +79,8 @@ class Profile {
       if (loaded.trainable) backward(loaded, x, best);
     }
     const at::NoGradGuard no_graph;
-    bind_layers(std::span(&loaded, 1), false);
+    const BoundLayers bound(std::span(&loaded, 1), false);
     best.output = run(loaded, x);
-    unbind_layers(std::span(&loaded, 1));
     if (!loaded.trainable) best.backward_s = best.update_s = 0;
     return best;
   }
@@ -98,7 +97,7 @@ class Profile {
   void forward(LoadedLayer& loaded, const at::Tensor& x, Measured& best) {
     const at::NoGradGuard no_graph;
     MemoryAccount account("profile", std::numeric_limits<Bytes>::max());
-    bind_layers(std::span(&loaded, 1), false);
+    const BoundLayers bound(std::span(&loaded, 1), false);
     const double begin = monotonic_seconds();
     {
       const AccountScope charged(&account);
@@ -106,12 +105,11 @@ class Profile {
     }
     best.forward_s = std::min(best.forward_s, monotonic_seconds() - begin);
     best.transient = std::max(best.transient, account.peak());
-    unbind_layers(std::span(&loaded, 1));
   }
 
   void backward(LoadedLayer& loaded, const at::Tensor& x, Measured& best) {
     MemoryAccount account("profile", std::numeric_limits<Bytes>::max());
-    bind_layers(std::span(&loaded, 1), true);
+    const BoundLayers bound(std::span(&loaded, 1), true);
     {
       const AccountScope charged(&account);
       const at::AutoGradMode graph(true);
@@ -138,8 +136,6 @@ class Profile {
     const double begin = monotonic_seconds();
     update_layer(loaded, gradients, train_.optimizer, 0.0, 1);
     best.update_s = std::min(best.update_s, monotonic_seconds() - begin);
-    gradients.clear();
-    unbind_layers(std::span(&loaded, 1));
   }
 
   const ModelSource& source_;

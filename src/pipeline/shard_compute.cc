@@ -21,6 +21,15 @@ at::Tensor run_layers(const ComputeContext& context, std::size_t micro_batch, at
   return x;
 }
 
+/// Calls visit(tensor) for each layer's parameters and each value that it borrows.
+template <class Visit>
+void for_each_value(std::span<LoadedLayer> layers, const Visit& visit) {
+  for (auto& loaded : layers) {
+    visit(loaded.parameters);
+    for (auto& value : loaded.borrowed) visit(value);
+  }
+}
+
 }  // namespace
 
 at::Tensor tensor_over(std::byte* data, Bytes bytes) {
@@ -34,8 +43,8 @@ at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer,
       .view(description.shape);
 }
 
-void bind_layers(std::span<LoadedLayer> layers, bool with_gradients) {
-  for (auto& loaded : layers) {
+BoundLayers::BoundLayers(std::span<LoadedLayer> layers, bool with_gradients) : layers_(layers) {
+  for (auto& loaded : layers_) {
     const auto& description = loaded.layer->description();
     std::vector<at::Tensor> views;
     std::size_t borrowed = 0;
@@ -47,8 +56,8 @@ void bind_layers(std::span<LoadedLayer> layers, bool with_gradients) {
   }
 }
 
-void unbind_layers(std::span<LoadedLayer> layers) {
-  for (auto& loaded : layers) loaded.layer->unbind();
+BoundLayers::~BoundLayers() {
+  for (auto& loaded : layers_) loaded.layer->unbind();
 }
 
 std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {
@@ -79,6 +88,43 @@ BackwardOutput backward_shard(const ComputeContext& context, std::span<const at:
       torch::autograd::backward({output}, {output_gradients[m]});
     }
     if (want_input_gradients) result.input_gradients.push_back(input.grad().contiguous());
+  }
+  return result;
+}
+
+ForwardGraph forward_with_graph(const ComputeContext& context, std::span<const at::Tensor> inputs,
+                                bool want_input_gradients) {
+  ForwardGraph graph;
+  std::vector<LoadedLayer> layers(context.layers.begin(), context.layers.end());
+  for_each_value(layers, [&](at::Tensor& value) {
+    value = at::from_blob(value.data_ptr(), value.sizes(), value.options());
+    graph.stand_ins.push_back(value);
+  });
+  const BoundLayers bound(layers, true);
+  const at::AutoGradMode with_graph(true);
+  for (std::size_t m = 0; m < context.batches.size(); ++m) {
+    at::Tensor input = inputs.empty() ? at::Tensor() : inputs[m].detach();
+    if (want_input_gradients) input.requires_grad_(true);
+    graph.outputs.push_back(run_layers(context, m, input).contiguous());
+    graph.inputs.push_back(std::move(input));
+  }
+  return graph;
+}
+
+BackwardOutput backward_of_graph(const ComputeContext& context, ForwardGraph& graph,
+                                 std::span<const at::Tensor> output_gradients) {
+  std::size_t next = 0;
+  for_each_value(context.layers, [&](at::Tensor& value) {
+    const at::Storage& storage = graph.stand_ins.at(next++).storage();
+    storage.unsafeGetStorageImpl()->set_data_ptr_noswap(at::DataPtr(value.data_ptr(), value.device()));
+  });
+  BackwardOutput result;
+  for (std::size_t m = 0; m < graph.outputs.size(); ++m) {
+    torch::autograd::backward({graph.outputs[m]}, {output_gradients[m]});
+    graph.outputs[m].reset();
+    at::Tensor& input = graph.inputs[m];
+    if (input.defined() && input.requires_grad()) result.input_gradients.push_back(input.grad().contiguous());
+    input.reset();
   }
   return result;
 }

@@ -35,9 +35,16 @@ struct ComputeContext {
   bool has_head = false;  ///< the last layer of the model is among the layers
 };
 
-/// Points the layers' modules at their bytes. Gradients start from nothing.
-void bind_layers(std::span<LoadedLayer> layers, bool with_gradients);
-void unbind_layers(std::span<LoadedLayer> layers);
+/// While it lives, the layers' modules point at their bytes. Gradients start from nothing.
+class BoundLayers {
+ public:
+  BoundLayers(std::span<LoadedLayer> layers, bool with_gradients);
+  ~BoundLayers();
+  BoundLayers(const BoundLayers&) = delete;
+
+ private:
+  std::span<LoadedLayer> layers_;
+};
 
 /// Without a graph. `inputs`: one for each micro-batch, empty for the first shard. Returns the boundary activations.
 std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs);
@@ -52,6 +59,19 @@ struct BackwardOutput {
 /// trainable bound parameter has its gradient.
 BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
                               std::span<const at::Tensor> output_gradients, bool want_input_gradients);
+
+/// A forward pass whose graph stays until its backward, which then recomputes nothing. The layers' bytes may leave the
+/// device between the two: the graph reads them through stand-ins, which are pointed to where the bytes are by then.
+struct ForwardGraph {
+  std::vector<at::Tensor> inputs, outputs;  ///< one for each micro-batch
+  std::vector<at::Tensor> stand_ins;        ///< for each layer's parameters and what it borrowed, in order
+};
+/// Requires layers without the head, not yet bound; leaves them unbound. Bits are those of forward_shard().
+ForwardGraph forward_with_graph(const ComputeContext& context, std::span<const at::Tensor> inputs,
+                                bool want_input_gradients);
+/// Takes the place of backward_shard(), with the same bits: requires the same layers, bound. The graph is spent then.
+BackwardOutput backward_of_graph(const ComputeContext& context, ForwardGraph& graph,
+                                 std::span<const at::Tensor> output_gradients);
 
 /// A gradient that a later layer's tied use left for the owner of the parameter.
 struct TiedGradient {

@@ -51,6 +51,8 @@ void Slot::drop_bytes() {
   tied_gradients.clear();
   activation.loaded.clear();
   gradient.loaded.clear();
+  keeps.reset();
+  kept.reset();
 }
 
 std::string Slot::label() const {

@@ -36,6 +36,15 @@ struct BorrowedValue {
   bool in_layer = false;    ///< nothing to load: `value` is the owner's whole layer, which is on the device
 };
 
+/// A forward pass that stays on its device for the backward of the same layers and batch. It holds no bytes of theirs
+/// and goes whenever its room is needed: the backward recomputes then.
+struct KeptForward {
+  const TrialRun* trial = nullptr;
+  std::uint32_t unit = 0, first_layer = 0, end_layer = 0;
+  DeviceHold room;  ///< its place in the device's ledger
+  ForwardGraph graph;
+};
+
 /// Lives from the choice of a task until its bytes are stored. Guarded by the executor's lock; while computing, the
 /// device's compute thread owns all but `state`.
 struct Slot {
@@ -56,6 +65,8 @@ struct Slot {
   std::vector<std::pair<const TrialRun::TiedUse*, DeviceHold>> tied_gradients;  ///< for the owner's backward
   bool tied_requested = false, tied_there = false;
   SlotInput activation, gradient;
+  std::shared_ptr<KeptForward> keeps;  ///< a forward that is computed with its graph
+  std::shared_ptr<KeptForward> kept;   ///< a backward's, from its forward: its activation is not loaded
   Boundary* output = nullptr;  ///< the border that the task writes; null: none
   Bytes workspace = 0;
   int loads_in_flight = 0;  ///< transfers to the device that have not ended

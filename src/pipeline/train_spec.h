@@ -33,6 +33,7 @@ struct ExecuteSpec {
   SchedulerKind scheduler = SchedulerKind::lrtf;
   bool double_buffer = true;
   bool interleave = true;
+  bool keep_activations = true;      ///< where a device has room, a cut trial's forward need not be computed twice
   bool share_frozen = true;          ///< one copy in host memory of frozen layers that trials have in common
   std::uint32_t lookahead = 8;       ///< how many tasks ahead bytes are moved to a device, as far as its memory goes
   std::uint32_t prefetch_tasks = 4;  ///< how many tasks ahead bytes are read from disk

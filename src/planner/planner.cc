@@ -7,6 +7,7 @@
 #include "pipeline/profiler.h"
 #include "pipeline/step_program.h"
 #include "planner/spill_forecast.h"
+#include "spill/host_tier.h"
 
 namespace hopyard {
 
@@ -14,7 +15,6 @@ namespace {
 
 constexpr double kWorkspaceMargin = 1.1;    // of a measured workspace: kernels differ a little with the batch
 constexpr double kWindowShareMin = 0.75;    // of a trial's state
-constexpr Bytes kDeviceMarginShare = 32;    // of a device's memory
 constexpr Bytes kWorkspaceSlack = 8 * MiB;  // batches, masks, small tensors
 
 Bytes with_margin(Bytes bytes) {
@@ -248,8 +248,6 @@ void Planner::choose_window(TrialSetup& setup, Bytes available) {
   setup.window = std::min(whole, std::max(least, share));
   if (setup.window + overhead > available) refuse_host(setup, least + overhead, available);
 }
-
-Bytes usable_memory(Bytes memory) { return memory - memory / kDeviceMarginShare; }
 
 std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials) {
   Bytes used = 0, frozen = 0;

@@ -8,7 +8,7 @@
 
 #include "device/device_spec.h"
 #include "pipeline/train_spec.h"
-#include "pipeline/trial_run.h"
+#include "pipeline/trial_setup.h"
 
 namespace hopyard {
 
@@ -64,8 +64,6 @@ class Planner {
   std::map<std::string, std::vector<LayerCost>> costs_;
 };
 
-/// What of a device's memory is planned with: kernels may take a little more than was measured on one micro-batch.
-Bytes usable_memory(Bytes memory);
 /// How many trials' state the host tier holds at a time when they are admitted in this order.
 std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials);
 

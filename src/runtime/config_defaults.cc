@@ -107,6 +107,7 @@ void add_execute(YamlNode& node, const ExecuteSpec& execute) {
   add(node, "double_buffer", execute.double_buffer);
   add(node, "lookahead", execute.lookahead);
   add(node, "interleave", execute.interleave);
+  add(node, "keep_activations", execute.keep_activations);
   add(node, "prefetch_tasks", execute.prefetch_tasks);
   add(node, "cuts", kAuto);
   add(node, "active_trials", kAuto);

@@ -175,6 +175,7 @@ ExecuteSpec read_execute(MapReader map) {
   if (const auto value = map.find("double_buffer")) execute.double_buffer = value->boolean();
   if (const auto value = map.find("lookahead")) execute.lookahead = static_cast<std::uint32_t>(value->whole(1, 64));
   if (const auto value = map.find("interleave")) execute.interleave = value->boolean();
+  if (const auto value = map.find("keep_activations")) execute.keep_activations = value->boolean();
   if (const auto value = map.find("prefetch_tasks"))
     execute.prefetch_tasks = static_cast<std::uint32_t>(value->whole(0, 1024));
   if (const auto value = map.find("cuts"); value && !value->is_word(kAuto)) execute.cuts = read_cuts(*value);

@@ -6,6 +6,7 @@
 #include "base/failure.h"
 #include "pipeline/batches.h"
 #include "pipeline/simulator.h"
+#include "spill/disk_tier.h"
 
 namespace hopyard {
 

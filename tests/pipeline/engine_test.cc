@@ -2,6 +2,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "fakes/small_world.h"
 
 namespace hopyard {
@@ -24,12 +26,26 @@ class EngineTest : public ::testing::Test {
  protected:
   void SetUp() override { at::set_num_threads(1); }
 
-  void expect_whole(const SmallWorld& world, const TrialToRun& trial, const EngineSetup& setup, const char* what) {
-    MemoryDiskTier disk;
-    const auto result = fakes::train(world, {trial}, setup, disk);
-    EXPECT_EQ(result.outcomes[0], fakes::train_whole(world, trial)) << what;
-    for (const auto& device : result.devices) EXPECT_LE(device.memory_peak, device.memory_budget) << what;
-    EXPECT_LE(result.host_peak, setup.host_memory) << what;
+  /// Computing forward passes twice, and keeping what they saved.
+  void expect_whole(const SmallWorld& world, const TrialToRun& trial, EngineSetup setup, const char* what) {
+    const std::string whole = fakes::train_whole(world, trial);
+    for (const bool keep : {false, true}) {
+      setup.execute.keep_activations = keep;
+      MemoryDiskTier disk;
+      const auto result = fakes::train(world, {trial}, setup, disk);
+      EXPECT_EQ(result.outcomes[0], whole) << what << (keep ? ", kept" : ", recomputed");
+      std::uint64_t spared = 0;
+      for (const auto& device : result.devices) {
+        EXPECT_LE(device.memory_peak, device.memory_budget) << what;
+        spared += device.spared_forwards;
+      }
+      EXPECT_LE(result.host_peak, setup.host_memory) << what;
+      if (keep && setup.cuts.size() > 2) {
+        EXPECT_GT(spared, 0u) << what;
+      } else if (!keep || setup.cuts.empty()) {
+        EXPECT_EQ(spared, 0u) << what;
+      }
+    }
   }
 };
 
@@ -183,6 +199,40 @@ TEST_F(EngineTest, LookingFurtherAheadGivesTheSameBits) {
             for (const auto& device : result.devices) EXPECT_LE(device.memory_peak, setup.device_memory);
           }
     }
+}
+
+TEST_F(EngineTest, WhatIsKeptGoesWhenItsRoomIsNeeded) {
+  const SmallWorld bert(fakes::kTinyBert), gpt2(fakes::kTinyGpt2);
+  for (const bool tied : {false, true}) {
+    const SmallWorld& world = tied ? gpt2 : bert;
+    std::vector<TrialToRun> trials(3, bert_trial(bert));
+    std::vector<std::string> whole;
+    for (std::size_t i = 0; i < trials.size(); ++i) {
+      trials[i].source =
+          tied ? world.source(Task::causal_lm) : world.source(Task::sequence_classification, i == 1 ? 2 : 0);
+      trials[i].seed = i;
+      whole.push_back(fakes::train_whole(world, trials[i]));
+    }
+    std::set<std::uint64_t> spared;
+    for (const std::uint32_t devices : {1u, 2u})
+      for (Bytes memory = 600 * KiB; memory < 3 * MiB; memory = memory * 9 / 8) {
+        EngineSetup setup;
+        setup.cuts = {1, 2, 3};
+        setup.devices = devices;
+        setup.device_memory = memory;
+        MemoryDiskTier disk;
+        const auto result = fakes::train(world, trials, setup, disk);
+        std::uint64_t sum = 0;
+        for (const auto& device : result.devices) {
+          EXPECT_LE(device.memory_peak, memory);
+          sum += device.spared_forwards;
+        }
+        spared.insert(sum);
+        for (std::size_t i = 0; i < trials.size(); ++i)
+          EXPECT_EQ(result.outcomes[i], whole[i]) << text::cat("trial ", i, ", tied ", tied, ", memory ", memory);
+      }
+    EXPECT_GT(spared.size(), 3u) << "no budget at which only some forward passes were kept";
+  }
 }
 
 TEST_F(EngineTest, RunningOutOfMemoryCutsAndGivesTheSameBits) {

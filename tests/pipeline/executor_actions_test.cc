@@ -51,6 +51,7 @@ TEST_F(ExecutorActionsTest, TwoShards) {
 TEST_F(ExecutorActionsTest, WithThreeShardsTheFirstBorderGoesToTheHostForTheRecompute) {
   fakes::EngineSetup setup;
   setup.cuts = {2, 4};
+  setup.execute.keep_activations = false;
   train(setup);
   const Labels step{"t0/s1/forward", "t0/s2/backward", "t0/s1/backward", "t0/s1/backward activation", "t0/s0/backward"};
   Labels loads{"t0/s0/forward"};
@@ -60,6 +61,14 @@ TEST_F(ExecutorActionsTest, WithThreeShardsTheFirstBorderGoesToTheHostForTheReco
   Labels twice = stores;
   twice.insert(twice.end(), stores.begin(), stores.end());
   EXPECT_EQ(actions_.stores, twice);
+}
+
+TEST_F(ExecutorActionsTest, WhatAForwardKeptItsBackwardDoesNotLoad) {
+  fakes::EngineSetup setup;
+  setup.cuts = {2, 4};
+  train(setup);
+  EXPECT_EQ(std::count(actions_.loads.begin(), actions_.loads.end(), "t0/s1/backward activation"), 0);
+  EXPECT_EQ(std::count(actions_.loads.begin(), actions_.loads.end(), "t0/s1/backward"), 2);
 }
 
 TEST_F(ExecutorActionsTest, FrozenShardsHaveNoBackwardAndAreNeverStored) {

@@ -1,0 +1,73 @@
+// Keeping what forward passes saved, where there is room, so that their backward recomputes nothing. Everything here runs
+// under the executor's lock.
+#include <algorithm>
+
+#include "pipeline/executor.h"
+
+namespace hopyard {
+
+namespace {
+
+/// What the graph of a shard's forward pass holds: what its layers save, and its input.
+Bytes graph_bytes(TrialRun& trial, const Slot& slot) {
+  const TrialSetup& setup = trial.setup();
+  const Boundary* input = slot.activation.boundary;
+  Bytes bytes = input == nullptr ? 0 : input->host.size();
+  for (std::uint32_t l = slot.first_layer; l < slot.end_layer; ++l)
+    bytes += setup.costs[l].saved_bytes * setup.limits.micro_batches;
+  return charged_bytes(bytes);
+}
+
+Bytes largest_workspace(const TrialRun& trial) {
+  Bytes largest = 0;
+  for (const auto& shard : trial.setup().plan.shards)
+    largest = std::max({largest, shard.forward_workspace, shard.backward_workspace});
+  return largest;
+}
+
+}  // namespace
+
+Bytes Executor::kept_bytes(const DeviceState& device) const {
+  Bytes bytes = 0;
+  for (const auto& kept : device.kept) bytes += kept->room->bytes();
+  return bytes;
+}
+
+void Executor::find_kept(DeviceState& device, Slot& slot) {
+  if (slot.kept || slot.task.evaluation || slot.task.task.kind != TaskKind::backward) return;
+  const auto found = std::find_if(device.kept.begin(), device.kept.end(), [&](const auto& kept) {
+    return kept->trial == slot.trial.get() && kept->unit == slot.task.unit && kept->first_layer == slot.first_layer &&
+           kept->end_layer == slot.end_layer;
+  });
+  if (found == device.kept.end()) return;
+  slot.kept = std::move(*found);
+  device.kept.erase(found);
+  slot.workspace -= std::min(slot.workspace, slot.kept->room->bytes());  // it is what the backward would save
+}
+
+void Executor::keep_if_room(DeviceState& device, Slot& slot) {
+  TrialRun& trial = *slot.trial;
+  const bool forward = slot.task.task.kind == TaskKind::forward && !slot.task.evaluation;
+  if (!spec_.keep_activations || !forward || !trial.recomputes(slot.task.task.shard)) return;
+  const Bytes bytes = graph_bytes(trial, slot);
+  const Bytes limit = usable_memory(device.device->account().limit());
+  if (*device.ledger + bytes + largest_workspace(trial) > limit) return;
+  slot.keeps = std::make_shared<KeptForward>();
+  slot.keeps->trial = &trial;
+  slot.keeps->unit = slot.task.unit;
+  slot.keeps->first_layer = slot.first_layer;
+  slot.keeps->end_layer = slot.end_layer;
+  slot.keeps->room = std::make_shared<DeviceBytes>(device.ledger, bytes);
+}
+
+void Executor::drop_kept(DeviceState& device, Bytes needed) {
+  const Bytes limit = usable_memory(device.device->account().limit());
+  // The oldest is of the first layers: backward comes to it last.
+  while (!device.kept.empty() && *device.ledger + needed > limit) device.kept.pop_front();
+}
+
+void Executor::forget_kept(const TrialRun& trial) {
+  for (auto& device : devices_) std::erase_if(device->kept, [&](const auto& kept) { return kept->trial == &trial; });
+}
+
+}  // namespace hopyard
