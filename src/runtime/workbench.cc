@@ -76,8 +76,10 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   check_alike(*train_, *valid_);
   train_rows_ = rows_to_use(*train_, config.data.train_rows, "data.train_rows");
   valid_rows_ = rows_to_use(*valid_, config.data.valid_rows, "data.valid_rows");
-  const auto searcher = make_searcher(config.search, config.space, config.seed);
-  while (auto spec = searcher->ask()) specs_.push_back(std::move(*spec));
+  SearchSpec search = config.search;
+  search.deterministic = false;  // all that it asks for before it is told anything
+  const auto searcher = make_searcher(search, config.space, config.seed);
+  while (auto order = searcher->ask()) specs_.push_back(std::move(order->trial));
   PlannerInputs inputs;
   inputs.devices = config.devices;
   inputs.host_memory = config.host_memory;
