@@ -38,7 +38,7 @@ class SmallWorld {
     data = std::make_shared<Dataset>(folder / "data");
   }
 
-  std::shared_ptr<ModelSource> source(Task task, std::int64_t freeze = 0) const {
+  std::shared_ptr<ModelSource> source(ModelTask task, std::int64_t freeze = 0) const {
     ModelSpec spec;
     spec.checkpoint = folder / "model";
     spec.task = task;
