@@ -72,7 +72,7 @@ check: configure
 	@clang-format --dry-run -Werror $(SOURCES)
 	tools/check_layers
 	tools/check_doors
-	tools/lint $(BUILD) $(LINT)
+	tools/lint $(BUILD) $(LINT_FLAGS)
 
 clean:
 	rm -rf build
