@@ -11,8 +11,6 @@ namespace hopyard {
 
 namespace {
 
-/// A trial that waits is overtaken by smaller ones at most so often.
-constexpr std::uint32_t kPassedOverMax = 8;
 constexpr double kWaitSeconds = 0.1;
 
 constexpr const char* kNothing = "null";
@@ -98,6 +96,7 @@ void Experiment::take_up_journal() {
   share_versions();
   search_.take_up(
       records, [this](const TrialOrder& order) { accept(order); }, [this](const TrialStop& one) { stop(one); });
+  for (auto& entry : entries_) fail_if_refused(*entry);
   for (auto& entry : entries_)
     if (!entry->ended() && entry->status.visits_done >= entry->status.epochs * entry->status.visits_per_epoch)
       end(*entry, TrialState::finished, "");
@@ -148,6 +147,7 @@ void Experiment::ask() {
     const auto order = search_.ask();
     if (!order) break;
     accept(*order);
+    fail_if_refused(entry_of(order->trial.id));
   }
   if (working > 0) return;
   require(search_.finished(), "the search waits for scores while no trial trains");
@@ -165,7 +165,8 @@ void Experiment::accept(const TrialOrder& order) {
           " with other settings than the journal has");
   const std::uint32_t epochs = std::min(order.until_epoch.value_or(entry.status.epochs), entry.status.epochs);
   entry.visits_wanted = epochs * entry.status.visits_per_epoch;
-  if (order.trial.lineage && entry.state.empty() && !entry.ended()) begin_at_parent(entry);
+  const bool starts = entry.state.empty() && entry.refusal.empty() && !entry.ended();
+  if (order.trial.lineage && starts) begin_at_parent(entry);
 }
 
 /// From here on the clone's record names its parent's versions, so that neither a crash nor the parent drops them.
@@ -194,6 +195,10 @@ void Experiment::begin_at_parent(Entry& clone) {
   parts_.event(text::cat(clone.status.spec.id, ": begins where ", lineage.parent, " was after epoch ", lineage.epochs));
 }
 
+void Experiment::fail_if_refused(Entry& entry) {
+  if (!entry.refusal.empty() && !entry.ended()) end(entry, TrialState::failed, entry.refusal);
+}
+
 void Experiment::stop(const TrialStop& one) {
   Entry& entry = entry_of(one.trial);
   if (entry.ended()) return;  // before a crash
@@ -212,56 +217,21 @@ Experiment::Entry& Experiment::add(const TrialSpec& spec) {
   require(spec.index == entries_.size(), "trial ", spec.id, " comes as number ", entries_.size());
   auto entry = std::make_unique<Entry>();
   entry->status.spec = spec;
-  entry->setup = parts_.resolve(spec, spec.index);
+  try {
+    entry->setup = parts_.resolve(spec, spec.index);
+  } catch (const Failure& refusal) {
+    // What a search comes to ask for later than at the start was not planned beforehand.
+    const bool of_the_trial = refusal.code() == ExitCode::capacity || refusal.code() == ExitCode::usage;
+    if (!search_.reacts() || !of_the_trial) throw;
+    entry->refusal = refusal.what();
+    entry->setup.number = spec.index;
+  }
   entry->status.epochs = entry->setup.train.epochs;
   entry->status.visits_per_epoch = parts_.partitions.count();
   entry->status.predicted_s = entry->setup.plan.compute_s * static_cast<double>(entry->setup.total_steps);
   entries_.push_back(std::move(entry));
   indexes_[spec.id] = spec.index;
   return *entries_.back();
-}
-
-std::uint32_t Experiment::active_count() const {
-  return static_cast<std::uint32_t>(
-      std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->run != nullptr; }));
-}
-
-void Experiment::admit() {
-  std::vector<Entry*> waiting;
-  for (auto& entry : entries_)
-    if (entry->has_work() && entry->run == nullptr) waiting.push_back(entry.get());
-  // Least progress first, so that the active set goes round; then in the order of asking.
-  std::stable_sort(waiting.begin(), waiting.end(),
-                   [](const Entry* a, const Entry* b) { return a->status.visits_done < b->status.visits_done; });
-  Entry* passed = nullptr;
-  for (Entry* entry : waiting) {
-    if (parts_.active_trials && active_count() >= *parts_.active_trials) return;
-    if (passed != nullptr && passed->passed_over >= kPassedOverMax) return;
-    if (try_admit(*entry)) {
-      if (passed != nullptr) ++passed->passed_over;
-      entry->passed_over = 0;
-    } else if (passed == nullptr) {
-      passed = entry;
-    }
-  }
-}
-
-bool Experiment::try_admit(Entry& entry) {
-  const Bytes frozen =
-      entry.setup.frozen_in_window ? 0 : parts_.frozen.missing_bytes(*entry.setup.source, entry.setup.seed);
-  const Bytes need = entry.setup.window + trial_overhead_bytes(entry.setup) + frozen;
-  if (need > parts_.host.capacity() - parts_.host.used()) return false;  // without reading anything
-  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen);
-  if (!grant) return false;  // a trial that was cut while it ran took the room
-  entry.run = std::make_shared<TrialRun>(entry.setup, std::move(*grant), parts_.disk, parts_.pool,
-                                         [&executor = parts_.executor] { executor.wake(); });
-  if (entry.state.empty())
-    entry.run->initialise();
-  else
-    entry.run->restore(entry.state);
-  if (entry.status.state == TrialState::waiting) entry.status.state = TrialState::active;
-  start_visit(entry);
-  return true;
 }
 
 void Experiment::start_visit(Entry& entry) {
@@ -356,12 +326,6 @@ void Experiment::go_on() {
     entry->run.reset();
     entry->status.state = TrialState::waiting;
   }
-}
-
-bool Experiment::others_are_behind(const Entry& entry) const {
-  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
-    return other->has_work() && other->run == nullptr && other->status.visits_done < entry.status.visits_done;
-  });
 }
 
 void Experiment::end(Entry& entry, TrialState state, const std::string& reason) {

@@ -78,7 +78,8 @@ class Experiment {
  private:
   struct Entry {
     TrialStatus status;
-    TrialSetup setup;
+    TrialSetup setup;                 ///< empty but for its number where it was refused
+    std::string refusal;              ///< why it cannot run here; empty when it can
     std::shared_ptr<TrialRun> run;    ///< while it is in the active set
     bool under_way = false;           ///< a visit of the run is not committed yet
     std::uint32_t visits_wanted = 0;  ///< of all epochs, that the search has asked for
@@ -100,6 +101,7 @@ class Experiment {
   Entry& add(const TrialSpec& spec);
   Entry& entry_of(const std::string& trial);
   void begin_at_parent(Entry& clone);
+  void fail_if_refused(Entry& entry);
   void stop(const TrialStop& stop);
   void go_on();
   bool others_are_behind(const Entry& entry) const;

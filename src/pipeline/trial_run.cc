@@ -117,8 +117,14 @@ void TrialRun::restore(const std::vector<BlobVersion>& state) {
       if (layers_[l].parameters == blob.blob || layers_[l].moments == blob.blob) ours.push_back(blob);
   cache_->restore(ours);
   for (std::uint32_t l = 0; l < layers_.size(); ++l) {
-    const bool named =
-        std::any_of(ours.begin(), ours.end(), [&](const auto& blob) { return layers_[l].parameters == blob.blob; });
+    const auto is_named = [&](const std::optional<std::uint32_t>& which) {
+      return std::any_of(ours.begin(), ours.end(), [&](const auto& blob) { return which == blob.blob; });
+    };
+    const bool named = is_named(layers_[l].parameters);
+    require(!layers_[l].trainable || layers_[l].layout.bytes == 0 || named, "no committed state of layer ", l,
+            ", which trains");
+    require(!layers_[l].moments || layers_[l].layout.bytes == 0 || is_named(layers_[l].moments),
+            "no committed moments of layer ", l);
     if (layers_[l].trainable || !layers_[l].parameters || named) continue;
     fill(*layers_[l].parameters, [&](std::span<std::byte> out) { setup_.source->initialise(l, setup_.seed, out); });
   }

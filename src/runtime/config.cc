@@ -88,8 +88,8 @@ void check_method(const std::string& file, const ExperimentConfig& config, const
     if (range && dimension.step == 0)
       ValueReader(file, probes[0][0].second, dimension.path)
           .refuse(
-              "has a range, which search.method grid cannot go through; use method: random with trials, or {grid: "
-              "[…]}");
+              "has a range without a step, which search.method grid cannot go through; give it a step, list its "
+              "values with {grid: […]}, or use method: random with trials");
   }
 }
 

@@ -119,7 +119,7 @@ const std::vector<std::pair<std::string, Method>> kSearchMethods{{"grid", Method
 void read_search_numbers(MapReader& map, SearchSpec& search) {
   const bool halving = trains_piecewise(search.method) && search.method != Method::pbt;
   if (search.method == Method::grid)
-    map.forbid("trials", "belongs to method: random; a grid runs every combination");
+    map.forbid("trials", "does not belong to method: grid, which runs every combination");
   else if (search.method == Method::hyperband)
     map.forbid("trials", "does not belong to method: hyperband; it follows from train.epochs, min_epochs and eta");
   else
@@ -145,8 +145,6 @@ void read_search_numbers(MapReader& map, SearchSpec& search) {
 
 }  // namespace
 
-bool reacts_to_scores(SearchSpec::Method method) { return method == Method::tpe || trains_piecewise(method); }
-
 std::string default_metric(ModelTask task) { return metrics_of(task).front(); }
 
 DataSpec read_data(MapReader map) {
@@ -164,12 +162,6 @@ DataSpec read_data(MapReader map) {
   if (const auto value = map.find("order")) value->word<int>({{"seed", 0}});
   map.finish();
   return data;
-}
-
-bool trains_piecewise(SearchSpec::Method method) {
-  using Method = SearchSpec::Method;
-  return method == Method::pbt || method == Method::asha || method == Method::successive_halving ||
-         method == Method::hyperband;
 }
 
 SearchSpec read_search(MapReader map, ModelTask task) {

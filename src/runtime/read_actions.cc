@@ -99,8 +99,9 @@ ExitCode export_trial(const std::string& directory, const std::string& id, const
     fail(ExitCode::input, directory, ": the journal does not name the bytes of layer ", layer, " of ", id);
   };
   setup.source->export_to(out, read);
-  std::cout << out << ": " << id << " after " << record.scores.size() << " epochs, digest " << record.last->digest
-            << '\n';
+  const std::uint32_t inherited = record.spec.lineage ? record.spec.lineage->epochs : 0;
+  const std::uint32_t epochs = record.scores.empty() ? inherited : record.scores.back().epoch;
+  std::cout << out << ": " << id << " after " << epochs << " epochs, digest " << record.last->digest << '\n';
   return ExitCode::done;
 }
 

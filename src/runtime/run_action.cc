@@ -183,7 +183,7 @@ ProgressSnapshot Run::snapshot(const std::vector<TrialStatus>& trials) {
     row.state = trial.state;
     row.epochs = trial.epochs;
     row.visits = trial.visits_per_epoch;
-    const std::uint32_t visits = trial.epochs * trial.visits_per_epoch;
+    const std::uint32_t visits = std::max(1u, trial.epochs * trial.visits_per_epoch);
     const std::uint32_t present = std::min(trial.visits_done, visits - 1);
     row.epoch = present / trial.visits_per_epoch + 1;
     row.visit = present % trial.visits_per_epoch + 1;
@@ -237,9 +237,10 @@ ExitCode Run::report(ExperimentEnd end) {
     std::cout << "\nInterrupted. Committed work is kept; the same command goes on from there.\n";
     return ExitCode::interrupted;
   }
-  const bool any_finished = std::any_of(records.begin(), records.end(),
-                                        [](const auto& record) { return record.state == TrialState::finished; });
-  if (any_finished || records.empty()) return ExitCode::done;
+  const auto came_through = [](const auto& record) {
+    return record.state == TrialState::finished || record.state == TrialState::stopped;
+  };
+  if (records.empty() || std::any_of(records.begin(), records.end(), came_through)) return ExitCode::done;
   fail(ExitCode::internal, "every trial failed; the first said: ", records.front().reason);
 }
 

@@ -39,13 +39,13 @@ void check_alike(const Dataset& train, const Dataset& valid) {
          "; prepare both together");
 }
 
-/// All epochs of a trial. Where there are many visits, some follow each other as one, with all their commits.
-SimTrial simulated(const TrialSetup& setup, const Partitions& partitions, double commit_s) {
+/// So many epochs of a trial. Where there are many visits, some follow each other as one, with all their commits.
+SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, const Partitions& partitions, double commit_s) {
   const auto training = training_step(setup.plan, setup.limits);
   const std::uint32_t count = partitions.count(), visits = std::min(count, kSimulatedVisitsMax);
   const std::uint32_t batch_size = setup.train.batch_size;
   SimTrial trial;
-  trial.rounds = setup.train.epochs;
+  trial.rounds = epochs;
   for (std::uint32_t visit = 0; visit < visits; ++visit) {
     const auto first = static_cast<std::uint32_t>(std::uint64_t{visit} * count / visits);
     const auto end = static_cast<std::uint32_t>((std::uint64_t{visit} + 1) * count / visits);
@@ -248,9 +248,11 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   tiers.active_trials = std::max(1u, tiers.active_trials);
   Bytes host = planner_->inputs().host_memory - planner_->host_for_trials(), frozen = 0, largest = 0;
   std::uint32_t counted = 0;
+  const auto epochs = epochs_of(setups);
   for (std::size_t i = 0; i < setups.size(); ++i) {
-    const std::uint64_t visits = std::uint64_t{setups[i].train.epochs} * config_.data.partitions;
-    tiers.disk_written += forecasts[i].state * visits + forecasts[i].spilled_per_step * setups[i].total_steps;
+    const std::uint64_t visits = std::uint64_t{epochs[i]} * config_.data.partitions;
+    const std::uint64_t steps = setups[i].total_steps * epochs[i] / setups[i].train.epochs;
+    tiers.disk_written += forecasts[i].state * visits + forecasts[i].spilled_per_step * steps;
     tiers.disk_need += forecasts[i].state;
     largest = std::max(largest, forecasts[i].state);
     if (counted < tiers.active_trials &&
@@ -261,6 +263,7 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
     }
   }
   tiers.host_need = host + frozen;
+  tiers.disk_need += largest * clones_expected(config_.search);
   tiers.disk_need += largest;  // a commit writes the new version before it drops the old one
   if (tiers.disk_need > tiers.disk_budget)
     fail(ExitCode::capacity, "resources.disk.capacity: the states of ", setups.size(), " trials and one commit need ",
@@ -269,12 +272,21 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   return tiers;
 }
 
+std::vector<std::uint32_t> Workbench::epochs_of(const std::vector<TrialSetup>& setups) const {
+  if (auto expected = epochs_expected(config_.search, setups.size()); expected && expected->size() == setups.size())
+    return *std::move(expected);
+  std::vector<std::uint32_t> epochs;
+  for (const auto& setup : setups) epochs.push_back(setup.train.epochs);
+  return epochs;
+}
+
 double Workbench::predict_seconds(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts,
                                   std::uint32_t active) const {
+  const auto epochs = epochs_of(setups);
   std::vector<SimTrial> trials;
   for (std::size_t i = 0; i < setups.size(); ++i) {
     const double commit_s = static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
-    trials.push_back(simulated(setups[i], *partitions_, commit_s));
+    trials.push_back(simulated(setups[i], epochs[i], *partitions_, commit_s));
   }
   const DeviceLimits& device = setups.front().limits;
   SimOptions options;

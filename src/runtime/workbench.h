@@ -45,6 +45,8 @@ class Workbench {
   void plan_trials();
   std::shared_ptr<const ModelSource> source(const ModelSpec& spec);
   void decide_partitions(double step_s, std::uint32_t batch_size);
+  /// That the search will give each trial, when none fails; which ones get most is not known beforehand.
+  std::vector<std::uint32_t> epochs_of(const std::vector<TrialSetup>& setups) const;
   double predict_seconds(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts,
                          std::uint32_t active) const;
   PlanGroup describe_group(const TrialSetup& setup, const TrialForecast& forecast) const;

@@ -14,6 +14,28 @@ namespace {
 
 constexpr double kPerturbationFactors[] = {0.8, 1.2};
 
+/// How many of so many members are replaced at the end of a generation.
+std::size_t quantile_of(const SearchSpec& spec, std::size_t members) {
+  const auto wanted = static_cast<std::size_t>(std::ceil(spec.quantile_fraction * static_cast<double>(members)));
+  return std::min(wanted, members / 2);
+}
+
+std::uint64_t generations_of(const SearchSpec& spec) {
+  return (spec.max_epochs + spec.perturbation_interval - 1) / spec.perturbation_interval;
+}
+
+/// What a clone takes over must not come and go with what may change in it: of a layer or moment that its parent did
+/// not have, there is no state to begin with.
+void check_what_clones_keep(const Space& space) {
+  for (std::size_t d = 0; d < space.size(); ++d) {
+    const auto provider = space.provider(d);
+    if (!provider || space[d].changes_in_flight || !space[*provider].changes_in_flight) continue;
+    fail(ExitCode::usage, "'", space[d].path, "' exists only under '", space[d].when->path,
+         "', which method: pbt changes in a warm clone while '", space[d].path,
+         "' stays as in its parent; leave out the condition or search with another method");
+  }
+}
+
 /// Population based training (Jaderberg et al., arXiv 1711.09846, algorithm 1) in generations: when all members have
 /// trained for an interval, those of the worst quantile are replaced by warm clones of members of the best one, chosen
 /// at random (truncation selection, section 4.1), whose values are perturbed or drawn anew. Waiting for all makes it
@@ -95,7 +117,7 @@ class PbtSearcher final : public BookedSearcher {
     std::sort(ranked.begin(), ranked.end(), [](const Member* a, const Member* b) {
       return std::tie(a->loss, a->trial) < std::tie(b->loss, b->trial);
     });
-    const std::size_t quantile = quantile_of(ranked.size());
+    const std::size_t quantile = quantile_of(spec_, ranked.size());
     std::vector<std::uint32_t> parents;
     for (std::size_t i = 0; i < quantile; ++i)
       if (!ranked[i]->dead && std::isfinite(ranked[i]->loss)) parents.push_back(ranked[i]->slot);
@@ -109,7 +131,7 @@ class PbtSearcher final : public BookedSearcher {
     const std::uint64_t key = derive(derive(seed(), "pbt"), epoch);
     for (std::size_t i = 0; i < ranked.size(); ++i) {
       const Member& member = *ranked[i];
-      const bool replaced = !parents.empty() && (member.dead || i + quantile_of(ranked.size()) >= ranked.size());
+      const bool replaced = !parents.empty() && (member.dead || i + quantile_of(spec_, ranked.size()) >= ranked.size());
       if (!replaced) {
         if (!member.dead) further.push_back({member.slot});
         continue;
@@ -124,11 +146,6 @@ class PbtSearcher final : public BookedSearcher {
     for (const Pending& pending : further) members_[pending.slot].done = false;
     over_ = orders_.empty() && further.empty();
     orders_.insert(orders_.end(), further.begin(), further.end());
-  }
-
-  std::size_t quantile_of(std::size_t members) const {
-    const auto wanted = static_cast<std::size_t>(std::ceil(spec_.quantile_fraction * static_cast<double>(members)));
-    return std::min(wanted, members / 2);
   }
 
   Point explored(const Point& parent, KeyedStream& stream) const {
@@ -168,12 +185,17 @@ void check(const SearchSpec& spec) {
 
 }  // namespace
 
+std::uint64_t clones_expected(const SearchSpec& spec) {
+  if (spec.method != SearchSpec::Method::pbt) return 0;
+  return (generations_of(spec) - 1) * quantile_of(spec, spec.trials);
+}
+
 std::unique_ptr<Searcher> make_pbt(Space space, const SearchSpec& spec, std::uint64_t seed) {
   require_trials(spec, "pbt");
   check(spec);
+  check_what_clones_keep(space);
   // Each later generation may replace everybody who died.
-  const std::uint64_t generations = (spec.max_epochs + spec.perturbation_interval - 1) / spec.perturbation_interval;
-  const std::uint64_t trials_max = generations * spec.trials;
+  const std::uint64_t trials_max = generations_of(spec) * spec.trials;
   if (trials_max > kTrialsMax)
     fail(ExitCode::usage, "search.method: pbt may ask for ", trials_max, " trials here and at most ", kTrialsMax,
          " are possible; raise search.perturbation_interval or lower search.trials");

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <string>
 
 #include "base/failure.h"
 #include "select/rigor_bootstrap.h"
@@ -25,7 +27,9 @@ double mean_score(const Contestant& contestant) {
 void check(std::span<const Contestant> contestants, double alpha) {
   require(!contestants.empty(), "nobody to compare");
   require(alpha > 0 && alpha < 1, "a level of significance lies inside (0, 1), not at ", alpha);
+  std::set<std::string> ids;
   for (const Contestant& contestant : contestants) {
+    require(ids.insert(contestant.id).second, "two contestants are named '", contestant.id, "'");
     require(!contestant.runs.empty(), "'", contestant.id, "' has no runs to compare");
     for (const auto& run : contestant.runs)
       require(!run.empty() && run.size() == contestants[0].runs[0].size(), "'", contestant.id, "' has ", run.size(),

@@ -1,7 +1,9 @@
 // The numbers of successive halving that its kinds share.
+#include <algorithm>
 #include <cmath>
 
 #include "base/failure.h"
+#include "select/halving_bracket.h"
 #include "select/searchers.h"
 
 namespace hopyard {
@@ -26,6 +28,28 @@ void require_trials_for(const SearchSpec& spec, const std::vector<std::uint32_t>
   fail(ExitCode::usage, "search.trials is ", spec.trials, ", of which none would come to all ", spec.max_epochs,
        " epochs when one in ", spec.eta, " is promoted at each of ", rungs.size() - 1, " rungs; ask for at least ",
        needed, ", or raise search.min_epochs");
+}
+
+std::optional<std::vector<std::uint32_t>> epochs_expected(const SearchSpec& spec, std::size_t trials) {
+  using Method = SearchSpec::Method;
+  std::vector<std::uint32_t> epochs;
+  const auto add = [&](std::uint64_t count, std::uint32_t until) { epochs.insert(epochs.end(), count, until); };
+  if (spec.method == Method::hyperband) {
+    for (const auto& bracket : hyperband_plan(spec.min_epochs, spec.max_epochs, spec.eta))
+      for (std::size_t k = 0; k < bracket.size(); ++k)
+        add(bracket[k].trials - (k + 1 < bracket.size() ? bracket[k + 1].trials : 0), bracket[k].epochs);
+  } else if (spec.method == Method::asha || spec.method == Method::successive_halving) {
+    std::uint64_t here = trials;
+    for (const std::uint32_t until : rung_epochs(spec)) {
+      const std::uint64_t further = until == spec.max_epochs ? 0 : here / spec.eta;
+      add(here - further, until);
+      here = further;
+    }
+  } else {
+    return std::nullopt;
+  }
+  std::sort(epochs.rbegin(), epochs.rend());
+  return epochs;
 }
 
 std::string not_promoted(std::uint32_t epoch, std::size_t place, std::size_t among) {

@@ -10,8 +10,7 @@
 namespace hopyard {
 
 void require_trials(const SearchSpec& spec, const char* method) {
-  if (spec.trials == 0)
-    fail(ExitCode::usage, "search.method: ", method, " needs search.trials, how many trials to draw");
+  if (spec.trials == 0) fail(ExitCode::usage, "search.method: ", method, " needs search.trials, how many trials");
   if (spec.trials > kTrialsMax)
     fail(ExitCode::usage, "search.trials is ", spec.trials, "; at most ", kTrialsMax, " are possible");
 }
@@ -50,6 +49,16 @@ std::unique_ptr<Searcher> make_searcher(const SearchSpec& spec, const std::vecto
   if (!spec.deterministic || !searcher->reacts()) return searcher;
   const std::uint32_t workers = spec.max_concurrent_trials > 0 ? spec.max_concurrent_trials : kCanonicalConcurrency;
   return make_canonical(std::move(searcher), workers);
+}
+
+bool trains_piecewise(SearchSpec::Method method) {
+  using Method = SearchSpec::Method;
+  return method == Method::pbt || method == Method::asha || method == Method::successive_halving ||
+         method == Method::hyperband;
+}
+
+bool reacts_to_scores(SearchSpec::Method method) {
+  return method == SearchSpec::Method::tpe || trains_piecewise(method);
 }
 
 std::vector<std::size_t> rank(const std::vector<std::optional<double>>& metrics, bool maximize) {

@@ -49,6 +49,15 @@ struct SearchSpec {
   std::uint32_t max_concurrent_trials = 0;  ///< 0: as many as the loop likes
   bool operator==(const SearchSpec&) const = default;
 };
+/// Methods whose next question depends on scores: Searcher::reacts() says the same.
+bool reacts_to_scores(SearchSpec::Method method);
+/// Of these, those that train a trial in pieces, and so decide how many epochs it gets.
+bool trains_piecewise(SearchSpec::Method method);
+/// Epochs that each of `trials` trials is given when none fails, most first; nothing where all get all that they have.
+/// Of pbt, warm clones are counted in clones_expected().
+std::optional<std::vector<std::uint32_t>> epochs_expected(const SearchSpec& spec, std::size_t trials);
+/// Warm clones that the search makes when no trial fails: each keeps a state of its own.
+std::uint64_t clones_expected(const SearchSpec& spec);
 inline constexpr std::uint32_t kCanonicalConcurrency = 8;  ///< of deterministic, where max_concurrent_trials is 0
 
 /// What the search wants trained: a new trial, or one that paused, further.

@@ -122,7 +122,11 @@ std::string words(const std::vector<SettingValue>& values) {
 }  // namespace
 
 Space::Space(std::vector<Dimension> dimensions) : dimensions_(std::move(dimensions)) {
-  for (const Dimension& dimension : dimensions_) check_dimension(dimension);
+  for (Dimension& dimension : dimensions_) {
+    check_dimension(dimension);
+    if (is_list(dimension) || dimension.step == 0) continue;
+    dimension.high = value_at(dimension, count_values(dimension) - 1);  // a step need not divide the range
+  }
   refuse_paths_searched_twice();
   find_providers();
   find_order();

@@ -42,6 +42,8 @@ class Space {
   const Dimension& operator[](std::size_t d) const { return dimensions_[d]; }
   /// All dimensions, each after the one that its condition reads; else in their order.
   const std::vector<std::size_t>& order() const { return order_; }
+  /// The dimension that the condition of this one reads.
+  std::optional<std::size_t> provider(std::size_t d) const { return providers_[d]; }
   /// Whether a dimension exists beside those coordinates of the point that come before it in order().
   bool exists(std::size_t d, const Point& point) const;
   /// Asks for the coordinate of each dimension that exists beside those chosen before, in order().

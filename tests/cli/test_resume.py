@@ -51,6 +51,30 @@ class Resume(unittest.TestCase):
         left = [path.name for path in pathlib.Path(directory).rglob("*") if ".tmp" in path.name]
         self.assertEqual(left, [])
 
+    def test_a_population_killed_and_resumed_ends_as_if_undisturbed(self):
+        text = self.sweep.text.replace("{method: grid,", "{method: pbt, trials: 4, deterministic: true,")
+        config = self.sweep.write("pbt.yaml", text.replace("epochs: 1", "epochs: 3"))
+        whole, killed = self.sweep.directory("population"), self.sweep.directory("population killed")
+        begin = time.monotonic()
+        code, out, err = hopyard("run", config, "--dir", whole)
+        self.assertEqual(code, 0, out + err)
+        seconds = time.monotonic() - begin
+        for share in [0.5, 0.7, 0.9]:
+            process = subprocess.Popen([HOPYARD, "run", config, "--dir", killed], cwd=ROOT, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=share * seconds)
+            process.kill()
+            process.wait()
+        code, out, err = hopyard("run", config, "--dir", killed)
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(digests(killed), digests(whole))
+        rows = leaderboard(killed)
+        self.assertGreater(len(rows), 4)  # clones took the places of the worst
+        clone = max(rows, key=lambda row: row["trial"])["trial"]
+        code, out, err = hopyard("export", killed, f"--trial={clone}", f"--out={self.sweep.directory('clone')}")
+        self.assertEqual(code, 0, out + err)
+
     def bytes_on_disk(self, directory):
         return sum(path.stat().st_size for path in (pathlib.Path(directory) / "spill").rglob("*.sst"))
 

@@ -6,6 +6,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "fakes/memory_journal.h"
 #include "fakes/small_world.h"
 
@@ -78,6 +80,7 @@ class ExperimentTest : public ::testing::Test {
   }
 
   TrialSetup resolve(const TrialSpec& spec, std::uint32_t number) const {
+    if (unfit_.contains(spec.id)) fail(ExitCode::capacity, spec.id, " does not fit");
     fakes::TrialToRun one = trial_;
     one.seed = spec.seed;
     one.train.optimizer.lr = std::get<double>(spec.settings.front().value);
@@ -101,7 +104,8 @@ class ExperimentTest : public ::testing::Test {
   }
 
   int reads_until_failure_ = -1, writes_until_failure_ = -1;
-  Bytes device_memory_ = 0;  // 0: a cpu device
+  Bytes device_memory_ = 0;      // 0: a cpu device
+  std::set<std::string> unfit_;  ///< trials that cannot be planned
   std::optional<std::uint32_t> active_trials_;
   std::uint32_t orders_max_ = 4;
   fakes::SmallWorld world_{fakes::kTinyBert};

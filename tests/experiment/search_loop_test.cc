@@ -253,5 +253,26 @@ TEST_F(SearchLoopTest, DecisionsBeforeACrashStayDecided) {
   }
 }
 
+TEST_F(SearchLoopTest, AProposalThatCannotRunFailsAlone) {
+  for (const auto method : {Method::tpe, Method::successive_halving, Method::pbt}) {
+    forget();
+    use(method, 4, 2);
+    search_.eta = 2;
+    unfit_ = {"t01"};
+    EXPECT_GT(run_with_deaths(3), 2);
+    const auto records = journal_->trials();
+    ASSERT_GE(records.size(), 4u);
+    for (const auto& record : records) {
+      EXPECT_EQ(record.state == TrialState::failed, record.spec.id == "t01") << record.spec.id << record.reason;
+      if (record.state == TrialState::failed) {
+        EXPECT_THAT(record.reason, HasSubstr("t01 does not fit"));
+      }
+    }
+  }
+  forget();
+  use(Method::random, 2, 1);
+  EXPECT_THROW(run(GiB), Failure);  // was refused before training
+}
+
 }  // namespace
 }  // namespace hopyard

@@ -65,8 +65,8 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"freeze: {grid: [0, 2]}", "freeze: {uniform: [0, 2]}",
        "c.yaml:12:21: model.freeze must be a whole number from 0 to 1000000, found '0.7639320225002103'"},
       {"freeze: {grid: [0, 2]}", "freeze: {int: [0, 2]}",
-       "c.yaml:12:18: model.freeze has a range, which search.method grid cannot go through; use method: random with "
-       "trials, or {grid: […]}"},
+       "c.yaml:12:18: model.freeze has a range without a step, which search.method grid cannot go through; give it a "
+       "step, list its values with {grid: […]}, or use method: random with trials"},
       {"freeze: {grid: [0, 2]}", "freeze: {int: [2, 0]}",
        "c.yaml:12:17: model.freeze.int must have its low end first: [low, high]"},
       {"freeze: {grid: [0, 2]}", "freeze: {int: [0]}",
@@ -150,7 +150,7 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
        "c.yaml:19:39: train.batch_size must be a whole number from 1 to 1000000, found '0'"},
       {"method: grid", "method: random", "c.yaml:19:9: search.trials is missing"},
       {"method: grid", "trials: 3",
-       "c.yaml:19:18: search.trials belongs to method: random; a grid runs every combination"},
+       "c.yaml:19:18: search.trials does not belong to method: grid, which runs every combination"},
       {"valid/accuracy", "valid/mse",
        "c.yaml:19:32: search.metric must be one of valid/accuracy, valid/loss, found 'valid/mse'"},
       {"type: emulated,", "type: cuda,",

@@ -174,5 +174,17 @@ TEST(Pbt, RefusesImpossibleNumbers) {
   EXPECT_THAT(refusal(spec, rates()), HasSubstr("search.resample_probability is 1.5"));
 }
 
+TEST(Pbt, RefusesWhatClonesCannotTakeOver) {
+  // A clone that changes its schedule would have moments that its parent never had.
+  Dimension schedule = listed("train.schedule.type", {std::string("constant"), std::string("cosine")}, Kind::choice);
+  Dimension momentum = listed("train.optimizer.momentum", {0.5, 0.9}, Kind::choice);
+  momentum.changes_in_flight = false;
+  momentum.when = Condition{"train.schedule.type", {std::string("cosine")}};
+  EXPECT_THAT(refusal(pbt(5, 3), {schedule, momentum}),
+              HasSubstr("'train.optimizer.momentum' exists only under 'train.schedule.type'"));
+  momentum.changes_in_flight = true;
+  EXPECT_EQ(refusal(pbt(5, 3), {schedule, momentum}), "");
+}
+
 }  // namespace
 }  // namespace hopyard

@@ -171,6 +171,37 @@ TEST(Book, RefusesWhatComesOutOfOrder) {
   EXPECT_THAT(told({}, "t00"), HasSubstr("the end of trial t00, which has ended"));
 }
 
+TEST(Methods, ReactAsTheyAreSaidTo) {
+  using Method = SearchSpec::Method;
+  for (const auto method : {Method::grid, Method::random, Method::sobol, Method::tpe, Method::successive_halving,
+                            Method::asha, Method::hyperband, Method::pbt}) {
+    SearchSpec spec;
+    spec.method = method;
+    spec.trials = 9;
+    spec.max_epochs = 9;
+    const auto searcher = make_searcher(spec, {listed("lr", {0.1, 0.2})}, 5);
+    EXPECT_EQ(searcher->reacts(), reacts_to_scores(method)) << static_cast<int>(method);
+  }
+}
+
+TEST(Methods, EpochsThatTrialsAreGiven) {
+  SearchSpec spec;
+  EXPECT_FALSE(epochs_expected(spec, 4));
+  spec.max_epochs = 9;
+  spec.trials = 9;
+  spec.method = SearchSpec::Method::asha;
+  EXPECT_THAT(*epochs_expected(spec, 9), ElementsAre(9, 3, 3, 1, 1, 1, 1, 1, 1));
+  spec.method =
+      SearchSpec::Method::hyperband;  // brackets of 9, 5 and 3 trials (Li et al., JMLR 2018, table 1's formula)
+  const auto epochs = *epochs_expected(spec, 17);
+  EXPECT_EQ(epochs.size(), 17u);
+  EXPECT_EQ(std::count(epochs.begin(), epochs.end(), 9u), 1 + 1 + 3);
+  spec.method = SearchSpec::Method::pbt;
+  spec.trials = 8;
+  spec.max_epochs = 10;
+  EXPECT_EQ(clones_expected(spec), 9u * 2u);
+}
+
 TEST(Rank, BetterFirstMissingLastTiesInOrder) {
   const std::vector<std::optional<double>> metrics{0.5, std::nullopt, 0.9, 0.5, std::nan(""), 0.1};
   EXPECT_THAT(rank(metrics, true), ElementsAre(2, 0, 3, 5, 1, 4));

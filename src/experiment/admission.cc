@@ -1,0 +1,64 @@
+// Two-level admission: which trials' state the host tier holds (DESIGN "Two-level admission").
+#include <algorithm>
+
+#include "experiment/experiment.h"
+
+namespace hopyard {
+
+namespace {
+
+/// A trial that waits is overtaken by smaller ones at most so often.
+constexpr std::uint32_t kPassedOverMax = 8;
+
+}  // namespace
+
+std::uint32_t Experiment::active_count() const {
+  return static_cast<std::uint32_t>(
+      std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->run != nullptr; }));
+}
+
+void Experiment::admit() {
+  std::vector<Entry*> waiting;
+  for (auto& entry : entries_)
+    if (entry->has_work() && entry->run == nullptr) waiting.push_back(entry.get());
+  // Least progress first, so that the active set goes round; then in the order of asking.
+  std::stable_sort(waiting.begin(), waiting.end(),
+                   [](const Entry* a, const Entry* b) { return a->status.visits_done < b->status.visits_done; });
+  Entry* passed = nullptr;
+  for (Entry* entry : waiting) {
+    if (parts_.active_trials && active_count() >= *parts_.active_trials) return;
+    if (passed != nullptr && passed->passed_over >= kPassedOverMax) return;
+    if (try_admit(*entry)) {
+      if (passed != nullptr) ++passed->passed_over;
+      entry->passed_over = 0;
+    } else if (passed == nullptr) {
+      passed = entry;
+    }
+  }
+}
+
+bool Experiment::try_admit(Entry& entry) {
+  const Bytes frozen =
+      entry.setup.frozen_in_window ? 0 : parts_.frozen.missing_bytes(*entry.setup.source, entry.setup.seed);
+  const Bytes need = entry.setup.window + trial_overhead_bytes(entry.setup) + frozen;
+  if (need > parts_.host.capacity() - parts_.host.used()) return false;  // without reading anything
+  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen);
+  if (!grant) return false;  // a trial that was cut while it ran took the room
+  entry.run = std::make_shared<TrialRun>(entry.setup, std::move(*grant), parts_.disk, parts_.pool,
+                                         [&executor = parts_.executor] { executor.wake(); });
+  if (entry.state.empty())
+    entry.run->initialise();
+  else
+    entry.run->restore(entry.state);
+  if (entry.status.state == TrialState::waiting) entry.status.state = TrialState::active;
+  start_visit(entry);
+  return true;
+}
+
+bool Experiment::others_are_behind(const Entry& entry) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
+    return other->has_work() && other->run == nullptr && other->status.visits_done < entry.status.visits_done;
+  });
+}
+
+}  // namespace hopyard
