@@ -30,7 +30,7 @@ Bytes largest_workspace(const PartitionPlan& plan) {
 
 Bytes frozen_bytes(const TrialSetup& setup) {
   Bytes bytes = 0;
-  for (std::uint32_t l = 0; l < setup.source->frozen_layers(); ++l)
+  for (const auto l : shared_layers(setup))
     bytes += HostBuffer::rounded(layout_of(setup.source->description().layers[l]).bytes);
   return bytes;
 }
