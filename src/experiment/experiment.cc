@@ -76,6 +76,7 @@ ExperimentEnd Experiment::run() {
       return ExperimentEnd::interrupted;
     }
     ask();
+    materialise();
     admit();
     if (all_ended() && parts_.searcher.finished()) break;
     if (auto result = parts_.executor.wait_finished(kWaitSeconds)) visit_ended(std::move(*result));
@@ -112,6 +113,8 @@ void Experiment::take_up_journal() {
   for (auto& entry : entries_)
     if (!entry->ended() && entry->status.visits_done >= entry->status.epochs * entry->status.visits_per_epoch)
       end(*entry, TrialState::finished, "");
+    else if (!entry->ended())
+      materialiser_.want(entry->setup);
 }
 
 void Experiment::take_back(TrialRecord& record) {
@@ -127,7 +130,7 @@ void Experiment::ask() {
                                    [&](const auto& entry) { return entry->status.spec.id == spec->id; });
     if (known) continue;
     parts_.journal.add_trial(*spec);
-    add(*spec);
+    materialiser_.want(add(*spec).setup);
   }
 }
 
@@ -142,6 +145,14 @@ Experiment::Entry& Experiment::add(const TrialSpec& spec) {
   return *entries_.back();
 }
 
+void Experiment::materialise() {
+  materialiser_.get_on();
+  if (!materialiser_.waits() || active_count() > 0 || committer_->pending() > 0) return;
+  fail(ExitCode::capacity, "resources.host_memory: no room to materialise what trials share beside ",
+       parts_.host.used(), " bytes (", text::format_bytes(parts_.host.used()), ") of ", parts_.host.capacity(),
+       " that are taken; raise it or set execute.sharing to off");
+}
+
 std::uint32_t Experiment::active_count() const {
   return static_cast<std::uint32_t>(
       std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->run != nullptr; }));
@@ -150,7 +161,8 @@ std::uint32_t Experiment::active_count() const {
 void Experiment::admit() {
   std::vector<Entry*> waiting;
   for (auto& entry : entries_)
-    if (!entry->ended() && entry->run == nullptr) waiting.push_back(entry.get());
+    if (!entry->ended() && entry->run == nullptr && materialiser_.features(entry->setup))
+      waiting.push_back(entry.get());
   // Least progress first, so that the active set goes round; then in the order of asking.
   std::stable_sort(waiting.begin(), waiting.end(),
                    [](const Entry* a, const Entry* b) { return a->status.visits_done < b->status.visits_done; });
@@ -172,7 +184,7 @@ bool Experiment::try_admit(Entry& entry) {
       parts_.frozen.missing_bytes(*entry.setup.source, shared_layers(entry.setup), entry.setup.seed);
   const Bytes need = entry.setup.window + trial_overhead_bytes(entry.setup) + frozen;
   if (need > parts_.host.capacity() - parts_.host.used()) return false;  // without reading anything
-  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen);
+  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen, *materialiser_.features(entry.setup));
   if (!grant) return false;  // a trial that was cut while it ran took the room
   entry.run = std::make_shared<TrialRun>(entry.setup, std::move(*grant), parts_.disk, parts_.pool,
                                          [&executor = parts_.executor] { executor.wake(); });
@@ -198,6 +210,10 @@ void Experiment::start_visit(Entry& entry) {
 }
 
 void Experiment::visit_ended(VisitResult result) {
+  if (materialiser_.owns(result.trial)) {
+    materialiser_.ended(std::move(result));
+    return;
+  }
   Entry& entry = *entries_.at(result.trial);
   if (result.error) {
     const OwnFault fault = own_fault(result.error);
@@ -277,6 +293,7 @@ void Experiment::next_or_rotate(Entry& entry) {
 void Experiment::end(Entry& entry, TrialState state, const std::string& reason) {
   entry.status.state = state;
   entry.status.reason = reason;
+  materialiser_.let_go(entry.setup);
   parts_.journal.end_trial(entry.status.spec.id, state, reason);
   parts_.event(text::cat(entry.status.spec.id, ": ", to_string(state), reason.empty() ? "" : ": ", reason));
 }

@@ -11,6 +11,7 @@
 
 #include "data/dataset.h"
 #include "experiment/committer.h"
+#include "experiment/materialiser.h"
 #include "pipeline/executor.h"
 #include "select/search.h"
 
@@ -64,12 +65,15 @@ void forget_uncommitted(const Journal& journal, DiskTier& disk);
 /// Runs trials to their end. One thread; not reusable. What the journal holds is taken up where it ended.
 class Experiment {
  public:
-  explicit Experiment(ExperimentParts parts) : parts_(std::move(parts)) {}
+  explicit Experiment(ExperimentParts parts)
+      : parts_(std::move(parts)),
+        materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen, parts_.event}) {}
   /// A trial fails alone when its loss is not finite or it does not fit its device. Throws everything else: a disk, a
   /// file, the journal, the machine's memory, a broken contract. Committed work stays, and the journal says of no trial
   /// that it failed for that.
   ExperimentEnd run();
   std::vector<TrialStatus> status() const;
+  const Materialiser& materialiser() const { return materialiser_; }
 
  private:
   struct Entry {
@@ -87,6 +91,7 @@ class Experiment {
   void take_back(TrialRecord& record);
   void ask();
   Entry& add(const TrialSpec& spec);
+  void materialise();
   void admit();
   bool try_admit(Entry& entry);
   std::uint32_t active_count() const;
@@ -98,6 +103,7 @@ class Experiment {
   bool all_ended() const;
 
   ExperimentParts parts_;
+  Materialiser materialiser_;
   std::vector<std::unique_ptr<Entry>> entries_;
   std::unique_ptr<Committer> committer_;
 };

@@ -9,6 +9,8 @@ namespace hopyard {
 
 namespace {
 
+constexpr double kMaterialisingFirst = 1e18;  // seconds: trials wait for it
+
 HostBuffer buffer_from(HostReservation& granted, Bytes bytes) {
   return HostBuffer(granted.split(HostBuffer::rounded(bytes)), bytes);
 }
@@ -384,6 +386,7 @@ bool TrialRun::recut(HostTier& host) {
 }
 
 double TrialRun::remaining_s(std::uint32_t tasks) const {
+  if (setup_.materialise_to) return kMaterialisingFirst;
   const double t = setup_.plan.compute_s;
   const std::uint64_t done = visit_.first_step + std::min(unit_, training_units());
   const double steps = done < setup_.total_steps ? static_cast<double>(setup_.total_steps - done) : 0;
@@ -393,7 +396,9 @@ double TrialRun::remaining_s(std::uint32_t tasks) const {
   return std::max(0.0, steps - 1) * t + in_step * t;
 }
 
-double TrialRun::total_s() const { return setup_.plan.compute_s * static_cast<double>(setup_.total_steps); }
+double TrialRun::total_s() const {
+  return setup_.materialise_to ? kMaterialisingFirst : setup_.plan.compute_s * static_cast<double>(setup_.total_steps);
+}
 
 double TrialRun::visit_fraction() const {
   const double units = training_units() + evaluation_units();

@@ -22,6 +22,7 @@ struct TrialSetup {
   std::uint64_t seed = 0;
   std::shared_ptr<const ModelSource> source;
   std::shared_ptr<const Dataset> train_data, valid_data;
+  std::uint32_t train_rows = 0;  ///< visits name rows below it
   std::uint32_t valid_rows = 0;
   TrainSpec train;
   std::uint64_t total_steps = 0;  ///< of all epochs: the learning rate's horizon

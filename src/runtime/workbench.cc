@@ -5,6 +5,7 @@
 
 #include "base/failure.h"
 #include "pipeline/batches.h"
+#include "pipeline/row_probe.h"
 #include "pipeline/simulator.h"
 #include "spill/disk_tier.h"
 
@@ -122,6 +123,7 @@ TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
   setup.source = source(trial.model);
   setup.train_data = train_;
   setup.valid_data = valid_;
+  setup.train_rows = train_rows_;
   setup.valid_rows = valid_rows_;
   setup.train = trial.train;
   return setup;
@@ -138,6 +140,7 @@ TrialSetup Workbench::resolve(const TrialSpec& spec, std::uint32_t number) {
 Workbench::PlannedTrial Workbench::plan(const TrialSpec& spec) {
   PlannedTrial trial{spec, describe(spec, spec.index), {}, planner_->cpu_workspace()};
   TrialSetup& setup = trial.setup;
+  setup.first_layer = sharing_.first_layer(spec.id);
   trial.forecast = planner_->plan(setup);
   if (!partitions_) decide_partitions(setup.plan.step_s, setup.train.batch_size);
   std::uint64_t steps = 0;
@@ -161,8 +164,55 @@ void Workbench::plan_trials() {
   }
 }
 
-PlanView Workbench::plan_all() {
+bool Workbench::rows_may_be_shared(const TrialSetup& setup) const {
+  const TrainSpec& train = setup.train;
+  std::vector<std::uint32_t> sizes = partial_sizes(valid_rows_, train.batch_size, train.micro_batch_size);
+  std::vector<std::uint64_t> parts{train_rows_, valid_rows_};  // as materialising cuts them, into micro-batches
+  for (std::uint32_t p = 0; p < partitions_->count(); ++p)
+    for (const auto size : partial_sizes(partitions_->rows(p), train.batch_size, train.micro_batch_size))
+      sizes.push_back(size);
+  for (const auto rows : parts)
+    for (const auto size : partial_sizes(rows, train.micro_batch_size, train.micro_batch_size)) sizes.push_back(size);
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  return rows_are_independent(*setup.source, *train_, setup.source->frozen_layers(), train.micro_batch_size, sizes,
+                              config_.devices.front().threads);
+}
+
+void Workbench::share(const std::map<std::string, std::uint32_t>& visits_done) {
+  std::vector<SharingTrial> trials;
+  std::map<std::string, const TrialSetup*> deepest;  // by prefix and batch
+  Bytes largest = 0, frozen = 0;
+  const auto kind = [](const SharingTrial& trial, const TrialSetup& setup) {
+    return text::cat(trial.prefix, "|", setup.train.batch_size);
+  };
+  for (const auto& [spec, setup, forecast, workspace] : planned_) {
+    largest = std::max(largest, forecast.host);
+    frozen = std::max(frozen, forecast.frozen);
+    const double visits = double(setup.train.epochs) * partitions_->count();
+    const auto done = visits_done.find(spec.id);
+    const double left = done == visits_done.end() ? 1 : 1 - std::min(visits, double(done->second)) / visits;
+    const double rows = double(setup.train.epochs) * (double(train_rows_) + valid_rows_);
+    trials.push_back(sharing_trial(setup, static_cast<std::uint64_t>(left * rows)));
+    const TrialSetup*& known = deepest[kind(trials.back(), setup)];
+    if (known == nullptr || known->source->frozen_layers() < setup.source->frozen_layers()) known = &setup;
+  }
+  std::map<std::string, bool> independent;
+  for (const auto& [key, setup] : deepest) independent[key] = rows_may_be_shared(*setup);
+  for (std::size_t i = 0; i < trials.size(); ++i)
+    if (!independent[kind(trials[i], planned_[i].setup)]) trials[i].frozen.clear();
+  // Features must fit beside as many of the largest trials as there are devices.
+  const Bytes together = std::min<Bytes>(planner_->device_count(), planned_.size()) * largest + frozen;
+  const Bytes available = planner_->host_for_trials();
+  sharing_ = plan_sharing(trials, available - std::min(available, together));
+  if (sharing_.prefixes.empty()) return;
+  planner_->leave_to_features(sharing_.bytes());
   plan_trials();
+}
+
+PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_done) {
+  plan_trials();
+  if (config_.execute.share_frozen) share(visits_done);
   std::vector<TrialSetup> setups;
   std::vector<TrialForecast> forecasts;
   for (const auto& trial : planned_) {
@@ -192,9 +242,24 @@ PlanView Workbench::plan_all() {
   view.tiers = describe_tiers(setups, forecasts);
   view.predicted_peak_host = view.tiers.host_need;
   view.predicted_peak_disk = view.tiers.disk_need;
-  view.predicted_s = predict_seconds(setups, forecasts, view.tiers.active_trials);
+  view.sharing = describe_sharing(setups);
+  view.predicted_s = predict_seconds(setups, forecasts, view.tiers.active_trials) +
+                     sharing_.materialise_s() / planner_->device_count();
   view.notes.push_back("Times are predicted from one measured micro-batch of each kind of layer on an idle machine.");
   return view;
+}
+
+std::vector<PlanSharing> Workbench::describe_sharing(const std::vector<TrialSetup>& setups) const {
+  std::vector<PlanSharing> all;
+  for (const auto& prefix : sharing_.prefixes)
+    for (const auto& depth : prefix.depths) {
+      const auto user = std::find_if(setups.begin(), setups.end(),
+                                     [&](const auto& setup) { return setup.id == depth.trials.front(); });
+      const auto& layers = user->source->description().layers;
+      all.push_back({layers.front().name, layers[depth.end_layer - 1].name, depth.end_layer, depth.trials, prefix.rows,
+                     depth.bytes, depth.saved_flops, depth.saved_s, depth.materialise_flops, depth.materialise_s});
+    }
+  return all;
 }
 
 PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast& forecast) const {

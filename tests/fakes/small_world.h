@@ -46,6 +46,13 @@ class SmallWorld {
     return std::make_shared<ModelSource>(spec, data_shape(*data, task));
   }
 
+  /// A checkpoint: layers then begin with these weights whatever the trial's seed.
+  void give_weights() const {
+    const auto drawn = source(Task::sequence_classification);
+    drawn->export_to(folder / "model",
+                     [&](std::uint32_t layer, std::span<std::byte> out) { drawn->initialise(layer, 1, out); });
+  }
+
   TemporaryFolder folder;
   std::shared_ptr<Dataset> data;
 
@@ -131,6 +138,7 @@ inline TrialSetup trial_setup(const SmallWorld& world, const TrialToRun& trial, 
   one.seed = trial.seed;
   one.source = trial.source;
   one.train_data = one.valid_data = world.data;
+  one.train_rows = world.data->rows();
   one.valid_rows = trial.evaluate ? kValidRows : 0;
   one.train = trial.train;
   one.first_layer = trial.first_layer;

@@ -38,6 +38,41 @@ class SharingTest : public ::testing::Test {
     EXPECT_LE(result.host_peak, setup.host_memory) << what;
   }
 
+  /// Materialises all rows as the engine does; returns how often a device ran out of memory and cut.
+  static std::uint64_t materialise(const SmallWorld& world, const TrialToRun& trial, const EngineSetup& setup,
+                                   HostTier& host, Features& input, std::shared_ptr<Features> output) {
+    TrialSetup one = fakes::trial_setup(world, trial, 0, setup);
+    one.materialise_to = trial.source->frozen_layers();
+    one.train.batch_size = one.train.micro_batch_size;
+    one.valid_rows = 0;
+    one.window = 0;
+    one.plan = plan_cuts(one, setup.cuts);
+    DeviceSpec spec;
+    spec.memory = setup.device_memory;
+    spec.link_bytes_per_s = setup.link_bytes_per_s;
+    std::vector<std::unique_ptr<Device>> devices;
+    devices.push_back(setup.emulated ? make_emulated_device(spec, 0, nullptr) : make_cpu_device(spec, 0, spec.memory));
+    IoPool pool(1);
+    FrozenStore frozen(host);
+    MemoryDiskTier disk;
+    Executor executor(setup.execute, 5, std::move(devices), host, nullptr);
+    TrialFeatures features;
+    if (trial.first_layer > 0) features.train = {std::shared_ptr<Features>(), &input};
+    features.output = std::move(output);
+    auto run = std::make_shared<TrialRun>(one, *grant_trial(one, host, frozen, std::move(features)), disk, pool,
+                                          [&executor] { executor.wake(); });
+    Visit visit;
+    for (std::uint32_t row = 0; row < world.data->rows(); ++row) visit.rows.push_back(row);
+    executor.start_visit(run, visit);
+    const auto ended = executor.wait_finished(20);
+    require(ended.has_value(), "the engine came to a stop:\n", executor.diagnosis());
+    run.reset();
+    if (ended->error) std::rethrow_exception(ended->error);
+    const auto report = executor.devices().front();
+    EXPECT_LE(report.memory_peak, report.memory_budget);
+    return report.recuts;
+  }
+
   const SmallWorld bert_{fakes::kTinyBert}, gpt2_{fakes::kTinyGpt2};
 };
 
@@ -123,6 +158,39 @@ TEST_F(SharingTest, MixedDepthsInterleavedEqualEachAlone) {
         for (std::size_t i = 0; i < trials.size(); ++i)
           EXPECT_EQ(result.outcomes[i], whole[i]) << text::cat(emulated, devices, " ", memory, " trial ", i);
       }
+}
+
+TEST_F(SharingTest, WhatIsMaterialisedIsWhatTheLayersGive) {
+  std::uint64_t recuts = 0;
+  for (const bool emulated : {false, true})
+    for (const bool in_place : {false, true})
+      for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {3}, {2, 3, 4}})
+        for (Bytes memory = 600 * KiB; memory > 30 * KiB; memory = memory * 2 / 3) {
+          HostTier host(64 * MiB);
+          auto deep = trial(bert_, 5, 5), shallow = trial(bert_, 5, in_place ? 2 : 0);
+          const auto expected = fakes::features_by_hand(bert_, deep, host).train;
+          auto input = std::const_pointer_cast<Features>(fakes::features_by_hand(bert_, shallow, host).train);
+          const std::uint32_t rows = bert_.data->rows();
+          const Bytes row_bytes = expected->row_bytes();
+          auto output = in_place ? input
+                                 : std::make_shared<Features>(*host.reserve(Features::bytes_for(rows, row_bytes)), rows,
+                                                              row_bytes);
+          EngineSetup setup;
+          setup.emulated = emulated;
+          setup.device_memory = memory;
+          setup.cuts = cuts;
+          const auto what = text::cat(emulated, in_place, cuts.size(), " ", memory);
+          try {
+            recuts += materialise(bert_, shallow, setup, host, *output, output);
+          } catch (const Failure& failure) {
+            EXPECT_EQ(failure.code(), ExitCode::capacity) << what << failure.what();
+            EXPECT_LT(memory, 150 * KiB) << what << failure.what();
+            continue;
+          }
+          for (std::uint32_t row = 0; row < rows; ++row)
+            EXPECT_EQ(std::memcmp(output->row(row), expected->row(row), row_bytes), 0) << what << " row " << row;
+        }
+  EXPECT_GT(recuts, 4u);
 }
 
 }  // namespace
