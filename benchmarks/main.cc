@@ -80,7 +80,7 @@ int run() {
       {"scheduling", bench_scheduling},   {"spill", bench_spill},
       {"resident", bench_resident},       {"cut", bench_one_cut_trial},
       {"interleaved", bench_interleaved}, {"ablation", bench_ablation},
-      {"streaming", bench_streaming},    {"sharing", bench_sharing}};
+      {"streaming", bench_streaming},     {"sharing", bench_sharing}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();

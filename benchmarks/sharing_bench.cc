@@ -40,11 +40,12 @@ ExperimentConfig sweep(const SweepData& data, std::uint32_t rows, const char* mo
                        const char* search, const char* sharing) {
   const std::uint32_t train_rows = data.small ? 40 : rows, valid_rows = data.small ? 20 : std::max(1u, rows / 4);
   return parse_config(
-      text::cat("version: 1\nname: sharing\nseed: 17\ndata: {train: ", data.train, ", valid: ", data.valid,
-                ", train_rows: ", train_rows, ", valid_rows: ", valid_rows, ", partitions: 1}\nmodel: {checkpoint: ",
-                data.checkpoint, ", task: sequence-classification, ", model, "}\ntrain: {", train, "}\nsearch: {", search,
-                ", metric: valid/accuracy}\nresources: {devices: [{type: cpu, count: 2, threads: 1}], host_memory: 4GiB, ",
-                "disk: {path: spill, capacity: 8GiB}}\nexecute: {sharing: ", sharing, "}\n"),
+      text::cat(
+          "version: 1\nname: sharing\nseed: 17\ndata: {train: ", data.train, ", valid: ", data.valid, ", train_rows: ",
+          train_rows, ", valid_rows: ", valid_rows, ", partitions: 1}\nmodel: {checkpoint: ", data.checkpoint,
+          ", task: sequence-classification, ", model, "}\ntrain: {", train, "}\nsearch: {", search,
+          ", metric: valid/accuracy}\nresources: {devices: [{type: cpu, count: 2, threads: 1}], host_memory: 4GiB, ",
+          "disk: {path: spill, capacity: 8GiB}}\nexecute: {sharing: ", sharing, "}\n"),
       "sweep", {});
 }
 

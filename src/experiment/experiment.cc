@@ -180,8 +180,7 @@ void Experiment::admit() {
 }
 
 bool Experiment::try_admit(Entry& entry) {
-  const Bytes frozen =
-      parts_.frozen.missing_bytes(*entry.setup.source, shared_layers(entry.setup), entry.setup.seed);
+  const Bytes frozen = parts_.frozen.missing_bytes(*entry.setup.source, shared_layers(entry.setup), entry.setup.seed);
   const Bytes need = entry.setup.window + trial_overhead_bytes(entry.setup) + frozen;
   if (need > parts_.host.capacity() - parts_.host.used()) return false;  // without reading anything
   auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen, *materialiser_.features(entry.setup));

@@ -35,8 +35,7 @@ bool Materialiser::reserve(Depth& depth) {
   const TrialSetup& trial = depth.trial;
   const Bytes row_bytes = widest_row(trial);
   if (!depth.train) depth.train = reserve_features(parts_.host, trial.train_rows, row_bytes);
-  if (!depth.valid && trial.valid_rows > 0)
-    depth.valid = reserve_features(parts_.host, trial.valid_rows, row_bytes);
+  if (!depth.valid && trial.valid_rows > 0) depth.valid = reserve_features(parts_.host, trial.valid_rows, row_bytes);
   return depth.train && (depth.valid || trial.valid_rows == 0);
 }
 
@@ -91,8 +90,8 @@ void Materialiser::start_job() {
       share_out(depth.trial, false);
       share_out(depth.trial, true);
       const auto& layers = depth.trial.source->description().layers;
-      parts_.event(text::cat("materialising ", layers[from].name, " to ", layers[end - 1].name, " for ", depth.wanted.size(),
-                             depth.wanted.size() == 1 ? " trial" : " trials"));
+      parts_.event(text::cat("materialising ", layers[from].name, " to ", layers[end - 1].name, " for ",
+                             depth.wanted.size(), depth.wanted.size() == 1 ? " trial" : " trials"));
       return;
     }
   }

@@ -12,7 +12,8 @@ constexpr int kDispatchAttempts = 1000;  // more than a model has layers to cut 
 /// What comes to the task from tasks before.
 Bytes input_bytes(TrialRun& trial, const PlannedTask& planned) {
   const Boundary* gradient = trial.gradient_of(planned);
-  return charged_bytes(trial.activation_bytes(planned)) + (gradient == nullptr ? 0 : charged_bytes(gradient->host.size()));
+  return charged_bytes(trial.activation_bytes(planned)) +
+         (gradient == nullptr ? 0 : charged_bytes(gradient->host.size()));
 }
 
 Bytes workspace_of(const TrialRun& trial, const TaskRef& task) {
@@ -266,8 +267,11 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
       const TaskRef reads{TaskKind::forward, task.shard};
       const DeviceHold layer = bytes_there(device, trial, reads, use.owner.layer, after, nullptr).parameters;
       const DeviceHold kept = layer ? nullptr : borrowed_there(device, trial, use);
-      slot.borrowed.push_back(
-          {&use, layer ? layer : kept ? kept : value(), after, layer != nullptr, layer == nullptr && kept == nullptr});
+      slot.borrowed.push_back({&use,
+                               layer  ? layer
+                               : kept ? kept
+                                      : value(),
+                               after, layer != nullptr, layer == nullptr && kept == nullptr});
     }
     if (owned && !used && use.trainable && task.kind == TaskKind::backward)
       slot.tied_gradients.emplace_back(&use, value());

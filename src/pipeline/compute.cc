@@ -227,8 +227,7 @@ void Executor::copy_out(Slot& slot, Outcome& outcome) {
   }
   if (Features* features = trial.features_from(slot.task)) {
     const auto rows = trial.rows_of(slot.task);
-    for (const auto& copy : scatter_rows(*features, rows, outcome.outputs))
-      std::memcpy(copy.to, copy.from, copy.bytes);
+    for (const auto& copy : scatter_rows(*features, rows, outcome.outputs)) std::memcpy(copy.to, copy.from, copy.bytes);
     features->note(rows, slot.end_layer, row_shape_of(outcome.outputs));
     outcome.outputs.clear();
   }

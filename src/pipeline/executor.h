@@ -80,8 +80,8 @@ class Executor {
     std::deque<std::shared_ptr<Slot>> ahead;  ///< chosen, in the order in which they will compute
     std::vector<std::shared_ptr<Slot>> storing;
     std::deque<std::shared_ptr<KeptForward>> kept;  ///< the oldest first
-    std::map<std::uint32_t, Resident> residents;  ///< trials that stay on the device until their visit ends
-    std::optional<std::uint32_t> bound;           ///< without interleaving: the one trial that it works on
+    std::map<std::uint32_t, Resident> residents;    ///< trials that stay on the device until their visit ends
+    std::optional<std::uint32_t> bound;             ///< without interleaving: the one trial that it works on
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
     bool refused_for_memory = false;
     bool shallow = false;    ///< memory was short: no task beyond the next until that one computes

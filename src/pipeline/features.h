@@ -39,8 +39,8 @@ class Features {
  private:
   HostBuffer buffer_;
   const Bytes row_bytes_;
-  mutable std::mutex mutex_;               // guards all below
-  std::vector<std::uint32_t> end_layers_;  // of each row; 0: nothing is there
+  mutable std::mutex mutex_;                                   // guards all below
+  std::vector<std::uint32_t> end_layers_;                      // of each row; 0: nothing is there
   std::map<std::uint32_t, std::vector<std::int64_t>> shapes_;  // by end layer
 };
 

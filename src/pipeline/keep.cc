@@ -1,5 +1,5 @@
-// Keeping what forward passes saved, where there is room, so that their backward recomputes nothing. Everything here runs
-// under the executor's lock.
+// Keeping what forward passes saved, where there is room, so that their backward recomputes nothing. Everything here
+// runs under the executor's lock.
 #include <algorithm>
 
 #include "pipeline/executor.h"

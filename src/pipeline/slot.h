@@ -25,7 +25,7 @@ struct SlotInput {
   Boundary* boundary = nullptr;        ///< null: not needed, or
   const Features* features = nullptr;  ///< computed long ago
   std::uint64_t turn = 0;              ///< of the boundary: which of its contents is meant
-  std::vector<DeviceHold> loaded;  ///< own memory: one for each micro-batch
+  std::vector<DeviceHold> loaded;      ///< own memory: one for each micro-batch
   bool requested = false, there = false;
   bool needed() const { return boundary != nullptr || features != nullptr; }
 };
@@ -70,7 +70,7 @@ struct Slot {
   SlotInput activation, gradient;
   std::shared_ptr<KeptForward> keeps;  ///< a forward that is computed with its graph
   std::shared_ptr<KeptForward> kept;   ///< a backward's, from its forward: its activation is not loaded
-  Boundary* output = nullptr;  ///< the border that the task writes; null: none
+  Boundary* output = nullptr;          ///< the border that the task writes; null: none
   Bytes workspace = 0;
   int loads_in_flight = 0;  ///< transfers to the device that have not ended
   int stores_left = 0;      ///< transfers to the host that have not ended

@@ -8,8 +8,8 @@ namespace hopyard {
 
 /// forward: without a graph, keeping the boundary activation. backward: recompute with a graph, backward, and, unless
 /// the step is clipped, update; of the last shard: forward and backward in one. update: second pass of a clipped step,
-/// in host memory. evaluate: forward on validation rows. materialise: forward of frozen layers, for all trials that share
-/// them.
+/// in host memory. evaluate: forward on validation rows. materialise: forward of frozen layers, for all trials that
+/// share them.
 enum class TaskKind : std::uint8_t { forward, backward, update, evaluate, materialise };
 
 struct TaskRef {

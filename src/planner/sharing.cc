@@ -81,8 +81,7 @@ class DepthChoice {
   double saved_by(std::size_t depth, std::size_t later) const {
     double sum = 0;
     for (const auto* trial : trials_)
-      if (trial->frozen.size() >= depths_[depth] &&
-          (later == depths_.size() || trial->frozen.size() < depths_[later]))
+      if (trial->frozen.size() >= depths_[depth] && (later == depths_.size() || trial->frozen.size() < depths_[later]))
         sum += saved_s(*trial, depths_[depth]);
     return sum;
   }

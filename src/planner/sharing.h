@@ -17,9 +17,9 @@ struct SharingTrial {
   std::uint64_t rows = 0;       ///< of the data sets: what materialising computes
   std::uint64_t rows_left = 0;  ///< that the trial has yet to send through its layers, in all epochs
   struct FrozenLayer {
-    double pass_s = 0;      ///< of one row: computing it, or bringing the layer's bytes where that takes longer
-    double flops = 0;       ///< of one row
-    double read_s = 0;      ///< of one row of what it gives, from features
+    double pass_s = 0;       ///< of one row: computing it, or bringing the layer's bytes where that takes longer
+    double flops = 0;        ///< of one row
+    double read_s = 0;       ///< of one row of what it gives, from features
     Bytes output_bytes = 0;  ///< of one row
   };
   std::vector<FrozenLayer> frozen;  ///< from the model's first
@@ -61,8 +61,8 @@ SharingPlan plan_sharing(const std::vector<SharingTrial>& trials, Bytes budget);
 
 /// Equal for trials whose frozen layers give equal bits for equal rows: model, weights, data, shape of micro-batches.
 std::string prefix_key(const TrialSetup& setup);
-/// A planned trial that computes all its layers, as the choice sees it. `rows_left` as there. Without frozen layers when
-/// it must not share: its frozen layers have dropout.
+/// A planned trial that computes all its layers, as the choice sees it. `rows_left` as there. Without frozen layers
+/// when it must not share: its frozen layers have dropout.
 SharingTrial sharing_trial(const TrialSetup& setup, std::uint64_t rows_left);
 
 /// The runs that take the rows of one data set from behind layer `from` to behind layer `to`, one after another, each

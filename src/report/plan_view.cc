@@ -106,8 +106,7 @@ std::string format_plan(const PlanView& view) {
   std::string out = text::cat(view.name, ": ", view.trials, view.trials == 1 ? " trial" : " trials",
                               ", predicted time ", format_in_unit(view.predicted_s, "s"), mark, "\n");
   for (const auto& group : view.groups) out += group_text(group);
-  if (!view.sharing.empty())
-    out += "\nSharing: frozen layers that are computed once\n" + sharing_text(view.sharing);
+  if (!view.sharing.empty()) out += "\nSharing: frozen layers that are computed once\n" + sharing_text(view.sharing);
   out += "\nTiers\n" + tiers_text(view);
   for (const auto& note : view.notes) out += "note: " + note + "\n";
   if (!view.comparisons.empty())

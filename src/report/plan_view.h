@@ -59,9 +59,9 @@ struct PlanTiers {
 struct PlanSharing {
   std::string first_layer, last_layer;
   std::uint32_t layers = 0;
-  std::vector<std::string> trials;  ///< that begin behind them
-  std::uint64_t rows = 0;           ///< materialised, training and validation
-  Bytes bytes = 0;                  ///< of the host tier
+  std::vector<std::string> trials;                  ///< that begin behind them
+  std::uint64_t rows = 0;                           ///< materialised, training and validation
+  Bytes bytes = 0;                                  ///< of the host tier
   double saved_flops = 0, saved_s = 0;              ///< predicted, of these trials
   double materialise_flops = 0, materialise_s = 0;  ///< predicted, once, from the row before in the same model
   bool operator==(const PlanSharing&) const = default;

@@ -227,7 +227,8 @@ ProgressSnapshot Run::snapshot(const std::vector<TrialStatus>& trials) {
 ExitCode Run::report(ExperimentEnd end) {
   const auto records = journal_->trials();
   const auto rows = make_leaderboard(records, bench_->config().search);
-  const RunSummary summary = make_summary({bench_->config(), plan_, devices_, *host_, *disk_, wall_s_, materialise_s_, image_bytes_});
+  const RunSummary summary =
+      make_summary({bench_->config(), plan_, devices_, *host_, *disk_, wall_s_, materialise_s_, image_bytes_});
   if (end == ExperimentEnd::finished) {
     journal_->put_fact("summary", Json(summary).dump());
     journal_->put_fact("finished", "true");

@@ -159,8 +159,7 @@ inline TrialFeatures features_by_hand(const SmallWorld& world, const TrialToRun&
   WholeModel whole(*trial.source, trial.seed, trial.train.optimizer);
   const Bytes row_bytes = trial.source->description().layers[trial.first_layer - 1].output_bytes_per_row;
   const auto make = [&](std::uint32_t count) {
-    auto features =
-        std::make_shared<Features>(*host.reserve(Features::bytes_for(count, row_bytes)), count, row_bytes);
+    auto features = std::make_shared<Features>(*host.reserve(Features::bytes_for(count, row_bytes)), count, row_bytes);
     std::vector<std::uint32_t> rows(count);
     for (std::uint32_t row = 0; row < count; ++row) rows[row] = row;
     std::vector<at::Tensor> tensors;

@@ -1,5 +1,5 @@
-// A whole sweep from a config, without a run directory: the workbench's plan and the experiment's loop over any disk and
-// journal.
+// A whole sweep from a config, without a run directory: the workbench's plan and the experiment's loop over any disk
+// and journal.
 #pragma once
 
 #include <functional>

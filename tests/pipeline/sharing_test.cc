@@ -16,7 +16,8 @@ class SharingTest : public ::testing::Test {
  protected:
   void SetUp() override { at::set_num_threads(1); }
 
-  /// Batches of 4 in micro-batches of 2; the last of a visit's 13 rows is alone, as is one of 5 validation rows' thirds.
+  /// Batches of 4 in micro-batches of 2; the last of a visit's 13 rows is alone, as is one of 5 validation rows'
+  /// thirds.
   static TrialToRun trial(const SmallWorld& world, std::int64_t freeze, std::uint32_t first_layer,
                           Task task = Task::sequence_classification) {
     TrialToRun trial;
@@ -78,8 +79,8 @@ class SharingTest : public ::testing::Test {
 
 TEST_F(SharingTest, FeaturesInPlaceOfLayersGiveTheSameBits) {
   for (const bool emulated : {false, true})
-    for (const auto& [freeze, first] : std::vector<std::pair<std::int64_t, std::uint32_t>>{
-             {1, 1}, {3, 1}, {3, 2}, {3, 3}, {5, 3}, {5, 5}})
+    for (const auto& [freeze, first] :
+         std::vector<std::pair<std::int64_t, std::uint32_t>>{{1, 1}, {3, 1}, {3, 2}, {3, 3}, {5, 3}, {5, 5}})
       for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {4}, {1, 2, 3, 4, 5}})
         for (const bool keep : {false, true}) {
           EngineSetup setup;

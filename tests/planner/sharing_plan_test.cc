@@ -92,8 +92,8 @@ TEST(SharingPlanTest, NoChoiceWithinTheBudgetSavesMore) {
     KeyedStream draw(seed);
     std::vector<SharingTrial::FrozenLayer> layers;
     for (int l = 0; l < 7; ++l)
-      layers.push_back({1e-4 * static_cast<double>(1 + draw.below(100)), 1e6,
-                        1e-4 * static_cast<double>(draw.below(60)), 1000});
+      layers.push_back(
+          {1e-4 * static_cast<double>(1 + draw.below(100)), 1e6, 1e-4 * static_cast<double>(draw.below(60)), 1000});
     std::vector<SharingTrial> trials;
     std::set<std::uint32_t> depths;
     for (std::uint64_t t = 0; t < 1 + draw.below(9); ++t) {
