@@ -44,7 +44,7 @@ std::vector<BenchRow> bench_spill(const BenchScale& scale) {
   const Bytes bytes = scale.quick ? 8 * MiB : 64 * MiB;
   std::vector<double> reads, writes;
   for (int i = 0; i < scale.rounds(); ++i) {
-    const auto times = measure_spill_bandwidth("build/bench_spill", bytes, 4, 2);
+    const auto times = measure_spill_bandwidth("build/bench_spill", bytes, 8, 2);
     reads.push_back(times.raw_read_s / times.rocks_read_s);
     writes.push_back(times.raw_write_s / times.rocks_write_s);
   }
@@ -57,7 +57,7 @@ std::vector<BenchRow> bench_spill(const BenchScale& scale) {
                     aim,
                     false,
                     text::cat("median of ", ratios.size(), ", ", text::format_number(ratios.front(), 2), " to ",
-                              text::format_number(ratios.back(), 2), "; 4 files, 2 in flight")};
+                              text::format_number(ratios.back(), 2), "; 8 files, 2 in flight")};
   };
   return {row("RocksDB tier, read bandwidth ÷ raw O_DIRECT files", reads, 0.75, 1.0),
           row("RocksDB tier, write bandwidth, made durable ÷ raw O_DIRECT files", writes, 0.45, 0.8)};

@@ -51,6 +51,24 @@ struct TrialRecord {
   double seconds = 0;               ///< device-busy, of all committed visits
 };
 
+/// What a search was told: a trial's score after an epoch, or how it ended.
+struct SearchNews {
+  std::string trial;
+  std::uint32_t epoch = 0;        ///< of a score, from 1
+  double metric = 0;              ///< of a score: what the search optimises
+  std::optional<TrialState> end;  ///< set when this is no score
+  bool operator==(const SearchNews&) const = default;
+};
+
+/// What a search that reacts to scores decided: to train a trial (further), or to stop one for good.
+struct SearchDecision {
+  std::vector<SearchNews> news;  ///< that it was told since the decision before, in this order
+  std::string trial;
+  std::optional<std::uint32_t> until_epoch;  ///< to train it so far; without, to its end
+  std::optional<std::string> stop_reason;    ///< set when it is to stop
+  bool operator==(const SearchDecision&) const = default;
+};
+
 /// One writer, any thread, calls serialised by the implementation. Errors throw Failure.
 class Journal {
  public:
@@ -61,6 +79,9 @@ class Journal {
   /// A trial that is tried again is `waiting` once more.
   virtual void end_trial(const std::string& trial, TrialState state, const std::string& reason) = 0;
   virtual std::vector<TrialRecord> trials() const = 0;
+  /// Before the decision takes effect.
+  virtual void add_decision(const SearchDecision& decision) = 0;
+  virtual std::vector<SearchDecision> decisions() const = 0;  ///< in the order of deciding
   /// A named fact about the run (configuration digest, fingerprint, measured costs, summary) as JSON text.
   virtual void put_fact(const std::string& name, const std::string& json) = 0;
   virtual std::optional<std::string> fact(const std::string& name) const = 0;

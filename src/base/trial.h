@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -20,12 +21,22 @@ struct Setting {
 /// "3e-05", "4", "true", "adamw": as the leaderboard prints it; doubles keep every digit that they need.
 std::string to_string(const SettingValue& value);
 
+/// Where a warm clone begins: at another trial's state.
+struct Lineage {
+  std::string parent;
+  std::uint32_t epochs = 0;  ///< that the parent had behind it, and the clone has from its beginning
+  bool operator==(const Lineage&) const = default;
+};
+
 /// A trial as the search asks for it.
 struct TrialSpec {
   std::string id;           ///< "t00", "t01", …: the order of asking
   std::uint32_t index = 0;  ///< place in the order of asking
-  std::uint64_t seed = 0;   ///< follows from the experiment's seed and the settings, never from the index
+  /// Follows from the experiment's seed and the settings, never from the index. A warm clone has its parent's, since
+  /// frozen layers without a checkpoint are drawn from it.
+  std::uint64_t seed = 0;
   std::vector<Setting> settings;
+  std::optional<Lineage> lineage;  ///< of a warm clone
   bool operator==(const TrialSpec&) const = default;
 };
 

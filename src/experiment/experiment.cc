@@ -76,15 +76,17 @@ ExperimentEnd Experiment::run() {
       return ExperimentEnd::interrupted;
     }
     ask();
+    go_on();
     materialise();
     admit();
-    if (all_ended() && parts_.searcher.finished()) break;
+    if (all_ended() && search_.finished()) break;
+    if (monotonic_seconds() - last_progress >= kProgressSeconds) {
+      last_progress = monotonic_seconds();
+      parts_.progress();
+    }
     if (auto result = parts_.executor.wait_finished(kWaitSeconds)) visit_ended(std::move(*result));
     while (auto done = committer_->take()) committed(std::move(*done));
     parts_.executor.set_committing(committer_->pending());
-    if (monotonic_seconds() - last_progress < kProgressSeconds) continue;
-    last_progress = monotonic_seconds();
-    parts_.progress();
   }
   committer_.reset();
   parts_.progress();
@@ -92,29 +94,46 @@ ExperimentEnd Experiment::run() {
 }
 
 void Experiment::take_up_journal() {
-  for (auto record : parts_.journal.trials()) {
-    if (may_fit_now(parts_.journal, record, parts_.resources)) take_back(record);
-    Entry& entry = add(record.spec);
-    entry.status.state = record.state == TrialState::active ? TrialState::waiting : record.state;
-    entry.status.reason = record.reason;
-    if (record.last) {
-      const auto& last = *record.last;
-      entry.state = last.state;
-      entry.steps = last.steps;
-      entry.status.visits_done = last.epoch * parts_.partitions.count() + last.visit + 1;
-      if (!last.score) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
-      if (last.loss_items > 0) entry.status.loss = last.loss_sum / last.loss_items;
-    }
-    for (const auto& score : record.scores) {
-      entry.status.metric = score.metric;
-      parts_.searcher.tell(score);
-    }
-  }
+  const auto records = parts_.journal.trials();
+  for (const auto& record : records) take_up(record);
+  share_versions();
+  search_.take_up(
+      records, [this](const TrialOrder& order) { accept(order); }, [this](const TrialStop& one) { stop(one); });
   for (auto& entry : entries_)
     if (!entry->ended() && entry->status.visits_done >= entry->status.epochs * entry->status.visits_per_epoch)
       end(*entry, TrialState::finished, "");
     else if (!entry->ended())
       materialiser_.want(entry->setup);
+}
+
+void Experiment::take_up(const TrialRecord& known) {
+  TrialRecord record = known;
+  // A search that reacts has gone on without a trial that did not fit.
+  if (!search_.reacts() && may_fit_now(parts_.journal, record, parts_.resources)) take_back(record);
+  Entry& entry = add(record.spec);
+  entry.status.state = record.state == TrialState::active ? TrialState::waiting : record.state;
+  entry.status.reason = record.reason;
+  if (record.last) {
+    const auto& last = *record.last;
+    entry.state = last.state;
+    entry.digest = last.digest;
+    entry.steps = last.steps;
+    entry.status.visits_done = last.epoch * parts_.partitions.count() + last.visit + 1;
+    if (!last.score) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
+    if (last.loss_items > 0) entry.status.loss = last.loss_sum / last.loss_items;
+  }
+  if (!record.scores.empty()) entry.status.metric = record.scores.back().metric;
+}
+
+/// A clone and its parent may both begin at the same versions, and each drops them when it has newer ones.
+void Experiment::share_versions() const {
+  std::map<std::uint64_t, BlobVersion> seen;
+  for (const auto& entry : entries_) {
+    std::map<std::uint64_t, BlobVersion> own;
+    for (const auto& blob : entry->state) own[blob.version] = blob;
+    for (const auto& [version, blob] : own)
+      if (!seen.emplace(version, blob).second) parts_.disk.share(std::span(&blob, 1));
+  }
 }
 
 void Experiment::take_back(TrialRecord& record) {
@@ -125,16 +144,75 @@ void Experiment::take_back(TrialRecord& record) {
 }
 
 void Experiment::ask() {
-  while (auto spec = parts_.searcher.ask()) {
-    const bool known = std::any_of(entries_.begin(), entries_.end(),
-                                   [&](const auto& entry) { return entry->status.spec.id == spec->id; });
-    if (known) continue;
-    parts_.journal.add_trial(*spec);
-    materialiser_.want(add(*spec).setup);
+  while (const auto one = search_.take_stop()) stop(*one);
+  auto working = static_cast<std::uint32_t>(
+      std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->has_work(); }));
+  for (; !search_.reacts() || working < parts_.orders_max; ++working) {
+    const auto order = search_.ask();
+    if (!order) break;
+    accept(*order);
   }
+  if (working > 0) return;
+  require(search_.finished(), "the search waits for scores while no trial trains");
+  for (auto& entry : entries_)
+    if (!entry->ended()) close(*entry, TrialState::stopped, "the search ended without it");
+}
+
+void Experiment::accept(const TrialOrder& order) {
+  if (order.trial.index == entries_.size()) {
+    parts_.journal.add_trial(order.trial);
+    materialiser_.want(add(order.trial).setup);
+  }
+  Entry& entry = entry_of(order.trial.id);
+  require(entry.status.spec == order.trial, "the search asks for trial ", order.trial.id,
+          " with other settings than the journal has");
+  const std::uint32_t epochs = std::min(order.until_epoch.value_or(entry.status.epochs), entry.status.epochs);
+  entry.visits_wanted = epochs * entry.status.visits_per_epoch;
+  if (order.trial.lineage && entry.state.empty() && !entry.ended()) begin_at_parent(entry);
+}
+
+/// From here on the clone's record names its parent's versions, so that neither a crash nor the parent drops them.
+void Experiment::begin_at_parent(Entry& clone) {
+  const Lineage& lineage = *clone.status.spec.lineage;
+  const Entry& parent = entry_of(lineage.parent);
+  const std::uint32_t per_epoch = clone.status.visits_per_epoch;
+  require(parent.status.visits_done == lineage.epochs * per_epoch && !parent.under_way && !parent.state.empty(),
+          "trial ", clone.status.spec.id, " is to begin after epoch ", lineage.epochs, " of ", lineage.parent,
+          ", which has ", parent.status.visits_done, " visits behind it");
+  parts_.disk.share(parent.state);
+  VisitCommit start;
+  start.trial = clone.status.spec.id;
+  start.epoch = lineage.epochs - 1;
+  start.visit = per_epoch - 1;
+  start.partition = visited_partition(clone.setup.seed, start.epoch, start.visit, per_epoch);
+  start.steps = parent.steps;
+  start.digest = parent.digest;
+  start.state = parent.state;
+  parts_.journal.commit(start, {});
+  clone.state = parent.state;
+  clone.digest = parent.digest;
+  clone.steps = parent.steps;
+  clone.status.visits_done = parent.status.visits_done;
+  clone.status.metric = parent.status.metric;
+  parts_.event(text::cat(clone.status.spec.id, ": begins where ", lineage.parent, " was after epoch ", lineage.epochs));
+}
+
+void Experiment::stop(const TrialStop& one) {
+  Entry& entry = entry_of(one.trial);
+  if (entry.ended()) return;  // before a crash
+  require(!entry.under_way, "trial ", one.trial, " is stopped in the middle of a visit");
+  entry.run.reset();
+  close(entry, TrialState::stopped, one.reason);
+}
+
+Experiment::Entry& Experiment::entry_of(const std::string& trial) {
+  const auto found = indexes_.find(trial);
+  require(found != indexes_.end(), "the experiment has no trial ", trial);
+  return *entries_[found->second];
 }
 
 Experiment::Entry& Experiment::add(const TrialSpec& spec) {
+  require(spec.index == entries_.size(), "trial ", spec.id, " comes as number ", entries_.size());
   auto entry = std::make_unique<Entry>();
   entry->status.spec = spec;
   entry->setup = parts_.resolve(spec, spec.index);
@@ -142,6 +220,7 @@ Experiment::Entry& Experiment::add(const TrialSpec& spec) {
   entry->status.visits_per_epoch = parts_.partitions.count();
   entry->status.predicted_s = entry->setup.plan.compute_s * static_cast<double>(entry->setup.total_steps);
   entries_.push_back(std::move(entry));
+  indexes_[spec.id] = spec.index;
   return *entries_.back();
 }
 
@@ -161,7 +240,7 @@ std::uint32_t Experiment::active_count() const {
 void Experiment::admit() {
   std::vector<Entry*> waiting;
   for (auto& entry : entries_)
-    if (!entry->ended() && entry->run == nullptr && materialiser_.features(entry->setup))
+    if (entry->has_work() && entry->run == nullptr && materialiser_.features(entry->setup))
       waiting.push_back(entry.get());
   // Least progress first, so that the active set goes round; then in the order of asking.
   std::stable_sort(waiting.begin(), waiting.end(),
@@ -205,6 +284,7 @@ void Experiment::start_visit(Entry& entry) {
   visit.rows = parts_.partitions.order(visit.partition, visit.epoch);
   visit.first_step = entry.steps;
   visit.evaluate = visit.index + 1 == per_epoch;
+  entry.under_way = true;
   parts_.executor.start_visit(entry.run, std::move(visit));
 }
 
@@ -218,7 +298,9 @@ void Experiment::visit_ended(VisitResult result) {
     const OwnFault fault = own_fault(result.error);
     if (fault == OwnFault::none) std::rethrow_exception(result.error);
     entry.run.reset();
-    if (fault == OwnFault::does_not_fit) parts_.journal.put_fact(unfit_fact(entry.status.spec.id), parts_.resources);
+    entry.under_way = false;
+    if (fault == OwnFault::does_not_fit && !search_.reacts())
+      parts_.journal.put_fact(unfit_fact(entry.status.spec.id), parts_.resources);
     end(entry, TrialState::failed, describe(result.error));
     return;
   }
@@ -255,12 +337,14 @@ void Experiment::committed(CommitDone done) {
   Entry& entry = *entries_.at(done.trial);
   if (done.error) std::rethrow_exception(done.error);  // a disk or journal that fails ends the run; it can be resumed
   entry.state = done.commit.state;
+  entry.digest = done.commit.digest;
+  entry.under_way = false;
   ++entry.status.visits_done;
   if (done.commit.score) {
     const TrialScore& score = *done.commit.score;
     entry.status.metric = score.metric;
     entry.loss_sum = entry.loss_items = 0;
-    parts_.searcher.tell(score);
+    search_.tell(score);
     parts_.event(text::cat(entry.status.spec.id, ": epoch ", score.epoch, " of ", entry.status.epochs, ", train loss ",
                            text::format_number(score.train_loss, 4), ", valid loss ",
                            text::format_number(score.valid_loss, 4), ", ", parts_.metric, " ",
@@ -270,26 +354,39 @@ void Experiment::committed(CommitDone done) {
                            " of ", entry.status.visits_per_epoch, ", train loss ",
                            text::format_number(done.commit.loss_sum / std::max(1.0, done.commit.loss_items), 4)));
   }
-  next_or_rotate(entry);
+  if (entry.status.visits_done < entry.status.epochs * entry.status.visits_per_epoch) return;
+  entry.run.reset();
+  end(entry, TrialState::finished, "");
 }
 
-void Experiment::next_or_rotate(Entry& entry) {
-  if (entry.status.visits_done >= entry.status.epochs * entry.status.visits_per_epoch) {
-    entry.run.reset();
-    end(entry, TrialState::finished, "");
-    return;
+/// Runs whose visit is committed train the next one, or give back what they hold: the trial pauses, or the active set
+/// goes round and admit() brings in those that are behind.
+void Experiment::go_on() {
+  for (auto& entry : entries_) {
+    if (entry->run == nullptr || entry->under_way) continue;
+    if (entry->has_work() && !others_are_behind(*entry)) {
+      start_visit(*entry);
+      continue;
+    }
+    entry->run.reset();
+    entry->status.state = TrialState::waiting;
   }
-  const bool others_wait = std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
-    return !other->ended() && other->run == nullptr && other->status.visits_done < entry.status.visits_done;
+}
+
+bool Experiment::others_are_behind(const Entry& entry) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
+    // What waits for features needs no place yet, unless they wait for one.
+    return other->has_work() && other->run == nullptr && other->status.visits_done < entry.status.visits_done &&
+           (materialiser_.features(other->setup) || materialiser_.waits());
   });
-  if (others_wait) {
-    entry.run.reset();  // the active set goes round: admit() brings in those that are behind
-  } else {
-    start_visit(entry);
-  }
 }
 
 void Experiment::end(Entry& entry, TrialState state, const std::string& reason) {
+  close(entry, state, reason);
+  search_.tell_end(entry.status.spec.id, state);
+}
+
+void Experiment::close(Entry& entry, TrialState state, const std::string& reason) {
   entry.status.state = state;
   entry.status.reason = reason;
   materialiser_.let_go(entry.setup);

@@ -11,7 +11,9 @@
 
 #include "data/dataset.h"
 #include "experiment/committer.h"
+#include "experiment/journaled_search.h"
 #include "experiment/materialiser.h"
+#include "experiment/shared_versions.h"
 #include "pipeline/executor.h"
 #include "select/search.h"
 
@@ -23,12 +25,14 @@ struct ExperimentParts {
   Journal& journal;
   Executor& executor;
   HostTier& host;
-  DiskTier& disk;
+  SharedVersions& disk;
   IoPool& pool;
   FrozenStore& frozen;
   const Partitions& partitions;
   std::string metric;
   std::optional<std::uint32_t> active_trials;
+  /// Orders of a search that reacts to scores that are under way at a time: more would be asked for before their turn.
+  std::uint32_t orders_max = 1;
   std::string resources;  ///< as JSON text: a trial that did not fit is tried again under others
   /// Resolves a trial: everything of its setup. Failure when it cannot run.
   std::function<TrialSetup(const TrialSpec&, std::uint32_t number)> resolve;
@@ -67,6 +71,7 @@ class Experiment {
  public:
   explicit Experiment(ExperimentParts parts)
       : parts_(std::move(parts)),
+        search_(parts_.searcher, parts_.journal),
         materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen, parts_.event}) {}
   /// A trial fails alone when its loss is not finite or it does not fit its device. Throws everything else: a disk, a
   /// file, the journal, the machine's memory, a broken contract. Committed work stays, and the journal says of no trial
@@ -79,18 +84,30 @@ class Experiment {
   struct Entry {
     TrialStatus status;
     TrialSetup setup;
-    std::shared_ptr<TrialRun> run;   ///< while it is in the active set
-    std::vector<BlobVersion> state;  ///< committed; empty before the first commit
+    std::shared_ptr<TrialRun> run;    ///< while it is in the active set
+    bool under_way = false;           ///< a visit of the run is not committed yet
+    std::uint32_t visits_wanted = 0;  ///< of all epochs, that the search has asked for
+    std::vector<BlobVersion> state;   ///< committed; empty before the first commit
+    std::string digest;               ///< of that state
     std::uint64_t steps = 0;
     double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
     std::uint32_t passed_over = 0;        ///< how often a smaller trial was admitted before it
     bool ended() const { return status.state > TrialState::active; }
+    bool has_work() const { return !ended() && status.visits_done < visits_wanted; }
   };
 
   void take_up_journal();
+  void take_up(const TrialRecord& record);
+  void share_versions() const;
   void take_back(TrialRecord& record);
   void ask();
+  void accept(const TrialOrder& order);
   Entry& add(const TrialSpec& spec);
+  Entry& entry_of(const std::string& trial);
+  void begin_at_parent(Entry& clone);
+  void stop(const TrialStop& stop);
+  void go_on();
+  bool others_are_behind(const Entry& entry) const;
   void materialise();
   void admit();
   bool try_admit(Entry& entry);
@@ -98,13 +115,15 @@ class Experiment {
   void start_visit(Entry& entry);
   void visit_ended(VisitResult result);
   void committed(CommitDone done);
-  void next_or_rotate(Entry& entry);
   void end(Entry& entry, TrialState state, const std::string& reason);
+  void close(Entry& entry, TrialState state, const std::string& reason);  ///< as end(), which the search knows already
   bool all_ended() const;
 
   ExperimentParts parts_;
+  JournaledSearch search_;
   Materialiser materialiser_;
-  std::vector<std::unique_ptr<Entry>> entries_;
+  std::vector<std::unique_ptr<Entry>> entries_;   // by index
+  std::map<std::string, std::uint32_t> indexes_;  // by id
   std::unique_ptr<Committer> committer_;
 };
 

@@ -102,7 +102,7 @@ bool Executor::choose(DeviceState& device) {
   }
   if (!deepens) device.refused_for_memory = false;
   // The trials that the device has tasks of stand for choice among the idle ones, with the task that follows those:
-  // else the longest trial would lose its device after each task (docs/decisions/0003-partitioner.md has the figures).
+  // else the longest trial would lose its device after each task (docs/GOTCHAS.md has the figures).
   const auto task_of = [&](const Active& active) { return active.trial->peek(tasks_held(device, *active.trial)); };
   std::erase_if(held, [&](const Active* active) { return !task_of(*active); });
   const auto accepts = [&](std::uint32_t number) {

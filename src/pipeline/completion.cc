@@ -167,7 +167,7 @@ void Executor::evict_resident(DeviceState& device, std::uint32_t trial, std::fun
 }
 
 void Executor::make_room(DeviceState& device, std::uint32_t trial) {
-  device.kept.clear();
+  give_up_kept(device);
   while (!device.ahead.empty()) give_back_last(device);
   std::vector<std::uint32_t> others;
   for (const auto& [number, resident] : device.residents)

@@ -110,8 +110,8 @@ bool Executor::allocate(DeviceState& device, Slot& slot) {
       if (borrowed.fresh) make(borrowed.value);
     for (auto& [use, hold] : slot.tied_gradients) make(hold);
   } catch (const DeviceOutOfMemory&) {
-    device.kept.clear();
-    return false;  // the running task takes more than was predicted: what was allocated stays, the rest is tried again
+    // The running task takes more than was predicted: what was allocated stays, the rest is tried again.
+    return give_up_kept(device) && allocate(device, slot);
   }
   return true;
 }
@@ -189,9 +189,8 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
       input.loaded.push_back(std::move(hold));
     }
   } catch (const DeviceOutOfMemory&) {
-    device.kept.clear();
     input.loaded.clear();
-    return false;
+    return give_up_kept(device) && request_input(device, slot, input, what);
   }
   input.requested = true;
   load(device, slot, std::move(copies), slot->label() + " " + what, [&input] { input.there = true; });

@@ -65,6 +65,12 @@ void Executor::drop_kept(DeviceState& device, Bytes needed) {
   while (!device.kept.empty() && *device.ledger + needed > limit) device.kept.pop_front();
 }
 
+bool Executor::give_up_kept(DeviceState& device) {
+  const bool any = !device.kept.empty();
+  device.kept.clear();
+  return any;
+}
+
 void Executor::forget_kept(const TrialRun& trial) {
   for (auto& device : devices_) std::erase_if(device->kept, [&](const auto& kept) { return kept->trial == &trial; });
 }

@@ -41,50 +41,61 @@ TrialConfig read_trial(const std::string& file, const YamlNode& tree) {
   return trial;
 }
 
+std::vector<Dimension> dimensions_of(const std::vector<SearchedValue>& space) {
+  std::vector<Dimension> dimensions;
+  for (const auto& searched : space) dimensions.push_back(searched.dimension);
+  return dimensions;
+}
+
+/// Refuses one path searched for all trials of a kind, wherever it is searched.
+void refuse_searched(const std::string& file, const std::vector<SearchedValue>& space, const std::string& path,
+                     const std::string& sentence) {
+  for (const auto& searched : space)
+    for (const Probe& probe : searched.probes)
+      for (const auto& [probed_path, node] : probe)
+        if (probed_path == path) ValueReader(file, node, path).refuse(sentence);
+}
+
 /// Reads the trial once for every value that may be searched, the other dimensions at their first.
 TrialConfig check_trials(const std::string& file, const YamlNode& tree, const std::vector<SearchedValue>& space) {
-  YamlNode first = tree;
-  for (const auto& [dimension, probes] : space)
-    if (dimension.path == "model.task")
-      ValueReader(file, probes[0], dimension.path)
-          .refuse("cannot be searched: scores of different tasks cannot be compared");
-  for (const auto& searched : space) put_value(first, searched.dimension.path, searched.probes[0]);
-  const TrialConfig first_trial = read_trial(file, first);
+  refuse_searched(file, space, "model.task", "cannot be searched: scores of different tasks cannot be compared");
+  const auto dimensions = dimensions_of(space);
+  const TrialConfig first_trial = read_trial(file, trial_tree(tree, dimensions, probed(space)));
   std::uint32_t batch_size_min = first_trial.train.batch_size;
   const SearchedValue* micro_dimension = nullptr;
-  for (const auto& searched : space) {
-    YamlNode tried = first;
-    for (const auto& probe : searched.probes) {
-      put_value(tried, searched.dimension.path, probe);
-      batch_size_min = std::min(batch_size_min, read_trial(file, tried).train.batch_size);
-    }
-    if (searched.dimension.path == "train.micro_batch_size") micro_dimension = &searched;
+  for (std::size_t d = 0; d < space.size(); ++d) {
+    for (std::size_t probe = 0; probe < space[d].probes.size(); ++probe)
+      batch_size_min = std::min(
+          batch_size_min, read_trial(file, trial_tree(tree, dimensions, probed(space, d, probe))).train.batch_size);
+    if (space[d].dimension.path == "train.micro_batch_size") micro_dimension = &space[d];
   }
   if (micro_dimension == nullptr) return first_trial;
-  for (const auto& probe : micro_dimension->probes) {
-    const ValueReader value(file, probe, micro_dimension->dimension.path);
+  for (const Probe& probe : micro_dimension->probes) {
+    const YamlNode& node = probe[0].second;
+    const ValueReader value(file, node, micro_dimension->dimension.path);
     if (!value.is_word(kAuto) && value.whole(1, 1'000'000) > batch_size_min)
       value.refuse(
-          text::cat("= ", probe.text, " must be at most the smallest train.batch_size, which is ", batch_size_min));
+          text::cat("= ", node.text, " must be at most the smallest train.batch_size, which is ", batch_size_min));
   }
   return first_trial;
 }
 
 void check_method(const std::string& file, const ExperimentConfig& config, const std::vector<SearchedValue>& space) {
   if (config.search.method != SearchSpec::Method::grid) return;
-  for (const auto& [dimension, probes] : space)
-    if (dimension.kind != Dimension::Kind::grid && dimension.kind != Dimension::Kind::choice)
-      ValueReader(file, probes[0], dimension.path)
+  for (const auto& [dimension, probes] : space) {
+    using Kind = Dimension::Kind;
+    const bool range = dimension.kind != Kind::grid && dimension.kind != Kind::choice && dimension.kind != Kind::joint;
+    if (range && dimension.step == 0)
+      ValueReader(file, probes[0][0].second, dimension.path)
           .refuse(
               "has a range, which search.method grid cannot go through; use method: random with trials, or {grid: "
               "[…]}");
+  }
 }
 
 TrialConfig first_trial_of(const ExperimentConfig& config) {
-  YamlNode tree = config.tree;
-  for (const auto& searched : find_searched_values("config", tree))
-    put_value(tree, searched.dimension.path, searched.probes[0]);
-  return read_trial("config", tree);
+  return read_trial("config",
+                    trial_tree(config.tree, config.space, probed(find_searched_values("config", config.tree))));
 }
 
 /// The same text for trees that mean the same, whatever the order of keys and the spelling of numbers.
@@ -127,16 +138,22 @@ ExperimentConfig parse_config(const std::string& yaml_text, const std::string& f
   top.finish();
 
   const auto space = find_searched_values(file_name, config.tree);
-  for (const auto& searched : space) config.space.push_back(searched.dimension);
-  config.search = read_search(search, check_trials(file_name, config.tree, space).model.task);
+  config.space = dimensions_of(space);
+  const TrialConfig first_trial = check_trials(file_name, config.tree, space);
+  config.search = read_search(search, first_trial.model.task);
+  if (trains_piecewise(config.search.method)) {
+    refuse_searched(file_name, space, "train.epochs", "cannot be searched with this search.method, which decides it");
+    config.search.max_epochs = first_trial.train.epochs;
+  }
   check_method(file_name, config, space);
+  make_searcher(config.search, config.space, config.seed);  // refuses what contradicts itself
   return config;
 }
 
 TrialConfig resolve_trial(const ExperimentConfig& config, const TrialSpec& trial) {
-  YamlNode tree = config.tree;
-  for (const auto& setting : trial.settings) put_value(tree, setting.path, to_node(setting.value));
-  return read_trial("trial " + trial.id, tree);
+  Chosen chosen;
+  for (const auto& setting : trial.settings) chosen[setting.path] = to_node(setting.value);
+  return read_trial("trial " + trial.id, trial_tree(config.tree, config.space, chosen));
 }
 
 std::string resolved_yaml(const ExperimentConfig& config) {

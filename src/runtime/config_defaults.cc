@@ -33,7 +33,12 @@ YamlNode& section(YamlNode& map, const std::string& key) {
 
 /// Whether the value at a dotted path is searched: what depends on it has no one default.
 bool is_searched(const ExperimentConfig& config, const std::string& path) {
-  return std::any_of(config.space.begin(), config.space.end(), [&](const auto& d) { return d.path == path; });
+  const auto sets = [&](const Setting& setting) { return setting.path == path; };
+  return std::any_of(config.space.begin(), config.space.end(), [&](const Dimension& dimension) {
+    return dimension.path == path ||
+           std::any_of(dimension.joint.begin(), dimension.joint.end(),
+                       [&](const auto& entry) { return std::any_of(entry.begin(), entry.end(), sets); });
+  });
 }
 
 void add_data(YamlNode& data) {
@@ -84,6 +89,17 @@ void add_search(YamlNode& node, const SearchSpec& search) {
   add(node, "method", "grid");
   add(node, "metric", search.metric);
   add(node, "goal", search.maximize ? "max" : "min");
+  if (!reacts_to_scores(search.method)) return;
+  if (search.method == SearchSpec::Method::pbt) {
+    add(node, "perturbation_interval", search.perturbation_interval);
+    add(node, "quantile_fraction", search.quantile_fraction);
+    add(node, "resample_probability", search.resample_probability);
+  } else if (trains_piecewise(search.method)) {
+    add(node, "min_epochs", search.min_epochs);
+    add(node, "eta", search.eta);
+  }
+  add(node, "deterministic", search.deterministic);
+  add(node, "max_concurrent_trials", kAuto);
 }
 
 void add_resources(YamlNode& node, const ExperimentConfig& config) {

@@ -105,7 +105,47 @@ std::vector<std::string> metrics_of(Task task) {
   return {};
 }
 
+using Method = SearchSpec::Method;
+const std::vector<std::pair<std::string, Method>> kSearchMethods{{"grid", Method::grid},
+                                                                 {"random", Method::random},
+                                                                 {"sobol", Method::sobol},
+                                                                 {"tpe", Method::tpe},
+                                                                 {"successive_halving", Method::successive_halving},
+                                                                 {"asha", Method::asha},
+                                                                 {"hyperband", Method::hyperband},
+                                                                 {"pbt", Method::pbt}};
+
+/// The keys that belong to some methods only.
+void read_search_numbers(MapReader& map, SearchSpec& search) {
+  const bool halving = trains_piecewise(search.method) && search.method != Method::pbt;
+  if (search.method == Method::grid)
+    map.forbid("trials", "belongs to method: random; a grid runs every combination");
+  else if (search.method == Method::hyperband)
+    map.forbid("trials", "does not belong to method: hyperband; it follows from train.epochs, min_epochs and eta");
+  else
+    search.trials = count(map.at("trials"));
+  for (const char* key : {"min_epochs", "eta"})
+    if (!halving) map.forbid(key, "belongs to method: successive_halving, asha or hyperband");
+  for (const char* key : {"perturbation_interval", "quantile_fraction", "resample_probability"})
+    if (search.method != Method::pbt) map.forbid(key, "belongs to method: pbt");
+  for (const char* key : {"deterministic", "max_concurrent_trials"})
+    if (!reacts_to_scores(search.method)) map.forbid(key, "belongs to methods that react to scores");
+  if (const auto value = map.find("min_epochs")) search.min_epochs = count(*value);
+  if (const auto value = map.find("eta")) search.eta = static_cast<std::uint32_t>(value->whole(2, 1000));
+  if (const auto value = map.find("perturbation_interval")) search.perturbation_interval = count(*value);
+  if (const auto value = map.find("quantile_fraction"))
+    search.quantile_fraction =
+        value->number([](double x) { return x > 0 && x <= 0.5; }, "a number above 0 and at most 0.5");
+  if (const auto value = map.find("resample_probability"))
+    search.resample_probability = value->number([](double x) { return x >= 0 && x <= 1; }, "a number from 0 to 1");
+  if (const auto value = map.find("deterministic")) search.deterministic = value->boolean();
+  if (const auto value = map.find("max_concurrent_trials"))
+    search.max_concurrent_trials = count_or(*value, kAuto, kCountMax);
+}
+
 }  // namespace
+
+bool reacts_to_scores(SearchSpec::Method method) { return method == Method::tpe || trains_piecewise(method); }
 
 std::string default_metric(Task task) { return metrics_of(task).front(); }
 
@@ -126,11 +166,15 @@ DataSpec read_data(MapReader map) {
   return data;
 }
 
-SearchSpec read_search(MapReader map, Task task) {
+bool trains_piecewise(SearchSpec::Method method) {
   using Method = SearchSpec::Method;
+  return method == Method::pbt || method == Method::asha || method == Method::successive_halving ||
+         method == Method::hyperband;
+}
+
+SearchSpec read_search(MapReader map, Task task) {
   SearchSpec search;
-  if (const auto value = map.find("method"))
-    search.method = value->word<Method>({{"grid", Method::grid}, {"random", Method::random}});
+  if (const auto value = map.find("method")) search.method = value->word(kSearchMethods);
   search.metric = default_metric(task);
   if (const auto value = map.find("metric")) {
     std::vector<std::pair<std::string, std::string>> words;
@@ -139,10 +183,8 @@ SearchSpec read_search(MapReader map, Task task) {
   }
   search.maximize = search.metric == "valid/accuracy";
   if (const auto value = map.find("goal")) search.maximize = value->word<bool>({{"max", true}, {"min", false}});
-  if (search.method == Method::random)
-    search.trials = count(map.at("trials"));
-  else
-    map.forbid("trials", "belongs to method: random; a grid runs every combination");
+  map.find("joint");  // read with the space
+  read_search_numbers(map, search);
   map.finish();
   return search;
 }

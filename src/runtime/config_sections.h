@@ -13,6 +13,9 @@ inline constexpr const char* kNone = "none";
 DataSpec read_data(MapReader map);
 /// `task` decides which metrics there are.
 SearchSpec read_search(MapReader map, Task task);
+/// Methods that train a trial in pieces, and so decide how many epochs it gets.
+bool trains_piecewise(SearchSpec::Method method);
+bool reacts_to_scores(SearchSpec::Method method);
 /// devices, host_memory and disk.
 void read_resources(MapReader map, ExperimentConfig& config);
 ExecuteSpec read_execute(MapReader map);

@@ -59,6 +59,7 @@ class Run {
         view_(std::cout, [] { return terminal_size(1); }) {
     disk_ = open_rocks_disk_tier({claim_disk_folder(directory_.paths(), config, *journal_), config.disk_capacity});
     forget_uncommitted(*journal_, *disk_);
+    shared_ = std::make_unique<SharedVersions>(*disk_);
     const DiskSpeed speed = measure_disk(*disk_).value_or(kAssumedDiskSpeed);
     bench_ = std::make_unique<Workbench>(config, speed.read_bytes_per_s, speed.write_bytes_per_s);
     view_.event("planning: measuring each kind of layer once");
@@ -81,8 +82,8 @@ class Run {
     ExperimentEnd end;
     {
       Experiment experiment(
-          {*searcher, *journal_, *executor_, *host_, *disk_, *pool_, *frozen_, bench_->partitions(),
-           config.search.metric, config.execute.active_trials, resources_json(config),
+          {*searcher, *journal_, *executor_, *host_, *shared_, *pool_, *frozen_, bench_->partitions(),
+           config.search.metric, config.execute.active_trials, orders_max(config.search), resources_json(config),
            [this](const TrialSpec& spec, std::uint32_t number) { return bench_->resolve(spec, number); },
            [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(experiment_status_())); },
            interrupted});
@@ -126,6 +127,13 @@ class Run {
                    << ": its digests may differ from those of an undisturbed run";
   }
 
+  std::uint32_t orders_max(const SearchSpec& search) const {
+    constexpr std::uint32_t kOrdersPerDevice = 2;  // so that one computes while another moves
+    if (search.max_concurrent_trials > 0) return search.max_concurrent_trials;
+    if (search.deterministic) return kCanonicalConcurrency;
+    return kOrdersPerDevice * bench_->planner().device_count();
+  }
+
   void reserve_for_engine() {
     auto staging = host_->reserve(bench_->planner().inputs().staging);
     if (!staging)
@@ -163,6 +171,7 @@ class Run {
   std::unique_ptr<Journal> journal_;
   ProgressView view_;
   std::unique_ptr<DiskTier> disk_;
+  std::unique_ptr<SharedVersions> shared_;  // over disk_
   std::unique_ptr<Workbench> bench_;
   PlanView plan_;
   std::unique_ptr<HostTier> host_;

@@ -14,7 +14,7 @@ namespace hopyard {
 
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 constexpr int kApplicationId = 0x486f7079;  // "Hopy": tells our files from other programs' databases
 
 // Doubles, seeds and versions are text: SQLite has no NaN, no −0 and no unsigned 64-bit integers.
@@ -35,6 +35,19 @@ CREATE TABLE curve(trial TEXT NOT NULL, step INTEGER NOT NULL, loss TEXT NOT NUL
                    PRIMARY KEY(trial, step)) STRICT, WITHOUT ROWID;
 CREATE TABLE facts(name TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT, WITHOUT ROWID;
 )sql";
+
+/// What version 2 added, for the search.
+constexpr const char* kSearchTables[] = {
+    "lineage(trial TEXT PRIMARY KEY, parent TEXT NOT NULL, epochs INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    "decisions(number INTEGER PRIMARY KEY, kind TEXT NOT NULL, trial TEXT NOT NULL, until_epoch INTEGER NOT NULL, "
+    "reason TEXT NOT NULL) STRICT",
+    "news(decision INTEGER NOT NULL, position INTEGER NOT NULL, trial TEXT NOT NULL, epoch INTEGER NOT NULL, "
+    "metric TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY(decision, position)) STRICT, WITHOUT ROWID"};
+
+void create_search_tables(Connection& connection, bool temporary) {
+  for (const char* table : kSearchTables)
+    connection.execute(std::string("CREATE ") + (temporary ? "TEMP " : "") + "TABLE IF NOT EXISTS " + table);
+}
 
 /// True when the file holds our schema, false when it holds nothing yet.
 bool has_schema(Connection& connection) {
@@ -59,13 +72,17 @@ void use_durable_mode(Connection& connection) {
   connection.execute("PRAGMA synchronous=FULL");
 }
 
+std::int64_t schema_version(Connection& connection) { return connection.query_integer("PRAGMA user_version"); }
+
+/// Makes all tables, or those that an older version lacks.
 void create_schema(Connection& connection) {
   Transaction transaction(connection, Transaction::Kind::write);
   if (!has_schema(connection)) {
     connection.execute(kSchema);
     connection.execute("PRAGMA application_id=" + std::to_string(kApplicationId));
-    connection.execute("PRAGMA user_version=" + std::to_string(kSchemaVersion));
   }
+  create_search_tables(connection, false);
+  connection.execute("PRAGMA user_version=" + std::to_string(kSchemaVersion));
   transaction.commit();
   const auto slash = connection.path().rfind('/');
   sync_folder(slash == std::string::npos ? "." : connection.path().substr(0, slash + 1));
@@ -73,9 +90,9 @@ void create_schema(Connection& connection) {
 
 std::unique_ptr<Connection> open_writer(const std::string& path) {
   auto connection = std::make_unique<Connection>(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kJournalBusyMs);
-  const bool known = has_schema(*connection);
+  has_schema(*connection);  // refuses other programs' files before anything is written
   use_durable_mode(*connection);
-  if (!known) create_schema(*connection);
+  if (schema_version(*connection) < kSchemaVersion) create_schema(*connection);
   return connection;
 }
 
@@ -85,8 +102,15 @@ std::unique_ptr<Connection> open_reader(const std::string& path) {
     fail(ExitCode::input, path, ": there is no journal here: name the directory of a run");
   auto connection = std::make_unique<Connection>(path, SQLITE_OPEN_READONLY, kJournalBusyMs);
   if (!has_schema(*connection)) fail(ExitCode::input, path, ": the journal is still empty: has the run begun?");
+  if (schema_version(*connection) < kSchemaVersion) create_search_tables(*connection, true);  // stay empty
   return connection;
 }
+
+// Kinds of decisions, and the state that stands for a score.
+constexpr const char* kStop = "stop";
+constexpr const char* kUntil = "until";
+constexpr const char* kWhole = "whole";
+constexpr const char* kScore = "score";
 
 const char* type_word(const SettingValue& value) {
   static constexpr const char* words[] = {"bool", "int", "float", "text"};
@@ -147,6 +171,7 @@ class SqliteJournal final : public Journal {
       const Setting& setting = spec.settings[i];
       add_setting_.run(spec.id, i, setting.path, std::string(type_word(setting.value)), to_string(setting.value));
     }
+    if (spec.lineage) add_lineage_.run(spec.id, spec.lineage->parent, spec.lineage->epochs);
     transaction.commit();
   }
 
@@ -190,6 +215,43 @@ class SqliteJournal final : public Journal {
     return all;
   }
 
+  void add_decision(const SearchDecision& decision) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    const std::int64_t number = connection_->query_integer("SELECT max(number) FROM decisions") + 1;
+    const std::string kind = decision.stop_reason ? kStop : decision.until_epoch ? kUntil : kWhole;
+    add_decision_.run(number, kind, decision.trial, decision.until_epoch.value_or(0),
+                      decision.stop_reason.value_or(""));
+    for (std::size_t i = 0; i < decision.news.size(); ++i) {
+      const SearchNews& news = decision.news[i];
+      add_news_.run(number, i, news.trial, news.epoch, news.metric, news.end ? to_string(*news.end) : kScore);
+    }
+    transaction.commit();
+  }
+
+  std::vector<SearchDecision> decisions() const override {
+    const std::lock_guard lock(mutex_);
+    Transaction picture(*connection_, Transaction::Kind::read);
+    std::vector<SearchDecision> all;
+    std::map<std::int64_t, std::size_t> places;
+    all_decisions_.each([&](const Statement& row) {
+      places[row.integer(0)] = all.size();
+      SearchDecision& decision = all.emplace_back();
+      decision.trial = row.text(2);
+      if (row.text(1) == kUntil) decision.until_epoch = row.small(3);
+      if (row.text(1) == kStop) decision.stop_reason = row.text(4);
+    });
+    all_news_.each([&](const Statement& row) {
+      const auto place = places.find(row.integer(0));
+      if (place == places.end()) connection_->damaged("news of an unknown decision");
+      SearchNews news{row.text(1), row.small(2), row.real(3), std::nullopt};
+      if (const auto state = row.text(4); state != kScore) news.end = read_state(*connection_, state);
+      all[place->second].news.push_back(std::move(news));
+    });
+    picture.commit();
+    return all;
+  }
+
   void put_fact(const std::string& name, const std::string& json) override {
     const std::lock_guard lock(mutex_);
     Transaction transaction = writing();
@@ -223,6 +285,7 @@ class SqliteJournal final : public Journal {
           spec->settings.push_back({row.text(0), read_setting(*connection_, row, 1, 2)});
         },
         id);
+    one_lineage_.each([&](const Statement& row) { spec->lineage = Lineage{row.text(0), row.small(1)}; }, id);
     return spec;
   }
 
@@ -257,6 +320,9 @@ class SqliteJournal final : public Journal {
     all_settings_.each([&](const Statement& row) {
       records.of(row).spec.settings.push_back({row.text(1), read_setting(*connection_, row, 2, 3)});
     });
+    all_lineages_.each([&](const Statement& row) {
+      records.of(row).spec.lineage = Lineage{row.text(1), row.small(2)};
+    });
   }
 
   void read_visits(Records& records) const {
@@ -290,6 +356,9 @@ class SqliteJournal final : public Journal {
 
   Statement add_trial_{*connection_, "INSERT INTO trials VALUES(?,?,?,?,?)"};
   Statement add_setting_{*connection_, "INSERT INTO settings VALUES(?,?,?,?,?)"};
+  Statement add_lineage_{*connection_, "INSERT INTO lineage VALUES(?,?,?)"};
+  Statement add_decision_{*connection_, "INSERT INTO decisions VALUES(?,?,?,?,?)"};
+  Statement add_news_{*connection_, "INSERT INTO news VALUES(?,?,?,?,?,?)"};
   Statement add_visit_{*connection_, "INSERT INTO visits VALUES(?,?,?,?,?,?,?,?,?)"};
   Statement drop_state_{*connection_, "DELETE FROM state WHERE trial=?"};
   Statement add_state_{*connection_, "INSERT INTO state VALUES(?,?,?,?)"};
@@ -299,6 +368,7 @@ class SqliteJournal final : public Journal {
   Statement put_fact_{*connection_, "INSERT OR REPLACE INTO facts VALUES(?,?)"};
   Statement one_trial_{*connection_, "SELECT idx, seed FROM trials WHERE id=?"};
   Statement one_settings_{*connection_, "SELECT path, type, value FROM settings WHERE trial=? ORDER BY position"};
+  Statement one_lineage_{*connection_, "SELECT parent, epochs FROM lineage WHERE trial=?"};
   Statement last_visit_{*connection_,
                         "SELECT epoch, visit FROM visits WHERE trial=? ORDER BY epoch DESC, visit DESC LIMIT 1"};
   Statement last_point_{*connection_, "SELECT step FROM curve WHERE trial=? ORDER BY step DESC LIMIT 1"};
@@ -306,6 +376,11 @@ class SqliteJournal final : public Journal {
   mutable Statement all_trials_{*connection_, "SELECT id, idx, seed, state, reason FROM trials ORDER BY idx, id"};
   mutable Statement all_settings_{*connection_,
                                   "SELECT trial, path, type, value FROM settings ORDER BY trial, position"};
+  mutable Statement all_lineages_{*connection_, "SELECT trial, parent, epochs FROM lineage"};
+  mutable Statement all_decisions_{*connection_,
+                                   "SELECT number, kind, trial, until_epoch, reason FROM decisions ORDER BY number"};
+  mutable Statement all_news_{*connection_,
+                              "SELECT decision, trial, epoch, metric, state FROM news ORDER BY decision, position"};
   mutable Statement all_visits_{*connection_, "SELECT * FROM visits ORDER BY trial, epoch, visit"};
   mutable Statement all_state_{*connection_, "SELECT trial, blob, version FROM state ORDER BY trial, position"};
   mutable Statement all_scores_{*connection_, "SELECT * FROM scores ORDER BY trial, visit_epoch, visit"};

@@ -77,8 +77,10 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   check_alike(*train_, *valid_);
   train_rows_ = rows_to_use(*train_, config.data.train_rows, "data.train_rows");
   valid_rows_ = rows_to_use(*valid_, config.data.valid_rows, "data.valid_rows");
-  const auto searcher = make_searcher(config.search, config.space, config.seed);
-  while (auto spec = searcher->ask()) specs_.push_back(std::move(*spec));
+  SearchSpec search = config.search;
+  search.deterministic = false;  // all that it asks for before it is told anything
+  const auto searcher = make_searcher(search, config.space, config.seed);
+  while (auto order = searcher->ask()) specs_.push_back(std::move(order->trial));
   PlannerInputs inputs;
   inputs.devices = config.devices;
   inputs.host_memory = config.host_memory;
@@ -137,10 +139,20 @@ TrialSetup Workbench::resolve(const TrialSpec& spec, std::uint32_t number) {
   return setup;
 }
 
+/// A trial that the search asked for later begins where a planned one of the same model and batches does.
+std::uint32_t Workbench::first_layer(const TrialSetup& setup) const {
+  if (const std::uint32_t planned = sharing_.first_layer(setup.id)) return planned;
+  for (const auto& known : planned_)
+    if (known.setup.first_layer > 0 && known.setup.source == setup.source &&
+        known.setup.train.batch_size == setup.train.batch_size && prefix_key(known.setup) == prefix_key(setup))
+      return known.setup.first_layer;
+  return 0;
+}
+
 Workbench::PlannedTrial Workbench::plan(const TrialSpec& spec) {
   PlannedTrial trial{spec, describe(spec, spec.index), {}, planner_->cpu_workspace()};
   TrialSetup& setup = trial.setup;
-  setup.first_layer = sharing_.first_layer(spec.id);
+  setup.first_layer = first_layer(setup);
   trial.forecast = planner_->plan(setup);
   if (!partitions_) decide_partitions(setup.plan.step_s, setup.train.batch_size);
   std::uint64_t steps = 0;

@@ -44,6 +44,7 @@ class Workbench {
   };
 
   PlannedTrial plan(const TrialSpec& spec);
+  std::uint32_t first_layer(const TrialSetup& setup) const;
   void plan_trials();
   void share(const std::map<std::string, std::uint32_t>& visits_done);
   bool rows_may_be_shared(const TrialSetup& setup) const;

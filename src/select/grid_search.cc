@@ -4,49 +4,79 @@
 namespace hopyard {
 namespace {
 
-std::size_t count_combinations(const std::vector<Dimension>& space) {
-  std::size_t count = 1;
-  for (const Dimension& dimension : space) {
-    if (count > kTrialsMax / dimension.values.size()) {
-      fail(ExitCode::usage, "the grid has more than ", kTrialsMax, " combinations; give '", dimension.path,
-           "' fewer values or search with method: random");
+void require_finite(const Dimension& dimension) {
+  if (count_values(dimension) > 0 && (is_list(dimension) || dimension.step > 0)) return;
+  fail(ExitCode::usage, "'", dimension.path, "' is a range, which method: grid cannot go through; list its values ",
+       "with {grid: […]}, give it a step or search with method: random");
+}
+
+/// All points of a finite space, one after another: an odometer whose last wheel runs fastest, and which leaves out
+/// wheels that do not exist beside the others.
+class Odometer {
+ public:
+  explicit Odometer(const Space& space) : space_(space), wheels_(space.size()), point_(space.size()) { fill(0); }
+
+  const Point& point() const { return point_; }
+  /// False when there is no further point.
+  bool advance() {
+    const auto& order = space_.order();
+    for (std::size_t place = order.size(); place-- > 0;) {
+      const std::size_t d = order[place];
+      if (!point_[d] || ++wheels_[d] == count_values(space_[d])) continue;
+      point_[d] = value_at(space_[d], wheels_[d]);
+      fill(place + 1);
+      return true;
     }
-    count *= dimension.values.size();
+    return false;
+  }
+
+ private:
+  void fill(std::size_t from_place) {
+    const auto& order = space_.order();
+    for (std::size_t place = from_place; place < order.size(); ++place) point_[order[place]].reset();
+    for (std::size_t place = from_place; place < order.size(); ++place) {
+      const std::size_t d = order[place];
+      wheels_[d] = 0;
+      if (space_.exists(d, point_)) point_[d] = value_at(space_[d], 0);
+    }
+  }
+
+  const Space& space_;
+  std::vector<std::uint64_t> wheels_;  // by dimension
+  Point point_;
+};
+
+std::size_t count_points(const Space& space) {
+  Odometer odometer(space);
+  std::size_t count = 1;
+  while (odometer.advance()) {
+    if (++count > kTrialsMax)
+      fail(ExitCode::usage, "the grid has more than ", kTrialsMax, " combinations; give '",
+           space[space.order().front()].path, "' fewer values or search with method: random");
   }
   return count;
 }
 
-void require_listed_values(const Dimension& dimension) {
-  if (dimension.kind == Dimension::Kind::grid || dimension.kind == Dimension::Kind::choice) return;
-  fail(ExitCode::usage, "'", dimension.path, "' is a range, which method: grid cannot go through; list its values ",
-       "with {grid: […]} or search with method: random");
-}
-
-/// A mixed-radix counter whose last digit runs fastest.
 class GridSearcher final : public ListSearcher {
  public:
-  GridSearcher(std::vector<Dimension> space, std::uint64_t seed)
-      : ListSearcher(count_combinations(space), seed), space_(std::move(space)) {}
+  GridSearcher(Space space, std::uint64_t seed)
+      : ListSearcher(count_points(space), seed), space_(std::move(space)), odometer_(space_) {}
 
  private:
-  std::vector<Setting> settings_of(std::size_t index) const override {
-    std::vector<Setting> settings(space_.size());
-    for (std::size_t d = space_.size(); d-- > 0;) {
-      const auto& values = space_[d].values;
-      settings[d] = {space_[d].path, values[index % values.size()]};
-      index /= values.size();
-    }
-    return settings;
+  std::vector<Setting> settings_of(std::size_t index) override {
+    if (index > 0) odometer_.advance();
+    return space_.settings(odometer_.point());
   }
 
-  const std::vector<Dimension> space_;
+  const Space space_;
+  Odometer odometer_;
 };
 
 }  // namespace
 
-std::unique_ptr<Searcher> make_grid_searcher(const std::vector<Dimension>& space, std::uint64_t seed) {
-  for (const Dimension& dimension : space) require_listed_values(dimension);
-  return std::make_unique<GridSearcher>(space, seed);
+std::unique_ptr<Searcher> make_grid_searcher(Space space, std::uint64_t seed) {
+  for (std::size_t d = 0; d < space.size(); ++d) require_finite(space[d]);
+  return std::make_unique<GridSearcher>(std::move(space), seed);
 }
 
 }  // namespace hopyard

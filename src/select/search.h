@@ -11,40 +11,93 @@
 
 namespace hopyard {
 
-/// One searched value of the config.
+/// A dimension exists only in trials in which another one has one of these values.
+struct Condition {
+  std::string path;
+  std::vector<SettingValue> values;
+  bool operator==(const Condition&) const = default;
+};
+
+/// One searched value of the config; of kind joint, several that are chosen together.
 struct Dimension {
-  enum class Kind { grid, choice, uniform, loguniform, integer };
-  std::string path;  ///< "train.optimizer.lr"
+  enum class Kind { grid, choice, uniform, loguniform, integer, joint };
+  std::string path;  ///< "train.optimizer.lr"; of joint, any name
   Kind kind = Kind::grid;
   std::vector<SettingValue> values;  ///< of grid and choice
   double low = 0, high = 0;          ///< of uniform, loguniform, integer (both ends included for integer)
+  /// Of ranges: only low, low + step, low + 2 step, … up to high; 0: every number, for integer every whole one.
+  double step = 0;
+  std::vector<std::vector<Setting>> joint;  ///< of joint: the settings that each of its values makes
+  std::optional<Condition> when;            ///< exists in every trial unless this says otherwise
+  bool changes_in_flight = true;            ///< a warm clone may have another value of it than its parent
   bool operator==(const Dimension&) const = default;
 };
 
 struct SearchSpec {
-  enum class Method { grid, random };
+  enum class Method { grid, random, sobol, tpe, successive_halving, asha, hyperband, pbt };
   Method method = Method::grid;
   std::string metric = "valid/accuracy";
   bool maximize = true;
-  std::uint32_t trials = 0;  ///< for random; grid runs all combinations
+  std::uint32_t trials = 0;      ///< how many; of pbt, the population. grid and hyperband know it themselves
+  std::uint32_t max_epochs = 1;  ///< of a whole trial: R in the papers of successive halving, ASHA and Hyperband
+  std::uint32_t min_epochs = 1;  ///< of the first rung: r there
+  std::uint32_t eta = 3;         ///< one in so many is promoted, to so many times the epochs
+  std::uint32_t perturbation_interval = 1;  ///< pbt: epochs of a generation
+  double quantile_fraction = 0.2;           ///< pbt: so many of the worst are replaced by clones of as many best
+  double resample_probability = 0.25;       ///< pbt: a value is drawn anew instead of perturbed
+  bool deterministic = false;               ///< scores take effect in canonical order: see make_canonical
+  std::uint32_t max_concurrent_trials = 0;  ///< 0: as many as the loop likes
   bool operator==(const SearchSpec&) const = default;
 };
+inline constexpr std::uint32_t kCanonicalConcurrency = 8;  ///< of deterministic, where max_concurrent_trials is 0
 
-/// Deterministic: a searcher made again and told the same scores asks for the same trials. Not thread-safe.
+/// What the search wants trained: a new trial, or one that paused, further.
+struct TrialOrder {
+  TrialSpec trial;
+  std::optional<std::uint32_t> until_epoch;  ///< epochs that it is to have behind it; nothing: all that it has
+  bool operator==(const TrialOrder&) const = default;
+};
+
+/// A paused trial that the search will never ask for again.
+struct TrialStop {
+  std::string trial;
+  std::string reason;  ///< "not promoted beyond epoch 1: place 5 of 9"
+  bool operator==(const TrialStop&) const = default;
+};
+
+/// Asks for trials and is told what became of them. A deterministic function of its spec, space and seed and of the
+/// sequence of ask(), tell() and tell_end(): one made again and led through the same sequence asks the same next
+/// question. Never waits: when it can decide nothing before it is told more, ask() gives nothing. Not thread-safe.
 class Searcher {
  public:
   virtual ~Searcher() = default;
-  /// The next trial to run, or nothing when there is none (for now).
-  virtual std::optional<TrialSpec> ask() = 0;
+  /// The next order, or nothing when there is none for now; asking in vain changes nothing. An order for a clone comes
+  /// while its parent is paused at the epoch of the lineage.
+  virtual std::optional<TrialOrder> ask() = 0;
+  /// One for each epoch that a trial finished, rising, none beyond its order. A metric that is not finite is the worst.
+  /// Failure(usage) for an unknown trial, and for a score out of order.
   virtual void tell(const TrialScore& score) = 0;
-  virtual bool finished() const = 0;  ///< no further ask() will ever give a trial
+  /// A trial is at its end, in whatever state: it will not be told again. Not for trials that take_stops() gave.
+  virtual void tell_end(const std::string& trial, TrialState state) = 0;
+  /// Paused trials that will never be asked for again, each once.
+  virtual std::vector<TrialStop> take_stops() = 0;
+  virtual bool finished() const = 0;  ///< no further ask() will ever give an order
+  /// Whether what it asks for depends on what it was told: then each order has to be journaled with the scores that
+  /// were told before it.
+  virtual bool reacts() const = 0;
 };
 
-/// grid: all combinations, the last dimension fastest; requires grid or choice dimensions only. random: `trials` draws,
-/// each keyed by its index; grid dimensions are drawn from like choice. Failure(usage) when the method cannot use a
-/// dimension.
+/// grid: all combinations, the last dimension fastest; no infinite range. random: `trials` draws, each keyed by its
+/// index. sobol: `trials` points of a scrambled Sobol sequence. tpe: Bergstra et al., NIPS 2011. successive_halving,
+/// asha, hyperband and pbt train trials piecewise. With spec.deterministic, one that reacts is made canonical.
+/// Failure(usage) when the space contradicts itself, or the method cannot use it or its numbers.
 std::unique_ptr<Searcher> make_searcher(const SearchSpec& spec, const std::vector<Dimension>& space,
                                         std::uint64_t seed);
+
+/// Makes a searcher independent of when scores arrive: it hears them as from `workers` workers that all take one unit
+/// of time for an epoch. At most so many orders are under way; an order's scores wait until those that come before in
+/// this virtual time are there. What it waits for is always under way, so that nothing deadlocks.
+std::unique_ptr<Searcher> make_canonical(std::unique_ptr<Searcher> searcher, std::uint32_t workers);
 
 /// Better first by the metric; trials without a score last; ties by id. Returns positions into `records`.
 std::vector<std::size_t> rank(const std::vector<std::optional<double>>& metrics, bool maximize);

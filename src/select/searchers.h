@@ -1,32 +1,103 @@
-// What grid and random search share; private to this folder.
+// What the searchers share; private to this folder.
 #pragma once
 
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "select/search.h"
+#include "select/space.h"
 
 namespace hopyard {
 
 /// More trials than this in one experiment is a mistake in its config.
 inline constexpr std::size_t kTrialsMax = 100'000;
 
-/// Asks for a known number of trials whose settings follow from their index; scores do not matter to it.
-class ListSearcher : public Searcher {
+/// Keeps the book of what was asked and told, refuses what comes out of order, and leaves deciding to its children.
+class BookedSearcher : public Searcher {
  public:
-  ListSearcher(std::size_t count, std::uint64_t seed) : count_(count), seed_(seed) {}
-  std::optional<TrialSpec> ask() override;
-  void tell(const TrialScore&) override {}
-  bool finished() const override { return asked_ == count_; }
+  void tell(const TrialScore& score) final;
+  void tell_end(const std::string& trial, TrialState state) final;
+  std::vector<TrialStop> take_stops() final { return std::exchange(stops_, {}); }
+  bool reacts() const override { return true; }
+
+ protected:
+  /// At most `trials_max` trials will be asked for: ids get as many digits as the last one needs, at least two, so that
+  /// they sort like their numbers.
+  BookedSearcher(std::size_t trials_max, std::uint64_t seed, bool maximize)
+      : trials_max_(trials_max), seed_(seed), maximize_(maximize) {}
+
+  TrialOrder order_new(std::vector<Setting> settings, std::optional<std::uint32_t> until_epoch);
+  TrialOrder order_clone(std::vector<Setting> settings, std::uint32_t parent, std::uint32_t until_epoch);
+  TrialOrder order_further(std::uint32_t trial, std::uint32_t until_epoch);
+  void stop(std::uint32_t trial, const std::string& reason);
+
+  std::size_t asked() const { return book_.size(); }  ///< trials, not orders
+  const std::string& id_of(std::uint32_t trial) const { return book_[trial].spec.id; }
+  std::uint32_t epochs_of(std::uint32_t trial) const { return book_[trial].epochs; }
+  std::uint64_t seed() const { return seed_; }
 
  private:
-  virtual std::vector<Setting> settings_of(std::size_t index) const = 0;
+  /// An order is done, with the loss (less is better) at its end; infinite for a trial that did not come so far.
+  virtual void completed(std::uint32_t /*trial*/, double /*loss*/) {}
+  /// The trial cannot be asked for again; comes before completed() when an order of it was under way.
+  virtual void died(std::uint32_t /*trial*/) {}
 
-  const std::size_t count_;
+  struct Entry {
+    TrialSpec spec;  // but for the settings where no later order will need them
+    std::optional<std::uint32_t> until_epoch;
+    std::uint32_t epochs = 0;  // told
+    double loss = 0;           // as told last
+    bool under_way = true, ended = false;
+  };
+  TrialOrder enter(TrialSpec spec, std::optional<std::uint32_t> until_epoch, std::uint32_t epochs);
+  std::uint32_t find(const std::string& trial) const;
+
+  const std::size_t trials_max_;
   const std::uint64_t seed_;
-  std::size_t asked_ = 0;
+  const bool maximize_;
+  std::vector<Entry> book_;  // by index
+  std::vector<TrialStop> stops_;
 };
 
-/// Both require checked dimensions: see make_searcher.
-std::unique_ptr<Searcher> make_grid_searcher(const std::vector<Dimension>& space, std::uint64_t seed);
-std::unique_ptr<Searcher> make_random_searcher(const std::vector<Dimension>& space, std::uint32_t trials,
-                                               std::uint64_t seed);
+/// Asks for a known number of trials that follow from their index; scores do not matter to it.
+class ListSearcher : public BookedSearcher {
+ public:
+  ListSearcher(std::size_t count, std::uint64_t seed) : BookedSearcher(count, seed, false), count_(count) {}
+  std::optional<TrialOrder> ask() final {
+    if (finished()) return std::nullopt;
+    return order_new(settings_of(asked()), std::nullopt);
+  }
+  bool finished() const final { return asked() == count_; }
+  bool reacts() const final { return false; }
+
+ private:
+  /// Called once for each index, in their order.
+  virtual std::vector<Setting> settings_of(std::size_t index) = 0;
+
+  const std::size_t count_;
+};
+
+/// Refuses spec.trials where it is 0 or too large; `method` as the config writes it.
+void require_trials(const SearchSpec& spec, const char* method);
+
+/// The epochs of each rung of successive halving: min_epochs times powers of eta, and last max_epochs (Li et al., MLSys
+/// 2020, algorithm 1). Where max_epochs is no such power, it takes the place of the nearest one. Failure(usage) when
+/// the numbers allow none.
+std::vector<std::uint32_t> rung_epochs(const SearchSpec& spec);
+/// Refuses fewer trials than it takes for one to come to the last of so many rungs.
+void require_trials_for(const SearchSpec& spec, const std::vector<std::uint32_t>& rungs);
+/// "not promoted beyond epoch 1: place 5 of 9".
+std::string not_promoted(std::uint32_t epoch, std::size_t place, std::size_t among);
+
+std::unique_ptr<Searcher> make_grid_searcher(Space space, std::uint64_t seed);
+std::unique_ptr<Searcher> make_random_searcher(Space space, const SearchSpec& spec, std::uint64_t seed);
+std::unique_ptr<Searcher> make_sobol_searcher(Space space, const SearchSpec& spec, std::uint64_t seed);
+std::unique_ptr<Searcher> make_tpe_searcher(Space space, const SearchSpec& spec, std::uint64_t seed);
+std::unique_ptr<Searcher> make_successive_halving(Space space, const SearchSpec& spec, std::uint64_t seed);
+std::unique_ptr<Searcher> make_hyperband(Space space, const SearchSpec& spec, std::uint64_t seed);
+std::unique_ptr<Searcher> make_asha(Space space, const SearchSpec& spec, std::uint64_t seed);
+std::unique_ptr<Searcher> make_pbt(Space space, const SearchSpec& spec, std::uint64_t seed);
 
 }  // namespace hopyard

@@ -1,19 +1,24 @@
 // Direct I/O through staging memory in huge pages.
 #pragma once
 
+#include <cstdint>
+
 #include "base/bytes.h"
 #include "spill/disk_tier.h"
 
 namespace hopyard {
 
 constexpr Bytes kSector = 4 * KiB;  ///< O_DIRECT wants offsets, lengths and addresses in multiples of this
-constexpr Bytes kStagingSlot = kDiskStagingBytes / 2;  ///< one for reading and one for writing: the largest request
+constexpr Bytes kReadSlot = kDiskStagingBytes / 4;   ///< a thread has two: the longest read
+constexpr Bytes kWriteSlot = kDiskStagingBytes / 2;  ///< a thread has one
 
-/// A file opened for direct reading. Reads go through staging memory of the calling thread; any thread may read.
+/// A file opened for direct reading. Reads go through staging memory of the calling thread; any thread may read. A read
+/// that nearly fills a slot is a piece of something longer: the next piece is read ahead while the thread uses this
+/// one. The file may be closed by any thread meanwhile. What is read ahead may be older than the read that takes it.
 class DirectReader {
  public:
   /// `file`: a descriptor, which it owns.
-  explicit DirectReader(int file) : file_(file) {}
+  explicit DirectReader(int file);
   ~DirectReader();
   DirectReader(const DirectReader&) = delete;
 
@@ -23,6 +28,7 @@ class DirectReader {
 
  private:
   const int file_;
+  const std::uint64_t id_;  // never used twice, as descriptors and addresses are
 };
 
 /// A new file written through staging memory of the calling thread, which writes one file at a time.

@@ -63,7 +63,8 @@ class DiskTier {
   virtual DiskCounters counters() const = 0;
 };
 
-/// Memory outside of the host tier that each thread holds once it has read and written through the disk tier.
+/// Memory that each thread holds once it has read and written through the disk tier: not reserved here, but by whoever
+/// runs the threads.
 constexpr Bytes kDiskStagingBytes = 16 * MiB;
 
 /// The folder holds two databases: one for durable versions, one for spilled ones that is never synced and starts empty

@@ -44,7 +44,7 @@ class SstReader : public FSRandomAccessFile {
     const char* data = nullptr;
     Bytes done = 0;
     while (true) {
-      const Bytes part = std::min<Bytes>(size - done, kStagingSlot - (offset + done) % kSector);
+      const Bytes part = std::min<Bytes>(size - done, kReadSlot - (offset + done) % kSector);
       const long got = file_.read(offset + done, part, &data);
       if (got < 0) return error_of(path_, static_cast<int>(-got));
       const auto there = static_cast<Bytes>(got);

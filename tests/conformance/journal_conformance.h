@@ -187,6 +187,26 @@ TEST_P(JournalConformance, FactsAreReplaced) {
   EXPECT_EQ(journal_->fact("summary"), "[]");
 }
 
+TEST_P(JournalConformance, AClonesLineageIsKept) {
+  TrialSpec clone = spec(3);
+  clone.lineage = Lineage{"t1", 4};
+  journal_->add_trial(clone);
+  journal_->add_trial(clone);
+  EXPECT_EQ(only().spec, clone);
+  EXPECT_THROW(journal_->add_trial(spec(3)), std::logic_error) << "the same without lineage is another trial";
+}
+
+TEST_P(JournalConformance, DecisionsKeepTheirOrderAndWhatTheySaw) {
+  EXPECT_TRUE(journal_->decisions().empty());
+  const std::vector<SearchDecision> decisions{
+      {{}, "t1", 1u, std::nullopt},
+      {{}, "t0", std::nullopt, std::nullopt},
+      {{{"t1", 1, 0.1 + 0.2, std::nullopt}, {"t0", 0, 0, TrialState::failed}}, "t1", 3u, std::nullopt},
+      {{{"t1", 2, std::numeric_limits<double>::infinity(), std::nullopt}}, "t2", std::nullopt, "place 5 of 9"}};
+  for (const auto& decision : decisions) journal_->add_decision(decision);
+  EXPECT_EQ(journal_->decisions(), decisions);
+}
+
 TEST_P(JournalConformance, ThreadsDoNotLoseEachOthersCommits) {
   constexpr std::uint32_t kThreads = 4, kVisits = 10;
   std::vector<std::thread> threads;

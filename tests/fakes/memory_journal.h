@@ -51,6 +51,16 @@ class MemoryJournal final : public Journal {
     return records_;
   }
 
+  void add_decision(const SearchDecision& decision) override {
+    const std::lock_guard lock(mutex_);
+    decisions_.push_back(decision);
+  }
+
+  std::vector<SearchDecision> decisions() const override {
+    const std::lock_guard lock(mutex_);
+    return decisions_;
+  }
+
   void put_fact(const std::string& name, const std::string& json) override {
     const std::lock_guard lock(mutex_);
     facts_[name] = json;
@@ -89,6 +99,7 @@ class MemoryJournal final : public Journal {
 
   mutable std::mutex mutex_;          // guards all below
   std::vector<TrialRecord> records_;  // by index
+  std::vector<SearchDecision> decisions_;
   std::map<std::string, std::string> facts_;
 };
 

@@ -198,9 +198,9 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
   EngineResult result;
   result.outcomes.resize(trials.size());
   result.errors.resize(trials.size());
-  std::vector<std::shared_ptr<TrialRun>> runs;
   {
     Executor executor(setup.execute, 5, std::move(devices), host, nullptr);
+    std::vector<std::shared_ptr<TrialRun>> runs;  // end before the executor, which their disk work wakes
     std::vector<TrialSetup> setups;
     std::vector<TrialFeatures> features;
     for (const auto& trial : trials) features.push_back(features_by_hand(world, trial, host));
@@ -248,7 +248,6 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
         result.outcomes[i] = outcome(runs[i]->digest(), finished->judged);
     }
     result.devices = executor.devices();
-    runs.clear();  // before the executor, which their disk work wakes
   }
   result.host_peak = host.peak();
   return result;

@@ -68,6 +68,7 @@ inline SweepResult run_sweep(const ExperimentConfig& config, Journal& journal, D
     if (record.last) done[record.spec.id] = record.last->epoch * config.data.partitions + record.last->visit + 1;
   result.plan = bench.plan_all(done);
   forget_uncommitted(journal, disk);
+  SharedVersions shared(disk);
   HostTier host(config.host_memory);
   std::vector<HostReservation> engine;
   engine.push_back(*host.reserve(bench.planner().inputs().staging));
@@ -81,8 +82,8 @@ inline SweepResult run_sweep(const ExperimentConfig& config, Journal& journal, D
   const auto searcher = make_searcher(config.search, config.space, config.seed);
   Executor executor(config.execute, config.seed, devices_of(bench, trace), host, &trace);
   {
-    Experiment experiment({*searcher, journal, executor, host, disk, pool, frozen, bench.partitions(),
-                           config.search.metric, config.execute.active_trials, "resources",
+    Experiment experiment({*searcher, journal, executor, host, shared, pool, frozen, bench.partitions(),
+                           config.search.metric, config.execute.active_trials, 4, "resources",
                            [&](const TrialSpec& spec, std::uint32_t number) { return bench.resolve(spec, number); },
                            [&](const std::string&) {
                              if (--interrupt_after == 0) interrupted = true;

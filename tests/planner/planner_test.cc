@@ -45,7 +45,7 @@ TEST_F(PlannerTest, SmallDeviceCuts) {
 }
 
 TEST_F(PlannerTest, SmallHostTierStreams) {
-  Planner planner(inputs(DeviceSpec::Type::emulated, 500 * KiB, 500 * KiB));
+  Planner planner(inputs(DeviceSpec::Type::emulated, 500 * KiB, 450 * KiB));
   TrialSetup trial = setup();
   planner.plan(trial);
   EXPECT_LT(trial.window, trial_state_bytes(trial));

@@ -113,6 +113,58 @@ TEST(Config, ReadsRangesAndWords) {
   EXPECT_THAT(resolved.model.overrides, ElementsAre(std::pair<std::string, double>("dropout", 0.1)));
 }
 
+TEST(Config, ReadsTheNumbersOfEveryMethod) {
+  const auto search = [](const std::string& text) { return parse(kConfigText, {{"search", text}}).search; };
+  SearchSpec asha;
+  asha.method = SearchSpec::Method::asha;
+  asha.trials = 9, asha.max_epochs = 2, asha.eta = 2;
+  asha.deterministic = true, asha.max_concurrent_trials = 4;
+  EXPECT_EQ(search("{method: asha, trials: 9, eta: 2, min_epochs: 1, deterministic: true, max_concurrent_trials: 4}"),
+            asha);
+  SearchSpec pbt;
+  pbt.method = SearchSpec::Method::pbt;
+  pbt.trials = 8, pbt.max_epochs = 2, pbt.perturbation_interval = 2;
+  pbt.quantile_fraction = 0.25, pbt.resample_probability = 0;
+  EXPECT_EQ(search("{method: pbt, trials: 8, perturbation_interval: 2, quantile_fraction: 0.25, resample_probability: "
+                   "0, max_concurrent_trials: auto}"),
+            pbt);
+  EXPECT_EQ(search("{method: hyperband}").max_epochs, 2u);
+  EXPECT_EQ(search("{method: tpe, trials: 50}").max_epochs, 1u) << "a trial has its own epochs";
+  EXPECT_EQ(search("{method: sobol, trials: 8}").trials, 8u);
+}
+
+TEST(Config, StepsConditionsAndJointSettings) {
+  const ExperimentConfig config =
+      parse(kConfigText, {{"model.freeze", "{int: [0, 4], step: 2}"},
+                          {"train.optimizer",
+                           "{type: {grid: [adamw, sgd]}, lr: 1e-3, momentum: {uniform: [0, 0.9], "
+                           "step: 0.3, when: {train.optimizer.type: sgd}}}"},
+                          {"search.joint", "[{train: {epochs: 1}, model: {dropout: 0.2}}, {train: {epochs: 4}}]"}});
+  ASSERT_EQ(config.space.size(), 4u);
+  EXPECT_EQ(config.space[0], (Dimension{.path = "model.freeze",
+                                        .kind = Dimension::Kind::integer,
+                                        .low = 0,
+                                        .high = 4,
+                                        .step = 2,
+                                        .changes_in_flight = false}));
+  EXPECT_EQ(config.space[2].when, (Condition{"train.optimizer.type", {std::string("sgd")}}));
+  EXPECT_EQ(config.space[3].joint.size(), 2u);
+  EXPECT_TRUE(parse(kConfigText).space[1].changes_in_flight) << "the learning rate";
+  const TrialSpec adamw{.settings = {{"model.freeze", std::int64_t{2}},
+                                     {"train.optimizer.type", std::string("adamw")},
+                                     {"train.epochs", std::int64_t{1}},
+                                     {"model.dropout", 0.2}}};
+  EXPECT_EQ(resolve_trial(config, adamw).train.epochs, 1u);
+  EXPECT_THAT(resolve_trial(config, adamw).model.overrides,
+              ElementsAre(std::pair<std::string, double>("dropout", 0.2)));
+  const TrialSpec sgd{.settings = {{"model.freeze", std::int64_t{2}},
+                                   {"train.optimizer.type", std::string("sgd")},
+                                   {"train.optimizer.momentum", 0.3},
+                                   {"train.epochs", std::int64_t{4}}}};
+  EXPECT_EQ(resolve_trial(config, sgd).train.optimizer.momentum, 0.3);
+  EXPECT_TRUE(resolve_trial(config, sgd).model.overrides.empty());
+}
+
 TEST(Config, ReadsEveryOtherKey) {
   const ExperimentConfig config =
       parse(kConfigText,
@@ -191,6 +243,12 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
            {{"train.optimizer", "{type: sgd}"},
             {"execute", "{cuts: [3, 5], active_trials: 1}"},
             {"model.dropout", "0.25"}},
+           {{"search", "{method: asha, trials: 9, eta: 2}"}, {"train.optimizer.lr", "{uniform: [1, 3], step: 0.5}"}},
+           {{"search", "{method: pbt, trials: 9, deterministic: true}"}},
+           {{"search.joint", "[{train: {batch_size: 8}}, {train: {batch_size: 64, micro_batch_size: 4}}]"},
+            {"train.optimizer",
+             "{type: {grid: [sgd, adamw]}, beta1: {grid: [0.8, 0.9], when: {train.optimizer.type: "
+             "adamw}}}"}},
            {{"train.clip_norm", "1"},
             {"resources.devices", "[{type: emulated, memory: 5B, link: 1B/s, latency: 3s}]"}}}) {
     const ExperimentConfig config = parse(kConfigText, overrides);

@@ -109,9 +109,22 @@ TEST(SqliteJournal, RefusesWhatIsNoJournal) {
 TEST(SqliteJournal, RefusesANewerSchema) {
   const std::string path = new_path();
   open_journal(path, false);
-  run_sql(path, "PRAGMA user_version=2");
-  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 2, this one reads up to 1)"));
+  run_sql(path, "PRAGMA user_version=3");
+  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 3, this one reads up to 2)"));
   EXPECT_THAT(failure_of(path, true), testing::HasSubstr("newer Hopyard"));
+}
+
+TEST(SqliteJournal, AnOlderSchemaIsReadAndBroughtUpToDate) {
+  const std::string path = new_path();
+  const TrialSpec spec{"t00", 0, 1, {{"train.optimizer.lr", 3e-5}}};
+  open_journal(path, false)->add_trial(spec);
+  run_sql(path, "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; PRAGMA user_version=1");
+  const auto reader = open_journal(path, true);
+  EXPECT_EQ(reader->trials().at(0).spec, spec);
+  EXPECT_TRUE(reader->decisions().empty());
+  const SearchDecision decision{{{"t00", 1, 0.5, std::nullopt}}, "t00", 3u, std::nullopt};
+  open_journal(path, false)->add_decision(decision);
+  EXPECT_EQ(open_journal(path, true)->decisions(), std::vector{decision});
 }
 
 TEST(SqliteJournal, DamagedRowsAreASentence) {

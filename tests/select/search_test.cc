@@ -7,7 +7,7 @@
 #include <limits>
 #include <set>
 
-#include "base/failure.h"
+#include "select/search_world.h"
 
 namespace hopyard {
 namespace {
@@ -15,11 +15,7 @@ namespace {
 using Kind = Dimension::Kind;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-Dimension listed(const std::string& path, std::vector<SettingValue> values, Kind kind = Kind::grid) {
-  return {path, kind, std::move(values)};
-}
-Dimension range(const std::string& path, Kind kind, double low, double high) { return {path, kind, {}, low, high}; }
+using namespace fakes;
 
 SearchSpec random_spec(std::uint32_t trials) {
   SearchSpec spec;
@@ -30,18 +26,8 @@ SearchSpec random_spec(std::uint32_t trials) {
 
 std::vector<TrialSpec> ask_all(Searcher& searcher) {
   std::vector<TrialSpec> trials;
-  while (auto trial = searcher.ask()) trials.push_back(*trial);
+  while (auto order = searcher.ask()) trials.push_back(order->trial);
   return trials;
-}
-
-std::string refusal(const SearchSpec& spec, const std::vector<Dimension>& space) {
-  try {
-    make_searcher(spec, space, 1);
-  } catch (const Failure& failure) {
-    EXPECT_EQ(failure.code(), ExitCode::usage);
-    return failure.what();
-  }
-  return "";
 }
 
 TEST(Grid, AllCombinationsTheLastDimensionFastest) {
@@ -134,8 +120,10 @@ TEST(Random, AskingAgainAndBeingToldChangesNothing) {
   const std::vector<Dimension> space{range("lr", Kind::uniform, 0, 1)};
   const auto told = make_searcher(random_spec(4), space, 9), silent = make_searcher(random_spec(4), space, 9);
   for (int i = 0; i < 4; ++i) {
-    EXPECT_EQ(told->ask(), silent->ask());
-    told->tell({"t00", 1, 0.5, 0.5, 0.9, ""});
+    const auto order = told->ask();
+    EXPECT_EQ(order, silent->ask());
+    told->tell({order->trial.id, 1, 0.5, 0.5, 0.9, ""});
+    told->tell_end(order->trial.id, TrialState::failed);
   }
   EXPECT_TRUE(told->finished());
 }
@@ -150,6 +138,37 @@ TEST(Random, RefusesImpossibleSpaces) {
   EXPECT_THAT(refusal(spec, {range("k", Kind::integer, 0, 1e300)}), HasSubstr("whole numbers"));
   EXPECT_THAT(refusal(spec, {range("lr", Kind::uniform, 0, std::numeric_limits<double>::infinity())}),
               HasSubstr("'lr'"));
+}
+
+TEST(Random, TenThousandsOfTrialsAreAskedForAtOnce) {
+  const auto searcher = make_searcher(random_spec(50'000), {range("lr", Kind::uniform, 0, 1)}, 9);
+  const auto trials = ask_all(*searcher);
+  ASSERT_EQ(trials.size(), 50'000u);
+  EXPECT_EQ(trials.back().id, "t49999");
+  EXPECT_EQ(trials.front().id, "t00000");
+}
+
+TEST(Book, RefusesWhatComesOutOfOrder) {
+  const auto told = [](const std::vector<TrialScore>& scores, const char* ended) {
+    const auto searcher = make_searcher(search_spec(SearchSpec::Method::asha, 9, 9), {}, 1);
+    searcher->ask();
+    try {
+      for (const TrialScore& score : scores) searcher->tell(score);
+      if (ended != nullptr) searcher->tell_end(ended, TrialState::failed);
+      if (ended != nullptr) searcher->tell_end(ended, TrialState::failed);
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.code(), ExitCode::usage);
+      return std::string(failure.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(told({{"t00", 1}}, nullptr), "");
+  for (const char* unknown : {"t01", "t0", "t", "", "x00", "t00x", "t99999999999"})
+    EXPECT_THAT(told({{unknown, 1}}, nullptr), HasSubstr("never asked for")) << unknown;
+  EXPECT_THAT(told({{"t00", 2}}, nullptr), HasSubstr("at epoch 2 and expects one from epoch 1 to 1"));
+  EXPECT_THAT(told({{"t00", 0}}, nullptr), HasSubstr("at epoch 0"));
+  EXPECT_THAT(told({{"t00", 1}, {"t00", 1}}, nullptr), HasSubstr("had asked for it until epoch 1"));
+  EXPECT_THAT(told({}, "t00"), HasSubstr("the end of trial t00, which has ended"));
 }
 
 TEST(Rank, BetterFirstMissingLastTiesInOrder) {

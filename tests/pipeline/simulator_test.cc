@@ -9,7 +9,7 @@
 
 #include "base/rng.h"
 #include "partitioner/toy_models.h"
-#include "sim/sim_trials.h"
+#include "sim_trials.h"
 
 namespace hopyard {
 namespace {

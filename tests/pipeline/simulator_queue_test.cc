@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "partitioner/toy_models.h"
-#include "sim/sim_trials.h"
+#include "sim_trials.h"
 
 namespace hopyard {
 namespace {

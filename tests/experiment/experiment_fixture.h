@@ -1,0 +1,116 @@
+// The loop with a small model over a disk and a journal that outlive a run.
+#pragma once
+
+#include "experiment/experiment.h"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "fakes/memory_journal.h"
+#include "fakes/small_world.h"
+
+namespace hopyard {
+
+using Digests = std::map<std::string, std::string>;
+
+/// Two trials whose windows hold half of their states, over a disk that outlives a run.
+class ExperimentTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    at::set_num_threads(1);
+    install_counting_allocator();
+    setup_.cuts = {1, 2, 3, 4, 5};
+    setup_.window_share = 0.5;
+    trial_.source = world_.source(Task::sequence_classification);
+    trial_.train.batch_size = trial_.train.micro_batch_size = 4;
+    trial_.visits = 2;
+    search_.maximize = true;
+    space_ = {{"train.optimizer.lr", Dimension::Kind::grid, {1e-3, 3e-3}}};
+  }
+
+  Bytes state_bytes() const { return trial_state_bytes(fakes::trial_setup(world_, trial_, 0, setup_)); }
+
+  ExperimentEnd run(Bytes capacity) { return run(capacity, journal_.get()); }
+
+  ExperimentEnd run(Bytes capacity, Journal* journal) {
+    MemoryDiskTier disk(capacity, medium_);
+    forget_uncommitted(*journal, disk);
+    disk.faults.reads_until_failure = reads_until_failure_;
+    disk.faults.writes_until_failure = writes_until_failure_;
+    SharedVersions shared(disk);
+    HostTier host(64 * MiB);
+    IoPool pool(2);
+    FrozenStore frozen(host);
+    const Partitions partitions(28, 2, 5);
+    const auto searcher = make_searcher(search_, space_, 5);
+    std::vector<std::unique_ptr<Device>> devices;
+    devices.push_back(make_device());
+    Executor executor(setup_.execute, 5, std::move(devices), host, nullptr);
+    const std::atomic<bool> interrupted{false};
+    Experiment experiment({*searcher, *journal, executor, host, shared, pool, frozen, partitions, search_.metric,
+                           active_trials_, orders_max_, text::cat(device_memory_),
+                           [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
+                           [](const std::string&) {}, [] {}, interrupted});
+    return experiment.run();
+  }
+
+  std::unique_ptr<Device> make_device() const {
+    if (device_memory_ == 0) return make_cpu_device(DeviceSpec(), 0, 64 * MiB);
+    DeviceSpec spec;
+    spec.type = DeviceSpec::Type::emulated;
+    spec.memory = device_memory_;
+    spec.link_bytes_per_s = 4e9;
+    return make_emulated_device(spec, 0, nullptr);
+  }
+
+  /// What a run says when it ends for what no trial did; nothing when it came to its end.
+  std::string run_with_faults(int reads_until_failure, int writes_until_failure) {
+    reads_until_failure_ = reads_until_failure;
+    writes_until_failure_ = writes_until_failure;
+    std::string sentence;
+    try {
+      run(GiB);
+    } catch (const Failure& failure) {
+      sentence = failure.what();
+    }
+    reads_until_failure_ = writes_until_failure_ = -1;
+    return sentence;
+  }
+
+  TrialSetup resolve(const TrialSpec& spec, std::uint32_t number) const {
+    fakes::TrialToRun one = trial_;
+    one.seed = spec.seed;
+    one.train.optimizer.lr = std::get<double>(spec.settings.front().value);
+    TrialSetup setup = fakes::trial_setup(world_, one, number, setup_);
+    setup.id = spec.id;
+    return setup;
+  }
+
+  Digests digests() const {
+    Digests all;
+    for (const auto& record : journal_->trials()) {
+      EXPECT_EQ(record.state, TrialState::finished) << record.reason;
+      all[record.spec.id] = record.last->digest;
+    }
+    return all;
+  }
+
+  void forget() {
+    journal_ = std::make_unique<MemoryJournal>();
+    medium_ = std::make_shared<MemoryDisk>();
+  }
+
+  int reads_until_failure_ = -1, writes_until_failure_ = -1;
+  Bytes device_memory_ = 0;  // 0: a cpu device
+  std::optional<std::uint32_t> active_trials_;
+  std::uint32_t orders_max_ = 4;
+  fakes::SmallWorld world_{fakes::kTinyBert};
+  fakes::EngineSetup setup_;
+  fakes::TrialToRun trial_;
+  SearchSpec search_;
+  std::vector<Dimension> space_;
+  std::shared_ptr<MemoryDisk> medium_ = std::make_shared<MemoryDisk>();
+  std::unique_ptr<MemoryJournal> journal_ = std::make_unique<MemoryJournal>();
+};
+
+}  // namespace hopyard

@@ -1,0 +1,257 @@
+// Searches that react to scores, in the loop: pauses, promotions, warm clones, and what a crash leaves of them.
+#include <gmock/gmock.h>
+
+#include "experiment/experiment_fixture.h"
+
+namespace hopyard {
+namespace {
+
+using Method = SearchSpec::Method;
+using testing::HasSubstr;
+
+/// Dies at a write, before or after it is done.
+class DyingJournal final : public Journal {
+ public:
+  class Death : public std::runtime_error {
+   public:
+    using std::runtime_error::runtime_error;
+  };
+
+  DyingJournal(Journal& journal, int writes, bool after) : journal_(journal), writes_(writes), after_(after) {}
+
+  void add_trial(const TrialSpec& spec) override {
+    write([&] { journal_.add_trial(spec); });
+  }
+  void commit(const VisitCommit& commit, const std::vector<CurvePoint>& curve) override {
+    write([&] { journal_.commit(commit, curve); });
+  }
+  void end_trial(const std::string& trial, TrialState state, const std::string& reason) override {
+    write([&] { journal_.end_trial(trial, state, reason); });
+  }
+  void add_decision(const SearchDecision& decision) override {
+    write([&] { journal_.add_decision(decision); });
+  }
+  void put_fact(const std::string& name, const std::string& json) override { journal_.put_fact(name, json); }
+  std::vector<TrialRecord> trials() const override { return journal_.trials(); }
+  std::vector<SearchDecision> decisions() const override { return journal_.decisions(); }
+  std::optional<std::string> fact(const std::string& name) const override { return journal_.fact(name); }
+
+ private:
+  template <class Write>
+  void write(Write&& what) {
+    const int left = writes_--;  // the committer writes from a thread of its own
+    if (left > 0 || (left == 0 && after_)) what();
+    if (left <= 0) throw Death("the machine is gone");
+  }
+
+  Journal& journal_;
+  std::atomic<int> writes_;
+  const bool after_;
+};
+
+class SearchLoopTest : public ExperimentTest {
+ protected:
+  void SetUp() override {
+    ExperimentTest::SetUp();
+    search_.metric = "valid/loss";
+    search_.maximize = false;
+  }
+
+  void use(Method method, std::uint32_t trials, std::uint32_t epochs) {
+    search_.method = method;
+    search_.trials = trials;
+    search_.max_epochs = trial_.train.epochs = epochs;
+    trial_.visits = 2 * epochs;
+    space_ = {{"train.optimizer.lr", Dimension::Kind::loguniform, {}, 1e-4, 1e-2}};
+  }
+
+  /// Runs that die after 0, 1, 2, … of `step` more writes each, until one comes to its end.
+  int run_with_deaths(int step) {
+    for (int deaths = 0;; ++deaths) {
+      DyingJournal dying(*journal_, step + deaths % 3, deaths % 2 == 0);
+      try {
+        EXPECT_EQ(run(GiB, &dying), ExperimentEnd::finished);
+        return deaths;
+      } catch (const DyingJournal::Death&) {
+      }
+    }
+  }
+
+  /// What became of each trial.
+  std::vector<std::string> outcomes() const {
+    std::vector<std::string> all;
+    for (const auto& record : journal_->trials())
+      all.push_back(text::cat(record.spec.id, record.spec.lineage ? " of " + record.spec.lineage->parent : "", " ",
+                              to_string(record.state), " ", record.scores.empty() ? 0 : record.scores.back().epoch, " ",
+                              record.reason, " ", record.last ? record.last->digest : "-"));
+    return all;
+  }
+
+  std::map<std::uint32_t, int> trials_by_epochs() const {
+    std::map<std::uint32_t, int> count;
+    for (const auto& record : journal_->trials()) ++count[record.scores.empty() ? 0 : record.scores.back().epoch];
+    return count;
+  }
+};
+
+TEST_F(SearchLoopTest, SuccessiveHalvingPausesPromotesAndStops) {
+  use(Method::successive_halving, 9, 4);
+  search_.eta = 2;
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  EXPECT_EQ(trials_by_epochs(), (std::map<std::uint32_t, int>{{1, 5}, {2, 2}, {4, 2}}));
+  for (const auto& record : journal_->trials()) {
+    const bool whole = record.scores.back().epoch == 4;
+    EXPECT_EQ(record.state, whole ? TrialState::finished : TrialState::stopped);
+    EXPECT_THAT(record.reason, HasSubstr(whole ? "" : "not promoted beyond epoch"));
+    EXPECT_EQ(record.last->epoch + 1, record.scores.back().epoch) << "no visit more than asked for";
+  }
+}
+
+/// Pausing, promoting and the company of others change no bit of what a trial becomes.
+TEST_F(SearchLoopTest, APromotedTrialIsTheOneTrainedWithoutPause) {
+  use(Method::asha, 9, 4);
+  search_.eta = 2;
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  const auto asha = journal_->trials();
+  forget();
+  search_.method = Method::random;
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  const auto random = journal_->trials();
+  ASSERT_EQ(asha.size(), random.size());
+  int whole = 0;
+  for (std::size_t i = 0; i < asha.size(); ++i) {
+    EXPECT_EQ(asha[i].spec, random[i].spec);
+    for (std::size_t e = 0; e < asha[i].scores.size(); ++e) EXPECT_EQ(asha[i].scores[e], random[i].scores[e]);
+    whole += asha[i].state == TrialState::finished;
+  }
+  EXPECT_GE(whole, 1);
+  EXPECT_LT(whole, 9);
+}
+
+TEST_F(SearchLoopTest, EveryOrderIsJournaledWithTheScoresItSaw) {
+  use(Method::asha, 4, 2);
+  search_.eta = 2;
+  orders_max_ = 1;
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  std::map<std::string, double> seen;
+  for (const auto& decision : journal_->decisions()) {
+    for (const auto& news : decision.news)
+      if (!news.end && news.epoch == 1) seen[news.trial] = news.metric;
+    if (decision.until_epoch == 2u) {
+      EXPECT_EQ(seen.count(decision.trial), 1u);
+      for (const auto& record : journal_->trials()) {
+        const bool same = record.spec.id == decision.trial;
+        EXPECT_TRUE(!same || seen[decision.trial] == record.scores[0].metric) << decision.trial;
+      }
+    }
+  }
+  EXPECT_EQ(seen.size(), 4u);
+}
+
+TEST_F(SearchLoopTest, AWarmCloneGoesOnWhereItsParentWas) {
+  use(Method::pbt, 4, 3);
+  space_.front().changes_in_flight = false;  // so that a clone does as its parent would
+  search_.quantile_fraction = 0.5;
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  std::map<std::string, TrialRecord> by_id;
+  for (const auto& record : journal_->trials()) by_id[record.spec.id] = record;
+  int clones = 0, compared = 0;
+  for (const auto& [id, record] : by_id) {
+    EXPECT_EQ(record.state, record.scores.back().epoch == 3 ? TrialState::finished : TrialState::stopped);
+    if (!record.spec.lineage) continue;
+    ++clones;
+    EXPECT_EQ(record.scores.front().epoch, record.spec.lineage->epochs + 1);
+    for (const auto& score : record.scores)
+      for (const auto& parents : by_id[record.spec.lineage->parent].scores) {
+        if (parents.epoch != score.epoch) continue;
+        ++compared;
+        EXPECT_EQ(parents.digest, score.digest) << id << " epoch " << score.epoch;
+      }
+  }
+  EXPECT_EQ(clones, 4);
+  EXPECT_GE(compared, 2);
+  EXPECT_EQ(run(GiB), ExperimentEnd::finished) << "every version that the journal names is still there";
+}
+
+TEST_F(SearchLoopTest, ADivergedTrialIsToldAndTheOthersGoOn) {
+  use(Method::asha, 8, 2);
+  search_.eta = 2;
+  space_ = {{"train.optimizer.lr", Dimension::Kind::choice, {1e-3, 1e30}}};
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  std::map<TrialState, int> states;
+  for (const auto& record : journal_->trials()) ++states[record.state];
+  EXPECT_GE(states[TrialState::failed], 1);
+  EXPECT_GE(states[TrialState::finished], 1);
+  EXPECT_EQ(states[TrialState::failed] + states[TrialState::finished] + states[TrialState::stopped], 8);
+  EXPECT_FALSE(has_work(*journal_, "others"));
+}
+
+/// search.deterministic: the whole experiment is a function of config and seed.
+class DeterministicSearchTest : public SearchLoopTest, public testing::WithParamInterface<Method> {
+ protected:
+  void SetUp() override {
+    SearchLoopTest::SetUp();
+    use(GetParam(), GetParam() == Method::hyperband ? 0 : GetParam() == Method::pbt ? 4 : 6, 4);
+    search_.eta = 2;
+    search_.deterministic = true;
+    search_.max_concurrent_trials = 3;
+  }
+};
+
+TEST_P(DeterministicSearchTest, SurvivesDeathAtEveryWrite) {
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  const auto undisturbed = outcomes();
+  const auto decided = journal_->decisions();
+  for (const int step : {0, 6, 20}) {
+    forget();
+    EXPECT_GT(run_with_deaths(step), 1);
+    EXPECT_EQ(outcomes(), undisturbed) << step;
+    EXPECT_EQ(journal_->decisions().size(), decided.size());
+  }
+}
+
+TEST_P(DeterministicSearchTest, DoesNotDependOnHowManyTrialsInterleave) {
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  const auto undisturbed = outcomes();
+  for (const std::uint32_t orders : {1u, 9u}) {
+    forget();
+    orders_max_ = orders;
+    active_trials_ = 1 + orders % 3;
+    EXPECT_EQ(run(GiB), ExperimentEnd::finished);
+    EXPECT_EQ(outcomes(), undisturbed) << orders;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, DeterministicSearchTest,
+                         testing::Values(Method::asha, Method::pbt, Method::hyperband, Method::tpe));
+
+/// Without it scores are heard as they arrive; what was decided before a crash stays decided.
+TEST_F(SearchLoopTest, DecisionsBeforeACrashStayDecided) {
+  for (const Method method : {Method::asha, Method::pbt, Method::tpe}) {
+    forget();
+    use(method, 5, 2);
+    search_.eta = 2;
+    std::vector<SearchDecision> before;
+    for (int deaths = 0;; ++deaths) {
+      ASSERT_LT(deaths, 1000);
+      DyingJournal dying(*journal_, 4 + deaths % 3, deaths % 2 == 0);
+      bool finished = false;
+      try {
+        finished = run(GiB, &dying) == ExperimentEnd::finished;
+      } catch (const DyingJournal::Death&) {
+      }
+      const auto after = journal_->decisions();
+      ASSERT_GE(after.size(), before.size());
+      EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin()));
+      before = after;
+      if (finished) break;
+    }
+    for (const auto& record : journal_->trials()) {
+      EXPECT_GT(record.state, TrialState::active) << record.spec.id;
+      EXPECT_EQ(record.state == TrialState::stopped, !record.reason.empty()) << record.spec.id;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hopyard
