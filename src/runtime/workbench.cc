@@ -8,6 +8,7 @@
 #include "pipeline/row_probe.h"
 #include "pipeline/simulator.h"
 #include "spill/disk_tier.h"
+#include "spill/host_tier.h"
 
 namespace hopyard {
 
@@ -60,6 +61,12 @@ SimTrial simulated(const TrialSetup& setup, const Partitions& partitions, double
   trial.phases.push_back(
       {evaluation_pass(setup.plan, setup.limits), batch_count(setup.valid_rows, batch_size), true, last.commit_s});
   return trial;
+}
+
+/// One of the trials that begin there.
+const TrialSetup& user_of(const SharedDepth& depth, const std::vector<TrialSetup>& setups) {
+  return *std::find_if(setups.begin(), setups.end(),
+                       [&](const auto& setup) { return setup.id == depth.trials.front(); });
 }
 
 std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std::vector<std::size_t>& members) {
@@ -261,13 +268,29 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
   return view;
 }
 
+/// Of the host tier, with nothing else in it yet: features, and the layers of the largest run that computes them.
+Bytes Workbench::materialising_bytes(const std::vector<TrialSetup>& setups) const {
+  const Bytes free = planner_->host_for_trials(), taken = planner_->inputs().host_memory - free;
+  Bytes largest = 0;
+  for (const auto& prefix : sharing_.prefixes) {
+    std::uint32_t from = 0;
+    for (const auto& depth : prefix.depths) {
+      for (const auto& run : materialising_runs(user_of(depth, setups), from, depth.end_layer, free)) {
+        Bytes bytes = 0;
+        for (const auto layer : shared_layers(run)) bytes += HostBuffer::rounded(run.costs[layer].parameter_bytes);
+        largest = std::max(largest, bytes);
+      }
+      from = depth.end_layer;
+    }
+  }
+  return largest == 0 ? 0 : taken + largest;
+}
+
 std::vector<PlanSharing> Workbench::describe_sharing(const std::vector<TrialSetup>& setups) const {
   std::vector<PlanSharing> all;
   for (const auto& prefix : sharing_.prefixes)
     for (const auto& depth : prefix.depths) {
-      const auto user = std::find_if(setups.begin(), setups.end(),
-                                     [&](const auto& setup) { return setup.id == depth.trials.front(); });
-      const auto& layers = user->source->description().layers;
+      const auto& layers = user_of(depth, setups).source->description().layers;
       all.push_back({layers.front().name, layers[depth.end_layer - 1].name, depth.end_layer, depth.trials, prefix.rows,
                      depth.bytes, depth.saved_flops, depth.saved_s, depth.materialise_flops, depth.materialise_s});
     }
@@ -335,7 +358,7 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
       ++counted;
     }
   }
-  tiers.host_need = host + frozen;
+  tiers.host_need = std::max(host + frozen, materialising_bytes(setups));
   tiers.disk_need += largest;  // a commit writes the new version before it drops the old one
   if (tiers.disk_need > tiers.disk_budget)
     fail(ExitCode::capacity, "resources.disk.capacity: the states of ", setups.size(), " trials and one commit need ",

@@ -48,6 +48,7 @@ class Workbench {
   void plan_trials();
   void share(const std::map<std::string, std::uint32_t>& visits_done);
   bool rows_may_be_shared(const TrialSetup& setup) const;
+  Bytes materialising_bytes(const std::vector<TrialSetup>& setups) const;
   std::vector<PlanSharing> describe_sharing(const std::vector<TrialSetup>& setups) const;
   std::shared_ptr<const ModelSource> source(const ModelSpec& spec);
   void decide_partitions(double step_s, std::uint32_t batch_size);

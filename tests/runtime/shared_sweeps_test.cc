@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/rng.h"
+#include "fakes/feature_world.h"
 #include "fakes/small_world.h"
 #include "fakes/sweep_run.h"
 
@@ -23,15 +24,14 @@ constexpr const char* kLargeEmulated = "{type: emulated, count: 2, memory: 16MiB
 class SharedSweepsTest : public ::testing::Test {
  protected:
   ExperimentConfig config(const std::string& devices, const std::string& sharing) const {
-    return parse_config(
-        text::cat("version: 1\nname: small\nseed: ", seed_, "\ndata: {train: ", world_.folder / "data",
-                  ", valid: ", world_.folder / "data", ", train_rows: 38, valid_rows: 11, partitions: 2}\nmodel: ",
-                  "{checkpoint: ", world_.folder / "model", ", task: sequence-classification, freeze: ", freeze_,
-                  more_model_, "}\ntrain: {epochs: 2, batch_size: ", batch_,
-                  ", optimizer: {type: adamw, lr: {grid: [1.0e-3, 3.0e-3]}}}\nsearch: ", search_,
-                  "\nresources: {devices: [", devices, "], host_memory: ", host_,
-                  ", disk: {path: spill, capacity: 1GiB}}\nexecute: {sharing: ", sharing, "}\n"),
-        "config.yaml", {});
+    return parse_config(text::cat("version: 1\nname: small\nseed: ", seed_, "\ndata: {train: ", folder_,
+                                  "/data, valid: ", folder_, "/data, ", rows_, ", partitions: 2}\nmodel: ",
+                                  "{checkpoint: ", folder_, "/model, task: sequence-classification, freeze: ", freeze_,
+                                  more_model_, "}\ntrain: {epochs: 2, batch_size: ", batch_,
+                                  ", optimizer: {type: adamw, lr: {grid: [1.0e-3, 3.0e-3]}}}\nsearch: ", search_,
+                                  "\nresources: {devices: [", devices, "], host_memory: ", host_,
+                                  ", disk: {path: spill, capacity: 1GiB}}\nexecute: {sharing: ", sharing, "}\n"),
+                        "config.yaml", {});
   }
   SweepResult run(const std::string& devices, const std::string& sharing) const {
     SweepStore store;
@@ -44,6 +44,7 @@ class SharedSweepsTest : public ::testing::Test {
   }
 
   fakes::SmallWorld world_{fakes::kTinyBert};
+  std::string folder_ = world_.folder.path(), rows_ = "train_rows: 38, valid_rows: 11";
   std::uint64_t seed_ = 5;
   std::string freeze_ = "{grid: [0, 1, 3, 5]}", batch_ = "8, micro_batch_size: 4", host_ = "64MiB", more_model_;
   std::string search_ = "{method: grid, metric: valid/accuracy}";
@@ -95,6 +96,24 @@ TEST_F(SharedSweepsTest, RandomWeightsAreSharedByTrialsOfOneSeedOnly) {
   EXPECT_EQ(shared.outcomes, run(kOneCpu, "off").outcomes);
   ASSERT_EQ(shared.plan.sharing.size(), 2u);  // each its own, for two epochs
   for (const auto& depth : shared.plan.sharing) EXPECT_EQ(depth.trials.size(), 1u);
+}
+
+TEST_F(SharedSweepsTest, LayersOfDifferentWidthsWorkInPlace) {
+  const fakes::FeatureWorld features;
+  const auto drawn = features.source();
+  drawn->export_to(features.folder / "model",
+                   [&](std::uint32_t layer, std::span<std::byte> out) { drawn->initialise(layer, 1, out); });
+  folder_ = features.folder.path();
+  freeze_ = "{grid: [2, 4]}";
+  for (const bool partial : {true, false}) {  // here a row of a batch of three is not that of a batch of four
+    if (!partial) rows_ = "train_rows: 32, valid_rows: 8";
+    const auto alone = run(kOneCpu, "off");
+    for (const char* devices : {kTwoCpus, "{type: emulated, count: 2, memory: 24KiB, link: 1GiB/s}", kLargeEmulated}) {
+      const auto shared = run(devices, "auto");
+      EXPECT_EQ(shared.outcomes, alone.outcomes) << devices << partial;
+      EXPECT_TRUE(partial || !shared.plan.sharing.empty()) << devices;
+    }
+  }
 }
 
 TEST_F(SharedSweepsTest, DropoutInFrozenLayersIsNotShared) {
