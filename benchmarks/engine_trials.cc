@@ -50,8 +50,8 @@ BenchModel::BenchModel(int width, int layers, int vocabulary, int tokens, std::u
   data = std::make_shared<Dataset>(folder_);
   ModelSpec spec;
   spec.checkpoint = folder_;
-  spec.task = Task::causal_lm;
-  source = std::make_shared<ModelSource>(spec, data_shape(*data, Task::causal_lm));
+  spec.task = ModelTask::causal_lm;
+  source = std::make_shared<ModelSource>(spec, data_shape(*data, ModelTask::causal_lm));
   train.batch_size = train.micro_batch_size = batch_size;
 }
 
@@ -154,7 +154,7 @@ double run_bare_loop(const BenchModel& model, std::uint32_t steps, int threads) 
     fakes::WholeModel whole(*model.source, 1, model.train.optimizer);
     const auto step = [&](std::uint32_t index) {
       const auto rows = model.rows(index + 1);
-      const auto batches = make_batches(*model.data, Task::causal_lm, std::span(rows).last(model.train.batch_size),
+      const auto batches = make_batches(*model.data, ModelTask::causal_lm, std::span(rows).last(model.train.batch_size),
                                         model.train.micro_batch_size);
       whole.train_step(batches, 1e-3, std::nullopt, index);
     };

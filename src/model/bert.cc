@@ -24,7 +24,7 @@ void refuse_variants(ConfigReader& reader) {
     fail(ExitCode::input, reader.where(), ": is_decoder is not supported; bert is trained as an encoder");
 }
 
-BertConfig read_config(ConfigReader& reader, Task task, const DataShape& shape) {
+BertConfig read_config(ConfigReader& reader, ModelTask task, const DataShape& shape) {
   refuse_variants(reader);
   BertConfig config;
   config.vocabulary = reader.count("vocab_size", 30522, kRowsMax);
@@ -174,7 +174,7 @@ class Bert : public Family {
 
 }  // namespace
 
-std::unique_ptr<Family> make_bert(ConfigReader& config, Task task, const DataShape& shape) {
+std::unique_ptr<Family> make_bert(ConfigReader& config, ModelTask task, const DataShape& shape) {
   return std::make_unique<Bert>(read_config(config, task, shape));
 }
 

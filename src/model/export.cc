@@ -36,12 +36,12 @@ void name_labels(Json& config, const DataShape& shape) {
   config["problem_type"] = "single_label_classification";
 }
 
-Json export_config(Json config, const std::string& architecture, Task task, const DataShape& shape) {
+Json export_config(Json config, const std::string& architecture, ModelTask task, const DataShape& shape) {
   if (!architecture.empty()) config["architectures"] = Json::array({architecture});
   config["torch_dtype"] = "float32";
   config.erase("dtype");
-  if (task == Task::sequence_classification) name_labels(config, shape);
-  if (task == Task::regression) {
+  if (task == ModelTask::sequence_classification) name_labels(config, shape);
+  if (task == ModelTask::regression) {
     config["num_labels"] = 1;
     config["id2label"] = {{"0", "LABEL_0"}};
     config["label2id"] = {{"LABEL_0", 0}};

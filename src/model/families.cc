@@ -10,25 +10,33 @@ namespace {
 const std::vector<FamilyEntry>& families() {
   static const std::vector<FamilyEntry> entries = {
       {"bert",
-       {Task::sequence_classification, Task::regression},
+       {ModelTask::sequence_classification, ModelTask::regression},
        DataShape::Input::input_ids,
        {"hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"},
        make_bert},
-      {"gpt2", {Task::causal_lm}, DataShape::Input::input_ids, {"embd_pdrop", "resid_pdrop", "attn_pdrop"}, make_gpt2},
-      {"mlp", {Task::sequence_classification, Task::regression}, DataShape::Input::features, {"dropout"}, make_mlp},
+      {"gpt2",
+       {ModelTask::causal_lm},
+       DataShape::Input::input_ids,
+       {"embd_pdrop", "resid_pdrop", "attn_pdrop"},
+       make_gpt2},
+      {"mlp",
+       {ModelTask::sequence_classification, ModelTask::regression},
+       DataShape::Input::features,
+       {"dropout"},
+       make_mlp},
   };
   return entries;
 }
 
 }  // namespace
 
-const FamilyEntry& find_family(const std::string& model_type, Task task, const std::string& where) {
+const FamilyEntry& find_family(const std::string& model_type, ModelTask task, const std::string& where) {
   std::vector<std::string> names, tasks;
   for (const FamilyEntry& entry : families()) {
     names.push_back(entry.name);
     if (entry.name != model_type) continue;
     if (std::find(entry.tasks.begin(), entry.tasks.end(), task) != entry.tasks.end()) return entry;
-    for (Task known : entry.tasks) tasks.push_back(to_string(known));
+    for (ModelTask known : entry.tasks) tasks.push_back(to_string(known));
     fail(ExitCode::usage, "model.task: ", to_string(task), " is not what '", model_type, "' (", where,
          ") does; choose one of: ", text::join(tasks, ", "));
   }
@@ -36,8 +44,8 @@ const FamilyEntry& find_family(const std::string& model_type, Task task, const s
        "' is not supported; supported are: ", text::join(names, ", "));
 }
 
-std::int64_t output_count(Task task, const DataShape& shape) {
-  if (task == Task::regression) return 1;
+std::int64_t output_count(ModelTask task, const DataShape& shape) {
+  if (task == ModelTask::regression) return 1;
   if (shape.classes < 1)
     fail(ExitCode::usage, "model.task: sequence-classification needs data with label names in dataset.json");
   return shape.classes;

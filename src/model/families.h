@@ -30,22 +30,22 @@ class Family {
 
 struct FamilyEntry {
   std::string name;  ///< config.json's model_type
-  std::vector<Task> tasks;
+  std::vector<ModelTask> tasks;
   DataShape::Input input;
   std::vector<std::string> dropout_keys;  ///< what the override "dropout" stands for
   /// Failure(input) where the config or the data do not fit the family.
-  std::unique_ptr<Family> (*make)(ConfigReader& config, Task task, const DataShape& shape);
+  std::unique_ptr<Family> (*make)(ConfigReader& config, ModelTask task, const DataShape& shape);
 };
 
-std::unique_ptr<Family> make_bert(ConfigReader& config, Task task, const DataShape& shape);
-std::unique_ptr<Family> make_gpt2(ConfigReader& config, Task task, const DataShape& shape);
-std::unique_ptr<Family> make_mlp(ConfigReader& config, Task task, const DataShape& shape);
+std::unique_ptr<Family> make_bert(ConfigReader& config, ModelTask task, const DataShape& shape);
+std::unique_ptr<Family> make_gpt2(ConfigReader& config, ModelTask task, const DataShape& shape);
+std::unique_ptr<Family> make_mlp(ConfigReader& config, ModelTask task, const DataShape& shape);
 
 /// Failure(input) for an unknown model_type lists the known ones; Failure(usage) for a task that the family lacks.
-const FamilyEntry& find_family(const std::string& model_type, Task task, const std::string& where);
+const FamilyEntry& find_family(const std::string& model_type, ModelTask task, const std::string& where);
 
 /// Outputs of a head: the classes, or 1 for regression. Failure(usage) when the data name no classes.
-std::int64_t output_count(Task task, const DataShape& shape);
+std::int64_t output_count(ModelTask task, const DataShape& shape);
 /// Failure(input) unless the data's ids are below `vocabulary` and their rows no longer than `positions`.
 void check_tokens(const DataShape& shape, std::int64_t vocabulary, std::int64_t positions, const std::string& where);
 

@@ -154,7 +154,7 @@ class Gpt2 : public Family {
 
 }  // namespace
 
-std::unique_ptr<Family> make_gpt2(ConfigReader& config, Task, const DataShape& shape) {
+std::unique_ptr<Family> make_gpt2(ConfigReader& config, ModelTask, const DataShape& shape) {
   return std::make_unique<Gpt2>(read_config(config, shape));
 }
 

@@ -36,17 +36,17 @@ void MetricSums::add(const MetricSums& other) {
 }
 
 std::int64_t ModelSource::counted_items(std::int64_t rows) const {
-  return spec_.task == Task::causal_lm ? rows * (shape_.tokens - 1) : rows;
+  return spec_.task == ModelTask::causal_lm ? rows * (shape_.tokens - 1) : rows;
 }
 
 LossSum ModelSource::loss(const at::Tensor& logits, const Batch& batch) const {
   const std::int64_t items = counted_items(logits.size(0));
   switch (spec_.task) {
-    case Task::sequence_classification:
+    case ModelTask::sequence_classification:
       return {cross_entropy_sum(logits, batch.labels), items};
-    case Task::causal_lm:
+    case ModelTask::causal_lm:
       return {cross_entropy_sum(rows_of(logits), next_tokens(batch.inputs)), items};
-    case Task::regression:
+    case ModelTask::regression:
       // mse_loss would broadcast [rows, 1] against [rows] to [rows, rows].
       require(batch.labels.dim() == 1, "regression with labels of ", batch.labels.dim(), " axes");
       return {at::mse_loss(logits.squeeze(1), batch.labels, at::Reduction::Sum), items};
@@ -60,11 +60,11 @@ MetricSums ModelSource::judge(const at::Tensor& logits, const Batch& batch) cons
   MetricSums sums;
   sums.loss = sum.sum.item<double>();
   sums.items = sum.items;
-  if (spec_.task == Task::regression) {
+  if (spec_.task == ModelTask::regression) {
     sums.squared_error = sums.loss;
     return sums;
   }
-  const at::Tensor labels = spec_.task == Task::causal_lm ? next_tokens(batch.inputs) : batch.labels;
+  const at::Tensor labels = spec_.task == ModelTask::causal_lm ? next_tokens(batch.inputs) : batch.labels;
   sums.correct = rows_of(logits).argmax(1).eq(labels).sum().item<double>();
   return sums;
 }

@@ -16,7 +16,7 @@ struct MlpConfig {
   double dropout;
 };
 
-MlpConfig read_config(ConfigReader& reader, Task task, const DataShape& shape) {
+MlpConfig read_config(ConfigReader& reader, ModelTask task, const DataShape& shape) {
   MlpConfig config;
   config.sizes = reader.counts("hidden_sizes", kWidthMax);
   config.sizes.insert(config.sizes.begin(), reader.count("input_size", kWidthMax));
@@ -75,7 +75,7 @@ class Mlp : public Family {
 
 }  // namespace
 
-std::unique_ptr<Family> make_mlp(ConfigReader& config, Task task, const DataShape& shape) {
+std::unique_ptr<Family> make_mlp(ConfigReader& config, ModelTask task, const DataShape& shape) {
   return std::make_unique<Mlp>(read_config(config, task, shape));
 }
 

@@ -2,13 +2,13 @@
 
 namespace hopyard {
 
-std::string to_string(Task task) {
+std::string to_string(ModelTask task) {
   switch (task) {
-    case Task::sequence_classification:
+    case ModelTask::sequence_classification:
       return "sequence-classification";
-    case Task::causal_lm:
+    case ModelTask::causal_lm:
       return "causal-lm";
-    case Task::regression:
+    case ModelTask::regression:
       return "regression";
   }
   return "?";

@@ -8,14 +8,14 @@
 
 namespace hopyard {
 
-enum class Task { sequence_classification, causal_lm, regression };
+enum class ModelTask { sequence_classification, causal_lm, regression };
 
 /// As the config spells it: "sequence-classification", "causal-lm", "regression".
-std::string to_string(Task task);
+std::string to_string(ModelTask task);
 
 struct ModelSpec {
   std::string checkpoint;  ///< a Hugging Face folder; with config.json alone, weights are random
-  Task task = Task::sequence_classification;
+  ModelTask task = ModelTask::sequence_classification;
   std::int64_t freeze = 0;      ///< 0 nothing, 1 embeddings, 1+k also the first k layers
   bool frozen_dropout = false;  ///< false: frozen layers run in eval mode
   /// config.json values changed by the config. "dropout" stands for every dropout of the family.

@@ -33,7 +33,7 @@ double block_flops(const TransformerConfig& config);
 /// have it.
 std::vector<std::string> names_with_and_without(const std::string& prefix, const std::string& name);
 
-/// A layer whose border is [batch, tokens, hidden], unless it says otherwise.
+/// A layer whose boundary is [batch, tokens, hidden], unless it says otherwise.
 class TransformerLayer : public FamilyLayer {
  protected:
   TransformerLayer(const TransformerConfig& config, std::string name, std::string kind);

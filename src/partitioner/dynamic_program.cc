@@ -13,16 +13,17 @@ namespace hopyard {
 namespace {
 
 /// With more layers than this, cuts are sought among this many places only, the greedy ones always among them.
-constexpr std::size_t kBordersMax = 128;
+constexpr std::size_t kBoundariesMax = 128;
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
 class DynamicProgram {
  public:
-  /// `borders`: where cuts may be, ascending, with 0 and the number of layers at the ends.
-  DynamicProgram(const std::vector<LayerCost>& layers, const DeviceLimits& device, std::vector<std::uint32_t> borders)
-      : device_(device), borders_(std::move(borders)), last_(borders_.size() - 1) {
+  /// `boundaries`: where cuts may be, ascending, with 0 and the number of layers at the ends.
+  DynamicProgram(const std::vector<LayerCost>& layers, const DeviceLimits& device,
+                 std::vector<std::uint32_t> boundaries)
+      : device_(device), boundaries_(std::move(boundaries)), last_(boundaries_.size() - 1) {
     make_candidates(layers);
-    rest_.assign(borders_.size() * borders_.size() * borders_.size(), kNever);
+    rest_.assign(boundaries_.size() * boundaries_.size() * boundaries_.size(), kNever);
     choice_.assign(rest_.size(), 0);
   }
 
@@ -41,16 +42,16 @@ class DynamicProgram {
     ShardTask forward, reverse;  ///< reverse: backward, and for the last shard its only task
   };
 
-  Candidate& candidate(std::size_t b, std::size_t c) { return candidates_[b * borders_.size() + c]; }
+  Candidate& candidate(std::size_t b, std::size_t c) { return candidates_[b * boundaries_.size() + c]; }
   std::size_t at(std::size_t a, std::size_t b, std::size_t c) const {
-    return (a * borders_.size() + b) * borders_.size() + c;
+    return (a * boundaries_.size() + b) * boundaries_.size() + c;
   }
 
   void make_candidates(const std::vector<LayerCost>& layers) {
-    candidates_.resize(borders_.size() * borders_.size());
+    candidates_.resize(boundaries_.size() * boundaries_.size());
     for (std::size_t b = 0; b < last_; ++b) {
       for (std::size_t c = b + 1; c <= last_; ++c) {
-        const ShardPlan shard = make_shard(layers, borders_[b], borders_[c], device_);
+        const ShardPlan shard = make_shard(layers, boundaries_[b], boundaries_[c], device_);
         candidate(b, c) = {fits(shard_need(shard, device_), device_), shard.backward, forward_task(shard, device_),
                            c == last_ ? last_task(shard, device_) : backward_task(shard, device_)};
       }
@@ -73,7 +74,7 @@ class DynamicProgram {
 
   /// For each end d of the shard after [b, c): the forward slot of [b, c) and the rest from there.
   std::vector<double> onward_costs(std::size_t b, std::size_t c) {
-    std::vector<double> costs(borders_.size(), kNever);
+    std::vector<double> costs(boundaries_.size(), kNever);
     for (std::size_t d = c + 1; d <= last_; ++d) {
       if (!candidate(c, d).fits) continue;
       const ShardTask& next = d == last_ ? candidate(c, d).reverse : candidate(c, d).forward;
@@ -107,7 +108,7 @@ class DynamicProgram {
     return slot_cost(previous, now.reverse, next, device_).seconds + (stored_later ? 0 : now.reverse.store_s);
   }
 
-  /// The first shard ends at border c and stays on the device from step to step.
+  /// The first shard ends at boundary c and stays on the device from step to step.
   bool stays(std::size_t c) { return first_shard_stays(candidate(0, c).backward, c < last_ ? 2 : 1, device_); }
 
   std::vector<std::uint32_t> read_cuts() {
@@ -122,7 +123,7 @@ class DynamicProgram {
     require(best < kNever, "no cuts although every layer fits by itself");
     std::vector<std::uint32_t> cuts;
     for (std::size_t a = 0, b = 0; end != last_;) {
-      cuts.push_back(borders_[end]);
+      cuts.push_back(boundaries_[end]);
       const std::size_t next = choice_[at(a, b, end)];
       a = b, b = end, end = next;
     }
@@ -130,7 +131,7 @@ class DynamicProgram {
   }
 
   const DeviceLimits& device_;
-  const std::vector<std::uint32_t> borders_;
+  const std::vector<std::uint32_t> boundaries_;
   const std::size_t last_;
   std::vector<Candidate> candidates_;
   std::vector<double> rest_;
@@ -138,21 +139,21 @@ class DynamicProgram {
 };
 
 /// All layers, or greedy's cuts and evenly spaced ones in between.
-std::vector<std::uint32_t> borders_for(std::uint32_t layers, const PartitionPlan& greedy) {
-  std::vector<std::uint32_t> borders{layers};
-  for (const ShardPlan& shard : greedy.shards) borders.push_back(shard.begin);
-  const std::size_t free = kBordersMax > borders.size() ? kBordersMax - borders.size() : 0;
+std::vector<std::uint32_t> boundaries_for(std::uint32_t layers, const PartitionPlan& greedy) {
+  std::vector<std::uint32_t> boundaries{layers};
+  for (const ShardPlan& shard : greedy.shards) boundaries.push_back(shard.begin);
+  const std::size_t free = kBoundariesMax > boundaries.size() ? kBoundariesMax - boundaries.size() : 0;
   const std::size_t spaced = std::min<std::size_t>(free, layers);
-  for (std::size_t i = 0; i < spaced; ++i) borders.push_back(static_cast<std::uint32_t>(i * layers / spaced));
-  std::sort(borders.begin(), borders.end());
-  borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
-  return borders;
+  for (std::size_t i = 0; i < spaced; ++i) boundaries.push_back(static_cast<std::uint32_t>(i * layers / spaced));
+  std::sort(boundaries.begin(), boundaries.end());
+  boundaries.erase(std::unique(boundaries.begin(), boundaries.end()), boundaries.end());
+  return boundaries;
 }
 
 std::vector<std::uint32_t> every_border(std::uint32_t layers) {
-  std::vector<std::uint32_t> borders(layers + 1);
-  for (std::uint32_t i = 0; i <= layers; ++i) borders[i] = i;
-  return borders;
+  std::vector<std::uint32_t> boundaries(layers + 1);
+  for (std::uint32_t i = 0; i <= layers; ++i) boundaries[i] = i;
+  return boundaries;
 }
 
 }  // namespace
@@ -161,10 +162,11 @@ PartitionResult partition_dp(const std::vector<LayerCost>& layers, const DeviceL
   const PartitionResult greedy = partition_greedy(layers, device);
   if (!greedy.plan || greedy.plan->resident) return greedy;
   const auto count = static_cast<std::uint32_t>(layers.size());
-  auto borders = count <= kBordersMax ? every_border(count) : borders_for(count, *greedy.plan);
+  auto boundaries = count <= kBoundariesMax ? every_border(count) : boundaries_for(count, *greedy.plan);
   // So many shards that greedy alone has more than the table holds: what fits is what counts then.
-  if (borders.size() > kBordersMax + 1) return greedy;
-  return {evaluate_cuts(layers, DynamicProgram(layers, device, std::move(borders)).best_cuts(), device), std::nullopt};
+  if (boundaries.size() > kBoundariesMax + 1) return greedy;
+  return {evaluate_cuts(layers, DynamicProgram(layers, device, std::move(boundaries)).best_cuts(), device),
+          std::nullopt};
 }
 
 }  // namespace hopyard

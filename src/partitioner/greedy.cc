@@ -5,7 +5,7 @@
 namespace hopyard {
 namespace {
 
-/// A shard can need less than its first layers alone (a wide border that moves inside), so all ends are tried.
+/// A shard can need less than its first layers alone (a wide boundary that moves inside), so all ends are tried.
 std::uint32_t farthest_end(const std::vector<LayerCost>& layers, std::uint32_t begin, const DeviceLimits& device) {
   for (auto end = static_cast<std::uint32_t>(layers.size()); end > begin + 1; --end) {
     if (fits(shard_need(make_shard(layers, begin, end, device), device), device)) return end;

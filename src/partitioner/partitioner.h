@@ -89,7 +89,7 @@ PartitionResult partition_greedy(const std::vector<LayerCost>& layers, const Dev
 /// Dynamic programming over pairs of neighbouring shards: minimises the predicted time of a step, where a transfer is
 /// hidden behind the neighbour's compute only if both fit at once (docs/ARCHITECTURE.md, "what bounds a step"). Exact
 /// up to 128 layers; beyond, cuts are sought among 128 places, greedy's among them, so never worse than greedy.
-/// Borders' activations count as bytes on the device, not as time on the link (docs/decisions/0003-partitioner.md).
+/// Boundaries' activations count as bytes on the device, not as time on the link (docs/decisions/0003-partitioner.md).
 PartitionResult partition_dp(const std::vector<LayerCost>& layers, const DeviceLimits& device);
 
 }  // namespace hopyard

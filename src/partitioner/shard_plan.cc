@@ -13,7 +13,7 @@ std::uint32_t first_trainable(const std::vector<LayerCost>& layers) {
   return layer;
 }
 
-/// What a shard that starts at `begin` reads at its border. The model's own input is a few token ids.
+/// What a shard that starts at `begin` reads at its boundary. The model's own input is a few token ids.
 Bytes input_bytes(const std::vector<LayerCost>& layers, std::uint32_t begin) {
   return begin == 0 ? layers.front().input_bytes : layers[begin - 1].output_bytes;
 }
@@ -31,7 +31,7 @@ Bytes incoming_tied_gradients(const std::vector<LayerCost>& layers, std::uint32_
   return sum;
 }
 
-/// The largest single layer pass; all micro-batches' outputs wait at the border for the store.
+/// The largest single layer pass; all micro-batches' outputs wait at the boundary for the store.
 Bytes forward_workspace(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end,
                         const DeviceLimits& device) {
   Bytes widest = 0;
@@ -49,9 +49,9 @@ Bytes backward_workspace(const std::vector<LayerCost>& layers, std::uint32_t beg
     saved += layers[i].saved_bytes;
     transient = std::max(transient, layers[i].transient_bytes);
   }
-  // At each border an activation in or the gradient that came back, and the gradient that goes on.
-  const Bytes border = 2 * input_bytes(layers, begin) + layers[end - 1].output_bytes;
-  return gradients + saved + transient + device.micro_batches * border;
+  // At each boundary an activation in or the gradient that came back, and the gradient that goes on.
+  const Bytes boundary = 2 * input_bytes(layers, begin) + layers[end - 1].output_bytes;
+  return gradients + saved + transient + device.micro_batches * boundary;
 }
 
 void add_backward_bytes(ShardPlan& shard, const std::vector<LayerCost>& layers, const DeviceLimits& device) {

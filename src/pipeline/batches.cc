@@ -43,23 +43,23 @@ void check_input(const Dataset& data, const ColumnInfo& input) {
     refuse(data, "column 'attention_mask' must have the shape of 'input_ids', a value for each token");
 }
 
-void check_labels(const Dataset& data, Task task) {
+void check_labels(const Dataset& data, ModelTask task) {
   const ColumnInfo* labels = data.find("labels");
   if (labels == nullptr) refuse(data, "has no column 'labels', which this task needs");
   if (!labels->shape.empty())
     refuse(data, "column 'labels' must hold one value a row (shape []), not ", labels->shape.size(),
            " more axes; write it without them");
-  if (task == Task::sequence_classification && data.label_names().size() < 2)
+  if (task == ModelTask::sequence_classification && data.label_names().size() < 2)
     refuse(data, "'labels' must name at least two classes");
 }
 
 }  // namespace
 
-std::vector<Batch> make_batches(const Dataset& data, Task task, std::span<const std::uint32_t> rows,
+std::vector<Batch> make_batches(const Dataset& data, ModelTask task, std::span<const std::uint32_t> rows,
                                 std::uint32_t micro_batch_size) {
   const ColumnInfo& input = input_column(data);
   const ColumnInfo* mask = data.find("attention_mask");
-  const ColumnInfo* labels = task == Task::causal_lm ? nullptr : data.find("labels");
+  const ColumnInfo* labels = task == ModelTask::causal_lm ? nullptr : data.find("labels");
   std::vector<Batch> batches;
   for (std::size_t begin = 0; begin < rows.size(); begin += micro_batch_size) {
     const auto part = rows.subspan(begin, std::min<std::size_t>(micro_batch_size, rows.size() - begin));
@@ -67,23 +67,24 @@ std::vector<Batch> make_batches(const Dataset& data, Task task, std::span<const 
     batch.inputs = input.name == "features" ? gather_real(data, input, part) : gather_whole(data, input, part);
     if (mask != nullptr) batch.attention_mask = gather_whole(data, *mask, part);
     if (labels != nullptr)
-      batch.labels = task == Task::regression ? gather_real(data, *labels, part) : gather_whole(data, *labels, part);
+      batch.labels =
+          task == ModelTask::regression ? gather_real(data, *labels, part) : gather_whole(data, *labels, part);
     batches.push_back(std::move(batch));
   }
   return batches;
 }
 
-DataShape data_shape(const Dataset& data, Task task) {
+DataShape data_shape(const Dataset& data, ModelTask task) {
   const ColumnInfo& input = input_column(data);
   check_input(data, input);
   DataShape shape;
   shape.input = input.name == "features" ? DataShape::Input::features : DataShape::Input::input_ids;
   shape.tokens = input.shape[0];
   shape.vocabulary = data.vocabulary();
-  if (task == Task::causal_lm) return shape;
+  if (task == ModelTask::causal_lm) return shape;
   check_labels(data, task);
   shape.label_names = data.label_names();
-  shape.classes = task == Task::regression ? 1 : static_cast<std::int64_t>(shape.label_names.size());
+  shape.classes = task == ModelTask::regression ? 1 : static_cast<std::int64_t>(shape.label_names.size());
   return shape;
 }
 

@@ -13,12 +13,12 @@ namespace hopyard {
 
 /// Gathers `rows` into micro-batches of at most `micro_batch_size` rows, in order. Tensors are allocated on the calling
 /// thread and charged to its account.
-std::vector<Batch> make_batches(const Dataset& data, Task task, std::span<const std::uint32_t> rows,
+std::vector<Batch> make_batches(const Dataset& data, ModelTask task, std::span<const std::uint32_t> rows,
                                 std::uint32_t micro_batch_size);
 
 /// What the data say about the model, from dataset.json alone: no row is read. Failure(input) names the file unless
 /// there is one of the columns 'input_ids' and 'features', with one axis beside the rows, an 'attention_mask' beside
 /// 'input_ids' has their shape, and 'labels', where the task needs them, hold one value a row (shape []).
-DataShape data_shape(const Dataset& data, Task task);
+DataShape data_shape(const Dataset& data, ModelTask task);
 
 }  // namespace hopyard

@@ -1,38 +1,18 @@
-// Activations and gradients at the border of two shards, on their way from one task to the next.
+// Activations and gradients at the boundary of two shards, on their way from one task to the next.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <atomic>
 #include <memory>
 #include <vector>
 
+#include "pipeline/device_bytes.h"
 #include "spill/host_tier.h"
 
 namespace hopyard {
 
-/// Bytes in a device's own memory with their place in its ledger; both go back when the last holder lets go.
-class DeviceBytes {
- public:
-  DeviceBytes(std::shared_ptr<std::atomic<Bytes>> ledger, Bytes bytes) : ledger_(std::move(ledger)), bytes_(bytes) {
-    *ledger_ += bytes_;
-  }
-  ~DeviceBytes() {
-    tensor = at::Tensor();
-    *ledger_ -= bytes_;
-  }
-  DeviceBytes(const DeviceBytes&) = delete;
-  Bytes bytes() const { return bytes_; }
-  at::Tensor tensor;  ///< defined once it is allocated
-
- private:
-  std::shared_ptr<std::atomic<Bytes>> ledger_;
-  Bytes bytes_;
-};
-using DeviceHold = std::shared_ptr<DeviceBytes>;
-
-/// The tensors of all micro-batches of one batch at one border. Written by one task, read by later ones. Guarded by the
-/// executor's lock; the host bytes belong to whoever stores or loads them.
+/// The tensors of all micro-batches of one batch at one boundary. Written by one task, read by later ones. Guarded by
+/// the executor's lock; the host bytes belong to whoever stores or loads them.
 struct Boundary {
   enum class InHost { absent, storing, there };
 

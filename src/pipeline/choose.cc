@@ -266,12 +266,8 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
       const std::uint64_t after = trial.layers()[use.owner.layer].writes_chosen;
       const TaskRef reads{TaskKind::forward, task.shard};
       const DeviceHold layer = bytes_there(device, trial, reads, use.owner.layer, after, nullptr).parameters;
-      const DeviceHold kept = layer ? nullptr : borrowed_there(device, trial, use);
-      slot.borrowed.push_back({&use,
-                               layer  ? layer
-                               : kept ? kept
-                                      : value(),
-                               after, layer != nullptr, layer == nullptr && kept == nullptr});
+      const DeviceHold there = layer ? layer : borrowed_there(device, trial, use);
+      slot.borrowed.push_back({&use, there ? there : value(), after, layer != nullptr, there == nullptr});
     }
     if (owned && !used && use.trainable && task.kind == TaskKind::backward)
       slot.tied_gradients.emplace_back(&use, value());

@@ -96,7 +96,7 @@ void Executor::store_features(DeviceState& device, const std::shared_ptr<Slot>& 
 }
 
 void Executor::save_input_for_recompute(DeviceState& device, const std::shared_ptr<Slot>& slot) {
-  // Only after a re-cut: the border was the last shard's input, used once, and its shard is now one that recomputes.
+  // Only after a re-cut: the boundary was the last shard's input, used once, and its shard is now one that recomputes.
   Boundary* input = slot->activation.boundary;
   if (slot->task.task.kind != TaskKind::forward || input == nullptr || input->kept.empty()) return;
   if (input->in_host != Boundary::InHost::absent || !slot->trial->recomputes(slot->task.task.shard)) return;
@@ -200,7 +200,7 @@ void Executor::store_boundary(DeviceState& device, const std::shared_ptr<TrialRu
                       static_cast<Bytes>(boundary.kept[m]->tensor.nbytes())});
   boundary.in_host = Boundary::InHost::storing;
   ++boundary.stores_in_flight;
-  store(device, std::move(copies), trial->setup().id + "/border",
+  store(device, std::move(copies), trial->setup().id + "/boundary",
         [trial, &boundary, turn = boundary.turn, held = boundary.kept, done = std::move(done)] {
           --boundary.stores_in_flight;
           if (boundary.turn == turn) {

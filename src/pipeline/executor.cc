@@ -156,7 +156,7 @@ void Executor::run_device(DeviceState& device) {
     find_kept(device, *slot);
     drop_kept(device, slot->workspace);
     keep_if_room(device, *slot);
-    // Whoever read what was at this border has ended: tasks of one trial follow each other.
+    // Whoever read what was at this boundary has ended: tasks of one trial follow each other.
     if (slot->output != nullptr) slot->output->clear();
     dispatch();
     while (slot->state == SlotState::computing) {

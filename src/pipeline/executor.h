@@ -152,7 +152,7 @@ class Executor {
   void find_kept(DeviceState& device, Slot& slot);  ///< of the forward that the slot is the backward of
   void keep_if_room(DeviceState& device, Slot& slot);
   void drop_kept(DeviceState& device, Bytes needed);  ///< until so many bytes are free, or nothing is kept
-  bool give_up_kept(DeviceState& device);  ///< all; false when nothing was kept
+  bool give_up_kept(DeviceState& device);             ///< all; false when nothing was kept
   void forget_kept(const TrialRun& trial);
 
   // compute.cc: computing a task, without the lock

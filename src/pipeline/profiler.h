@@ -12,8 +12,8 @@ namespace hopyard {
 
 /// Runs one micro-batch of the first rows of `data` through each layer on a thread of its own with `threads` compute
 /// threads: times (the lesser of two runs) and bytes as the counting allocator sees them. Layers of one kind, shape,
-/// trainability and end (first, last) of the model are run once. Blocks. A layer at a time is in memory, and one border
-/// for each that was run, outside of any budget.
+/// trainability and end (first, last) of the model are run once. Blocks. A layer at a time is in memory, and one
+/// boundary for each that was run, outside of any budget.
 std::vector<LayerCost> profile_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train,
                                       int threads);
 

@@ -70,7 +70,7 @@ struct Slot {
   SlotInput activation, gradient;
   std::shared_ptr<KeptForward> keeps;  ///< a forward that is computed with its graph
   std::shared_ptr<KeptForward> kept;   ///< a backward's, from its forward: its activation is not loaded
-  Boundary* output = nullptr;          ///< the border that the task writes; null: none
+  Boundary* output = nullptr;          ///< the boundary that the task writes; null: none
   Bytes workspace = 0;
   int loads_in_flight = 0;  ///< transfers to the device that have not ended
   int stores_left = 0;      ///< transfers to the host that have not ended
@@ -78,14 +78,14 @@ struct Slot {
 
   void go(SlotState to);
   bool holds(std::uint32_t layer) const { return layer >= first_layer && layer < end_layer; }
-  std::span<TrialRun::Layer> trial_layers() const { return trial->layers_between(first_layer, end_layer); }
+  std::span<TrialRun::LayerState> trial_layers() const { return trial->layers_between(first_layer, end_layer); }
   /// Lets go of everything on the device.
   void drop_bytes();
   bool inputs_there() const {
     return (!activation.needed() || activation.there) && (!gradient.needed() || gradient.there) &&
            (tied_gradients.empty() || tied_there);
   }
-  /// What the border held before may still be on its way to the host from another device.
+  /// What the boundary held before may still be on its way to the host from another device.
   bool output_free() const { return output == nullptr || output->stores_in_flight == 0 || output->device == device; }
   bool ready() const { return state_loaded && inputs_there() && output_free(); }
   std::string label() const;  ///< "t03/s1/backward"

@@ -63,7 +63,7 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
     return blob;
   };
   for (std::uint32_t l = 0; l < modules.size(); ++l) {
-    Layer layer;
+    LayerState layer;
     layer.module = modules[l];
     layer.layout = layout_of(modules[l]->description());
     layer.trainable = is_trainable(setup_, l);
@@ -104,7 +104,7 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
 }
 
 void TrialRun::make_boundaries(HostReservation& granted) {
-  const BorderSizes sizes = border_sizes(setup_);
+  const BoundarySizes sizes = boundary_sizes(setup_);
   const auto make = [&](Bytes bytes) { return std::make_unique<Boundary>(buffer_from(granted, bytes)); };
   for (const Bytes bytes : sizes.activations) activations_.push_back(make(bytes));
   if (one_shard() || setup_.materialise_to) return;
@@ -240,13 +240,13 @@ void TrialRun::note_next_uses(std::span<const std::uint32_t> blobs) {
   }
 }
 
-std::byte* TrialRun::parameters_in_host(const Layer& layer) {
+std::byte* TrialRun::parameters_in_host(const LayerState& layer) {
   return layer.frozen ? const_cast<std::byte*>(layer.frozen->bytes.data()) : cache_->bytes(*layer.parameters).data();
 }
 
 VisitResult TrialRun::take_result() { return std::move(result_); }
 
-std::span<TrialRun::Layer> TrialRun::layers_of(std::uint32_t shard) {
+std::span<TrialRun::LayerState> TrialRun::layers_of(std::uint32_t shard) {
   const auto& plan = setup_.plan.shards[shard];
   return std::span(layers_).subspan(plan.begin, plan.end - plan.begin);
 }
@@ -278,7 +278,7 @@ Features* TrialRun::features_from(const PlannedTask& planned) const {
 
 Bytes TrialRun::activation_bytes(const PlannedTask& planned) {
   if (const Boundary* boundary = input_of(planned)) return boundary->host.size();
-  return features_for(planned) ? border_bytes(setup_, setup_.first_layer - 1) : 0;
+  return features_for(planned) ? boundary_bytes(setup_, setup_.first_layer - 1) : 0;
 }
 
 Boundary* TrialRun::gradient_of(const PlannedTask& planned) {
@@ -344,14 +344,14 @@ bool TrialRun::recut(HostTier& host) {
   auto plan = plan_with_halves(s);
   if (!plan) return false;
   const std::uint32_t middle = plan->shards[s].end;
-  auto border = reserve_boundary(host, border_bytes(setup_, middle - 1));
-  if (border == nullptr) return false;
-  activations_.insert(activations_.begin() + s, std::move(border));
+  auto boundary = reserve_boundary(host, boundary_bytes(setup_, middle - 1));
+  if (boundary == nullptr) return false;
+  activations_.insert(activations_.begin() + s, std::move(boundary));
   if (setup_.materialise_to) {
     // Goes no way back.
   } else if (gradients_.empty()) {
-    // Was one shard until now: the remaining borders are made as well.
-    const Bytes largest = largest_border_bytes(setup_);
+    // Was one shard until now: the remaining boundaries are made as well.
+    const Bytes largest = largest_boundary_bytes(setup_);
     for (int i = 0; i < 2; ++i) gradients_.push_back(reserve_boundary(host, largest));
     for (int i = 0; i < 2 && setup_.valid_rows > 0; ++i) evaluations_.push_back(reserve_boundary(host, largest));
     for (const auto* all : {&gradients_, &evaluations_})
@@ -371,7 +371,8 @@ bool TrialRun::recut(HostTier& host) {
       tasks.push_back(left);
       continue;
     }
-    // The present task's backward has no activation at the new border yet; a later one's is made by the forward halves.
+    // The present task's backward has no activation at the new boundary yet; a later one's is made by the forward
+    // halves.
     if (i == 0 && left.kind == TaskKind::backward) tasks.push_back({TaskKind::forward, s});
     for (const auto& half : halves_of(left.kind, s)) tasks.push_back(half);
   }

@@ -86,8 +86,8 @@ std::optional<TrialGrant> grant_trial(const TrialSetup& setup, HostTier& host, F
 /// Not thread-safe: the executor guards it with its lock, but for what compute threads own while a task runs.
 class TrialRun {
  public:
-  struct Layer {
-    std::shared_ptr<hopyard::Layer> module;
+  struct LayerState {
+    std::shared_ptr<Layer> module;
     LayerLayout layout;
     bool trainable = false;
     std::optional<std::uint32_t> parameters, moments, gradients;  ///< blobs
@@ -127,7 +127,7 @@ class TrialRun {
   std::vector<std::uint32_t> blobs_written_by(const TaskRef& task) const { return blobs_changed(setup_, task); }
   /// Splits the shard of the present task in two and puts the tasks in its place that end in the same state. False when
   /// it has one layer only, when the cut trial's tasks would not fit the window, or when the host tier has no room for
-  /// the new border.
+  /// the new boundary.
   bool recut(HostTier& host);
 
   bool two_pass() const { return setup_.train.clip_norm.has_value(); }
@@ -136,11 +136,11 @@ class TrialRun {
   bool has_head(std::uint32_t shard) const { return is_last(shard) && !setup_.materialise_to; }
   /// True when gradients go past the shard's first layer.
   bool passes_gradient_down(std::uint32_t shard) const;
-  /// The shard's forward runs twice in a step: once for the border, once for its backward.
+  /// The shard's forward runs twice in a step: once for the boundary, once for its backward.
   bool recomputes(std::uint32_t shard) const { return !is_last(shard) && shard >= first_backward_; }
   const ShardPlan& shard(std::uint32_t index) const { return setup_.plan.shards[index]; }
-  std::span<Layer> layers_of(std::uint32_t shard);
-  std::span<Layer> layers_between(std::uint32_t begin, std::uint32_t end) {
+  std::span<LayerState> layers_of(std::uint32_t shard);
+  std::span<LayerState> layers_between(std::uint32_t begin, std::uint32_t end) {
     return std::span(layers_).subspan(begin, end - begin);
   }
   /// The task needs moments beside the parameters where it computes: it updates in one pass.
@@ -149,15 +149,15 @@ class TrialRun {
   std::uint64_t step_of(const PlannedTask& task) const { return visit_.first_step + task.unit; }
 
   Boundary* input_of(const PlannedTask& task);
-  /// What the task reads instead of a border; null for most.
+  /// What the task reads instead of a boundary; null for most.
   const Features* features_for(const PlannedTask& task) const;
-  /// Where the task's output goes instead of a border; null for most.
+  /// Where the task's output goes instead of a boundary; null for most.
   Features* features_from(const PlannedTask& task) const;
-  /// The most that the task's activations from a border or from features can be.
+  /// The most that the task's activations from a boundary or from features can be.
   Bytes activation_bytes(const PlannedTask& task);
   Boundary* gradient_of(const PlannedTask& task);
   Boundary* output_of(const PlannedTask& task);
-  /// The border is read again after the task that follows.
+  /// The boundary is read again after the task that follows.
   bool output_needed_later(const PlannedTask& task) const;
 
   /// Sharded-LRTF's remaining time (DESIGN "Interleaving") after the next `tasks` tasks.
@@ -169,9 +169,9 @@ class TrialRun {
   BlobCache& cache() { return *cache_; }
   /// A layer's parameters in host memory: its own blob, which must be pinned, or bytes shared with other trials, which
   /// nobody may write.
-  std::byte* parameters_in_host(const Layer& layer);
-  std::vector<Layer>& layers() { return layers_; }
-  const std::vector<Layer>& layers() const { return layers_; }
+  std::byte* parameters_in_host(const LayerState& layer);
+  std::vector<LayerState>& layers() { return layers_; }
+  const std::vector<LayerState>& layers() const { return layers_; }
   std::vector<TiedUse>& tied() { return tied_; }
   const std::vector<TiedUse>& tied() const { return tied_; }
   std::vector<std::vector<double>>& norms() { return norms_; }
@@ -193,7 +193,7 @@ class TrialRun {
   PlannedTask planned(std::uint32_t unit, const TaskRef& task) const;
 
   TrialSetup setup_;
-  std::vector<Layer> layers_;
+  std::vector<LayerState> layers_;
   std::vector<TiedUse> tied_;
   TrialFeatures features_;
   std::vector<std::atomic<std::uint64_t>> next_use_;  // absolute task count at which a blob is needed next

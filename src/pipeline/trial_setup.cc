@@ -82,26 +82,26 @@ Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& layout) {
   return layout.bytes * static_cast<Bytes>(moment_count(setup.train.optimizer));
 }
 
-Bytes border_bytes(const TrialSetup& setup, std::uint32_t layer) {
+Bytes boundary_bytes(const TrialSetup& setup, std::uint32_t layer) {
   return micro_batches_of(setup.train) *
          align_up(layer_of(setup, layer).output_bytes_per_row * setup.train.micro_batch_size);
 }
 
-Bytes largest_border_bytes(const TrialSetup& setup) {
+Bytes largest_boundary_bytes(const TrialSetup& setup) {
   Bytes largest = 0;
   for (std::uint32_t l = setup.first_layer; l + 1 < end_layer(setup); ++l)
-    largest = std::max(largest, border_bytes(setup, l));
+    largest = std::max(largest, boundary_bytes(setup, l));
   return largest;
 }
 
-BorderSizes border_sizes(const TrialSetup& setup) {
-  BorderSizes sizes;
+BoundarySizes boundary_sizes(const TrialSetup& setup) {
+  BoundarySizes sizes;
   const auto& shards = setup.plan.shards;
   if (shards.size() == 1) return sizes;
   for (std::size_t s = 0; s + 1 < shards.size(); ++s)
-    sizes.activations.push_back(border_bytes(setup, shards[s].end - 1));
+    sizes.activations.push_back(boundary_bytes(setup, shards[s].end - 1));
   if (setup.materialise_to) return sizes;
-  sizes.gradient = largest_border_bytes(setup);
+  sizes.gradient = largest_boundary_bytes(setup);
   if (setup.valid_rows > 0) sizes.evaluation = sizes.gradient;
   return sizes;
 }
@@ -138,7 +138,7 @@ Bytes trial_window_min(const TrialSetup& setup) {
 }
 
 Bytes trial_overhead_bytes(const TrialSetup& setup) {
-  const BorderSizes sizes = border_sizes(setup);
+  const BoundarySizes sizes = boundary_sizes(setup);
   Bytes bytes = 0;
   for (const Bytes activation : sizes.activations) bytes += HostBuffer::rounded(activation);
   bytes += 2 * (HostBuffer::rounded(sizes.gradient) + HostBuffer::rounded(sizes.evaluation));

@@ -43,7 +43,7 @@ constexpr std::uint32_t parameters_blob(std::uint32_t layer) { return 3 * layer;
 constexpr std::uint32_t moments_blob(std::uint32_t layer) { return 3 * layer + 1; }
 constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer + 2; }
 
-/// Host bytes of a trial beside its window: borders, tied gradients. Known before it starts.
+/// Host bytes of a trial beside its window: boundaries, tied gradients. Known before it starts.
 Bytes trial_overhead_bytes(const TrialSetup& setup);
 /// Bytes of all blobs that the window would hold if it held everything.
 Bytes trial_state_bytes(const TrialSetup& setup);
@@ -67,15 +67,15 @@ bool keeps_gradients(const TrialSetup& setup);
 /// Of one layer.
 Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& layout);
 
-/// The sizes of all border buffers of a trial with its cuts.
-struct BorderSizes {
-  std::vector<Bytes> activations;  ///< of each border
+/// The sizes of all boundary buffers of a trial with its cuts.
+struct BoundarySizes {
+  std::vector<Bytes> activations;  ///< of each boundary
   Bytes gradient = 0, evaluation = 0;
 };
-BorderSizes border_sizes(const TrialSetup& setup);
-/// A border behind `layer`, for all micro-batches of a batch.
-Bytes border_bytes(const TrialSetup& setup, std::uint32_t layer);
-/// The largest that any border of this model can be.
-Bytes largest_border_bytes(const TrialSetup& setup);
+BoundarySizes boundary_sizes(const TrialSetup& setup);
+/// A boundary behind `layer`, for all micro-batches of a batch.
+Bytes boundary_bytes(const TrialSetup& setup, std::uint32_t layer);
+/// The largest that any boundary of this model can be.
+Bytes largest_boundary_bytes(const TrialSetup& setup);
 
 }  // namespace hopyard

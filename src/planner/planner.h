@@ -25,7 +25,7 @@ struct PlannerInputs {
 /// Predicted bytes and seconds of one trial, beside what is in its setup.
 struct TrialForecast {
   Bytes state = 0;             ///< trainable parameters and moments, as committed
-  Bytes host = 0;              ///< window and borders
+  Bytes host = 0;              ///< window and boundaries
   Bytes frozen = 0;            ///< shared frozen layers
   Bytes workspace = 0;         ///< of a task at most
   Bytes spilled_per_step = 0;  ///< written to disk beside commits, because the window is smaller than the state

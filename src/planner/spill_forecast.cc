@@ -22,7 +22,7 @@ class WindowReplay {
       for (const auto blob : tasks[t].needed) uses_[blob].push_back(t);
   }
 
-  /// Task `now` computes.
+  /// ModelTask `now` computes.
   void run(std::uint64_t now) {
     now_ = now;
     if (pinned_end_ == now) {  // there was no room for it beside the task before

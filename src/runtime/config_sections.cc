@@ -93,13 +93,13 @@ std::vector<std::uint32_t> read_cuts(const ValueReader& value) {
   return cuts;
 }
 
-std::vector<std::string> metrics_of(Task task) {
+std::vector<std::string> metrics_of(ModelTask task) {
   switch (task) {
-    case Task::sequence_classification:
+    case ModelTask::sequence_classification:
       return {"valid/accuracy", "valid/loss"};
-    case Task::causal_lm:
+    case ModelTask::causal_lm:
       return {"valid/loss", "valid/perplexity", "valid/accuracy"};
-    case Task::regression:
+    case ModelTask::regression:
       return {"valid/mse", "valid/loss"};
   }
   return {};
@@ -147,7 +147,7 @@ void read_search_numbers(MapReader& map, SearchSpec& search) {
 
 bool reacts_to_scores(SearchSpec::Method method) { return method == Method::tpe || trains_piecewise(method); }
 
-std::string default_metric(Task task) { return metrics_of(task).front(); }
+std::string default_metric(ModelTask task) { return metrics_of(task).front(); }
 
 DataSpec read_data(MapReader map) {
   DataSpec data;
@@ -172,7 +172,7 @@ bool trains_piecewise(SearchSpec::Method method) {
          method == Method::hyperband;
 }
 
-SearchSpec read_search(MapReader map, Task task) {
+SearchSpec read_search(MapReader map, ModelTask task) {
   SearchSpec search;
   if (const auto value = map.find("method")) search.method = value->word(kSearchMethods);
   search.metric = default_metric(task);
@@ -232,8 +232,8 @@ ExecuteSpec read_execute(MapReader map) {
 ModelSpec read_model(MapReader map) {
   ModelSpec model;
   model.checkpoint = map.at("checkpoint").text();
-  std::vector<std::pair<std::string, Task>> tasks;
-  for (const Task task : {Task::sequence_classification, Task::causal_lm, Task::regression})
+  std::vector<std::pair<std::string, ModelTask>> tasks;
+  for (const ModelTask task : {ModelTask::sequence_classification, ModelTask::causal_lm, ModelTask::regression})
     tasks.emplace_back(to_string(task), task);
   model.task = map.at("task").word(tasks);
   if (const auto value = map.find("freeze")) model.freeze = value->whole(0, kCountMax);

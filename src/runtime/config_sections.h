@@ -12,7 +12,7 @@ inline constexpr const char* kNone = "none";
 
 DataSpec read_data(MapReader map);
 /// `task` decides which metrics there are.
-SearchSpec read_search(MapReader map, Task task);
+SearchSpec read_search(MapReader map, ModelTask task);
 /// Methods that train a trial in pieces, and so decide how many epochs it gets.
 bool trains_piecewise(SearchSpec::Method method);
 bool reacts_to_scores(SearchSpec::Method method);
@@ -24,7 +24,7 @@ ModelSpec read_model(MapReader map);
 TrainSpec read_train(MapReader map);
 
 /// The metric that a task's trials are compared by unless the config says otherwise.
-std::string default_metric(Task task);
+std::string default_metric(ModelTask task);
 
 /// Adds what the tree leaves out, written as a config would.
 void add_defaults(YamlNode& tree, const ExperimentConfig& config, const TrialConfig& first_trial);

@@ -43,7 +43,7 @@ Dataset rows_of(const fakes::TemporaryFolder& folder, std::vector<Column> column
   return Dataset(folder.path());
 }
 
-std::string refusal(const std::vector<Column>& columns, Task task) {
+std::string refusal(const std::vector<Column>& columns, ModelTask task) {
   const fakes::TemporaryFolder folder;
   const Dataset data = rows_of(folder, columns);
   return fakes::failure_of(ExitCode::input, [&] { data_shape(data, task); });
@@ -51,32 +51,34 @@ std::string refusal(const std::vector<Column>& columns, Task task) {
 
 TEST(DataShapeTest, SaysWhatARowIs) {
   const fakes::TemporaryFolder folder, other;
-  const DataShape ids = data_shape(rows_of(folder, {kIds, kLabels}), Task::sequence_classification);
+  const DataShape ids = data_shape(rows_of(folder, {kIds, kLabels}), ModelTask::sequence_classification);
   EXPECT_EQ(ids.input, DataShape::Input::input_ids);
   EXPECT_EQ(ids.tokens, 4);
   EXPECT_EQ(ids.classes, 2);
-  const DataShape features = data_shape(rows_of(other, {kFeatures, kLabels}), Task::regression);
+  const DataShape features = data_shape(rows_of(other, {kFeatures, kLabels}), ModelTask::regression);
   EXPECT_EQ(features.input, DataShape::Input::features);
   EXPECT_EQ(features.classes, 1);
 }
 
 TEST(DataShapeTest, LabelsAreOneValueARow) {
   const Column wide{"labels", Dtype::i32, {1}};
-  for (const Task task : {Task::regression, Task::sequence_classification}) {
+  for (const ModelTask task : {ModelTask::regression, ModelTask::sequence_classification}) {
     EXPECT_THAT(refusal({kFeatures, wide}, task), HasSubstr("'labels' must hold one value a row"));
     EXPECT_THAT(refusal({kFeatures}, task), HasSubstr("no column 'labels'"));
   }
 }
 
 TEST(DataShapeTest, AMaskHasAValueForEachToken) {
-  EXPECT_THAT(refusal({kIds, kLabels, {"attention_mask", Dtype::u8, {5}}}, Task::causal_lm), HasSubstr("'input_ids'"));
-  EXPECT_THAT(refusal({kIds, kLabels, {"attention_mask", Dtype::u8, {}}}, Task::causal_lm), HasSubstr("'input_ids'"));
+  EXPECT_THAT(refusal({kIds, kLabels, {"attention_mask", Dtype::u8, {5}}}, ModelTask::causal_lm),
+              HasSubstr("'input_ids'"));
+  EXPECT_THAT(refusal({kIds, kLabels, {"attention_mask", Dtype::u8, {}}}, ModelTask::causal_lm),
+              HasSubstr("'input_ids'"));
 }
 
 TEST(DataShapeTest, ThereIsOneInput) {
-  EXPECT_THAT(refusal({kLabels}, Task::regression), HasSubstr("neither"));
-  EXPECT_THAT(refusal({kIds, kFeatures, kLabels}, Task::regression), HasSubstr("both"));
-  EXPECT_THAT(refusal({{"input_ids", Dtype::i32, {2, 2}}}, Task::causal_lm), HasSubstr("one axis"));
+  EXPECT_THAT(refusal({kLabels}, ModelTask::regression), HasSubstr("neither"));
+  EXPECT_THAT(refusal({kIds, kFeatures, kLabels}, ModelTask::regression), HasSubstr("both"));
+  EXPECT_THAT(refusal({{"input_ids", Dtype::i32, {2, 2}}}, ModelTask::causal_lm), HasSubstr("one axis"));
 }
 
 }  // namespace

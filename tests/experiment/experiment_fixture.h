@@ -21,7 +21,7 @@ class ExperimentTest : public ::testing::Test {
     install_counting_allocator();
     setup_.cuts = {1, 2, 3, 4, 5};
     setup_.window_share = 0.5;
-    trial_.source = world_.source(Task::sequence_classification);
+    trial_.source = world_.source(ModelTask::sequence_classification);
     trial_.train.batch_size = trial_.train.micro_batch_size = 4;
     trial_.visits = 2;
     search_.maximize = true;

@@ -40,7 +40,7 @@ class MaterialiserTest : public ::testing::Test {
 
   static constexpr double kNothingLeftS = 0.3;
   fakes::SmallWorld world_{fakes::kTinyBert};
-  std::shared_ptr<ModelSource> source_ = world_.source(Task::sequence_classification, 5);
+  std::shared_ptr<ModelSource> source_ = world_.source(ModelTask::sequence_classification, 5);
   HostTier host_{4 * MiB};
   IoPool pool_{1};
   FrozenStore frozen_{host_};

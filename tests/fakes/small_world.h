@@ -38,7 +38,7 @@ class SmallWorld {
     data = std::make_shared<Dataset>(folder / "data");
   }
 
-  std::shared_ptr<ModelSource> source(Task task, std::int64_t freeze = 0) const {
+  std::shared_ptr<ModelSource> source(ModelTask task, std::int64_t freeze = 0) const {
     ModelSpec spec;
     spec.checkpoint = folder / "model";
     spec.task = task;
@@ -48,7 +48,7 @@ class SmallWorld {
 
   /// A checkpoint: layers then begin with these weights whatever the trial's seed.
   void give_weights() const {
-    const auto drawn = source(Task::sequence_classification);
+    const auto drawn = source(ModelTask::sequence_classification);
     drawn->export_to(folder / "model",
                      [&](std::uint32_t layer, std::span<std::byte> out) { drawn->initialise(layer, 1, out); });
   }

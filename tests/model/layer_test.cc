@@ -137,17 +137,17 @@ TEST(Dropout, TinyMasksOfTwoThreadsDoNotMix) {
 struct Family {
   const char* name;
   const char* config;
-  Task task;
+  ModelTask task;
 };
 
 const Family kFamilies[] = {
     {"bert", R"({"model_type":"bert","vocab_size":50,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":4,
                  "intermediate_size":64,"max_position_embeddings":16})",
-     Task::sequence_classification},
+     ModelTask::sequence_classification},
     {"gpt2", R"({"model_type":"gpt2","vocab_size":50,"n_embd":32,"n_layer":2,"n_head":4,"n_positions":16})",
-     Task::causal_lm},
+     ModelTask::causal_lm},
     {"mlp", R"({"model_type":"mlp","input_size":16,"hidden_sizes":[40,24],"activation":"gelu","dropout":0.1})",
-     Task::regression},
+     ModelTask::regression},
 };
 
 class Bits : public testing::TestWithParam<std::tuple<Family, int>> {
@@ -165,7 +165,7 @@ class Bits : public testing::TestWithParam<std::tuple<Family, int>> {
     source_ = std::make_unique<ModelSource>(spec, shape);
     model_ = std::make_unique<WholeModel>(*source_, 11, OptimizerSpec{});
     batch_.inputs = features ? at::randn({6, 16}) : at::randint(0, 50, {6, 16}, at::kLong);
-    batch_.labels = family.task == Task::regression ? at::randn({6}) : at::randint(0, 3, {6}, at::kLong);
+    batch_.labels = family.task == ModelTask::regression ? at::randn({6}) : at::randint(0, 3, {6}, at::kLong);
     if (!features) batch_.attention_mask = at::arange(16).lt(at::arange(3, 9).unsqueeze(1)).to(at::kLong);
   }
 

@@ -27,13 +27,13 @@ const char* const kMlp = R"({"model_type":"mlp","input_size":100,"hidden_sizes":
 
 class Source : public Test {
  protected:
-  ModelSource open(const std::string& config, Task task = Task::sequence_classification) {
+  ModelSource open(const std::string& config, ModelTask task = ModelTask::sequence_classification) {
     folder_.write("config.json", config);
     spec_.checkpoint = folder_.path();
     spec_.task = task;
     return ModelSource(spec_, shape_);
   }
-  std::string refusal(const std::string& config, Task task = Task::sequence_classification,
+  std::string refusal(const std::string& config, ModelTask task = ModelTask::sequence_classification,
                       ExitCode code = ExitCode::input) {
     return failure_of(code, [&] { open(config, task); });
   }
@@ -90,7 +90,7 @@ TEST_F(Source, DescribesLayersParametersAndFlops) {
 
 TEST_F(Source, TiedParametersCountOnce) {
   shape_.classes = 0;
-  const ModelSource source = open(kGpt2, Task::causal_lm);
+  const ModelSource source = open(kGpt2, ModelTask::causal_lm);
   const LayerDescription& head = source.description().layers.back();
   const ParameterDescription& output = head.parameters.back();
   EXPECT_EQ(output.tied_to, (ParameterDescription::Owner{0, 0}));
@@ -133,7 +133,7 @@ TEST_F(Source, Gpt2ScalesResidualProjectionsAndMlpIsLinears) {
     for (float value : values) squares += value * value;
     return std::sqrt(squares / static_cast<double>(values.size()));
   };
-  const ModelSource gpt2 = open(kGpt2, Task::causal_lm);
+  const ModelSource gpt2 = open(kGpt2, ModelTask::causal_lm);
   const auto& block = gpt2.description().layers[1].parameters;
   for (std::size_t i = 0; i < block.size(); ++i) {
     if (block[i].shape.size() != 2) continue;
@@ -170,8 +170,8 @@ TEST_F(Source, RefusesWhatItDoesNotSupport) {
   EXPECT_THAT(refusal(R"({"model_type":"bert","hidden_size":1e400})"), testing::Not(testing::IsEmpty()));
   EXPECT_THAT(refusal(R"({"model_type":"bert","hidden_size":33})"), testing::HasSubstr("multiple"));
   EXPECT_THAT(refusal(R"({"model_type":"bert","hidden_dropout_prob":1.5})"), testing::HasSubstr("[0, 1)"));
-  EXPECT_THAT(refusal(kGpt2, Task::sequence_classification, ExitCode::usage), testing::HasSubstr("causal-lm"));
-  EXPECT_THAT(refusal(kBert, Task::causal_lm, ExitCode::usage), testing::HasSubstr("regression"));
+  EXPECT_THAT(refusal(kGpt2, ModelTask::sequence_classification, ExitCode::usage), testing::HasSubstr("causal-lm"));
+  EXPECT_THAT(refusal(kBert, ModelTask::causal_lm, ExitCode::usage), testing::HasSubstr("regression"));
   shape_.input = DataShape::Input::features;
   EXPECT_THAT(refusal(kMlp), testing::HasSubstr("100")) << "16 features";
 }
@@ -188,18 +188,18 @@ TEST_F(Source, RefusesTheOtherKindOfInput) {
   EXPECT_THAT(refusal(kMlp), testing::HasSubstr("'mlp' takes rows of 'features' but the data have 'input_ids'"));
   shape_.input = DataShape::Input::features;
   EXPECT_THAT(refusal(kBert), testing::HasSubstr("'bert' takes rows of 'input_ids' but the data have 'features'"));
-  EXPECT_THAT(refusal(kGpt2, Task::causal_lm), testing::HasSubstr("'gpt2' takes rows of 'input_ids'"));
+  EXPECT_THAT(refusal(kGpt2, ModelTask::causal_lm), testing::HasSubstr("'gpt2' takes rows of 'input_ids'"));
 }
 
 TEST_F(Source, KnowsItsVocabularyAlsoWhereTheConfigLeavesItOut) {
   EXPECT_EQ(open(kBert).vocabulary(), 50);
   EXPECT_EQ(open(R"({"model_type":"bert"})").vocabulary(), 30522);
-  EXPECT_EQ(open(R"({"model_type":"gpt2"})", Task::causal_lm).vocabulary(), 50257);
+  EXPECT_EQ(open(R"({"model_type":"gpt2"})", ModelTask::causal_lm).vocabulary(), 50257);
 }
 
 TEST_F(Source, RefusesToFreezeTheHead) {
   spec_.freeze = 4;
-  EXPECT_THAT(refusal(kBert, Task::sequence_classification, ExitCode::usage), testing::HasSubstr("from 0 to 3"));
+  EXPECT_THAT(refusal(kBert, ModelTask::sequence_classification, ExitCode::usage), testing::HasSubstr("from 0 to 3"));
   spec_.freeze = 3;
   EXPECT_EQ(open(kBert).frozen_layers(), 3u);
 }
@@ -211,7 +211,7 @@ TEST_F(Source, OverridesChangeTheConfig) {
   EXPECT_EQ(source.config()["attention_probs_dropout_prob"], 0.25);
   EXPECT_EQ(source.description().layers.size(), 3u);
   spec_.overrides = {{"hidden_dropout", 0.25}};
-  EXPECT_THAT(refusal(kBert, Task::sequence_classification, ExitCode::usage),
+  EXPECT_THAT(refusal(kBert, ModelTask::sequence_classification, ExitCode::usage),
               testing::HasSubstr("did you mean 'hidden_dropout_prob'"));
 }
 
@@ -261,10 +261,10 @@ TEST_F(Source, JudgesClassificationRegressionAndNextTokens) {
               testing::HasSubstr("valid/loss"));
 
   const Batch values{at::zeros({2, 16}, at::kLong), {}, at::tensor({1.0, 2.0}).to(at::kFloat)};
-  const MetricSums error = open(kBert, Task::regression).judge(at::zeros({2, 1}), values);
+  const MetricSums error = open(kBert, ModelTask::regression).judge(at::zeros({2, 1}), values);
   EXPECT_EQ(ModelSource::metric(error, "valid/mse"), 2.5);
 
-  const ModelSource gpt2 = open(kGpt2, Task::causal_lm);
+  const ModelSource gpt2 = open(kGpt2, ModelTask::causal_lm);
   const Batch tokens{at::arange(16).view({1, 16}), {}, {}};
   at::Tensor next = at::zeros({1, 16, 50});
   for (int i = 0; i < 10; ++i) next[0][i][i + 1] = 5;  // ten of fifteen

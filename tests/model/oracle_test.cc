@@ -19,7 +19,7 @@ constexpr std::uint64_t kSeed = 3;
 
 struct Case {
   std::string name;
-  Task task = Task::sequence_classification;
+  ModelTask task = ModelTask::sequence_classification;
   std::int64_t classes = 0;
   std::optional<double> clip;
 };
@@ -72,12 +72,12 @@ void for_each_parameter(const ModelSource& source, Check&& check) {
       if (!layers[i].parameters[p].tied_to) check(layers[i].parameters[p].name, i, p);
 }
 
-const Case kMini{"minilm", Task::sequence_classification, 16};
-const Case kBertPadded{"bert-padded", Task::sequence_classification, 5};
-const Case kGpt2Tied{"gpt2-tied", Task::causal_lm, 0, 0.5};
-const Case kGpt2Untied{"gpt2-untied", Task::causal_lm};
-const Case kMlp{"mlp", Task::sequence_classification, 4};
-const Case kBertRegression{"bert-regression", Task::regression};
+const Case kMini{"minilm", ModelTask::sequence_classification, 16};
+const Case kBertPadded{"bert-padded", ModelTask::sequence_classification, 5};
+const Case kGpt2Tied{"gpt2-tied", ModelTask::causal_lm, 0, 0.5};
+const Case kGpt2Untied{"gpt2-untied", ModelTask::causal_lm};
+const Case kMlp{"mlp", ModelTask::sequence_classification, 4};
+const Case kBertRegression{"bert-regression", ModelTask::regression};
 
 class AgainstTransformers : public testing::TestWithParam<Case> {};
 
@@ -103,9 +103,9 @@ TEST_P(AgainstTransformers, LogitsLossAndGradientsAgree) { check_forward_and_bac
 TEST_P(AgainstTransformers, DropoutThatDropsNothingAgreesToo) { check_forward_and_backward(GetParam(), 1e-12); }
 
 INSTANTIATE_TEST_SUITE_P(Cases, AgainstTransformers,
-                         testing::Values(kMini, kBertPadded, Case{"bert-gelu-new", Task::sequence_classification, 3},
-                                         kBertRegression, kGpt2Tied, Case{"gpt2-padded", Task::causal_lm}, kGpt2Untied,
-                                         kMlp),
+                         testing::Values(kMini, kBertPadded,
+                                         Case{"bert-gelu-new", ModelTask::sequence_classification, 3}, kBertRegression,
+                                         kGpt2Tied, Case{"gpt2-padded", ModelTask::causal_lm}, kGpt2Untied, kMlp),
                          [](const auto& info) {
                            std::string name = info.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');

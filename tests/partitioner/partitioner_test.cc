@@ -40,9 +40,9 @@ TEST(MakeShard, AddsUpBytesAndTimes) {
   EXPECT_EQ(shard.forward_load_bytes, 200u);
   EXPECT_EQ(shard.backward_load_bytes, 600u);
   EXPECT_EQ(shard.store_bytes, 600u);
-  EXPECT_EQ(shard.forward_workspace, (10u + 20u) + 10u);  // the wider layer, and the input border
+  EXPECT_EQ(shard.forward_workspace, (10u + 20u) + 10u);  // the wider layer, and the input boundary
   EXPECT_EQ(shard.backward_workspace,
-            200u + 12u + 3u + 2 * 10u);  // gradients, saved, transient, border and its gradient
+            200u + 12u + 3u + 2 * 10u);  // gradients, saved, transient, boundary and its gradient
   EXPECT_DOUBLE_EQ(shard.forward_s, 2);
   EXPECT_DOUBLE_EQ(shard.backward_s, 2 + 4 + 1);
   EXPECT_TRUE(shard.backward);

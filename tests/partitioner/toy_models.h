@@ -44,7 +44,7 @@ inline DeviceLimits emulated(Bytes memory, double link_bytes_per_s) {
   return device;
 }
 
-/// A random model of 1 … `layers_max` layers, some with frozen first layers, tied layers or wide borders.
+/// A random model of 1 … `layers_max` layers, some with frozen first layers, tied layers or wide boundaries.
 inline std::vector<LayerCost> random_model(KeyedStream& random, std::uint32_t layers_max) {
   std::vector<LayerCost> layers(1 + random.below(layers_max));
   const std::uint64_t frozen = random.below(3) == 0 ? random.below(layers.size() + 1) : 0;

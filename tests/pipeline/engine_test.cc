@@ -15,7 +15,7 @@ using fakes::TrialToRun;
 
 TrialToRun bert_trial(const SmallWorld& world, std::int64_t freeze = 0) {
   TrialToRun trial;
-  trial.source = world.source(Task::sequence_classification, freeze);
+  trial.source = world.source(ModelTask::sequence_classification, freeze);
   trial.train.batch_size = 4;
   trial.train.micro_batch_size = 2;
   trial.train.schedule = {ScheduleSpec::Kind::linear, 0.2};
@@ -126,7 +126,7 @@ TEST_F(EngineTest, TiedParametersEqualWhole) {
     for (const bool clipped : {false, true})
       for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {1}, {4}, {1, 2, 3, 4}}) {
         TrialToRun trial;
-        trial.source = world.source(Task::causal_lm);
+        trial.source = world.source(ModelTask::causal_lm);
         trial.train.batch_size = 4;
         trial.train.micro_batch_size = 2;
         if (clipped) trial.train.clip_norm = 0.1;
@@ -175,8 +175,8 @@ TEST_F(EngineTest, LookingFurtherAheadGivesTheSameBits) {
       std::vector<TrialToRun> trials(3, bert_trial(bert));
       std::vector<std::string> alone;
       for (std::size_t i = 0; i < trials.size(); ++i) {
-        trials[i].source =
-            tied ? world.source(Task::causal_lm) : world.source(Task::sequence_classification, i == 1 ? 3 : 0);
+        trials[i].source = tied ? world.source(ModelTask::causal_lm)
+                                : world.source(ModelTask::sequence_classification, i == 1 ? 3 : 0);
         trials[i].seed = i;
         if (clipped) trials[i].train.clip_norm = 0.05;
         alone.push_back(fakes::train_whole(world, trials[i]));
@@ -209,7 +209,7 @@ TEST_F(EngineTest, WhatIsKeptGoesWhenItsRoomIsNeeded) {
     std::vector<std::string> whole;
     for (std::size_t i = 0; i < trials.size(); ++i) {
       trials[i].source =
-          tied ? world.source(Task::causal_lm) : world.source(Task::sequence_classification, i == 1 ? 2 : 0);
+          tied ? world.source(ModelTask::causal_lm) : world.source(ModelTask::sequence_classification, i == 1 ? 2 : 0);
       trials[i].seed = i;
       whole.push_back(fakes::train_whole(world, trials[i]));
     }

@@ -16,7 +16,7 @@ class ExecutorActionsTest : public ::testing::Test {
     setup.execute.lookahead = lookahead_;
     at::set_num_threads(1);
     fakes::TrialToRun trial;
-    trial.source = world_.source(Task::sequence_classification, freeze);
+    trial.source = world_.source(ModelTask::sequence_classification, freeze);
     trial.train.batch_size = trial.train.micro_batch_size = 4;
     trial.train.clip_norm = clip;
     trial.visits = 1;
@@ -41,25 +41,25 @@ TEST_F(ExecutorActionsTest, TwoShards) {
   fakes::EngineSetup setup;
   setup.cuts = {3};
   train(setup);
-  // Borders stay on the device between tasks that follow each other there; the second step's first forward takes over
-  // what the first step's last backward left.
+  // Boundaries stay on the device between tasks that follow each other there; the second step's first forward takes
+  // over what the first step's last backward left.
   EXPECT_EQ(actions_.loads,
             (Labels{"t0/s0/forward", "t0/s1/backward", "t0/s0/backward", "t0/s1/backward", "t0/s0/backward"}));
   EXPECT_EQ(actions_.stores, (Labels{"t0/s1/backward", "t0/s0/backward", "t0/s1/backward", "t0/s0/backward"}));
 }
 
-TEST_F(ExecutorActionsTest, WithThreeShardsTheFirstBorderGoesToTheHostForTheRecompute) {
+TEST_F(ExecutorActionsTest, WithThreeShardsTheFirstBoundaryGoesToTheHostForTheRecompute) {
   fakes::EngineSetup setup;
   setup.cuts = {2, 4};
   setup.execute.keep_activations = false;
   train(setup);
-  const Labels step{"t0/s0/forward",  "t0/s1/forward",  "t0/s2/backward",
-                    "t0/s1/backward", "t0/s1/backward activation", "t0/s0/backward"};
+  const Labels step{"t0/s0/forward", "t0/s1/forward", "t0/s2/backward", "t0/s1/backward", "t0/s1/backward activation",
+                    "t0/s0/backward"};
   ASSERT_GT(actions_.loads.size(), step.size());
   // What the second step takes over of the first one's bytes depends on when those are home.
   EXPECT_EQ(Labels(actions_.loads.begin(), actions_.loads.begin() + step.size()), step);
   EXPECT_EQ(std::count(actions_.loads.begin(), actions_.loads.end(), "t0/s1/backward activation"), 2);
-  const Labels stores{"t0/border", "t0/s2/backward", "t0/s1/backward", "t0/s0/backward"};
+  const Labels stores{"t0/boundary", "t0/s2/backward", "t0/s1/backward", "t0/s0/backward"};
   Labels twice = stores;
   twice.insert(twice.end(), stores.begin(), stores.end());
   EXPECT_EQ(actions_.stores, twice);
@@ -94,7 +94,7 @@ TEST_F(ExecutorActionsTest, LookingFurtherAheadTheBackwardTakesOverWhatTheForwar
   setup.cuts = {2, 4};
   lookahead_ = 3;
   train(setup);
-  // The border that the backward reads again is still there.
+  // The boundary that the backward reads again is still there.
   EXPECT_EQ(std::count(actions_.loads.begin(), actions_.loads.end(), "t0/s1/backward activation"), 0);
   EXPECT_EQ(std::count(actions_.loads.begin(), actions_.loads.end(), "t0/s1/backward"), 2);  // for its moments
 }
@@ -104,9 +104,9 @@ TEST_F(ExecutorActionsTest, WithoutDoubleBufferingALoadWaitsForTheTaskBefore) {
   setup.cuts = {3};
   setup.execute.double_buffer = false;
   train(setup);
-  // Nothing is chosen while a task computes, so borders go over the link and nothing is taken over.
+  // Nothing is chosen while a task computes, so boundaries go over the link and nothing is taken over.
   EXPECT_EQ(std::count(actions_.loads.begin(), actions_.loads.end(), "t0/s0/forward"), 2);
-  EXPECT_EQ(std::count(actions_.stores.begin(), actions_.stores.end(), "t0/border"), 4);
+  EXPECT_EQ(std::count(actions_.stores.begin(), actions_.stores.end(), "t0/boundary"), 4);
 }
 
 TEST_F(ExecutorActionsTest, ClippedStepsMoveGradientsOutAndNoMomentsIn) {

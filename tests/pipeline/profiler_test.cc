@@ -30,7 +30,7 @@ TEST(ProfilerTest, EachLayerGetsTheBorderOfTheOneBeforeItAlsoWhereThatWasKnown) 
   const Dataset data = feature_rows(folder, 10);
   ModelSpec spec;
   spec.checkpoint = folder / ".";
-  spec.task = Task::sequence_classification;
+  spec.task = ModelTask::sequence_classification;
   const ModelSource source(spec, data_shape(data, spec.task));
   TrainSpec train;
   train.batch_size = train.micro_batch_size = 8;
@@ -44,7 +44,7 @@ TEST(ProfilerTest, EachLayerGetsTheBorderOfTheOneBeforeItAlsoWhereThatWasKnown) 
 
 TEST(ProfilerTest, LayersOfOneKindAreRunOnceAndFrozenOnesApart) {
   const fakes::SmallWorld world(fakes::kTinyBert);
-  const auto source = world.source(Task::sequence_classification, 3);
+  const auto source = world.source(ModelTask::sequence_classification, 3);
   TrainSpec train;
   train.batch_size = train.micro_batch_size = 4;
   const auto costs = profile_layers(*source, *world.data, train, 1);

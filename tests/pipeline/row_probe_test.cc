@@ -45,7 +45,7 @@ TEST(RowProbeTest, SaysWhatEveryBatchShows) {
   at::set_num_threads(1);
   const fakes::FeatureWorld features(12);
   const fakes::SmallWorld bert(fakes::kTinyBert, 12);
-  const auto perceptron = features.source(4), encoder = bert.source(Task::sequence_classification, 3);
+  const auto perceptron = features.source(4), encoder = bert.source(ModelTask::sequence_classification, 3);
   for (const std::uint32_t micro : {2u, 4u, 7u})
     for (std::uint32_t size = 1; size < micro; ++size) {
       EXPECT_EQ(rows_are_independent(*perceptron, *features.data, 4, micro, {size}, 1),

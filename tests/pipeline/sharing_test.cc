@@ -19,7 +19,7 @@ class SharingTest : public ::testing::Test {
   /// Batches of 4 in micro-batches of 2; the last of a visit's 13 rows is alone, as is one of 5 validation rows'
   /// thirds.
   static TrialToRun trial(const SmallWorld& world, std::int64_t freeze, std::uint32_t first_layer,
-                          Task task = Task::sequence_classification) {
+                          ModelTask task = ModelTask::sequence_classification) {
     TrialToRun trial;
     trial.source = world.source(task, freeze);
     trial.train.batch_size = 4;
@@ -100,7 +100,8 @@ TEST_F(SharingTest, AHeadTiedToALayerThatIsNotComputedBorrowsItStill) {
         setup.emulated = emulated;
         setup.frozen_in_window = in_window;
         setup.cuts = cuts;
-        expect_whole(gpt2_, trial(gpt2_, 2, 2, Task::causal_lm), setup, text::cat(emulated, in_window, cuts.size()));
+        expect_whole(gpt2_, trial(gpt2_, 2, 2, ModelTask::causal_lm), setup,
+                     text::cat(emulated, in_window, cuts.size()));
       }
 }
 

@@ -13,7 +13,7 @@ class PlannerTest : public ::testing::Test {
   TrialSetup setup(std::int64_t freeze = 0) const {
     TrialSetup setup;
     setup.id = "t00";
-    setup.source = world_.source(Task::sequence_classification, freeze);
+    setup.source = world_.source(ModelTask::sequence_classification, freeze);
     setup.train_data = setup.valid_data = world_.data;
     setup.train.batch_size = setup.train.micro_batch_size = 4;
     return setup;
@@ -66,7 +66,7 @@ TEST_F(PlannerTest, ALayerTooLargeIsRefusedByItsSizesBeforeItIsMeasured) {
       R"({"model_type":"bert","vocab_size":268435456,"hidden_size":8192,"num_hidden_layers":1,
 "num_attention_heads":4,"intermediate_size":64})");
   TrialSetup trial = setup();
-  trial.source = huge.source(Task::sequence_classification);
+  trial.source = huge.source(ModelTask::sequence_classification);
   const auto refusal = [&](const PlannerInputs& inputs) {
     return fakes::failure_of(ExitCode::capacity, [&] { Planner(inputs).plan(trial); });
   };

@@ -120,7 +120,7 @@ TEST(SharingPlanTest, NoChoiceWithinTheBudgetSavesMore) {
 TEST(SharingPlanTest, RunsBringEachLayerInOnceAndFitTheirDevice) {
   const fakes::SmallWorld world(fakes::kTinyBert);
   fakes::TrialToRun one;
-  one.source = world.source(Task::sequence_classification, 5);
+  one.source = world.source(ModelTask::sequence_classification, 5);
   one.train.batch_size = 4;
   one.train.micro_batch_size = 2;
   TrialSetup setup = fakes::trial_setup(world, one, 0, {});

@@ -204,7 +204,7 @@ TEST(Config, ReadsEveryOtherKey) {
                                          .active_trials = 2}));
   EXPECT_TRUE(config.space.empty());
   const TrialConfig trial = resolve_trial(config, {});
-  EXPECT_EQ(trial.model.task, Task::causal_lm);
+  EXPECT_EQ(trial.model.task, ModelTask::causal_lm);
   EXPECT_EQ(trial.train, (TrainSpec{.optimizer = {.kind = OptimizerSpec::Kind::sgd,
                                                   .lr = 1,
                                                   .momentum = 0.9,
