@@ -77,7 +77,7 @@ ExperimentEnd Experiment::run() {
     }
     ask();
     go_on();
-    materialise();
+    materialiser_.get_on(active_count() + committer_->pending() == 0);
     admit();
     if (all_ended() && search_.finished()) break;
     if (monotonic_seconds() - last_progress >= kProgressSeconds) {
@@ -224,14 +224,6 @@ Experiment::Entry& Experiment::add(const TrialSpec& spec) {
   return *entries_.back();
 }
 
-void Experiment::materialise() {
-  materialiser_.get_on();
-  if (!materialiser_.waits() || active_count() > 0 || committer_->pending() > 0) return;
-  fail(ExitCode::capacity, "resources.host_memory: no room to materialise what trials share beside ",
-       parts_.host.used(), " bytes (", text::format_bytes(parts_.host.used()), ") of ", parts_.host.capacity(),
-       " that are taken; raise it or set execute.sharing to off");
-}
-
 std::uint32_t Experiment::active_count() const {
   return static_cast<std::uint32_t>(
       std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->run != nullptr; }));
@@ -289,10 +281,7 @@ void Experiment::start_visit(Entry& entry) {
 }
 
 void Experiment::visit_ended(VisitResult result) {
-  if (materialiser_.owns(result.trial)) {
-    materialiser_.ended(std::move(result));
-    return;
-  }
+  if (materialiser_.owns(result.trial)) return materialiser_.ended(std::move(result));
   Entry& entry = *entries_.at(result.trial);
   if (result.error) {
     const OwnFault fault = own_fault(result.error);

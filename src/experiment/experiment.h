@@ -108,7 +108,6 @@ class Experiment {
   void stop(const TrialStop& stop);
   void go_on();
   bool others_are_behind(const Entry& entry) const;
-  void materialise();
   void admit();
   bool try_admit(Entry& entry);
   std::uint32_t active_count() const;

@@ -69,11 +69,14 @@ bool Materialiser::waits() const {
   return false;
 }
 
-void Materialiser::get_on() {
+void Materialiser::get_on(bool alone) {
   if (!job_) start_job();
-  if (!job_) return;
-  const std::size_t devices = parts_.executor.devices().size();
-  while (!job_->waiting.empty() && running_.size() < devices && start(job_->waiting.front())) job_->waiting.pop_front();
+  while (job_ && !job_->waiting.empty() && running_.size() < devices_ && start(job_->waiting.front()))
+    job_->waiting.pop_front();
+  if (!alone || !waits()) return;
+  fail(ExitCode::capacity, "resources.host_memory: no room to materialise what trials share beside ",
+       parts_.host.used(), " bytes (", text::format_bytes(parts_.host.used()), ") that are taken of ",
+       parts_.host.capacity(), "; raise it or set execute.sharing to off");
 }
 
 void Materialiser::start_job() {
@@ -100,7 +103,7 @@ void Materialiser::start_job() {
 void Materialiser::share_out(const TrialSetup& trial, bool valid) {
   const std::uint32_t rows = valid ? trial.valid_rows : trial.train_rows;
   const std::uint64_t units = batch_count(rows, trial.train.micro_batch_size);
-  const std::uint64_t parts = std::min<std::uint64_t>(units, parts_.executor.devices().size());
+  const std::uint64_t parts = std::min<std::uint64_t>(units, devices_);
   for (std::uint64_t p = 0; p < parts; ++p) {
     Part part;
     part.valid = valid;

@@ -28,7 +28,8 @@ struct MaterialiserParts {
 /// shared out among the devices, and each layer is brought in once for all rows of a device. One thread.
 class Materialiser {
  public:
-  explicit Materialiser(MaterialiserParts parts) : parts_(std::move(parts)) {}
+  explicit Materialiser(MaterialiserParts parts)
+      : parts_(std::move(parts)), devices_(parts_.executor.devices().size()) {}
 
   /// The trial will need features if it begins behind its first layer. Takes their place in the host tier.
   void want(const TrialSetup& trial);
@@ -37,8 +38,9 @@ class Materialiser {
   /// Nothing until they are there. Empty ones for a trial that computes all its layers.
   std::optional<TrialFeatures> features(const TrialSetup& trial) const;
 
-  /// Starts what waits, as far as the host tier has room.
-  void get_on();
+  /// Starts what waits, as far as the host tier has room. `alone`: no trial will ever make room; then
+  /// Failure(capacity) when there is none.
+  void get_on(bool alone);
   /// Something waits for room and nothing of it runs.
   bool waits() const;
   /// The number is of a run of this, not of a trial.
@@ -77,6 +79,7 @@ class Materialiser {
   void sweep();
 
   MaterialiserParts parts_;
+  const std::size_t devices_;
   std::map<std::string, Chain> chains_;  // by prefix_key()
   std::optional<Job> job_;
   std::map<std::uint32_t, Part> running_;  // by the number of the run

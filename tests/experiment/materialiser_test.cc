@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "fakes/failure_of.h"
 #include "fakes/small_world.h"
 #include "planner/sharing.h"
 
@@ -32,7 +33,8 @@ class MaterialiserTest : public ::testing::Test {
 
   /// Lets it work until nothing of it runs.
   void work() {
-    for (materialiser_->get_on(); auto ended = executor_->wait_finished(kNothingLeftS); materialiser_->get_on()) {
+    for (materialiser_->get_on(false); auto ended = executor_->wait_finished(kNothingLeftS);
+         materialiser_->get_on(false)) {
       ASSERT_TRUE(materialiser_->owns(ended->trial));
       materialiser_->ended(std::move(*ended));
     }
@@ -101,6 +103,8 @@ TEST_F(MaterialiserTest, WaitsForRoomAndGoesOnOnceItIsThere) {
   work();
   EXPECT_TRUE(materialiser_->waits());
   EXPECT_FALSE(materialiser_->features(deep).has_value());
+  const auto sentence = fakes::failure_of(ExitCode::capacity, [&] { materialiser_->get_on(true); });
+  EXPECT_NE(sentence.find("resources.host_memory"), std::string::npos) << sentence;
   taken = host_.reserve(0);
   work();
   EXPECT_TRUE(materialiser_->features(deep).has_value());
