@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/failure.h"
 #include "pipeline/batches.h"
@@ -185,45 +186,50 @@ void Workbench::plan_trials() {
 
 bool Workbench::rows_may_be_shared(const TrialSetup& setup) const {
   const TrainSpec& train = setup.train;
-  std::vector<std::uint32_t> sizes = partial_sizes(valid_rows_, train.batch_size, train.micro_batch_size);
-  std::vector<std::uint64_t> parts{train_rows_, valid_rows_};  // as materialising cuts them, into micro-batches
-  for (std::uint32_t p = 0; p < partitions_->count(); ++p)
-    for (const auto size : partial_sizes(partitions_->rows(p), train.batch_size, train.micro_batch_size))
-      sizes.push_back(size);
-  for (const auto rows : parts)
-    for (const auto size : partial_sizes(rows, train.micro_batch_size, train.micro_batch_size)) sizes.push_back(size);
-  std::sort(sizes.begin(), sizes.end());
-  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
-  return rows_are_independent(*setup.source, *train_, setup.source->frozen_layers(), train.micro_batch_size, sizes,
-                              config_.devices.front().threads);
+  std::set<std::uint32_t> sizes;
+  const auto add = [&](std::uint64_t rows, std::uint32_t batch_size) {
+    for (const auto size : partial_sizes(rows, batch_size, train.micro_batch_size)) sizes.insert(size);
+  };
+  for (std::uint32_t p = 0; p < partitions_->count(); ++p) add(partitions_->rows(p), train.batch_size);
+  add(valid_rows_, train.batch_size);
+  for (const auto rows : {train_rows_, valid_rows_}) add(rows, train.micro_batch_size);  // as materialising cuts them
+  return rows_are_independent(*setup.source, *train_, setup.source->frozen_layers(), train.micro_batch_size,
+                              {sizes.begin(), sizes.end()}, config_.devices.front().threads);
 }
 
-void Workbench::share(const std::map<std::string, std::uint32_t>& visits_done) {
+std::vector<SharingTrial> Workbench::sharing_trials(const std::map<std::string, std::uint32_t>& visits_done) const {
   std::vector<SharingTrial> trials;
-  std::map<std::string, const TrialSetup*> deepest;  // by prefix and batch
-  Bytes largest = 0, frozen = 0;
-  const auto kind = [](const SharingTrial& trial, const TrialSetup& setup) {
-    return text::cat(trial.prefix, "|", setup.train.batch_size);
-  };
-  for (const auto& [spec, setup, forecast, workspace] : planned_) {
-    largest = std::max(largest, forecast.host);
-    frozen = std::max(frozen, forecast.frozen);
+  std::vector<std::string> keys;  // of each trial: its prefix and batch
+  std::map<std::string, const TrialSetup*> deepest;
+  for (const auto& planned : planned_) {
+    const TrialSetup& setup = planned.setup;
     const double visits = double(setup.train.epochs) * partitions_->count();
-    const auto done = visits_done.find(spec.id);
+    const auto done = visits_done.find(setup.id);
     const double left = done == visits_done.end() ? 1 : 1 - std::min(visits, double(done->second)) / visits;
     const double rows = double(setup.train.epochs) * (double(train_rows_) + valid_rows_);
     trials.push_back(sharing_trial(setup, static_cast<std::uint64_t>(left * rows)));
-    const TrialSetup*& known = deepest[kind(trials.back(), setup)];
+    keys.push_back(text::cat(trials.back().prefix, "|", setup.train.batch_size));
+    if (trials.back().frozen.empty()) continue;
+    const TrialSetup*& known = deepest[keys.back()];
     if (known == nullptr || known->source->frozen_layers() < setup.source->frozen_layers()) known = &setup;
   }
-  std::map<std::string, bool> independent;
-  for (const auto& [key, setup] : deepest) independent[key] = rows_may_be_shared(*setup);
+  std::map<std::string, bool> may_share;
+  for (const auto& [key, setup] : deepest) may_share[key] = rows_may_be_shared(*setup);
   for (std::size_t i = 0; i < trials.size(); ++i)
-    if (!independent[kind(trials[i], planned_[i].setup)]) trials[i].frozen.clear();
+    if (!may_share[keys[i]]) trials[i].frozen.clear();
+  return trials;
+}
+
+void Workbench::share(const std::map<std::string, std::uint32_t>& visits_done) {
+  Bytes largest = 0, frozen = 0;
+  for (const auto& trial : planned_) {
+    largest = std::max(largest, trial.forecast.host);
+    frozen = std::max(frozen, trial.forecast.frozen);
+  }
   // Features must fit beside as many of the largest trials as there are devices.
   const Bytes together = std::min<Bytes>(planner_->device_count(), planned_.size()) * largest + frozen;
   const Bytes available = planner_->host_for_trials();
-  sharing_ = plan_sharing(trials, available - std::min(available, together));
+  sharing_ = plan_sharing(sharing_trials(visits_done), available - std::min(available, together));
   if (sharing_.prefixes.empty()) return;
   planner_->leave_to_features(sharing_.bytes());
   plan_trials();

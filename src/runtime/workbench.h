@@ -46,8 +46,9 @@ class Workbench {
   PlannedTrial plan(const TrialSpec& spec);
   std::uint32_t first_layer(const TrialSetup& setup) const;
   void plan_trials();
+  std::vector<SharingTrial> sharing_trials(const std::map<std::string, std::uint32_t>& visits_done) const;
   void share(const std::map<std::string, std::uint32_t>& visits_done);
-  bool rows_may_be_shared(const TrialSetup& setup) const;
+  bool rows_may_be_shared(const TrialSetup& setup) const;  ///< as far as the sizes of batches matter
   Bytes materialising_bytes(const std::vector<TrialSetup>& setups) const;
   std::vector<PlanSharing> describe_sharing(const std::vector<TrialSetup>& setups) const;
   std::shared_ptr<const ModelSource> source(const ModelSpec& spec);
