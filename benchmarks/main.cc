@@ -14,10 +14,12 @@
 #include "report/table.h"
 #include "runtime/machine.h"
 #include "scheduling_bench.h"
+#include "sharing_bench.h"
 #include "spill_bench.h"
 
 DEFINE_string(out, "", "file to write the rows to, as JSON");
 DEFINE_bool(quick, false, "a smoke run: small sizes, figures without meaning");
+DEFINE_int32(sharing_rows, 2000, "training rows of the group sharing; fewer for a quicker look");
 DEFINE_string(only, "", "run only benchmarks whose group has this name");
 
 namespace hopyard {
@@ -73,12 +75,12 @@ Json to_row(const BenchRow& row) {
 
 int run() {
   install_counting_allocator();
-  const BenchScale scale{FLAGS_quick};
+  const BenchScale scale{FLAGS_quick, static_cast<std::uint32_t>(FLAGS_sharing_rows)};
   const std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>> groups{
       {"scheduling", bench_scheduling},   {"spill", bench_spill},
       {"resident", bench_resident},       {"cut", bench_one_cut_trial},
       {"interleaved", bench_interleaved}, {"ablation", bench_ablation},
-      {"streaming", bench_streaming}};
+      {"streaming", bench_streaming},     {"sharing", bench_sharing}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();

@@ -20,7 +20,8 @@ std::uint32_t Experiment::active_count() const {
 void Experiment::admit() {
   std::vector<Entry*> waiting;
   for (auto& entry : entries_)
-    if (entry->has_work() && entry->run == nullptr) waiting.push_back(entry.get());
+    if (entry->has_work() && entry->run == nullptr && materialiser_.features(entry->setup))
+      waiting.push_back(entry.get());
   // Least progress first, so that the active set goes round; then in the order of asking.
   std::stable_sort(waiting.begin(), waiting.end(),
                    [](const Entry* a, const Entry* b) { return a->status.visits_done < b->status.visits_done; });
@@ -38,11 +39,10 @@ void Experiment::admit() {
 }
 
 bool Experiment::try_admit(Entry& entry) {
-  const Bytes frozen =
-      entry.setup.frozen_in_window ? 0 : parts_.frozen.missing_bytes(*entry.setup.source, entry.setup.seed);
+  const Bytes frozen = parts_.frozen.missing_bytes(*entry.setup.source, shared_layers(entry.setup), entry.setup.seed);
   const Bytes need = entry.setup.window + trial_overhead_bytes(entry.setup) + frozen;
   if (need > parts_.host.capacity() - parts_.host.used()) return false;  // without reading anything
-  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen);
+  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen, *materialiser_.features(entry.setup));
   if (!grant) return false;  // a trial that was cut while it ran took the room
   entry.run = std::make_shared<TrialRun>(entry.setup, std::move(*grant), parts_.disk, parts_.pool,
                                          [&executor = parts_.executor] { executor.wake(); });
@@ -57,7 +57,9 @@ bool Experiment::try_admit(Entry& entry) {
 
 bool Experiment::others_are_behind(const Entry& entry) const {
   return std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
-    return other->has_work() && other->run == nullptr && other->status.visits_done < entry.status.visits_done;
+    // What waits for features needs no place yet, unless they wait for one.
+    return other->has_work() && other->run == nullptr && other->status.visits_done < entry.status.visits_done &&
+           (materialiser_.features(other->setup) || materialiser_.waits());
   });
 }
 

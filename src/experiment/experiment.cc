@@ -75,6 +75,7 @@ ExperimentEnd Experiment::run() {
     }
     ask();
     go_on();
+    materialiser_.get_on(active_count() + committer_->pending() == 0);
     admit();
     if (all_ended() && search_.finished()) break;
     if (monotonic_seconds() - last_progress >= kProgressSeconds) {
@@ -100,6 +101,8 @@ void Experiment::take_up_journal() {
   for (auto& entry : entries_)
     if (!entry->ended() && entry->status.visits_done >= entry->status.epochs * entry->status.visits_per_epoch)
       end(*entry, TrialState::finished, "");
+    else if (!entry->ended())
+      materialiser_.want(entry->setup);
 }
 
 void Experiment::take_up(const TrialRecord& known) {
@@ -158,7 +161,7 @@ void Experiment::ask() {
 void Experiment::accept(const TrialOrder& order) {
   if (order.trial.index == entries_.size()) {
     parts_.journal.add_trial(order.trial);
-    add(order.trial);
+    materialiser_.want(add(order.trial).setup);
   }
   Entry& entry = entry_of(order.trial.id);
   require(entry.status.spec == order.trial, "the search asks for trial ", order.trial.id,
@@ -248,6 +251,7 @@ void Experiment::start_visit(Entry& entry) {
 }
 
 void Experiment::visit_ended(VisitResult result) {
+  if (materialiser_.owns(result.trial)) return materialiser_.ended(std::move(result));
   Entry& entry = *entries_.at(result.trial);
   if (result.error) {
     const OwnFault fault = own_fault(result.error);
@@ -336,6 +340,7 @@ void Experiment::end(Entry& entry, TrialState state, const std::string& reason) 
 void Experiment::close(Entry& entry, TrialState state, const std::string& reason) {
   entry.status.state = state;
   entry.status.reason = reason;
+  materialiser_.let_go(entry.setup);
   parts_.journal.end_trial(entry.status.spec.id, state, reason);
   parts_.event(text::cat(entry.status.spec.id, ": ", to_string(state), reason.empty() ? "" : ": ", reason));
 }

@@ -12,6 +12,7 @@
 #include "data/dataset.h"
 #include "experiment/committer.h"
 #include "experiment/journaled_search.h"
+#include "experiment/materialiser.h"
 #include "experiment/shared_versions.h"
 #include "pipeline/executor.h"
 #include "select/search.h"
@@ -68,12 +69,16 @@ void forget_uncommitted(const Journal& journal, DiskTier& disk);
 /// Runs trials to their end. One thread; not reusable. What the journal holds is taken up where it ended.
 class Experiment {
  public:
-  explicit Experiment(ExperimentParts parts) : parts_(std::move(parts)), search_(parts_.searcher, parts_.journal) {}
+  explicit Experiment(ExperimentParts parts)
+      : parts_(std::move(parts)),
+        search_(parts_.searcher, parts_.journal),
+        materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen, parts_.event}) {}
   /// A trial fails alone when its loss is not finite or it does not fit its device. Throws everything else: a disk, a
   /// file, the journal, the machine's memory, a broken contract. Committed work stays, and the journal says of no trial
   /// that it failed for that.
   ExperimentEnd run();
   std::vector<TrialStatus> status() const;
+  const Materialiser& materialiser() const { return materialiser_; }
 
  private:
   struct Entry {
@@ -117,6 +122,7 @@ class Experiment {
 
   ExperimentParts parts_;
   JournaledSearch search_;
+  Materialiser materialiser_;
   std::vector<std::unique_ptr<Entry>> entries_;   // by index
   std::map<std::string, std::uint32_t> indexes_;  // by id
   std::unique_ptr<Committer> committer_;

@@ -19,6 +19,7 @@ struct LayerCost {
   std::optional<std::uint32_t> borrowed_from;  ///< that layer; a shard that holds both loads them once
   Bytes moment_bytes = 0;                      ///< loaded and stored by backward tasks; 0 when frozen
   Bytes gradient_bytes = 0;                    ///< on the device between backward and update; 0 when frozen
+  Bytes input_bytes = 0;                       ///< of a first layer that takes activations: those of one micro-batch
   Bytes output_bytes = 0;                      ///< boundary activation of one micro-batch
   Bytes saved_bytes = 0;                       ///< what a forward pass with graph keeps for one micro-batch
   Bytes transient_bytes = 0;  ///< the peak beyond saved bytes, of forward or backward, of one micro-batch

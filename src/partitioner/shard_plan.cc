@@ -13,9 +13,9 @@ std::uint32_t first_trainable(const std::vector<LayerCost>& layers) {
   return layer;
 }
 
-/// What a shard that starts at `begin` reads at its boundary; the model's own input is a few token ids.
+/// What a shard that starts at `begin` reads at its boundary. The model's own input is a few token ids.
 Bytes input_bytes(const std::vector<LayerCost>& layers, std::uint32_t begin) {
-  return begin == 0 ? 0 : layers[begin - 1].output_bytes;
+  return begin == 0 ? layers.front().input_bytes : layers[begin - 1].output_bytes;
 }
 
 bool owner_inside(const LayerCost& layer, std::uint32_t begin, std::uint32_t end) {

@@ -9,7 +9,12 @@ namespace {
 
 constexpr int kDispatchAttempts = 1000;  // more than a model has layers to cut and an experiment trials to fail
 
-Bytes input_bytes(const Boundary* boundary) { return boundary == nullptr ? 0 : charged_bytes(boundary->host.size()); }
+/// What comes to the task from tasks before.
+Bytes input_bytes(TrialRun& trial, const PlannedTask& planned) {
+  const Boundary* gradient = trial.gradient_of(planned);
+  return charged_bytes(trial.activation_bytes(planned)) +
+         (gradient == nullptr ? 0 : charged_bytes(gradient->host.size()));
+}
 
 Bytes workspace_of(const TrialRun& trial, const TaskRef& task) {
   const auto& plan = trial.shard(task.shard);
@@ -133,7 +138,7 @@ bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTas
   const bool alone = quiet(device) && device.ahead.empty() &&
                      (device.residents.empty() || device.residents.contains(trial.setup().number));
   if (alone) return true;
-  Bytes need = input_bytes(trial.input_of(planned)) + input_bytes(trial.gradient_of(planned));
+  Bytes need = input_bytes(trial, planned);
   const auto& plan = trial.shard(planned.task.shard);
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     const auto& layer = trial.layers()[l];
@@ -165,7 +170,7 @@ LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& t
   };
   const auto resident = device.residents.find(trial.setup().number);
   if (resident != device.residents.end()) {
-    take(*resident->second.slot);
+    if (resident->second.slot->holds(layer)) take(*resident->second.slot);
     return there;
   }
   // An update in place must not touch bytes that are still on their way home, or will be.
@@ -190,6 +195,16 @@ LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& t
   return there;
 }
 
+/// Of a frozen layer: what the trial's resident shard borrowed before.
+DeviceHold Executor::borrowed_there(const DeviceState& device, const TrialRun& trial,
+                                    const TrialRun::TiedUse& use) const {
+  const auto resident = device.residents.find(trial.setup().number);
+  if (resident == device.residents.end() || use.trainable) return nullptr;
+  for (const auto& borrowed : resident->second.slot->borrowed)
+    if (borrowed.use == &use && !borrowed.in_layer) return borrowed.value;
+  return nullptr;
+}
+
 void Executor::assign(DeviceState& device, Active& active, const PlannedTask& planned) {
   auto slot = std::make_shared<Slot>();
   TrialRun& trial = *active.trial;
@@ -209,6 +224,7 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
   };
   expect(slot->activation, trial.input_of(planned));
   expect(slot->gradient, trial.gradient_of(planned));
+  slot->activation.features = trial.features_for(planned);
   slot->output = trial.output_of(planned);
   if (slot->output != nullptr) ++slot->output->promised;
   for (const auto& layer : slot->trial_layers()) slot->after.push_back(layer.writes_chosen);
@@ -249,8 +265,9 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
     if (used && !owned) {
       const std::uint64_t after = trial.layers()[use.owner.layer].writes_chosen;
       const TaskRef reads{TaskKind::forward, task.shard};
-      const DeviceHold there = bytes_there(device, trial, reads, use.owner.layer, after, nullptr).parameters;
-      slot.borrowed.push_back({&use, there ? there : value(), after, there != nullptr});
+      const DeviceHold layer = bytes_there(device, trial, reads, use.owner.layer, after, nullptr).parameters;
+      const DeviceHold there = layer ? layer : borrowed_there(device, trial, use);
+      slot.borrowed.push_back({&use, there ? there : value(), after, layer != nullptr, there == nullptr});
     }
     if (owned && !used && use.trainable && task.kind == TaskKind::backward)
       slot.tied_gradients.emplace_back(&use, value());

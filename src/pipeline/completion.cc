@@ -39,8 +39,7 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   slot->kept.reset();
   save_input_for_recompute(device, slot);
   for (SlotInput* input : {&slot->activation, &slot->gradient}) {
-    if (input->boundary == nullptr) continue;
-    input->boundary->kept.clear();
+    if (input->boundary != nullptr) input->boundary->kept.clear();
     input->loaded.clear();
   }
   for (const auto& [use, hold] : slot->tied_gradients)
@@ -71,8 +70,29 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
       store_boundary(device, slot->trial, *output, [this, &device, slot] { settle(device, slot); });
     }
   }
+  store_features(device, slot, outcome);
   if (!resident) store_state(device, slot, outcome);
   settle(device, slot);
+}
+
+void Executor::store_features(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome) {
+  Features* features = slot->trial->features_from(slot->task);
+  if (features == nullptr || !device.device->has_own_memory()) return;
+  auto rows = slot->trial->rows_of(slot->task);
+  auto copies = scatter_rows(*features, rows, outcome.outputs);
+  auto row_shape = row_shape_of(outcome.outputs);
+  std::vector<DeviceHold> held;
+  for (auto& tensor : outcome.outputs) {
+    held.push_back(std::make_shared<DeviceBytes>(device.ledger, charged_bytes(tensor.nbytes())));
+    held.back()->tensor = std::move(tensor);
+  }
+  ++slot->stores_left;
+  store(device, std::move(copies), slot->label() + " features",
+        [this, &device, slot, features, rows = std::move(rows), row_shape = std::move(row_shape),
+         held = std::move(held)] {
+          features->note(rows, slot->end_layer, row_shape);
+          settle(device, slot);
+        });
 }
 
 void Executor::save_input_for_recompute(DeviceState& device, const std::shared_ptr<Slot>& slot) {

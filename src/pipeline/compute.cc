@@ -10,21 +10,6 @@ namespace hopyard {
 
 namespace {
 
-/// The tensors of an input: on the device, or views of the host's bytes.
-std::vector<at::Tensor> input_tensors(const SlotInput& input) {
-  std::vector<at::Tensor> tensors;
-  if (input.boundary == nullptr) return tensors;
-  if (!input.loaded.empty()) {
-    for (const auto& hold : input.loaded) tensors.push_back(hold->tensor);
-    return tensors;
-  }
-  const Boundary& boundary = *input.boundary;
-  for (std::size_t m = 0; m < boundary.shapes.size(); ++m)
-    tensors.push_back(at::from_blob(const_cast<std::byte*>(boundary.host.data()) + boundary.offsets[m],
-                                    boundary.shapes[m], at::kFloat));
-  return tensors;
-}
-
 double total_norm(const std::vector<std::vector<double>>& norms) {
   double sum = 0;
   for (const auto& layer : norms)
@@ -43,6 +28,27 @@ bool owned_here(const LoadedLayer& loaded, std::size_t parameter) {
 }
 
 }  // namespace
+
+/// The tensors of an input: on the device, views of the host's bytes, or gathered there.
+std::vector<at::Tensor> Executor::input_tensors(const Slot& slot, const SlotInput& input) const {
+  std::vector<at::Tensor> tensors;
+  if (!input.needed()) return tensors;
+  if (!input.loaded.empty()) {
+    for (const auto& hold : input.loaded) tensors.push_back(hold->tensor);
+    return tensors;
+  }
+  if (input.features != nullptr) {
+    GatheredRows gathered = gather_rows(*input.features, slot.trial->rows_of(slot.task), slot.first_layer,
+                                        slot.trial->setup().train.micro_batch_size);
+    for (const auto& copy : gathered.copies) std::memcpy(copy.to, copy.from, copy.bytes);
+    return std::move(gathered.tensors);
+  }
+  const Boundary& boundary = *input.boundary;
+  for (std::size_t m = 0; m < boundary.shapes.size(); ++m)
+    tensors.push_back(at::from_blob(const_cast<std::byte*>(boundary.host.data()) + boundary.offsets[m],
+                                    boundary.shapes[m], at::kFloat));
+  return tensors;
+}
 
 std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot) {
   TrialRun& trial = *slot.trial;
@@ -106,14 +112,14 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   const Dataset& data = slot.task.evaluation ? *setup.valid_data : *setup.train_data;
   const auto batches =
       make_batches(data, setup.source->spec().task, trial.rows_of(slot.task), setup.train.micro_batch_size);
-  const bool head = trial.is_last(slot.task.task.shard);
+  const bool head = trial.has_head(slot.task.task.shard);
   const ComputeContext context{
       *setup.source,         layers, batches, setup.seed, trial.step_of(slot.task), device.device->generator(),
       !slot.task.evaluation, head};
-  const auto inputs = input_tensors(slot.activation);
+  const auto inputs = slot.kept ? std::vector<at::Tensor>() : input_tensors(slot, slot.activation);
   if (slot.task.task.kind == TaskKind::backward) {
     const BoundLayers bound(layers, true);
-    compute_backward(slot, context, inputs, input_tensors(slot.gradient), outcome);
+    compute_backward(slot, context, inputs, input_tensors(slot, slot.gradient), outcome);
   } else if (slot.keeps) {
     slot.keeps->graph = forward_with_graph(context, inputs, trial.passes_gradient_down(slot.task.task.shard));
     for (const auto& output : slot.keeps->graph.outputs) outcome.outputs.push_back(output.detach());
@@ -217,6 +223,12 @@ void Executor::copy_out(Slot& slot, Outcome& outcome) {
     for (std::size_t m = 0; m < outcome.outputs.size(); ++m)
       std::memcpy(boundary->host.data() + boundary->offsets[m], outcome.outputs[m].data_ptr(),
                   outcome.outputs[m].nbytes());
+    outcome.outputs.clear();
+  }
+  if (Features* features = trial.features_from(slot.task)) {
+    const auto rows = trial.rows_of(slot.task);
+    for (const auto& copy : scatter_rows(*features, rows, outcome.outputs)) std::memcpy(copy.to, copy.from, copy.bytes);
+    features->note(rows, slot.end_layer, row_shape_of(outcome.outputs));
     outcome.outputs.clear();
   }
   for (const auto& [layer, gradients] : outcome.gradients) {

@@ -123,6 +123,7 @@ class Executor {
   /// `until`: of those ahead, only the ones before this.
   LayerOnDevice bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task, std::uint32_t layer,
                             std::uint64_t after, const Slot* until) const;
+  DeviceHold borrowed_there(const DeviceState& device, const TrialRun& trial, const TrialRun::TiedUse& use) const;
   void assign(DeviceState& device, Active& active, const PlannedTask& task);
   void take_over(DeviceState& device, Slot& slot);
   void take_what_came(DeviceState& device, Slot& slot);
@@ -137,6 +138,7 @@ class Executor {
   void request_state(DeviceState& device, const std::shared_ptr<Slot>& slot);
   bool request_inputs(DeviceState& device, const std::shared_ptr<Slot>& slot);  ///< false when there is no memory
   bool request_input(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input, const char* what);
+  bool request_features(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input);
   void request_tied_gradients(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> copies, std::string label,
             std::function<void()> arrived);
@@ -158,6 +160,7 @@ class Executor {
   void compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
                         std::span<const at::Tensor> gradients, Outcome& outcome);
   void compute_update(Slot& slot);
+  std::vector<at::Tensor> input_tensors(const Slot& slot, const SlotInput& input) const;
   void copy_out(Slot& slot, Outcome& outcome);
   std::vector<LoadedLayer> loaded_layers(DeviceState& device, Slot& slot);
 
@@ -168,6 +171,7 @@ class Executor {
                       std::function<void()> done);
   void send_home(const std::shared_ptr<TrialRun>& trial, Boundary& boundary);  ///< what is kept on a device
   void store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
+  void store_features(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
   void store(DeviceState& device, std::vector<CopyRequest> copies, std::string label, std::function<void()> done);
   void settle(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void save_input_for_recompute(DeviceState& device, const std::shared_ptr<Slot>& slot);

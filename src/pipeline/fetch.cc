@@ -52,7 +52,7 @@ bool Executor::may_load(const DeviceState& device, const Slot& slot) const {
     if (reads_host && layers[i].writes_home < slot.after[i]) return false;
   }
   return std::all_of(slot.borrowed.begin(), slot.borrowed.end(), [&](const BorrowedValue& borrowed) {
-    return borrowed.in_layer || slot.trial->layers()[borrowed.use->owner.layer].writes_home >= borrowed.after;
+    return !borrowed.fresh || slot.trial->layers()[borrowed.use->owner.layer].writes_home >= borrowed.after;
   });
 }
 
@@ -107,7 +107,7 @@ bool Executor::allocate(DeviceState& device, Slot& slot) {
       if (layer.moments_fresh) make(layer.moments);
     }
     for (auto& borrowed : slot.borrowed)
-      if (!borrowed.in_layer) make(borrowed.value);
+      if (borrowed.fresh) make(borrowed.value);
     for (auto& [use, hold] : slot.tied_gradients) make(hold);
   } catch (const DeviceOutOfMemory&) {
     // The running task takes more than was predicted: what was allocated stays, the rest is tried again.
@@ -131,7 +131,7 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
     }
   }
   for (const auto& borrowed : slot->borrowed) {
-    if (borrowed.in_layer) continue;
+    if (!borrowed.fresh) continue;
     const auto& owner = trial.layers()[borrowed.use->owner.layer];
     const auto& place = owner.layout.places[borrowed.use->owner.parameter];
     copies.push_back({borrowed.value->tensor.data_ptr(), trial.parameters_in_host(owner) + place.offset, place.bytes});
@@ -163,7 +163,8 @@ void Executor::load(DeviceState& device, const std::shared_ptr<Slot>& slot, std:
 
 bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input,
                              const char* what) {
-  if (input.boundary == nullptr || input.there || input.requested) return true;
+  if (!input.needed() || input.there || input.requested) return true;
+  if (input.features != nullptr) return request_features(device, slot, input);
   Boundary& boundary = *input.boundary;
   if (boundary.turn != input.turn) return true;  // what is there is older
   if (!device.device->has_own_memory()) {
@@ -193,6 +194,31 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
   }
   input.requested = true;
   load(device, slot, std::move(copies), slot->label() + " " + what, [&input] { input.there = true; });
+  return true;
+}
+
+bool Executor::request_features(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input) {
+  if (!device.device->has_own_memory()) {
+    input.there = true;  // gathered by the compute thread
+    return true;
+  }
+  const TrialRun& trial = *slot->trial;
+  const AccountScope charged(&device.device->account());
+  GatheredRows gathered;
+  try {
+    gathered = gather_rows(*input.features, trial.rows_of(slot->task), slot->first_layer,
+                           trial.setup().train.micro_batch_size);
+  } catch (const DeviceOutOfMemory&) {
+    device.kept.clear();
+    return false;
+  }
+  for (auto& tensor : gathered.tensors) {
+    auto hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(tensor.nbytes()));
+    hold->tensor = std::move(tensor);
+    input.loaded.push_back(std::move(hold));
+  }
+  input.requested = true;
+  load(device, slot, std::move(gathered.copies), slot->label() + " features", [&input] { input.there = true; });
   return true;
 }
 

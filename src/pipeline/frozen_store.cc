@@ -4,15 +4,13 @@
 
 namespace hopyard {
 
-namespace {
-
-std::string key_of(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed) {
-  const auto& name = source.description().layers[layer].name;
-  return source.from_checkpoint(layer) ? text::cat(source.spec().checkpoint, "#", name)
-                                       : text::cat(source.spec().checkpoint, "#", name, "#", trial_seed);
+std::string content_key(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed) {
+  const ModelSpec& spec = source.spec();
+  std::string key = text::cat(spec.checkpoint, "#", to_string(spec.task), "#", source.description().layers[layer].name);
+  for (const auto& [name, value] : spec.overrides)
+    if (name != "dropout") key += text::cat("#", name, "=", value);  // frozen layers run in eval mode
+  return source.from_checkpoint(layer) ? key : text::cat(key, "#seed=", trial_seed);
 }
-
-}  // namespace
 
 std::vector<ParameterDigest> parameter_digests(const LayerDescription& layer, const LayerLayout& layout,
                                                std::span<const std::byte> flat) {
@@ -29,8 +27,21 @@ std::vector<ParameterDigest> parameter_digests(const LayerDescription& layer, co
 std::shared_ptr<const FrozenLayer> FrozenStore::get(const ModelSource& source, std::uint32_t layer,
                                                     std::uint64_t trial_seed) {
   const std::lock_guard lock(mutex_);
-  auto& known = layers_[key_of(source, layer, trial_seed)];
-  if (auto held = known.lock()) return held;
+  return get_locked(source, layer, trial_seed);
+}
+
+std::shared_ptr<const std::vector<ParameterDigest>> FrozenStore::digests(const ModelSource& source, std::uint32_t layer,
+                                                                         std::uint64_t trial_seed) {
+  const std::lock_guard lock(mutex_);
+  const auto& known = known_[content_key(source, layer, trial_seed)];
+  if (!known.digests) get_locked(source, layer, trial_seed);
+  return known.digests;
+}
+
+std::shared_ptr<const FrozenLayer> FrozenStore::get_locked(const ModelSource& source, std::uint32_t layer,
+                                                           std::uint64_t trial_seed) {
+  auto& known = known_[content_key(source, layer, trial_seed)];
+  if (auto held = known.layer.lock()) return held;
   const auto& description = source.description().layers[layer];
   const LayerLayout layout = layout_of(description);
   auto reservation = host_.reserve(HostBuffer::rounded(layout.bytes));
@@ -38,17 +49,21 @@ std::shared_ptr<const FrozenLayer> FrozenStore::get(const ModelSource& source, s
   auto made = std::make_shared<FrozenLayer>();
   made->bytes = HostBuffer(std::move(*reservation), layout.bytes);
   source.initialise(layer, trial_seed, made->bytes.span());
-  made->digests = parameter_digests(description, layout, made->bytes.span());
-  known = made;
+  if (!known.digests)
+    known.digests = std::make_shared<const std::vector<ParameterDigest>>(
+        parameter_digests(description, layout, made->bytes.span()));
+  made->digests = known.digests;
+  known.layer = made;
   return made;
 }
 
-Bytes FrozenStore::missing_bytes(const ModelSource& source, std::uint64_t trial_seed) {
+Bytes FrozenStore::missing_bytes(const ModelSource& source, std::span<const std::uint32_t> layers,
+                                 std::uint64_t trial_seed) {
   const std::lock_guard lock(mutex_);
   Bytes missing = 0;
-  for (std::uint32_t layer = 0; layer < source.frozen_layers(); ++layer) {
-    const auto known = layers_.find(key_of(source, layer, trial_seed));
-    if (known == layers_.end() || known->second.expired())
+  for (const auto layer : layers) {
+    const auto known = known_.find(content_key(source, layer, trial_seed));
+    if (known == known_.end() || known->second.layer.expired())
       missing += HostBuffer::rounded(layout_of(source.description().layers[layer]).bytes);
   }
   return missing;

@@ -11,8 +11,7 @@ namespace {
 /// What the graph of a shard's forward pass holds: what its layers save, and its input.
 Bytes graph_bytes(TrialRun& trial, const Slot& slot) {
   const TrialSetup& setup = trial.setup();
-  const Boundary* input = slot.activation.boundary;
-  Bytes bytes = input == nullptr ? 0 : input->host.size();
+  Bytes bytes = trial.activation_bytes(slot.task);
   for (std::uint32_t l = slot.first_layer; l < slot.end_layer; ++l)
     bytes += setup.costs[l].saved_bytes * setup.limits.micro_batches;
   return charged_bytes(bytes);

@@ -22,10 +22,12 @@ struct LayerOnDevice {
 
 /// An input of a task that comes from a task before: an activation or a gradient.
 struct SlotInput {
-  Boundary* boundary = nullptr;    ///< null: not needed
-  std::uint64_t turn = 0;          ///< of the boundary: which of its contents is meant
-  std::vector<DeviceHold> loaded;  ///< own memory: one for each micro-batch
+  Boundary* boundary = nullptr;        ///< null: not needed, or
+  const Features* features = nullptr;  ///< computed long ago
+  std::uint64_t turn = 0;              ///< of the boundary: which of its contents is meant
+  std::vector<DeviceHold> loaded;      ///< own memory: one for each micro-batch
   bool requested = false, there = false;
+  bool needed() const { return boundary != nullptr || features != nullptr; }
 };
 
 /// The value of a tied parameter that another layer owns.
@@ -33,7 +35,8 @@ struct BorrowedValue {
   const TrialRun::TiedUse* use = nullptr;
   DeviceHold value;
   std::uint64_t after = 0;  ///< so many writes of the owner must be home before it is loaded
-  bool in_layer = false;    ///< nothing to load: `value` is the owner's whole layer, which is on the device
+  bool in_layer = false;    ///< `value` is the owner's whole layer, which is on the device
+  bool fresh = true;        ///< must be loaded
 };
 
 /// A forward pass that stays on its device for the backward of the same layers and batch. It holds no bytes of theirs
@@ -79,7 +82,7 @@ struct Slot {
   /// Lets go of everything on the device.
   void drop_bytes();
   bool inputs_there() const {
-    return (activation.boundary == nullptr || activation.there) && (gradient.boundary == nullptr || gradient.there) &&
+    return (!activation.needed() || activation.there) && (!gradient.needed() || gradient.there) &&
            (tied_gradients.empty() || tied_there);
   }
   /// What the boundary held before may still be on its way to the host from another device.

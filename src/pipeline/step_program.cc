@@ -39,6 +39,10 @@ std::uint32_t first_backward_shard(const PartitionPlan& plan) {
 std::vector<TaskRef> training_program(const TrialSetup& setup) {
   std::vector<TaskRef> program;
   const auto count = static_cast<std::uint32_t>(setup.plan.shards.size());
+  if (setup.materialise_to) {
+    for (std::uint32_t s = 0; s < count; ++s) program.push_back({TaskKind::materialise, s});
+    return program;
+  }
   const std::uint32_t first = first_backward_shard(setup.plan);
   for (std::uint32_t s = 0; s + 1 < count; ++s) program.push_back({TaskKind::forward, s});
   for (std::uint32_t s = count; s-- > first;) program.push_back({TaskKind::backward, s});

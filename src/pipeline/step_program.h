@@ -18,7 +18,7 @@ bool updates(const TrialSetup& setup, const TaskRef& task);
 /// The task adds to gradients that stay in the window, or takes them from there.
 bool touches_gradients(const TrialSetup& setup, const TaskRef& task);
 
-/// The tasks of a training step, in their order.
+/// The tasks of a training step, or of a batch of rows that is materialised, in their order.
 std::vector<TaskRef> training_program(const TrialSetup& setup);
 /// The tasks that judge one batch of validation rows.
 std::vector<TaskRef> evaluation_program(const TrialSetup& setup);

@@ -8,8 +8,9 @@ namespace hopyard {
 
 /// forward: without a graph, keeping the boundary activation. backward: recompute with a graph, backward, and, unless
 /// the step is clipped, update; of the last shard: forward and backward in one. update: second pass of a clipped step,
-/// in host memory. evaluate: forward on validation rows.
-enum class TaskKind : std::uint8_t { forward, backward, update, evaluate };
+/// in host memory. evaluate: forward on validation rows. materialise: forward of frozen layers, for all trials that
+/// share them.
+enum class TaskKind : std::uint8_t { forward, backward, update, evaluate, materialise };
 
 struct TaskRef {
   TaskKind kind = TaskKind::forward;
@@ -27,6 +28,8 @@ inline const char* to_string(TaskKind kind) {
       return "update";
     case TaskKind::evaluate:
       return "evaluate";
+    case TaskKind::materialise:
+      return "materialise";
   }
   return "?";
 }

@@ -9,6 +9,8 @@ namespace hopyard {
 
 namespace {
 
+constexpr double kMaterialisingFirst = 1e18;  // seconds: trials wait for it
+
 HostBuffer buffer_from(HostReservation& granted, Bytes bytes) {
   return HostBuffer(granted.split(HostBuffer::rounded(bytes)), bytes);
 }
@@ -21,21 +23,11 @@ std::unique_ptr<Boundary> reserve_boundary(HostTier& host, Bytes bytes) {
 
 }  // namespace
 
-std::optional<TrialGrant> grant_trial(const TrialSetup& setup, HostTier& host, FrozenStore& frozen) {
-  auto bytes = host.reserve(setup.window + trial_overhead_bytes(setup));
-  if (!bytes) return std::nullopt;
-  TrialGrant grant{std::move(*bytes), {}};
-  const auto layers = static_cast<std::uint32_t>(setup.source->description().layers.size());
-  for (std::uint32_t l = 0; l < layers; ++l) {
-    const bool shared = !is_trainable(setup, l) && !setup.frozen_in_window;
-    grant.frozen.push_back(shared ? frozen.get(*setup.source, l, setup.seed) : nullptr);
-    if (shared && grant.frozen.back() == nullptr) return std::nullopt;
-  }
-  return grant;
-}
-
 TrialRun::TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& pool, std::function<void()> wake)
-    : setup_(std::move(setup)) {
+    : setup_(std::move(setup)), features_(std::move(grant.features)) {
+  require((setup_.first_layer > 0) == (features_.train != nullptr), setup_.id, ": begins with layer ",
+          setup_.first_layer, features_.train ? " and has features" : " and has no features");
+  require(setup_.materialise_to.has_value() == (features_.output != nullptr), setup_.id, ": no place for its features");
   make_blobs(grant, disk, pool, std::move(wake));
   make_boundaries(grant.bytes);
   for (std::uint32_t row = 0; row < setup_.valid_rows; ++row) valid_rows_.push_back(row);
@@ -55,6 +47,12 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
     layer.module = modules[l];
     layer.layout = layout_of(modules[l]->description());
     layer.trainable = is_trainable(setup_, l);
+    layer.unused = std::move(grant.unused[l]);
+    if (!uses_layer(setup_, l)) {
+      layers_.push_back(std::move(layer));
+      norms_.emplace_back();
+      continue;
+    }
     if (layer.trainable || setup_.frozen_in_window) {
       layer.parameters = add_blob(parameters_blob(l), layer.layout.bytes, true);
     } else {
@@ -67,7 +65,7 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
     norms_.emplace_back(layer.layout.places.size(), 0.0);
     const auto& parameters = modules[l]->description().parameters;
     for (std::uint32_t p = 0; p < parameters.size(); ++p) {
-      if (!parameters[p].tied_to) continue;
+      if (!parameters[p].tied_to || l < setup_.first_layer) continue;
       TiedUse use{l, p, *parameters[p].tied_to, {}, is_trainable(setup_, parameters[p].tied_to->layer)};
       const Bytes bytes = static_cast<Bytes>(parameters[p].elements()) * sizeof(float);
       if (use.trainable) use.gradient = buffer_from(grant.bytes, bytes);
@@ -89,7 +87,7 @@ void TrialRun::make_boundaries(HostReservation& granted) {
   const BoundarySizes sizes = boundary_sizes(setup_);
   const auto make = [&](Bytes bytes) { return std::make_unique<Boundary>(buffer_from(granted, bytes)); };
   for (const Bytes bytes : sizes.activations) activations_.push_back(make(bytes));
-  if (one_shard()) return;
+  if (one_shard() || setup_.materialise_to) return;
   for (int i = 0; i < 2; ++i) gradients_.push_back(make(sizes.gradient));
   for (int i = 0; i < 2 && sizes.evaluation > 0; ++i) evaluations_.push_back(make(sizes.evaluation));
 }
@@ -135,7 +133,9 @@ Digest TrialRun::digest() {
   for (auto& layer : layers_) {
     std::vector<ParameterDigest> own;
     if (layer.frozen) {
-      own = layer.frozen->digests;
+      own = *layer.frozen->digests;
+    } else if (layer.unused) {
+      own = *layer.unused;
     } else {
       const std::uint32_t blob[] = {*layer.parameters};
       cache_->acquire_blocking(blob);
@@ -253,6 +253,20 @@ Boundary* TrialRun::input_of(const PlannedTask& planned) {
   return planned.evaluation ? evaluations_[(s - 1) % 2].get() : activations_[s - 1].get();
 }
 
+const Features* TrialRun::features_for(const PlannedTask& planned) const {
+  if (planned.task.shard > 0 || planned.task.kind == TaskKind::update) return nullptr;
+  return planned.evaluation ? features_.valid.get() : features_.train.get();
+}
+
+Features* TrialRun::features_from(const PlannedTask& planned) const {
+  return is_last(planned.task.shard) ? features_.output.get() : nullptr;
+}
+
+Bytes TrialRun::activation_bytes(const PlannedTask& planned) {
+  if (const Boundary* boundary = input_of(planned)) return boundary->host.size();
+  return features_for(planned) ? boundary_bytes(setup_, setup_.first_layer - 1) : 0;
+}
+
 Boundary* TrialRun::gradient_of(const PlannedTask& planned) {
   if (planned.task.kind != TaskKind::backward || is_last(planned.task.shard)) return nullptr;
   return gradients_[planned.task.shard % 2].get();
@@ -263,6 +277,8 @@ Boundary* TrialRun::output_of(const PlannedTask& planned) {
   switch (planned.task.kind) {
     case TaskKind::forward:
       return activations_[s].get();
+    case TaskKind::materialise:
+      return is_last(s) ? nullptr : activations_[s].get();
     case TaskKind::evaluate:
       return is_last(s) ? nullptr : evaluations_[s % 2].get();
     case TaskKind::backward:
@@ -317,7 +333,9 @@ bool TrialRun::recut(HostTier& host) {
   auto boundary = reserve_boundary(host, boundary_bytes(setup_, middle - 1));
   if (boundary == nullptr) return false;
   activations_.insert(activations_.begin() + s, std::move(boundary));
-  if (gradients_.empty()) {
+  if (setup_.materialise_to) {
+    // Goes no way back.
+  } else if (gradients_.empty()) {
     // Was one shard until now: the remaining boundaries are made as well.
     const Bytes largest = largest_boundary_bytes(setup_);
     for (int i = 0; i < 2; ++i) gradients_.push_back(reserve_boundary(host, largest));
@@ -355,6 +373,7 @@ bool TrialRun::recut(HostTier& host) {
 }
 
 double TrialRun::remaining_s(std::uint32_t tasks) const {
+  if (setup_.materialise_to) return kMaterialisingFirst;
   const double t = setup_.plan.compute_s;
   const std::uint64_t done = visit_.first_step + std::min(unit_, training_units());
   const double steps = done < setup_.total_steps ? static_cast<double>(setup_.total_steps - done) : 0;
@@ -364,7 +383,9 @@ double TrialRun::remaining_s(std::uint32_t tasks) const {
   return std::max(0.0, steps - 1) * t + in_step * t;
 }
 
-double TrialRun::total_s() const { return setup_.plan.compute_s * static_cast<double>(setup_.total_steps); }
+double TrialRun::total_s() const {
+  return setup_.materialise_to ? kMaterialisingFirst : setup_.plan.compute_s * static_cast<double>(setup_.total_steps);
+}
 
 double TrialRun::visit_fraction() const {
   const double units = training_units() + evaluation_units();

@@ -16,6 +16,7 @@
 #include "model/model.h"
 #include "partitioner/partitioner.h"
 #include "pipeline/boundary.h"
+#include "pipeline/features.h"
 #include "pipeline/frozen_store.h"
 #include "pipeline/shard_compute.h"
 #include "pipeline/step_program.h"
@@ -63,13 +64,24 @@ struct PlannedTask {
   bool operator==(const PlannedTask&) const = default;
 };
 
+/// Where the first shard's input comes from when layers before it are not computed, and where the last one's output
+/// goes in a run that materialises.
+struct TrialFeatures {
+  std::shared_ptr<const Features> train, valid;
+  std::shared_ptr<Features> output;
+};
+
 /// What a trial takes of the host tier when it is admitted.
 struct TrialGrant {
   HostReservation bytes;                                   ///< window and trial_overhead_bytes()
-  std::vector<std::shared_ptr<const FrozenLayer>> frozen;  ///< by layer; null where it has blobs of its own
+  std::vector<std::shared_ptr<const FrozenLayer>> frozen;  ///< by layer; null where it has blobs of its own, or none
+  /// By layer; set where the trial does not use a layer that its digest covers.
+  std::vector<std::shared_ptr<const std::vector<ParameterDigest>>> unused;
+  TrialFeatures features;
 };
 /// Nothing when the host tier has no room for it now. Reads frozen layers that nobody holds yet.
-std::optional<TrialGrant> grant_trial(const TrialSetup& setup, HostTier& host, FrozenStore& frozen);
+std::optional<TrialGrant> grant_trial(const TrialSetup& setup, HostTier& host, FrozenStore& frozen,
+                                      TrialFeatures features = {});
 
 /// Not thread-safe: the executor guards it with its lock, but for what compute threads own while a task runs.
 class TrialRun {
@@ -80,6 +92,7 @@ class TrialRun {
     bool trainable = false;
     std::optional<std::uint32_t> parameters, moments, gradients;  ///< blobs
     std::shared_ptr<const FrozenLayer> frozen;                    ///< shared bytes instead of a blob
+    std::shared_ptr<const std::vector<ParameterDigest>> unused;   ///< set when it is not computed: no bytes at all
     /// Tasks that write it, chosen so far and with their bytes in the host tier.
     std::uint64_t writes_chosen = 0, writes_home = 0;
   };
@@ -120,6 +133,7 @@ class TrialRun {
   bool two_pass() const { return setup_.train.clip_norm.has_value(); }
   bool one_shard() const { return setup_.plan.shards.size() == 1; }
   bool is_last(std::uint32_t shard) const { return shard + 1 == setup_.plan.shards.size(); }
+  bool has_head(std::uint32_t shard) const { return is_last(shard) && !setup_.materialise_to; }
   /// True when gradients go past the shard's first layer.
   bool passes_gradient_down(std::uint32_t shard) const;
   /// The shard's forward runs twice in a step: once for the boundary, once for its backward.
@@ -135,6 +149,12 @@ class TrialRun {
   std::uint64_t step_of(const PlannedTask& task) const { return visit_.first_step + task.unit; }
 
   Boundary* input_of(const PlannedTask& task);
+  /// What the task reads instead of a boundary; null for most.
+  const Features* features_for(const PlannedTask& task) const;
+  /// Where the task's output goes instead of a boundary; null for most.
+  Features* features_from(const PlannedTask& task) const;
+  /// The most that the task's activations from a boundary or from features can be.
+  Bytes activation_bytes(const PlannedTask& task);
   Boundary* gradient_of(const PlannedTask& task);
   Boundary* output_of(const PlannedTask& task);
   /// The boundary is read again after the task that follows.
@@ -175,6 +195,7 @@ class TrialRun {
   TrialSetup setup_;
   std::vector<LayerState> layers_;
   std::vector<TiedUse> tied_;
+  TrialFeatures features_;
   std::vector<std::atomic<std::uint64_t>> next_use_;  // absolute task count at which a blob is needed next
   std::unique_ptr<BlobCache> cache_;
   std::uint32_t first_backward_ = 0;  // shard

@@ -28,6 +28,52 @@ Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) 
 
 bool is_trainable(const TrialSetup& setup, std::uint32_t layer) { return layer >= setup.source->frozen_layers(); }
 
+std::uint32_t end_layer(const TrialSetup& setup) {
+  return setup.materialise_to.value_or(static_cast<std::uint32_t>(setup.source->description().layers.size()));
+}
+
+bool uses_layer(const TrialSetup& setup, std::uint32_t layer) {
+  if (layer >= end_layer(setup)) return false;
+  if (layer >= setup.first_layer) return true;
+  for (std::uint32_t l = setup.first_layer; l < end_layer(setup); ++l)
+    for (const auto& parameter : layer_of(setup, l).parameters)
+      if (parameter.tied_to && parameter.tied_to->layer == layer) return true;
+  return false;
+}
+
+std::vector<std::uint32_t> shared_layers(const TrialSetup& setup) {
+  std::vector<std::uint32_t> layers;
+  if (setup.frozen_in_window) return layers;
+  for (std::uint32_t l = 0; l < setup.source->frozen_layers(); ++l)
+    if (uses_layer(setup, l)) layers.push_back(l);
+  return layers;
+}
+
+std::vector<LayerCost> computed_costs(const TrialSetup& setup) {
+  const std::uint32_t first = setup.first_layer;
+  std::vector<LayerCost> costs(setup.costs.begin() + first, setup.costs.begin() + end_layer(setup));
+  if (first > 0) costs.front().input_bytes = setup.costs[first - 1].output_bytes;
+  for (auto& cost : costs)
+    if (cost.borrowed_from)
+      cost.borrowed_from = *cost.borrowed_from >= first ? std::optional(*cost.borrowed_from - first) : std::nullopt;
+  return costs;
+}
+
+PartitionPlan in_whole_model(const TrialSetup& setup, PartitionPlan plan) {
+  for (auto& shard : plan.shards) {
+    shard.begin += setup.first_layer;
+    shard.end += setup.first_layer;
+  }
+  return plan;
+}
+
+PartitionPlan plan_cuts(const TrialSetup& setup, const std::vector<std::uint32_t>& cuts) {
+  std::vector<std::uint32_t> inside;
+  for (const auto cut : cuts)
+    if (cut > setup.first_layer && cut < end_layer(setup)) inside.push_back(cut - setup.first_layer);
+  return in_whole_model(setup, evaluate_cuts(computed_costs(setup), inside, setup.limits));
+}
+
 bool keeps_gradients(const TrialSetup& setup) {
   return setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1;
 }
@@ -43,7 +89,7 @@ Bytes boundary_bytes(const TrialSetup& setup, std::uint32_t layer) {
 
 Bytes largest_boundary_bytes(const TrialSetup& setup) {
   Bytes largest = 0;
-  for (std::uint32_t l = 0; l + 1 < setup.source->description().layers.size(); ++l)
+  for (std::uint32_t l = setup.first_layer; l + 1 < end_layer(setup); ++l)
     largest = std::max(largest, boundary_bytes(setup, l));
   return largest;
 }
@@ -54,6 +100,7 @@ BoundarySizes boundary_sizes(const TrialSetup& setup) {
   if (shards.size() == 1) return sizes;
   for (std::size_t s = 0; s + 1 < shards.size(); ++s)
     sizes.activations.push_back(boundary_bytes(setup, shards[s].end - 1));
+  if (setup.materialise_to) return sizes;
   sizes.gradient = largest_boundary_bytes(setup);
   if (setup.valid_rows > 0) sizes.evaluation = sizes.gradient;
   return sizes;
@@ -61,7 +108,8 @@ BoundarySizes boundary_sizes(const TrialSetup& setup) {
 
 Bytes trial_state_bytes(const TrialSetup& setup) {
   Bytes bytes = 0;
-  for (std::uint32_t l = 0; l < setup.source->description().layers.size(); ++l) {
+  for (std::uint32_t l = 0; l < end_layer(setup); ++l) {
+    if (!uses_layer(setup, l)) continue;
     const LayerLayout layout = layout_of(layer_of(setup, l));
     if (!is_trainable(setup, l)) {
       bytes += setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
@@ -94,7 +142,7 @@ Bytes trial_overhead_bytes(const TrialSetup& setup) {
   Bytes bytes = 0;
   for (const Bytes activation : sizes.activations) bytes += HostBuffer::rounded(activation);
   bytes += 2 * (HostBuffer::rounded(sizes.gradient) + HostBuffer::rounded(sizes.evaluation));
-  for (std::uint32_t l = 0; l < setup.source->description().layers.size(); ++l)
+  for (std::uint32_t l = setup.first_layer; l < end_layer(setup); ++l)
     for (const auto& parameter : layer_of(setup, l).parameters)
       if (parameter.tied_to && is_trainable(setup, parameter.tied_to->layer))
         bytes += HostBuffer::rounded(static_cast<Bytes>(parameter.elements()) * sizeof(float));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,12 +22,17 @@ struct TrialSetup {
   std::uint64_t seed = 0;
   std::shared_ptr<const ModelSource> source;
   std::shared_ptr<const Dataset> train_data, valid_data;
+  std::uint32_t train_rows = 0;  ///< visits name rows below it
   std::uint32_t valid_rows = 0;
   TrainSpec train;
   std::uint64_t total_steps = 0;  ///< of all epochs: the learning rate's horizon
   std::vector<LayerCost> costs;
   DeviceLimits limits;
   PartitionPlan plan;
+  /// The layers before it are not computed: what they give comes from features (features.h).
+  std::uint32_t first_layer = 0;
+  /// Set for a run that trains nothing: it stops before this layer, and what comes out becomes features.
+  std::optional<std::uint32_t> materialise_to;
   Bytes window = 0;               ///< of the host tier for trainable state (and gradients of a clipped step)
   bool frozen_in_window = false;  ///< frozen layers come and go like others, instead of staying shared in host memory
 };
@@ -45,6 +51,17 @@ Bytes trial_state_bytes(const TrialSetup& setup);
 Bytes trial_window_min(const TrialSetup& setup);
 
 bool is_trainable(const TrialSetup& setup, std::uint32_t layer);
+/// The layers that it computes are [first_layer, end_layer).
+std::uint32_t end_layer(const TrialSetup& setup);
+/// It computes the layer, or borrows a parameter of it.
+bool uses_layer(const TrialSetup& setup, std::uint32_t layer);
+/// The frozen layers among those whose bytes it shares with others.
+std::vector<std::uint32_t> shared_layers(const TrialSetup& setup);
+/// The costs of the layers that it computes, and a plan made from them in the numbering of the whole model.
+std::vector<LayerCost> computed_costs(const TrialSetup& setup);
+PartitionPlan in_whole_model(const TrialSetup& setup, PartitionPlan plan);
+/// Predicts cuts (first layers of shards, in the numbering of the whole model); those outside its layers do not count.
+PartitionPlan plan_cuts(const TrialSetup& setup, const std::vector<std::uint32_t>& cuts);
 /// A clipped step of a cut trial: gradients stay in the window between backward and update.
 bool keeps_gradients(const TrialSetup& setup);
 /// Of one layer.

@@ -30,7 +30,7 @@ Bytes largest_workspace(const PartitionPlan& plan) {
 
 Bytes frozen_bytes(const TrialSetup& setup) {
   Bytes bytes = 0;
-  for (std::uint32_t l = 0; l < setup.source->frozen_layers(); ++l)
+  for (const auto l : shared_layers(setup))
     bytes += HostBuffer::rounded(layout_of(setup.source->description().layers[l]).bytes);
   return bytes;
 }
@@ -108,7 +108,7 @@ std::uint32_t Planner::device_count() const {
 }
 
 Bytes Planner::host_for_trials() const {
-  const Bytes taken = inputs_.staging + cpu_devices_ * cpu_workspace_;
+  const Bytes taken = inputs_.staging + features_ + cpu_devices_ * cpu_workspace_;
   return inputs_.host_memory - std::min(inputs_.host_memory, taken);
 }
 
@@ -150,25 +150,28 @@ void Planner::refuse_too_large(const TrialSetup& setup) const {
   if (least > host_for_trials()) refuse_host(setup, least, host_for_trials());
 }
 
-PartitionPlan Planner::cut(const TrialSetup& setup, const std::vector<LayerCost>& costs,
-                           const DeviceLimits& limits) const {
+PartitionPlan Planner::cut(TrialSetup setup, std::vector<LayerCost> costs, const DeviceLimits& limits) const {
+  setup.costs = std::move(costs);
+  setup.limits = limits;
   if (inputs_.execute.cuts) {
     for (const auto first : *inputs_.execute.cuts)
-      if (first == 0 || first >= costs.size())
-        fail(ExitCode::usage, "execute.cuts: ", first, " is not between 1 and ", costs.size() - 1,
+      if (first == 0 || first >= setup.costs.size())
+        fail(ExitCode::usage, "execute.cuts: ", first, " is not between 1 and ", setup.costs.size() - 1,
              ", the last layer of this model");
-    PartitionPlan plan = evaluate_cuts(costs, *inputs_.execute.cuts, limits);
+    PartitionPlan plan = plan_cuts(setup, *inputs_.execute.cuts);
     for (const auto& shard : plan.shards) {
       const Bytes need = shard_need(shard, limits);
       if (limits.memory > 0 && need > limits.memory) refuse(setup, {shard.begin, need, limits.memory}, "a device");
     }
     return plan;
   }
-  const auto result = inputs_.execute.partitioner == ExecuteSpec::Partitioner::dp ? partition_dp(costs, limits)
-                                                                                  : partition_greedy(costs, limits);
-  if (!result.plan)
-    refuse(setup, *result.refusal, device_.type == DeviceSpec::Type::cpu ? "the host tier" : "a device");
-  return *result.plan;
+  const auto computed = computed_costs(setup);
+  const auto result = inputs_.execute.partitioner == ExecuteSpec::Partitioner::dp ? partition_dp(computed, limits)
+                                                                                  : partition_greedy(computed, limits);
+  if (result.plan) return in_whole_model(setup, *result.plan);
+  DoesNotFit misfit = *result.refusal;
+  misfit.layer += setup.first_layer;
+  refuse(setup, misfit, device_.type == DeviceSpec::Type::cpu ? "the host tier" : "a device");
 }
 
 TrialForecast Planner::plan(TrialSetup& setup) {
@@ -193,7 +196,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
 }
 
 Bytes Planner::host_left(Bytes workspace) const {
-  const Bytes taken = inputs_.staging + cpu_devices_ * std::max(workspace, cpu_workspace_);
+  const Bytes taken = inputs_.staging + features_ + cpu_devices_ * std::max(workspace, cpu_workspace_);
   return inputs_.host_memory - std::min(inputs_.host_memory, taken);
 }
 
@@ -203,7 +206,7 @@ Bytes Planner::workspace_needed(const PartitionPlan& plan) const {
 
 PartitionPlan Planner::cut_for_host(TrialSetup setup) const {
   if (inputs_.execute.cuts) return cut(setup, setup.costs, setup.limits);
-  setup.plan = evaluate_cuts(setup.costs, {}, setup.limits);
+  setup.plan = plan_cuts(setup, {});
   const Bytes largest = largest_workspace(setup.plan), workspace = workspace_needed(setup.plan);
   const Bytes state = trial_state_bytes(setup) + trial_overhead_bytes(setup) + frozen_bytes(setup);
   if ((device_.memory == 0 || largest <= device_.memory) && state <= host_left(workspace)) return setup.plan;
@@ -217,7 +220,7 @@ PartitionPlan Planner::cut_for_host(TrialSetup setup) const {
   const PartitionPlan streamed = cut(setup, states, window);
   std::vector<std::uint32_t> cuts;
   for (std::size_t s = 1; s < streamed.shards.size(); ++s) cuts.push_back(streamed.shards[s].begin);
-  const PartitionPlan plan = evaluate_cuts(setup.costs, cuts, setup.limits);
+  const PartitionPlan plan = plan_cuts(setup, cuts);
   for (const auto& shard : plan.shards) {
     const Bytes need = std::max(shard.forward_workspace, shard.backward_workspace);
     if (device_.memory > 0 && need > device_.memory) refuse(setup, {shard.begin, need, device_.memory}, "a cpu device");

@@ -42,6 +42,8 @@ class Planner {
 
   /// Workspace to grant to each cpu device: the largest that the plans so far need. Zero when there is none.
   Bytes cpu_workspace() const { return cpu_workspace_; }
+  /// Leaves so many bytes of the host tier to features from now on.
+  void leave_to_features(Bytes bytes) { features_ = bytes; }
   /// Bytes of the host tier that trials may take together.
   Bytes host_for_trials() const;
   const PlannerInputs& inputs() const { return inputs_; }
@@ -51,7 +53,7 @@ class Planner {
   const std::vector<LayerCost>& costs_of(const TrialSetup& setup);
   DeviceLimits limits_of(const TrialSetup& setup) const;
   void refuse_too_large(const TrialSetup& setup) const;
-  PartitionPlan cut(const TrialSetup& setup, const std::vector<LayerCost>& costs, const DeviceLimits& limits) const;
+  PartitionPlan cut(TrialSetup setup, std::vector<LayerCost> costs, const DeviceLimits& limits) const;
   PartitionPlan cut_for_host(TrialSetup setup) const;
   Bytes host_left(Bytes workspace) const;
   Bytes workspace_needed(const PartitionPlan& plan) const;
@@ -60,7 +62,7 @@ class Planner {
   PlannerInputs inputs_;
   DeviceSpec device_;  // the one with the least memory: a plan must run on any
   std::uint32_t cpu_devices_ = 0;
-  Bytes cpu_workspace_ = 0;
+  Bytes cpu_workspace_ = 0, features_ = 0;
   std::map<std::string, std::vector<LayerCost>> costs_;
 };
 

@@ -65,6 +65,23 @@ std::string group_text(const PlanGroup& group) {
   return out;
 }
 
+std::string sharing_text(const std::vector<PlanSharing>& sharing) {
+  Table table({{"layers"},
+               {"trials that begin behind them"},
+               {"rows", Align::right},
+               {"host memory", Align::right},
+               {"GFLOP saved", Align::right},
+               {"saved", Align::right},
+               {"once", Align::right}});
+  for (const auto& depth : sharing) {
+    const PlanShard span{depth.first_layer, depth.last_layer, depth.layers};
+    table.add_row({span_text(span), text::join(depth.trials, ", "), std::to_string(depth.rows),
+                   text::format_bytes(depth.bytes), text::format_number(depth.saved_flops / 1e9, 1),
+                   format_in_unit(depth.saved_s, "s"), format_in_unit(depth.materialise_s, "s")});
+  }
+  return table.to_text(2);
+}
+
 std::string tiers_text(const PlanView& view) {
   const PlanTiers& tiers = view.tiers;
   Table table({{"tier"}, {"budget", Align::right}, {"predicted peak", Align::right}, {"holds"}});
@@ -89,6 +106,7 @@ std::string format_plan(const PlanView& view) {
   std::string out = text::cat(view.name, ": ", view.trials, view.trials == 1 ? " trial" : " trials",
                               ", predicted time ", format_in_unit(view.predicted_s, "s"), mark, "\n");
   for (const auto& group : view.groups) out += group_text(group);
+  if (!view.sharing.empty()) out += "\nSharing: frozen layers that are computed once\n" + sharing_text(view.sharing);
   out += "\nTiers\n" + tiers_text(view);
   for (const auto& note : view.notes) out += "note: " + note + "\n";
   if (!view.comparisons.empty())

@@ -55,10 +55,23 @@ struct PlanTiers {
   bool operator==(const PlanTiers&) const = default;
 };
 
+/// Layers that are computed once for several trials or epochs.
+struct PlanSharing {
+  std::string first_layer, last_layer;
+  std::uint32_t layers = 0;
+  std::vector<std::string> trials;                  ///< that begin behind them
+  std::uint64_t rows = 0;                           ///< materialised, training and validation
+  Bytes bytes = 0;                                  ///< of the host tier
+  double saved_flops = 0, saved_s = 0;              ///< predicted, of these trials
+  double materialise_flops = 0, materialise_s = 0;  ///< predicted, once, from the row before in the same model
+  bool operator==(const PlanSharing&) const = default;
+};
+
 struct PlanView {
   std::string name;  ///< of the experiment
   std::uint32_t trials = 0;
   std::vector<PlanGroup> groups;
+  std::vector<PlanSharing> sharing;
   PlanTiers tiers;
   double predicted_s = 0;  ///< of the whole run
   Bytes predicted_peak_device = 0, predicted_peak_host = 0, predicted_peak_disk = 0;
@@ -74,6 +87,8 @@ void to_json(Json& json, const PlanShard& shard);
 void from_json(const Json& json, PlanShard& shard);
 void to_json(Json& json, const PlanGroup& group);
 void from_json(const Json& json, PlanGroup& group);
+void to_json(Json& json, const PlanSharing& sharing);
+void from_json(const Json& json, PlanSharing& sharing);
 void to_json(Json& json, const PlanTiers& tiers);
 void from_json(const Json& json, PlanTiers& tiers);
 void to_json(Json& json, const PlanView& view);

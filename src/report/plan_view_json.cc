@@ -79,6 +79,32 @@ void from_json(const Json& json, PlanGroup& group) {
   group.step_s = number_of(json, "step_s");
 }
 
+void to_json(Json& json, const PlanSharing& sharing) {
+  json = {{"first_layer", sharing.first_layer},
+          {"last_layer", sharing.last_layer},
+          {"layers", sharing.layers},
+          {"trials", sharing.trials},
+          {"rows", sharing.rows},
+          {"bytes", sharing.bytes},
+          {"saved_flops", sharing.saved_flops},
+          {"saved_s", sharing.saved_s},
+          {"materialise_flops", sharing.materialise_flops},
+          {"materialise_s", sharing.materialise_s}};
+}
+
+void from_json(const Json& json, PlanSharing& sharing) {
+  sharing.first_layer = text_of(json, "first_layer");
+  sharing.last_layer = text_of(json, "last_layer");
+  sharing.layers = read_small(json, "layers", kWhere);
+  sharing.trials = read_texts(json, "trials", kWhere);
+  sharing.rows = json_get<std::uint64_t>(json, "rows", kWhere);
+  sharing.bytes = bytes_of(json, "bytes");
+  sharing.saved_flops = number_of(json, "saved_flops");
+  sharing.saved_s = number_of(json, "saved_s");
+  sharing.materialise_flops = number_of(json, "materialise_flops");
+  sharing.materialise_s = number_of(json, "materialise_s");
+}
+
 void to_json(Json& json, const PlanTiers& tiers) {
   json = {{"device", tiers.device},
           {"emulated", tiers.emulated},
@@ -107,6 +133,7 @@ void to_json(Json& json, const PlanView& view) {
   json = {{"name", view.name},
           {"trials", view.trials},
           {"groups", view.groups},
+          {"sharing", view.sharing},
           {"tiers", view.tiers},
           {"predicted_s", view.predicted_s},
           {"predicted_peak_device_bytes", view.predicted_peak_device},
@@ -120,6 +147,7 @@ void from_json(const Json& json, PlanView& view) {
   view.name = text_of(json, "name");
   view.trials = read_small(json, "trials", kWhere);
   view.groups = read_list<PlanGroup>(json, "groups", kWhere);
+  view.sharing = read_list<PlanSharing>(json, "sharing", kWhere);
   if (!json.contains("tiers")) fail(ExitCode::input, kWhere, ": 'tiers' is missing");
   view.tiers = json.at("tiers").get<PlanTiers>();
   view.predicted_s = number_of(json, "predicted_s");

@@ -2,6 +2,7 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -62,7 +63,7 @@ class Run {
     const DiskSpeed speed = measure_disk(*disk_).value_or(kAssumedDiskSpeed);
     bench_ = std::make_unique<Workbench>(config, speed.read_bytes_per_s, speed.write_bytes_per_s);
     view_.event("planning: measuring each kind of layer once");
-    plan_ = bench_->plan_all();
+    plan_ = bench_->plan_all(visits_done());
     if (!journal_->fact(kPartitionsFact))
       journal_->put_fact(kPartitionsFact, Json{{"count", bench_->partitions().count()}}.dump());
     if (!journal_->fact("plan")) journal_->put_fact("plan", Json(plan_).dump());
@@ -91,6 +92,7 @@ class Run {
       if (end == ExperimentEnd::interrupted) executor_->stop();
       wall_s_ = monotonic_seconds() - started_s_;
       devices_ = executor_->devices();
+      materialise_s_ = experiment.materialiser().busy_s();
       experiment_status_ = nullptr;
     }
     executor_.reset();
@@ -99,6 +101,18 @@ class Run {
   }
 
  private:
+  /// Of each trial that the journal knows; all that there can be of one that has ended.
+  std::map<std::string, std::uint32_t> visits_done() const {
+    std::map<std::string, std::uint32_t> done;
+    for (const auto& record : journal_->trials()) {
+      if (record.state > TrialState::active)
+        done[record.spec.id] = std::numeric_limits<std::uint32_t>::max();
+      else if (record.last)
+        done[record.spec.id] = record.last->epoch * bench_->config().data.partitions + record.last->visit + 1;
+    }
+    return done;
+  }
+
   /// What bits depend on beside the config: a run that goes on elsewhere may end with other digests.
   void check_fingerprint() {
     const MachineFacts facts = machine_facts();
@@ -169,7 +183,7 @@ class Run {
   std::function<std::vector<TrialStatus>()> experiment_status_;
   std::vector<DeviceReport> devices_;
   std::vector<std::pair<double, double>> busy_before_;  // of each device: when, busy until then
-  double started_s_ = 0, wall_s_ = 0;
+  double started_s_ = 0, wall_s_ = 0, materialise_s_ = 0;
 };
 
 ProgressSnapshot Run::snapshot(const std::vector<TrialStatus>& trials) {
@@ -222,7 +236,8 @@ ProgressSnapshot Run::snapshot(const std::vector<TrialStatus>& trials) {
 ExitCode Run::report(ExperimentEnd end) {
   const auto records = journal_->trials();
   const auto rows = make_leaderboard(records, bench_->config().search);
-  const RunSummary summary = make_summary({bench_->config(), plan_, devices_, *host_, *disk_, wall_s_, image_bytes_});
+  const RunSummary summary =
+      make_summary({bench_->config(), plan_, devices_, *host_, *disk_, wall_s_, materialise_s_, image_bytes_});
   if (end == ExperimentEnd::finished) {
     journal_->put_fact("summary", Json(summary).dump());
     journal_->put_fact("finished", "true");

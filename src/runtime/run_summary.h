@@ -20,6 +20,7 @@ struct SummaryParts {
   const HostTier& host;
   const DiskTier& disk;
   double wall_s;
+  double materialise_s;  ///< device time of computing what trials share
   Bytes image_bytes;
 };
 RunSummary make_summary(const SummaryParts& parts);

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/failure.h"
 #include "pipeline/batches.h"
+#include "pipeline/row_probe.h"
 #include "pipeline/simulator.h"
 #include "spill/disk_tier.h"
+#include "spill/host_tier.h"
 
 namespace hopyard {
 
@@ -59,6 +62,12 @@ SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, const Partitio
   trial.phases.push_back(
       {evaluation_pass(setup.plan, setup.limits), batch_count(setup.valid_rows, batch_size), true, last.commit_s});
   return trial;
+}
+
+/// One of the trials that begin there.
+const TrialSetup& user_of(const SharedDepth& depth, const std::vector<TrialSetup>& setups) {
+  return *std::find_if(setups.begin(), setups.end(),
+                       [&](const auto& setup) { return setup.id == depth.trials.front(); });
 }
 
 std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std::vector<std::size_t>& members) {
@@ -124,6 +133,7 @@ TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
   setup.source = source(trial.model);
   setup.train_data = train_;
   setup.valid_data = valid_;
+  setup.train_rows = train_rows_;
   setup.valid_rows = valid_rows_;
   setup.train = trial.train;
   return setup;
@@ -137,9 +147,20 @@ TrialSetup Workbench::resolve(const TrialSpec& spec, std::uint32_t number) {
   return setup;
 }
 
+/// A trial that the search asked for later begins where a planned one of the same model and batches does.
+std::uint32_t Workbench::first_layer(const TrialSetup& setup) const {
+  if (const std::uint32_t planned = sharing_.first_layer(setup.id)) return planned;
+  for (const auto& known : planned_)
+    if (known.setup.first_layer > 0 && known.setup.source == setup.source &&
+        known.setup.train.batch_size == setup.train.batch_size && prefix_key(known.setup) == prefix_key(setup))
+      return known.setup.first_layer;
+  return 0;
+}
+
 Workbench::PlannedTrial Workbench::plan(const TrialSpec& spec) {
   PlannedTrial trial{spec, describe(spec, spec.index), {}, planner_->cpu_workspace()};
   TrialSetup& setup = trial.setup;
+  setup.first_layer = first_layer(setup);
   trial.forecast = planner_->plan(setup);
   if (!partitions_) decide_partitions(setup.plan.step_s, setup.train.batch_size);
   std::uint64_t steps = 0;
@@ -163,8 +184,60 @@ void Workbench::plan_trials() {
   }
 }
 
-PlanView Workbench::plan_all() {
+bool Workbench::rows_may_be_shared(const TrialSetup& setup) const {
+  const TrainSpec& train = setup.train;
+  std::set<std::uint32_t> sizes;
+  const auto add = [&](std::uint64_t rows, std::uint32_t batch_size) {
+    for (const auto size : partial_sizes(rows, batch_size, train.micro_batch_size)) sizes.insert(size);
+  };
+  for (std::uint32_t p = 0; p < partitions_->count(); ++p) add(partitions_->rows(p), train.batch_size);
+  add(valid_rows_, train.batch_size);
+  for (const auto rows : {train_rows_, valid_rows_}) add(rows, train.micro_batch_size);  // as materialising cuts them
+  return rows_are_independent(*setup.source, *train_, setup.source->frozen_layers(), train.micro_batch_size,
+                              {sizes.begin(), sizes.end()}, config_.devices.front().threads);
+}
+
+std::vector<SharingTrial> Workbench::sharing_trials(const std::map<std::string, std::uint32_t>& visits_done) const {
+  std::vector<SharingTrial> trials;
+  std::vector<std::string> keys;  // of each trial: its prefix and batch
+  std::map<std::string, const TrialSetup*> deepest;
+  for (const auto& planned : planned_) {
+    const TrialSetup& setup = planned.setup;
+    const double visits = double(setup.train.epochs) * partitions_->count();
+    const auto done = visits_done.find(setup.id);
+    const double left = done == visits_done.end() ? 1 : 1 - std::min(visits, double(done->second)) / visits;
+    const double rows = double(setup.train.epochs) * (double(train_rows_) + valid_rows_);
+    trials.push_back(sharing_trial(setup, static_cast<std::uint64_t>(left * rows)));
+    keys.push_back(text::cat(trials.back().prefix, "|", setup.train.batch_size));
+    if (trials.back().frozen.empty()) continue;
+    const TrialSetup*& known = deepest[keys.back()];
+    if (known == nullptr || known->source->frozen_layers() < setup.source->frozen_layers()) known = &setup;
+  }
+  std::map<std::string, bool> may_share;
+  for (const auto& [key, setup] : deepest) may_share[key] = rows_may_be_shared(*setup);
+  for (std::size_t i = 0; i < trials.size(); ++i)
+    if (!may_share[keys[i]]) trials[i].frozen.clear();
+  return trials;
+}
+
+void Workbench::share(const std::map<std::string, std::uint32_t>& visits_done) {
+  Bytes largest = 0, frozen = 0;
+  for (const auto& trial : planned_) {
+    largest = std::max(largest, trial.forecast.host);
+    frozen = std::max(frozen, trial.forecast.frozen);
+  }
+  // Features must fit beside as many of the largest trials as there are devices.
+  const Bytes together = std::min<Bytes>(planner_->device_count(), planned_.size()) * largest + frozen;
+  const Bytes available = planner_->host_for_trials();
+  sharing_ = plan_sharing(sharing_trials(visits_done), available - std::min(available, together));
+  if (sharing_.prefixes.empty()) return;
+  planner_->leave_to_features(sharing_.bytes());
   plan_trials();
+}
+
+PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_done) {
+  plan_trials();
+  if (config_.execute.share_frozen) share(visits_done);
   std::vector<TrialSetup> setups;
   std::vector<TrialForecast> forecasts;
   for (const auto& trial : planned_) {
@@ -194,9 +267,40 @@ PlanView Workbench::plan_all() {
   view.tiers = describe_tiers(setups, forecasts);
   view.predicted_peak_host = view.tiers.host_need;
   view.predicted_peak_disk = view.tiers.disk_need;
-  view.predicted_s = predict_seconds(setups, forecasts, view.tiers.active_trials);
+  view.sharing = describe_sharing(setups);
+  view.predicted_s = predict_seconds(setups, forecasts, view.tiers.active_trials) +
+                     sharing_.materialise_s() / planner_->device_count();
   view.notes.push_back("Times are predicted from one measured micro-batch of each kind of layer on an idle machine.");
   return view;
+}
+
+/// Of the host tier, with nothing else in it yet: features, and the layers of the largest run that computes them.
+Bytes Workbench::materialising_bytes(const std::vector<TrialSetup>& setups) const {
+  const Bytes free = planner_->host_for_trials(), taken = planner_->inputs().host_memory - free;
+  Bytes largest = 0;
+  for (const auto& prefix : sharing_.prefixes) {
+    std::uint32_t from = 0;
+    for (const auto& depth : prefix.depths) {
+      for (const auto& run : materialising_runs(user_of(depth, setups), from, depth.end_layer, free)) {
+        Bytes bytes = 0;
+        for (const auto layer : shared_layers(run)) bytes += HostBuffer::rounded(run.costs[layer].parameter_bytes);
+        largest = std::max(largest, bytes);
+      }
+      from = depth.end_layer;
+    }
+  }
+  return largest == 0 ? 0 : taken + largest;
+}
+
+std::vector<PlanSharing> Workbench::describe_sharing(const std::vector<TrialSetup>& setups) const {
+  std::vector<PlanSharing> all;
+  for (const auto& prefix : sharing_.prefixes)
+    for (const auto& depth : prefix.depths) {
+      const auto& layers = user_of(depth, setups).source->description().layers;
+      all.push_back({layers.front().name, layers[depth.end_layer - 1].name, depth.end_layer, depth.trials, prefix.rows,
+                     depth.bytes, depth.saved_flops, depth.saved_s, depth.materialise_flops, depth.materialise_s});
+    }
+  return all;
 }
 
 PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast& forecast) const {
@@ -262,7 +366,7 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
       ++counted;
     }
   }
-  tiers.host_need = host + frozen;
+  tiers.host_need = std::max(host + frozen, materialising_bytes(setups));
   tiers.disk_need += largest * clones_expected(config_.search);
   tiers.disk_need += largest;  // a commit writes the new version before it drops the old one
   if (tiers.disk_need > tiers.disk_budget)

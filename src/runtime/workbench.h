@@ -1,12 +1,14 @@
 // From a config to the objects that planning and running need: data, models, planner, trials.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "data/dataset.h"
 #include "planner/planner.h"
+#include "planner/sharing.h"
 #include "report/plan_view.h"
 #include "runtime/config.h"
 
@@ -28,8 +30,8 @@ class Workbench {
   /// As resolve(), without planning: for export.
   TrialSetup describe(const TrialSpec& spec, std::uint32_t number);
   /// Plans every trial, so that what cannot run is refused before training; decides data.partitions if the config left
-  /// it open. Returns what `hopyard plan` shows.
-  PlanView plan_all();
+  /// it open. `visits_done`: of trials that are under way, by id. Returns what `hopyard plan` shows.
+  PlanView plan_all(const std::map<std::string, std::uint32_t>& visits_done = {});
   const Partitions& partitions() const { return *partitions_; }
   Planner& planner() { return *planner_; }
 
@@ -42,7 +44,13 @@ class Workbench {
   };
 
   PlannedTrial plan(const TrialSpec& spec);
+  std::uint32_t first_layer(const TrialSetup& setup) const;
   void plan_trials();
+  std::vector<SharingTrial> sharing_trials(const std::map<std::string, std::uint32_t>& visits_done) const;
+  void share(const std::map<std::string, std::uint32_t>& visits_done);
+  bool rows_may_be_shared(const TrialSetup& setup) const;  ///< as far as the sizes of batches matter
+  Bytes materialising_bytes(const std::vector<TrialSetup>& setups) const;
+  std::vector<PlanSharing> describe_sharing(const std::vector<TrialSetup>& setups) const;
   std::shared_ptr<const ModelSource> source(const ModelSpec& spec);
   void decide_partitions(double step_s, std::uint32_t batch_size);
   /// That the search will give each trial, when none fails; which ones get most is not known beforehand.
@@ -57,6 +65,7 @@ class Workbench {
   std::uint32_t train_rows_ = 0, valid_rows_ = 0;
   std::vector<TrialSpec> specs_;
   std::vector<PlannedTrial> planned_;  // by plan_all(), as specs_
+  SharingPlan sharing_;                // of planned_
   std::unique_ptr<Planner> planner_;
   std::unique_ptr<Partitions> partitions_;
   std::vector<std::pair<ModelSpec, std::shared_ptr<const ModelSource>>> sources_;

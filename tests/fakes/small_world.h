@@ -46,6 +46,13 @@ class SmallWorld {
     return std::make_shared<ModelSource>(spec, data_shape(*data, task));
   }
 
+  /// A checkpoint: layers then begin with these weights whatever the trial's seed.
+  void give_weights() const {
+    const auto drawn = source(ModelTask::sequence_classification);
+    drawn->export_to(folder / "model",
+                     [&](std::uint32_t layer, std::span<std::byte> out) { drawn->initialise(layer, 1, out); });
+  }
+
   TemporaryFolder folder;
   std::shared_ptr<Dataset> data;
 
@@ -106,6 +113,7 @@ struct TrialToRun {
   TrainSpec train;
   std::uint32_t visits = 2, rows_per_visit = 14;
   bool evaluate = true;
+  std::uint32_t first_layer = 0;  ///< what is before is not computed: features stand for it
 };
 
 inline std::vector<std::uint32_t> visit_rows(const TrialToRun& trial, std::uint32_t visit) {
@@ -130,16 +138,44 @@ inline TrialSetup trial_setup(const SmallWorld& world, const TrialToRun& trial, 
   one.seed = trial.seed;
   one.source = trial.source;
   one.train_data = one.valid_data = world.data;
+  one.train_rows = world.data->rows();
   one.valid_rows = trial.evaluate ? kValidRows : 0;
   one.train = trial.train;
+  one.first_layer = trial.first_layer;
   one.total_steps = batch_count(trial.rows_per_visit, one.train.batch_size) * trial.visits;
   one.costs = layer_sizes(*one.source, one.train);
   one.limits.memory = setup.device_memory;
   one.frozen_in_window = setup.frozen_in_window;
-  one.plan = evaluate_cuts(one.costs, setup.cuts, one.limits);
+  one.plan = plan_cuts(one, setup.cuts);
   const Bytes whole = trial_state_bytes(one);
   one.window = std::max(trial_window_min(one), static_cast<Bytes>(static_cast<double>(whole) * setup.window_share));
   return one;
+}
+
+/// What the layers before the trial's first give, by a plain loop in the micro-batches of an engine that reads rows in
+/// order. They are a data set's rows however they are computed: nothing of the trial's own order is in them.
+inline TrialFeatures features_by_hand(const SmallWorld& world, const TrialToRun& trial, HostTier& host) {
+  if (trial.first_layer == 0) return {};
+  WholeModel whole(*trial.source, trial.seed, trial.train.optimizer);
+  const Bytes row_bytes = trial.source->description().layers[trial.first_layer - 1].output_bytes_per_row;
+  const auto make = [&](std::uint32_t count) {
+    auto features = std::make_shared<Features>(*host.reserve(Features::bytes_for(count, row_bytes)), count, row_bytes);
+    std::vector<std::uint32_t> rows(count);
+    for (std::uint32_t row = 0; row < count; ++row) rows[row] = row;
+    std::vector<at::Tensor> tensors;
+    for (const Batch& batch :
+         make_batches(*world.data, trial.source->spec().task, rows, trial.train.micro_batch_size)) {
+      const at::NoGradGuard no_graph;
+      at::Tensor x;
+      for (std::uint32_t l = 0; l < trial.first_layer; ++l)
+        x = whole.module(l).forward(x, batch, Pass{false, 0, l, at::Generator()});
+      tensors.push_back(x.contiguous());
+    }
+    for (const auto& copy : scatter_rows(*features, rows, tensors)) std::memcpy(copy.to, copy.from, copy.bytes);
+    features->note(rows, trial.first_layer, row_shape_of(tensors));
+    return features;
+  };
+  return {make(world.data->rows()), trial.evaluate ? make(kValidRows) : nullptr, nullptr};
 }
 
 /// Trains the trials' visits to the end, commits after each, and starts each visit from the committed state.
@@ -166,8 +202,10 @@ inline EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>
     Executor executor(setup.execute, 5, std::move(devices), host, nullptr);
     std::vector<std::shared_ptr<TrialRun>> runs;  // end before the executor, which their disk work wakes
     std::vector<TrialSetup> setups;
+    std::vector<TrialFeatures> features;
+    for (const auto& trial : trials) features.push_back(features_by_hand(world, trial, host));
     const auto make_run = [&](const TrialSetup& one) {
-      auto grant = grant_trial(one, host, frozen);
+      auto grant = grant_trial(one, host, frozen, features[one.number]);
       require(grant.has_value(), "the host tier of the test is too small");
       return std::make_shared<TrialRun>(one, std::move(*grant), disk, pool, [&executor] { executor.wake(); });
     };

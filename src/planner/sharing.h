@@ -1,0 +1,74 @@
+// The sweep as one query: which frozen layers are computed once and materialised for all trials that have them in
+// common. Pure. (Nautilus: Nakandala & Kumar, SIGMOD 2022, §4.2, for chains of layers.)
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "pipeline/trial_setup.h"
+
+namespace hopyard {
+
+/// A trial as the choice sees it. What a row takes is per row of the data.
+struct SharingTrial {
+  std::string id;
+  std::string prefix;           ///< prefix_key(): equal for trials whose frozen layers give the same
+  std::uint64_t rows = 0;       ///< of the data sets: what materialising computes
+  std::uint64_t rows_left = 0;  ///< that the trial has yet to send through its layers, in all epochs
+  struct FrozenLayer {
+    double pass_s = 0;       ///< of one row: computing it, or bringing the layer's bytes where that takes longer
+    double flops = 0;        ///< of one row
+    double read_s = 0;       ///< of one row of what it gives, from features
+    Bytes output_bytes = 0;  ///< of one row
+  };
+  std::vector<FrozenLayer> frozen;  ///< from the model's first
+};
+
+/// Trials that begin behind the same layers.
+struct SharedDepth {
+  std::uint32_t end_layer = 0;  ///< layers [0, end_layer) are not computed by these trials
+  std::vector<std::string> trials;
+  Bytes bytes = 0;                                  ///< of the host tier
+  double saved_s = 0, saved_flops = 0;              ///< of these trials; seconds less what reading takes
+  double materialise_s = 0, materialise_flops = 0;  ///< of taking each row here once, from the depth before
+  bool operator==(const SharedDepth&) const = default;
+};
+
+/// A chain of materialised layers: what is behind a later one is computed from what is behind the one before.
+struct SharedPrefix {
+  std::string prefix;
+  std::uint64_t rows = 0;
+  std::vector<SharedDepth> depths;  ///< ascending
+  Bytes bytes() const;
+  double gain_s() const;  ///< what all its trials save, less what materialising takes
+  bool operator==(const SharedPrefix&) const = default;
+};
+
+struct SharingPlan {
+  std::vector<SharedPrefix> prefixes;
+  Bytes bytes() const;
+  double materialise_s() const;
+  /// Where the trial begins; 0 when it computes all its layers.
+  std::uint32_t first_layer(const std::string& trial) const;
+  bool operator==(const SharingPlan&) const = default;
+};
+
+/// For each prefix the depths that save most predicted time, among all that fit `budget` together; a prefix that saves
+/// more chooses first. Exact for one prefix whose layers give rows of one size; otherwise a row counts as the largest.
+/// O(depths³) for each.
+SharingPlan plan_sharing(const std::vector<SharingTrial>& trials, Bytes budget);
+
+/// Equal for trials whose frozen layers give equal bits for equal rows: model, weights, data, shape of micro-batches.
+std::string prefix_key(const TrialSetup& setup);
+/// A planned trial that computes all its layers, as the choice sees it. `rows_left` as there. Without frozen layers
+/// when it must not share: its frozen layers have dropout.
+SharingTrial sharing_trial(const TrialSetup& setup, std::uint64_t rows_left);
+
+/// The runs that take the rows of one data set from behind layer `from` to behind layer `to`, one after another, each
+/// one shard that a device holds whole and whose parameters are at most `host` bytes, if a layer is: so each layer is
+/// brought in once for all rows. Requires a planned trial with these layers frozen; number, id and data are the
+/// caller's.
+std::vector<TrialSetup> materialising_runs(const TrialSetup& trial, std::uint32_t from, std::uint32_t to, Bytes host);
+
+}  // namespace hopyard
