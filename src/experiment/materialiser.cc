@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/failure.h"
 #include "planner/sharing.h"
 
@@ -73,7 +74,12 @@ void Materialiser::get_on(bool alone) {
   if (!job_) start_job();
   while (job_ && !job_->waiting.empty() && running_.size() < devices_ && start(job_->waiting.front()))
     job_->waiting.pop_front();
-  if (!alone || !waits()) return;
+  if (!alone || !waits()) {
+    stuck_since_s_.reset();
+    return;
+  }
+  const double now = monotonic_seconds();
+  if (now - stuck_since_s_.emplace(stuck_since_s_.value_or(now)) < kNoRoomSeconds) return;
   fail(ExitCode::capacity, "resources.host_memory: no room to materialise what trials share beside ",
        parts_.host.used(), " bytes (", text::format_bytes(parts_.host.used()), ") that are taken of ",
        parts_.host.capacity(), "; raise it or set execute.sharing to off");

@@ -24,6 +24,8 @@ struct MaterialiserParts {
   std::function<void(const std::string&)> event;
 };
 
+inline constexpr double kNoRoomSeconds = 1;
+
 /// Features in host memory, kept while a trial wants them. What a crash takes is computed again. A data set's rows are
 /// shared out among the devices, and each layer is brought in once for all rows of a device. One thread.
 class Materialiser {
@@ -38,8 +40,8 @@ class Materialiser {
   /// Nothing until they are there. Empty ones for a trial that computes all its layers.
   std::optional<TrialFeatures> features(const TrialSetup& trial) const;
 
-  /// Starts what waits, as far as the host tier has room. `alone`: no trial will ever make room; then
-  /// Failure(capacity) when there is none.
+  /// Starts what waits, as far as the host tier has room. `alone`: no trial will ever make room. Failure(capacity) when
+  /// that is so and there is none for kNoRoomSeconds: what ended a moment ago may still be letting go of its own.
   void get_on(bool alone);
   /// Something waits for room and nothing of it runs.
   bool waits() const;
@@ -85,6 +87,7 @@ class Materialiser {
   std::map<std::uint32_t, Part> running_;  // by the number of the run
   std::uint32_t next_number_ = 1u << 31;   // beyond all trials'
   double busy_s_ = 0;
+  std::optional<double> stuck_since_s_;
 };
 
 }  // namespace hopyard
