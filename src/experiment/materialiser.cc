@@ -41,6 +41,7 @@ bool Materialiser::reserve(Depth& depth) {
 }
 
 void Materialiser::let_go(const TrialSetup& trial) {
+  if (trial.first_layer == 0) return;
   const auto chain = chains_.find(prefix_key(trial));
   if (chain == chains_.end()) return;
   for (auto& [end, depth] : chain->second) depth.wanted.erase(trial.number);
