@@ -1,18 +1,16 @@
 #include "engine_trials.h"
 
-#include <ATen/Parallel.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <thread>
 
 #include "base/clock.h"
 #include "base/failure.h"
 #include "base/rng.h"
 #include "fakes/whole_model.h"
 #include "pipeline/batches.h"
+#include "pipeline/compute_thread.h"
 
 namespace hopyard {
 
@@ -149,8 +147,7 @@ EngineTimes run_engine(const BenchModel& model, const EngineRun& run) {
 
 double run_bare_loop(const BenchModel& model, std::uint32_t steps, int threads) {
   double seconds = 0;
-  std::thread thread([&] {
-    at::set_num_threads(threads);
+  on_compute_thread(threads, [&] {
     fakes::WholeModel whole(*model.source, 1, model.train.optimizer);
     const auto step = [&](std::uint32_t index) {
       const auto rows = model.rows(index + 1);
@@ -163,7 +160,6 @@ double run_bare_loop(const BenchModel& model, std::uint32_t steps, int threads) 
     for (std::uint32_t i = 1; i <= steps; ++i) step(i);
     seconds = monotonic_seconds() - begin;
   });
-  thread.join();
   return seconds;
 }
 

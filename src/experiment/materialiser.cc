@@ -126,7 +126,7 @@ bool Materialiser::start(Part& part) {
   const auto of = [&](std::uint32_t end) { return part.valid ? chain.at(end).valid : chain.at(end).train; };
   TrialSetup setup = job_->runs[part.next_run];
   setup.number = next_number_;
-  setup.id = text::cat("shared.", setup.number - (1u << 31));
+  setup.id = text::cat("shared.", setup.number - kFirstNumber);
   if (part.valid) setup.train_data = setup.valid_data;
   setup.total_steps = batch_count(part.rows.size(), setup.train.batch_size);
   TrialFeatures features;

@@ -80,12 +80,14 @@ class Materialiser {
   void finish_job();
   void sweep();
 
+  static constexpr std::uint32_t kFirstNumber = 1u << 31;  // beyond all trials'
+
   MaterialiserParts parts_;
   const std::size_t devices_;
   std::map<std::string, Chain> chains_;  // by prefix_key()
   std::optional<Job> job_;
   std::map<std::uint32_t, Part> running_;  // by the number of the run
-  std::uint32_t next_number_ = 1u << 31;   // beyond all trials'
+  std::uint32_t next_number_ = kFirstNumber;
   double busy_s_ = 0;
   std::optional<double> stuck_since_s_;
 };

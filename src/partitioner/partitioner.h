@@ -66,6 +66,9 @@ struct PartitionPlan {
   bool operator==(const PartitionPlan&) const = default;
 };
 
+/// The most device bytes that any of its tasks takes beyond the loaded state.
+Bytes largest_workspace(const PartitionPlan& plan);
+
 /// Why there is no plan: the layer that does not fit by itself, the bytes it needs and the bytes there are.
 struct DoesNotFit {
   std::uint32_t layer = 0;

@@ -103,6 +103,13 @@ ShardPlan make_shard(const std::vector<LayerCost>& layers, std::uint32_t begin, 
   return shard;
 }
 
+Bytes largest_workspace(const PartitionPlan& plan) {
+  Bytes largest = 0;
+  for (const auto& shard : plan.shards)
+    largest = std::max({largest, shard.forward_workspace, shard.backward_workspace});
+  return largest;
+}
+
 bool has_link(const DeviceLimits& device) { return device.load_bytes_per_s > 0 && device.store_bytes_per_s > 0; }
 
 Bytes shard_need(const ShardPlan& shard, const DeviceLimits& device) {

@@ -235,9 +235,7 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
   ++active.slots;
   if (!spec_.interleave) device.bound = trial.setup().number;
   if (trial.one_shard() && device.device->has_own_memory()) active.home = device.index;
-  for (auto& other : devices_)
-    if (other.get() != &device)  // nobody will come for it there
-      std::erase_if(other->kept, [&](const auto& kept) { return kept->trial == &trial; });
+  forget_kept(trial, &device);  // nobody will come for it there
   device.ahead.push_back(std::move(slot));
   if (device.device->has_own_memory()) drop_kept(device, workspace_needed(device));
 }

@@ -153,7 +153,7 @@ class Executor {
   void keep_if_room(DeviceState& device, Slot& slot);
   void drop_kept(DeviceState& device, Bytes needed);  ///< until so many bytes are free, or nothing is kept
   bool give_up_kept(DeviceState& device);             ///< all; false when nothing was kept
-  void forget_kept(const TrialRun& trial);
+  void forget_kept(const TrialRun& trial, const DeviceState* but = nullptr);  ///< on all devices but that one
 
   // compute.cc: computing a task, without the lock
   Outcome compute(DeviceState& device, Slot& slot);

@@ -209,8 +209,7 @@ bool Executor::request_features(DeviceState& device, const std::shared_ptr<Slot>
     gathered = gather_rows(*input.features, trial.rows_of(slot->task), slot->first_layer,
                            trial.setup().train.micro_batch_size);
   } catch (const DeviceOutOfMemory&) {
-    device.kept.clear();
-    return false;
+    return give_up_kept(device) && request_features(device, slot, input);
   }
   for (auto& tensor : gathered.tensors) {
     auto hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(tensor.nbytes()));

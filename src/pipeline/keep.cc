@@ -17,13 +17,6 @@ Bytes graph_bytes(TrialRun& trial, const Slot& slot) {
   return charged_bytes(bytes);
 }
 
-Bytes largest_workspace(const TrialRun& trial) {
-  Bytes largest = 0;
-  for (const auto& shard : trial.setup().plan.shards)
-    largest = std::max({largest, shard.forward_workspace, shard.backward_workspace});
-  return largest;
-}
-
 }  // namespace
 
 Bytes Executor::kept_bytes(const DeviceState& device) const {
@@ -50,7 +43,7 @@ void Executor::keep_if_room(DeviceState& device, Slot& slot) {
   if (!spec_.keep_activations || !forward || !trial.recomputes(slot.task.task.shard)) return;
   const Bytes bytes = graph_bytes(trial, slot);
   const Bytes limit = usable_memory(device.device->account().limit());
-  if (*device.ledger + bytes + largest_workspace(trial) > limit) return;
+  if (*device.ledger + bytes + largest_workspace(trial.setup().plan) > limit) return;
   slot.keeps = std::make_shared<KeptForward>();
   slot.keeps->trial = &trial;
   slot.keeps->unit = slot.task.unit;
@@ -71,8 +64,9 @@ bool Executor::give_up_kept(DeviceState& device) {
   return any;
 }
 
-void Executor::forget_kept(const TrialRun& trial) {
-  for (auto& device : devices_) std::erase_if(device->kept, [&](const auto& kept) { return kept->trial == &trial; });
+void Executor::forget_kept(const TrialRun& trial, const DeviceState* but) {
+  for (auto& device : devices_)
+    if (device.get() != but) std::erase_if(device->kept, [&](const auto& kept) { return kept->trial == &trial; });
 }
 
 }  // namespace hopyard

@@ -2,21 +2,19 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
-#include <exception>
 #include <limits>
 #include <map>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/clock.h"
 #include "device/memory_account.h"
 #include "pipeline/batches.h"
+#include "pipeline/compute_thread.h"
 #include "pipeline/shard_compute.h"
 
 namespace hopyard {
@@ -194,17 +192,7 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
 std::vector<LayerCost> profile_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train,
                                       int threads) {
   std::vector<LayerCost> costs;
-  std::exception_ptr error;
-  std::thread thread([&] {
-    try {
-      at::set_num_threads(threads);
-      costs = measured_layers(source, data, train);
-    } catch (...) {
-      error = std::current_exception();
-    }
-  });
-  thread.join();
-  if (error) std::rethrow_exception(error);
+  on_compute_thread(threads, [&] { costs = measured_layers(source, data, train); });
   return costs;
 }
 

@@ -1,16 +1,14 @@
 #include "pipeline/row_probe.h"
 
 #include <ATen/Functions.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 #include <numeric>
-#include <thread>
 
 #include "pipeline/batches.h"
+#include "pipeline/compute_thread.h"
 #include "pipeline/shard_compute.h"
 
 namespace hopyard {
@@ -75,17 +73,7 @@ bool all_equal(const ModelSource& source, const Dataset& data, std::uint32_t end
 bool rows_are_independent(const ModelSource& source, const Dataset& data, std::uint32_t end_layer,
                           std::uint32_t micro_batch_size, const std::vector<std::uint32_t>& sizes, int threads) {
   bool equal = false;
-  std::exception_ptr error;
-  std::thread thread([&] {
-    try {
-      at::set_num_threads(threads);
-      equal = all_equal(source, data, end_layer, micro_batch_size, sizes);
-    } catch (...) {
-      error = std::current_exception();
-    }
-  });
-  thread.join();
-  if (error) std::rethrow_exception(error);
+  on_compute_thread(threads, [&] { equal = all_equal(source, data, end_layer, micro_batch_size, sizes); });
   return equal;
 }
 

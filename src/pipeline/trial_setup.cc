@@ -49,6 +49,13 @@ std::vector<std::uint32_t> shared_layers(const TrialSetup& setup) {
   return layers;
 }
 
+Bytes shared_layer_bytes(const TrialSetup& setup) {
+  Bytes bytes = 0;
+  for (const auto l : shared_layers(setup))
+    bytes += HostBuffer::rounded(layout_of(layer_of(setup, l)).bytes);
+  return bytes;
+}
+
 std::vector<LayerCost> computed_costs(const TrialSetup& setup) {
   const std::uint32_t first = setup.first_layer;
   std::vector<LayerCost> costs(setup.costs.begin() + first, setup.costs.begin() + end_layer(setup));

@@ -57,6 +57,8 @@ std::uint32_t end_layer(const TrialSetup& setup);
 bool uses_layer(const TrialSetup& setup, std::uint32_t layer);
 /// The frozen layers among those whose bytes it shares with others.
 std::vector<std::uint32_t> shared_layers(const TrialSetup& setup);
+/// What these take of the host tier.
+Bytes shared_layer_bytes(const TrialSetup& setup);
 /// The costs of the layers that it computes, and a plan made from them in the numbering of the whole model.
 std::vector<LayerCost> computed_costs(const TrialSetup& setup);
 PartitionPlan in_whole_model(const TrialSetup& setup, PartitionPlan plan);

@@ -21,20 +21,6 @@ Bytes with_margin(Bytes bytes) {
   return static_cast<Bytes>(static_cast<double>(bytes) * kWorkspaceMargin) + kWorkspaceSlack;
 }
 
-Bytes largest_workspace(const PartitionPlan& plan) {
-  Bytes largest = 0;
-  for (const auto& shard : plan.shards)
-    largest = std::max({largest, shard.backward_workspace, shard.forward_workspace});
-  return largest;
-}
-
-Bytes frozen_bytes(const TrialSetup& setup) {
-  Bytes bytes = 0;
-  for (const auto l : shared_layers(setup))
-    bytes += HostBuffer::rounded(layout_of(setup.source->description().layers[l]).bytes);
-  return bytes;
-}
-
 std::vector<BlobUse> step_uses(const TrialSetup& setup) {
   std::vector<BlobUse> uses;
   for (const TaskRef& task : training_program(setup))
@@ -189,7 +175,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
   for (const auto& cost : setup.costs)
     if (cost.trainable) forecast.state += cost.parameter_bytes + cost.moment_bytes;
   forecast.host = setup.window + trial_overhead_bytes(setup);
-  forecast.frozen = setup.frozen_in_window ? 0 : frozen_bytes(setup);
+  forecast.frozen = setup.frozen_in_window ? 0 : shared_layer_bytes(setup);
   forecast.workspace = largest_workspace(setup.plan);
   forecast.spilled_per_step = spilled_per_step(setup, inputs_.execute.prefetch_tasks);
   return forecast;
@@ -208,7 +194,7 @@ PartitionPlan Planner::cut_for_host(TrialSetup setup) const {
   if (inputs_.execute.cuts) return cut(setup, setup.costs, setup.limits);
   setup.plan = plan_cuts(setup, {});
   const Bytes largest = largest_workspace(setup.plan), workspace = workspace_needed(setup.plan);
-  const Bytes state = trial_state_bytes(setup) + trial_overhead_bytes(setup) + frozen_bytes(setup);
+  const Bytes state = trial_state_bytes(setup) + trial_overhead_bytes(setup) + shared_layer_bytes(setup);
   if ((device_.memory == 0 || largest <= device_.memory) && state <= host_left(workspace)) return setup.plan;
   // Streams from disk, which takes the part of the link: state must fit the window two shards at a time.
   auto states = setup.costs;
@@ -230,7 +216,7 @@ PartitionPlan Planner::cut_for_host(TrialSetup setup) const {
 
 void Planner::choose_window(TrialSetup& setup, Bytes available) {
   setup.frozen_in_window = !inputs_.execute.share_frozen;
-  const Bytes shared = setup.frozen_in_window ? 0 : frozen_bytes(setup);
+  const Bytes shared = setup.frozen_in_window ? 0 : shared_layer_bytes(setup);
   const Bytes overhead = trial_overhead_bytes(setup);
   const std::uint32_t together = std::max(1u, std::min(device_count(), inputs_.trials));
   if (trial_state_bytes(setup) + overhead + shared <= available) {

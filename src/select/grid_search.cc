@@ -14,9 +14,9 @@ void require_finite(const Dimension& dimension) {
 /// wheels that do not exist beside the others.
 class Odometer {
  public:
-  explicit Odometer(const Space& space) : space_(space), wheels_(space.size()), point_(space.size()) { fill(0); }
+  explicit Odometer(Space space) : space_(std::move(space)), wheels_(space_.size()), point_(space_.size()) { fill(0); }
 
-  const Point& point() const { return point_; }
+  std::vector<Setting> settings() const { return space_.settings(point_); }
   /// False when there is no further point.
   bool advance() {
     const auto& order = space_.order();
@@ -41,7 +41,7 @@ class Odometer {
     }
   }
 
-  const Space& space_;
+  Space space_;
   std::vector<std::uint64_t> wheels_;  // by dimension
   Point point_;
 };
@@ -57,26 +57,16 @@ std::size_t count_points(const Space& space) {
   return count;
 }
 
-class GridSearcher final : public ListSearcher {
- public:
-  GridSearcher(Space space, std::uint64_t seed)
-      : ListSearcher(count_points(space), seed), space_(std::move(space)), odometer_(space_) {}
-
- private:
-  std::vector<Setting> settings_of(std::size_t index) override {
-    if (index > 0) odometer_.advance();
-    return space_.settings(odometer_.point());
-  }
-
-  const Space space_;
-  Odometer odometer_;
-};
-
 }  // namespace
 
 std::unique_ptr<Searcher> make_grid_searcher(Space space, std::uint64_t seed) {
   for (std::size_t d = 0; d < space.size(); ++d) require_finite(space[d]);
-  return std::make_unique<GridSearcher>(std::move(space), seed);
+  const std::size_t count = count_points(space);
+  return std::make_unique<ListSearcher>(count, seed,
+                                        [odometer = Odometer(std::move(space))](std::size_t index) mutable {
+                                          if (index > 0) odometer.advance();
+                                          return odometer.settings();
+                                        });
 }
 
 }  // namespace hopyard

@@ -4,10 +4,13 @@
 #include <cmath>
 #include <numeric>
 
+#include "select/rigor_distributions.h"
+
 namespace hopyard {
 namespace {
 
 using Kind = Dimension::Kind;
+using rigor::normal_cdf;
 
 constexpr double kPriorWeight = 1;
 constexpr std::size_t kFullWeights = 25;
@@ -25,8 +28,6 @@ std::vector<double> weights(std::size_t count) {
   for (double& weight : all) weight /= sum;
   return all;
 }
-
-double normal_cdf(double x) { return 0.5 * std::erfc(-x * std::sqrt(0.5)); }
 
 /// The mixture of categorical kernels as one distribution: each kernel has its observed value and the prior's share of
 /// all values.

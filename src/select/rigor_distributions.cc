@@ -55,7 +55,7 @@ double student_t_upper(double t, double degrees) {
   return incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t)) / 2;
 }
 
-double normal_upper(double z) { return std::erfc(z / std::numbers::sqrt2) / 2; }
+double normal_upper(double z) { return std::erfc(z * std::sqrt(0.5)) / 2; }
 
 void require_inside(double probability) {
   require(probability > 0 && probability < 1, "a quantile needs a probability inside (0, 1), not ", probability);

@@ -1,6 +1,7 @@
 // What the searchers share; private to this folder.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -62,21 +63,23 @@ class BookedSearcher : public Searcher {
 };
 
 /// Asks for a known number of trials that follow from their index; scores do not matter to it.
-class ListSearcher : public BookedSearcher {
+class ListSearcher final : public BookedSearcher {
  public:
-  ListSearcher(std::size_t count, std::uint64_t seed) : BookedSearcher(count, seed, false), count_(count) {}
+  /// Called once for each index, in their order.
+  using SettingsOf = std::function<std::vector<Setting>(std::size_t index)>;
+
+  ListSearcher(std::size_t count, std::uint64_t seed, SettingsOf settings_of)
+      : BookedSearcher(count, seed, false), count_(count), settings_of_(std::move(settings_of)) {}
   std::optional<TrialOrder> ask() final {
     if (finished()) return std::nullopt;
-    return order_new(settings_of(asked()), std::nullopt);
+    return order_new(settings_of_(asked()), std::nullopt);
   }
   bool finished() const final { return asked() == count_; }
   bool reacts() const final { return false; }
 
  private:
-  /// Called once for each index, in their order.
-  virtual std::vector<Setting> settings_of(std::size_t index) = 0;
-
   const std::size_t count_;
+  const SettingsOf settings_of_;
 };
 
 /// Refuses spec.trials where it is 0 or too large; `method` as the config writes it.

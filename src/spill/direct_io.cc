@@ -20,14 +20,17 @@ namespace {
 constexpr int kReadSlots = 2;
 constexpr Bytes kPieceMin = kReadSlot - 3 * kSector;  // a read from this size on is a piece of something longer
 
-/// Memory from which one thread writes.
-class WriteSlot {
+/// Memory of one thread, mapped when it is first asked for.
+template <Bytes bytes>
+class Staging {
  public:
-  ~WriteSlot() {
-    if (data_ != nullptr) unmap_memory(data_, kWriteSlot);
+  Staging() = default;
+  ~Staging() {
+    if (data_ != nullptr) unmap_memory(data_, bytes);
   }
+  Staging(const Staging&) = delete;
   char* data() {
-    if (data_ == nullptr) data_ = map_memory(kWriteSlot);
+    if (data_ == nullptr) data_ = map_memory(bytes);
     return reinterpret_cast<char*>(data_);
   }
 
@@ -56,11 +59,11 @@ class ReadSlots {
     std::uint64_t reader = 0;  // 0: nothing
     Bytes begin = 0;
   };
-  char* data(int slot);
+  char* data(int slot) { return memory_.data() + static_cast<Bytes>(slot) * kReadSlot; }
   bool ready();
   long finish();
 
-  std::byte* memory_ = nullptr;
+  Staging<kReadSlots * kReadSlot> memory_;
   int current_ = 0;
   Ahead ahead_;  // set while a request runs, or has ended and waits to be fetched from the kernel
   aio_context_t kernel_ = 0;
@@ -70,7 +73,6 @@ class ReadSlots {
 ReadSlots::~ReadSlots() {
   finish();
   if (kernel_ != 0) ::syscall(SYS_io_destroy, kernel_);
-  if (memory_ != nullptr) unmap_memory(memory_, kReadSlots * kReadSlot);
 }
 
 Bytes ReadSlots::take(std::uint64_t reader, Bytes begin) {
@@ -92,11 +94,6 @@ void ReadSlots::read_ahead(int file, std::uint64_t reader, Bytes begin, Bytes le
   if (::syscall(SYS_io_submit, kernel_, 1, requests) == 1) ahead_ = {reader, begin};
 }
 
-char* ReadSlots::data(int slot) {
-  if (memory_ == nullptr) memory_ = map_memory(kReadSlots * kReadSlot);
-  return reinterpret_cast<char*>(memory_) + static_cast<Bytes>(slot) * kReadSlot;
-}
-
 bool ReadSlots::ready() {
   if (kernel_ == 0 && !refused_) refused_ = ::syscall(SYS_io_setup, 1, &kernel_) != 0;
   return !refused_;
@@ -115,7 +112,7 @@ long ReadSlots::finish() {
 }
 
 thread_local ReadSlots reading;
-thread_local WriteSlot writing;
+thread_local Staging<kWriteSlot> writing;
 
 std::uint64_t next_id() {
   static std::atomic<std::uint64_t> last = 0;
