@@ -6,6 +6,7 @@
 
 #include "base/failure.h"
 #include "pipeline/batches.h"
+#include "pipeline/frozen_store.h"
 #include "pipeline/row_probe.h"
 #include "pipeline/simulator.h"
 #include "spill/disk_tier.h"
@@ -42,9 +43,23 @@ void check_alike(const Dataset& train, const Dataset& valid) {
          "; prepare both together");
 }
 
+/// Of each shard, what its frozen bytes are, where trials share them.
+std::vector<std::uint64_t> frozen_contents(const TrialSetup& setup) {
+  std::vector<std::uint64_t> contents;
+  const auto shared = shared_layers(setup);
+  for (const auto& shard : setup.plan.shards) {
+    std::string keys;
+    for (const auto layer : shared)
+      if (shard.holds(layer)) keys += content_key(*setup.source, layer, setup.seed) + "\n";
+    contents.push_back(keys.empty() ? 0 : std::max<std::uint64_t>(1, std::hash<std::string>()(keys)));
+  }
+  return contents;
+}
+
 /// So many epochs of a trial. Where there are many visits, some follow each other as one, with all their commits.
 SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, const Partitions& partitions, double commit_s) {
-  const auto training = training_step(setup.plan, setup.limits);
+  const auto frozen = frozen_contents(setup);
+  const auto training = training_step(setup.plan, setup.limits, frozen);
   const std::uint32_t count = partitions.count(), visits = std::min(count, kSimulatedVisitsMax);
   const std::uint32_t batch_size = setup.train.batch_size;
   SimTrial trial;
@@ -59,8 +74,8 @@ SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, const Partitio
   if (setup.valid_rows == 0) return trial;
   SimPhase& last = trial.phases.back();
   last.ends_visit = false;
-  trial.phases.push_back(
-      {evaluation_pass(setup.plan, setup.limits), batch_count(setup.valid_rows, batch_size), true, last.commit_s});
+  trial.phases.push_back({evaluation_pass(setup.plan, setup.limits, frozen), batch_count(setup.valid_rows, batch_size),
+                          true, last.commit_s});
   return trial;
 }
 
