@@ -100,6 +100,7 @@ bool Executor::choose(DeviceState& device) {
   // else the longest trial would lose its device after each task (docs/GOTCHAS.md has the figures).
   const auto task_of = [&](const Active& active) { return active.trial->peek(tasks_held(device, *active.trial)); };
   std::erase_if(held, [&](const Active* active) { return !task_of(*active); });
+  bool full = false;
   const auto accepts = [&](std::uint32_t number) {
     const Active& active = active_.at(number);
     if (active.home && *active.home != device.index) return false;
@@ -110,8 +111,9 @@ bool Executor::choose(DeviceState& device) {
           }))
         return false;
     }
-    if (fits(device, *active.trial, *task_of(active))) return true;
-    if (!deepens) device.refused_for_memory = true;
+    if (!full && fits(device, *active.trial, *task_of(active))) return true;
+    // A longer queue is filled in order: what happens to fit would be kept from other devices.
+    (deepens ? full : device.refused_for_memory) = true;
     return false;
   };
   for (const Active* active : held)

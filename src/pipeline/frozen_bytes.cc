@@ -81,8 +81,9 @@ Standing Executor::standing_of(const DeviceState& device, const TrialRun& trial)
     frozen += layer.shared.bytes;
     if (find_frozen(device, frozen_key(trial, l, std::nullopt))) there += layer.shared.bytes;
   }
-  standing.shares = frozen > 0;
-  standing.loaded = 2 * there > frozen;
+  const double compute_s = task.kind == TaskKind::backward ? plan.backward_s : plan.forward_s;
+  standing.shares = static_cast<double>(frozen) > compute_s * device.device->spec().link_bytes_per_s;
+  standing.loaded = standing.shares && 2 * there > frozen;
   return standing;
 }
 

@@ -38,8 +38,8 @@ struct Standing {
   double remaining_s = 0;
   double step_s = 0;     ///< of a whole step
   double step_left = 0;  ///< of the step that its next task belongs to: 1 at its begin, towards 0
-  bool shares = false;   ///< its next task has frozen bytes
-  bool loaded = false;   ///< and the device has them
+  bool shares = false;  ///< its next task has frozen bytes in common with others that take longer to load than it takes
+  bool loaded = false;  ///< and the device has them
 };
 /// pick() such that one load of frozen bytes serves many trials: among trials whose remaining time is within a step of
 /// the best one's, the first whose bytes are on the device; without any, the one that is farthest behind in its step,

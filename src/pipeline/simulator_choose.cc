@@ -95,9 +95,13 @@ std::optional<std::uint32_t> Simulation::choose_beside(Device& device) {
 
 /// The best trial whose next task fits the device now, among the idle ones and `own`, which stand as idle.
 std::optional<std::uint32_t> Simulation::pick(Device& device, const std::vector<std::uint32_t>& own) {
+  bool full = false;  // a longer queue is filled in order: what happens to fit would be kept from other devices
   const auto accepts = [&](std::uint32_t index) {
     const bool elsewhere = trials_[index].at_home && std::find(own.begin(), own.end(), index) == own.end();
-    return !elsewhere && admits(device, index);
+    if (elsewhere || full) return false;
+    const bool fits = admits(device, index);
+    full = !fits && !device.ahead.empty() && trials_[index].moves;
+    return fits;
   };
   if (options_.scheduler != SchedulerKind::lrtf) return scheduler_->pick(accepts);
   return pick_sharing(*scheduler_, accepts, [&](std::uint32_t index) { return standing_of(device, index); });
@@ -105,10 +109,11 @@ std::optional<std::uint32_t> Simulation::pick(Device& device, const std::vector<
 
 Standing Simulation::standing_of(const Device& device, std::uint32_t index) const {
   const SimCursor& chosen = trials_[index].chosen;
-  const auto users = frozen_users_.find(chosen.task().frozen);
-  const bool shares = users != frozen_users_.end() && users->second > 1;
+  const SimTask& task = chosen.task();
+  const auto users = frozen_users_.find(task.frozen);
+  const bool shares = users != frozen_users_.end() && users->second > 1 && task.frozen_load_s > task.compute_s;
   return {chosen.remaining_s(), chosen.step_s(), chosen.step_left(), shares,
-          shares && frozen_there(device, chosen.task()) != nullptr};
+          shares && frozen_there(device, task) != nullptr};
 }
 
 std::vector<std::uint32_t> Simulation::trials_held(const Device& device) const {
