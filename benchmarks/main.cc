@@ -11,6 +11,7 @@
 #include "device/memory_account.h"
 #include "engine_bench.h"
 #include "formats/json.h"
+#include "lora_bench.h"
 #include "report/table.h"
 #include "runtime/machine.h"
 #include "scheduling_bench.h"
@@ -77,10 +78,15 @@ int run() {
   install_counting_allocator();
   const BenchScale scale{FLAGS_quick, static_cast<std::uint32_t>(FLAGS_sharing_rows)};
   const std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>> groups{
-      {"scheduling", bench_scheduling},   {"spill", bench_spill},
-      {"resident", bench_resident},       {"cut", bench_one_cut_trial},
-      {"interleaved", bench_interleaved}, {"ablation", bench_ablation},
-      {"streaming", bench_streaming},     {"sharing", bench_sharing}};
+      {"scheduling", bench_scheduling},
+      {"spill", bench_spill},
+      {"resident", bench_resident},
+      {"cut", bench_one_cut_trial},
+      {"interleaved", bench_interleaved},
+      {"ablation", bench_ablation},
+      {"streaming", bench_streaming},
+      {"sharing", bench_sharing},
+      {"lora", bench_lora}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();
