@@ -65,7 +65,7 @@ std::string describe(const std::exception_ptr& error) {
 }
 
 ExperimentEnd Experiment::run() {
-  committer_ = std::make_unique<Committer>(parts_.journal, [this] { parts_.executor.nudge(); });
+  committer_ = std::make_unique<Committer>(parts_.journal, parts_.keep_outcomes, [this] { parts_.executor.nudge(); });
   take_up_journal();
   double last_progress = 0;
   while (true) {
@@ -117,7 +117,7 @@ void Experiment::take_up(const TrialRecord& known) {
     entry.state = last.state;
     entry.digest = last.digest;
     entry.steps = last.steps;
-    entry.status.visits_done = last.epoch * parts_.partitions.count() + last.visit + 1;
+    entry.status.visits_done = last.epoch * parts_.partitions + last.visit + 1;
     if (!last.score) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
     if (last.loss_items > 0) entry.status.loss = last.loss_sum / last.loss_items;
   }
@@ -185,7 +185,7 @@ void Experiment::begin_at_parent(Entry& clone) {
   start.trial = clone.status.spec.id;
   start.epoch = lineage.epochs - 1;
   start.visit = per_epoch - 1;
-  start.partition = visited_partition(clone.setup.seed, start.epoch, start.visit, per_epoch);
+  start.partition = visited_partition(clone.setup.visit_seed, start.epoch, start.visit, per_epoch);
   start.steps = parent.steps;
   start.digest = parent.digest;
   start.state = parent.state;
@@ -230,7 +230,7 @@ Experiment::Entry& Experiment::add(const TrialSpec& spec) {
     entry->setup.number = spec.index;
   }
   entry->status.epochs = entry->setup.train.epochs;
-  entry->status.visits_per_epoch = parts_.partitions.count();
+  entry->status.visits_per_epoch = parts_.partitions;
   entry->status.predicted_s = entry->setup.plan.compute_s * static_cast<double>(entry->setup.total_steps);
   entries_.push_back(std::move(entry));
   indexes_[spec.id] = spec.index;
@@ -242,8 +242,8 @@ void Experiment::start_visit(Entry& entry) {
   Visit visit;
   visit.epoch = entry.status.visits_done / per_epoch;
   visit.index = entry.status.visits_done % per_epoch;
-  visit.partition = visited_partition(entry.setup.seed, visit.epoch, visit.index, per_epoch);
-  visit.rows = parts_.partitions.order(visit.partition, visit.epoch);
+  visit.partition = visited_partition(entry.setup.visit_seed, visit.epoch, visit.index, per_epoch);
+  visit.rows = entry.setup.partitions->order(visit.partition, visit.epoch);
   visit.first_step = entry.steps;
   visit.evaluate = visit.index + 1 == per_epoch;
   entry.under_way = true;
@@ -287,6 +287,7 @@ void Experiment::visit_ended(VisitResult result) {
     score.valid_loss = ModelSource::metric(*result.judged, "valid/loss");
     score.metric = ModelSource::metric(*result.judged, parts_.metric);
     request.commit.score = score;
+    request.rows = std::move(result.rows);
   }
   committer_->submit(std::move(request));
   parts_.executor.set_committing(committer_->pending());

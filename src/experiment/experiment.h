@@ -28,7 +28,7 @@ struct ExperimentParts {
   SharedVersions& disk;
   IoPool& pool;
   FrozenStore& frozen;
-  const Partitions& partitions;
+  std::uint32_t partitions;  ///< how many, of each trial
   std::string metric;
   std::optional<std::uint32_t> active_trials;
   /// Orders of a search that reacts to scores that are under way at a time: more would be asked for before their turn.
@@ -42,6 +42,7 @@ struct ExperimentParts {
   std::function<void()> progress;
   /// Set when a person or a signal wants the run to end; committed work stays.
   const std::atomic<bool>& interrupted;
+  KeepOutcomes keep_outcomes = {};  ///< may be empty
 };
 inline constexpr double kProgressSeconds = 0.25;
 

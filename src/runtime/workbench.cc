@@ -57,9 +57,10 @@ std::vector<std::uint64_t> frozen_contents(const TrialSetup& setup) {
 }
 
 /// So many epochs of a trial. Where there are many visits, some follow each other as one, with all their commits.
-SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, const Partitions& partitions, double commit_s) {
+SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, double commit_s) {
   const auto frozen = frozen_contents(setup);
   const auto training = training_step(setup.plan, setup.limits, frozen);
+  const Partitions& partitions = *setup.partitions;
   const std::uint32_t count = partitions.count(), visits = std::min(count, kSimulatedVisitsMax);
   const std::uint32_t batch_size = setup.train.batch_size;
   SimTrial trial;
@@ -104,7 +105,7 @@ std::vector<TrialSpec> trials_before_scores(const ExperimentConfig& config) {
 
 Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s,
                      std::optional<std::vector<TrialSpec>> trials)
-    : config_(config) {
+    : config_(config), training_rows_(config.search, config.seed) {
   train_ = std::make_shared<Dataset>(config.data.train);
   valid_ = std::make_shared<Dataset>(config.data.valid);
   check_alike(*train_, *valid_);
@@ -121,17 +122,18 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   inputs.disk_read_bytes_per_s = disk_read_bytes_per_s;
   inputs.disk_write_bytes_per_s = disk_write_bytes_per_s;
   planner_ = std::make_unique<Planner>(std::move(inputs));
-  if (config.data.partitions > 0) decide_partitions(0, 1);
+  if (config.data.partitions == 0) return;
+  // Refuses more of them than rows.
+  for (const auto& spec : specs_) training_rows_.partitions(train_rows(spec), config.data.partitions);
 }
 
 void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
-  std::uint32_t count = config_.data.partitions;
-  if (count == 0) {
-    const double seconds = step_s * static_cast<double>(batch_count(train_rows_, batch_size));
-    count = static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(train_rows_)));
-    config_.data.partitions = count;
-  }
-  partitions_ = std::make_unique<Partitions>(train_rows_, count, config_.seed);
+  if (config_.data.partitions > 0) return;
+  std::uint32_t rows_min = train_rows_;
+  for (const auto& spec : specs_) rows_min = std::min(rows_min, training_rows_.count(train_rows(spec)));
+  const double seconds = step_s * static_cast<double>(batch_count(train_rows_, batch_size));
+  config_.data.partitions =
+      static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(rows_min)));
 }
 
 std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
@@ -152,6 +154,8 @@ TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
   setup.number = number;
   setup.id = spec.id;
   setup.seed = spec.seed;
+  // The trials of one seed number see rows in the same order, also where they visit several partitions.
+  setup.visit_seed = spec.replicate ? training_rows_.order_seed(train_rows(spec)) : spec.seed;
   setup.source = source(trial.model);
   setup.train_data = train_;
   setup.valid_data = valid_;
@@ -184,10 +188,11 @@ Workbench::PlannedTrial Workbench::plan(const TrialSpec& spec) {
   TrialSetup& setup = trial.setup;
   setup.first_layer = first_layer(setup);
   trial.forecast = planner_->plan(setup);
-  if (!partitions_) decide_partitions(setup.plan.step_s, setup.train.batch_size);
+  decide_partitions(setup.plan.step_s, setup.train.batch_size);
+  setup.partitions = training_rows_.partitions(train_rows(spec), config_.data.partitions);
   std::uint64_t steps = 0;
-  for (std::uint32_t p = 0; p < partitions_->count(); ++p)
-    steps += batch_count(partitions_->rows(p), setup.train.batch_size);
+  for (std::uint32_t p = 0; p < setup.partitions->count(); ++p)
+    steps += batch_count(setup.partitions->rows(p), setup.train.batch_size);
   setup.total_steps = steps * setup.train.epochs;
   return trial;
 }
@@ -212,7 +217,8 @@ bool Workbench::rows_may_be_shared(const TrialSetup& setup) const {
   const auto add = [&](std::uint64_t rows, std::uint32_t batch_size) {
     for (const auto size : partial_sizes(rows, batch_size, train.micro_batch_size)) sizes.insert(size);
   };
-  for (std::uint32_t p = 0; p < partitions_->count(); ++p) add(partitions_->rows(p), train.batch_size);
+  for (const auto& [rows, partitions] : training_rows_.made())
+    for (std::uint32_t p = 0; p < partitions->count(); ++p) add(partitions->rows(p), train.batch_size);
   add(valid_rows_, train.batch_size);
   for (const auto rows : {train_rows_, valid_rows_}) add(rows, train.micro_batch_size);  // as materialising cuts them
   return rows_are_independent(*setup.source, *train_, setup.source->frozen_layers(), train.micro_batch_size,
@@ -225,10 +231,10 @@ std::vector<SharingTrial> Workbench::sharing_trials(const std::map<std::string, 
   std::map<std::string, const TrialSetup*> deepest;
   for (const auto& planned : planned_) {
     const TrialSetup& setup = planned.setup;
-    const double visits = double(setup.train.epochs) * partitions_->count();
+    const double visits = double(setup.train.epochs) * setup.partitions->count();
     const auto done = visits_done.find(setup.id);
     const double left = done == visits_done.end() ? 1 : 1 - std::min(visits, double(done->second)) / visits;
-    const double rows = double(setup.train.epochs) * (double(train_rows_) + valid_rows_);
+    const double rows = double(setup.train.epochs) * (double(setup.partitions->rows()) + valid_rows_);
     trials.push_back(sharing_trial(setup, static_cast<std::uint64_t>(left * rows)));
     keys.push_back(text::cat(trials.back().prefix, "|", setup.train.batch_size));
     if (trials.back().frozen.empty()) continue;
@@ -412,7 +418,7 @@ double Workbench::predict_seconds(const std::vector<TrialSetup>& setups, const s
   std::vector<SimTrial> trials;
   for (std::size_t i = 0; i < setups.size(); ++i) {
     const double commit_s = static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
-    trials.push_back(simulated(setups[i], epochs[i], *partitions_, commit_s));
+    trials.push_back(simulated(setups[i], epochs[i], commit_s));
   }
   const DeviceLimits& device = setups.front().limits;
   SimOptions options;
