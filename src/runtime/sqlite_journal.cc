@@ -9,12 +9,13 @@
 #include "base/failure.h"
 #include "base/files.h"
 #include "runtime/sqlite.h"
+#include "runtime/sqlite_operations.h"
 
 namespace hopyard {
 
 namespace {
 
-constexpr int kSchemaVersion = 2;
+constexpr int kSchemaVersion = 3;
 constexpr int kApplicationId = 0x486f7079;  // "Hopy": tells our files from other programs' databases
 
 // Doubles, seeds and versions are text: SQLite has no NaN, no −0 and no unsigned 64-bit integers.
@@ -44,9 +45,11 @@ constexpr const char* kSearchTables[] = {
     "news(decision INTEGER NOT NULL, position INTEGER NOT NULL, trial TEXT NOT NULL, epoch INTEGER NOT NULL, "
     "metric TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY(decision, position)) STRICT, WITHOUT ROWID"};
 
-void create_search_tables(Connection& connection, bool temporary) {
-  for (const char* table : kSearchTables)
-    connection.execute(std::string("CREATE ") + (temporary ? "TEMP " : "") + "TABLE IF NOT EXISTS " + table);
+/// What versions after the first added.
+void create_later_tables(Connection& connection, bool temporary) {
+  const std::string create = std::string("CREATE ") + (temporary ? "TEMP " : "") + "TABLE IF NOT EXISTS ";
+  for (const char* table : kSearchTables) connection.execute(create + table);
+  for (const char* table : kOperationTables) connection.execute(create + table);
 }
 
 /// True when the file holds our schema, false when it holds nothing yet.
@@ -81,7 +84,7 @@ void create_schema(Connection& connection) {
     connection.execute(kSchema);
     connection.execute("PRAGMA application_id=" + std::to_string(kApplicationId));
   }
-  create_search_tables(connection, false);
+  create_later_tables(connection, false);
   connection.execute("PRAGMA user_version=" + std::to_string(kSchemaVersion));
   transaction.commit();
   const auto slash = connection.path().rfind('/');
@@ -102,7 +105,7 @@ std::unique_ptr<Connection> open_reader(const std::string& path) {
     fail(ExitCode::input, path, ": there is no journal here: name the directory of a run");
   auto connection = std::make_unique<Connection>(path, SQLITE_OPEN_READONLY, kJournalBusyMs);
   if (!has_schema(*connection)) fail(ExitCode::input, path, ": the journal is still empty: has the run begun?");
-  if (schema_version(*connection) < kSchemaVersion) create_search_tables(*connection, true);  // stay empty
+  if (schema_version(*connection) < kSchemaVersion) create_later_tables(*connection, true);  // stay empty
   return connection;
 }
 
@@ -111,20 +114,6 @@ constexpr const char* kStop = "stop";
 constexpr const char* kUntil = "until";
 constexpr const char* kWhole = "whole";
 constexpr const char* kScore = "score";
-
-const char* type_word(const SettingValue& value) {
-  static constexpr const char* words[] = {"bool", "int", "float", "text"};
-  return words[value.index()];
-}
-
-SettingValue read_setting(const Connection& connection, const Statement& row, int type_column, int value_column) {
-  const std::string type = row.text(type_column);
-  if (type == "bool") return row.text(value_column) == "true";
-  if (type == "int") return row.number<std::int64_t>(value_column);
-  if (type == "float") return row.real(value_column);
-  if (type == "text") return row.text(value_column);
-  connection.damaged("unknown type '" + type + "' of a setting");
-}
 
 TrialState read_state(const Connection& connection, const std::string& word) {
   for (const TrialState state :
@@ -252,6 +241,28 @@ class SqliteJournal final : public Journal {
     return all;
   }
 
+  void add_operation(const Operation& operation) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    operations_.add(operation);
+    transaction.commit();
+  }
+
+  void settle_operation(std::uint64_t number, const std::string& outcome) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    operations_.settle(number, outcome);
+    transaction.commit();
+  }
+
+  std::vector<Operation> operations() const override {
+    const std::lock_guard lock(mutex_);
+    Transaction picture(*connection_, Transaction::Kind::read);
+    auto all = operations_.all();
+    picture.commit();
+    return all;
+  }
+
   void put_fact(const std::string& name, const std::string& json) override {
     const std::lock_guard lock(mutex_);
     Transaction transaction = writing();
@@ -354,6 +365,7 @@ class SqliteJournal final : public Journal {
   mutable std::mutex mutex_;  // guards all below
   std::unique_ptr<Connection> connection_;
 
+  mutable OperationTable operations_{*connection_};
   Statement add_trial_{*connection_, "INSERT INTO trials VALUES(?,?,?,?,?)"};
   Statement add_setting_{*connection_, "INSERT INTO settings VALUES(?,?,?,?,?)"};
   Statement add_lineage_{*connection_, "INSERT INTO lineage VALUES(?,?,?)"};
