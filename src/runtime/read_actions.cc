@@ -8,6 +8,7 @@
 #include "runtime/run_directory.h"
 #include "runtime/run_summary.h"
 #include "runtime/sqlite_journal.h"
+#include "runtime/steering_service.h"
 #include "runtime/workbench.h"
 
 namespace hopyard {
@@ -74,6 +75,7 @@ ExitCode print_leaderboard(const std::string& directory, TableFormat format) {
   const ExperimentConfig config = recorded_config(paths);
   const auto journal = journal_of(paths);
   std::cout << format_leaderboard(make_leaderboard(journal->trials(), config.search), format);
+  if (format == TableFormat::table) std::cout << changes_in_journal(config, *journal);
   return ExitCode::done;
 }
 
