@@ -51,6 +51,9 @@ class Executor {
 
   /// Trains one visit. The trial must not be in a visit already. Its BlobCache's wake must call wake().
   void start_visit(std::shared_ptr<TrialRun> trial, Visit visit);
+  /// Ends the trial's visit, with Abandoned as its error, as soon as the task under way has ended: no other follows it.
+  /// False when it is in no visit, so that its result is there already.
+  bool abandon_visit(std::uint32_t trial);
   /// A visit that ended, well or with an error; nothing when `timeout_s` passed. The trial is idle then.
   std::optional<VisitResult> wait_finished(double timeout_s);
   /// Makes a wait_finished() return early, with nothing if nothing ended.

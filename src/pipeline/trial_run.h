@@ -41,6 +41,11 @@ class Diverged : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+/// Somebody wanted the visit to end.
+class Abandoned : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
 class ShardDoesNotFit : public Failure {
  public:
   explicit ShardDoesNotFit(const std::string& sentence) : Failure(ExitCode::capacity, sentence) {}

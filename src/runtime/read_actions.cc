@@ -9,6 +9,7 @@
 #include "runtime/run_directory.h"
 #include "runtime/run_summary.h"
 #include "runtime/sqlite_journal.h"
+#include "runtime/steering_service.h"
 #include "runtime/workbench.h"
 
 namespace hopyard {
@@ -77,6 +78,7 @@ ExitCode print_leaderboard(const std::string& directory, TableFormat format, boo
   const auto records = journal->trials();
   std::cout << (members ? format_leaderboard(make_leaderboard(records, config.search), format)
                         : format_groups(rigor_of_run(paths, config, records, false), format));
+  if (format == TableFormat::table) std::cout << changes_in_journal(config, *journal);
   return ExitCode::done;
 }
 
