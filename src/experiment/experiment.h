@@ -72,7 +72,8 @@ class Experiment {
   explicit Experiment(ExperimentParts parts)
       : parts_(std::move(parts)),
         search_(parts_.searcher, parts_.journal),
-        materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen, parts_.event}) {}
+        materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen,
+                       [this](const TrialSetup&) { return parts_.partitions.members(); }, parts_.event}) {}
   /// A trial fails alone when its loss is not finite or it does not fit its device. Throws everything else: a disk, a
   /// file, the journal, the machine's memory, a broken contract. Committed work stays, and the journal says of no trial
   /// that it failed for that.
@@ -83,13 +84,14 @@ class Experiment {
  private:
   struct Entry {
     TrialStatus status;
-    TrialSetup setup;                 ///< empty but for its number where it was refused
-    std::string refusal;              ///< why it cannot run here; empty when it can
-    std::shared_ptr<TrialRun> run;    ///< while it is in the active set
-    bool under_way = false;           ///< a visit of the run is not committed yet
-    std::uint32_t visits_wanted = 0;  ///< of all epochs, that the search has asked for
-    std::vector<BlobVersion> state;   ///< committed; empty before the first commit
-    std::string digest;               ///< of that state
+    TrialSetup setup;                   ///< empty but for its number where it was refused
+    std::string refusal;                ///< why it cannot run here; empty when it can
+    std::shared_ptr<TrialRun> run;      ///< while it is in the active set
+    std::vector<FeatureHold> features;  ///< that the visit under way reads
+    bool under_way = false;             ///< a visit of the run is not committed yet
+    std::uint32_t visits_wanted = 0;    ///< of all epochs, that the search has asked for
+    std::vector<BlobVersion> state;     ///< committed; empty before the first commit
+    std::string digest;                 ///< of that state
     std::uint64_t steps = 0;
     double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
     std::uint32_t passed_over = 0;        ///< how often a smaller trial was admitted before it
@@ -112,6 +114,9 @@ class Experiment {
   bool others_are_behind(const Entry& entry) const;
   void admit();
   bool try_admit(Entry& entry);
+  std::uint32_t partition_of(std::uint32_t visits_done) const;
+  bool features_ready(const Entry& entry) const;  ///< for its next visit
+  std::vector<FeatureDemand> feature_demands() const;
   std::uint32_t active_count() const;
   void start_visit(Entry& entry);
   void visit_ended(VisitResult result);

@@ -92,7 +92,7 @@ class Run {
       if (end == ExperimentEnd::interrupted) executor_->stop();
       wall_s_ = monotonic_seconds() - started_s_;
       devices_ = executor_->devices();
-      materialise_s_ = experiment.materialiser().busy_s();
+      materialised_ = experiment.materialiser().depths();
       experiment_status_ = nullptr;
     }
     executor_.reset();
@@ -183,7 +183,8 @@ class Run {
   std::function<std::vector<TrialStatus>()> experiment_status_;
   std::vector<DeviceReport> devices_;
   std::vector<std::pair<double, double>> busy_before_;  // of each device: when, busy until then
-  double started_s_ = 0, wall_s_ = 0, materialise_s_ = 0;
+  double started_s_ = 0, wall_s_ = 0;
+  std::vector<MaterialisedDepth> materialised_;
 };
 
 ProgressSnapshot Run::snapshot(const std::vector<TrialStatus>& trials) {
@@ -237,7 +238,7 @@ ExitCode Run::report(ExperimentEnd end) {
   const auto records = journal_->trials();
   const auto rows = make_leaderboard(records, bench_->config().search);
   const RunSummary summary =
-      make_summary({bench_->config(), plan_, devices_, *host_, *disk_, wall_s_, materialise_s_, image_bytes_});
+      make_summary({bench_->config(), plan_, devices_, *host_, *disk_, wall_s_, materialised_, records, image_bytes_});
   if (end == ExperimentEnd::finished) {
     journal_->put_fact("summary", Json(summary).dump());
     journal_->put_fact("finished", "true");
