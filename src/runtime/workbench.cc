@@ -82,19 +82,26 @@ std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std:
   return ids;
 }
 
+std::vector<TrialSpec> trials_before_scores(const ExperimentConfig& config) {
+  SearchSpec search = config.search;
+  search.deterministic = false;  // it would wait for scores
+  const auto searcher = make_searcher(search, config.space, config.seed);
+  std::vector<TrialSpec> trials;
+  while (auto order = searcher->ask()) trials.push_back(std::move(order->trial));
+  return trials;
+}
+
 }  // namespace
 
-Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s)
+Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s,
+                     std::optional<std::vector<TrialSpec>> trials)
     : config_(config) {
   train_ = std::make_shared<Dataset>(config.data.train);
   valid_ = std::make_shared<Dataset>(config.data.valid);
   check_alike(*train_, *valid_);
   train_rows_ = rows_to_use(*train_, config.data.train_rows, "data.train_rows");
   valid_rows_ = rows_to_use(*valid_, config.data.valid_rows, "data.valid_rows");
-  SearchSpec search = config.search;
-  search.deterministic = false;  // all that it asks for before it is told anything
-  const auto searcher = make_searcher(search, config.space, config.seed);
-  while (auto order = searcher->ask()) specs_.push_back(std::move(order->trial));
+  specs_ = trials ? *std::move(trials) : trials_before_scores(config);
   PlannerInputs inputs;
   inputs.devices = config.devices;
   inputs.host_memory = config.host_memory;

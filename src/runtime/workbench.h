@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,13 @@ inline constexpr int kIoThreads = 2;
 
 class Workbench {
  public:
-  /// Opens and checks the data. `disk_read`, `disk_write`: bytes per second, as measured.
-  Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s);
+  /// Opens and checks the data. `disk_read`, `disk_write`: bytes per second, as measured. `trials`: instead of those
+  /// that the config's search asks for before it is told anything.
+  Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s,
+            std::optional<std::vector<TrialSpec>> trials = std::nullopt);
 
   const ExperimentConfig& config() const { return config_; }
-  /// All trials that grid and random search ask for.
+  /// The trials that plan_all() plans.
   const std::vector<TrialSpec>& trials() const { return specs_; }
   /// A trial ready to run, as plan_all() planned it, or planned now. Failure when it cannot run.
   TrialSetup resolve(const TrialSpec& spec, std::uint32_t number);

@@ -1,0 +1,157 @@
+#include "runtime/experiment_run.h"
+
+#include <iostream>
+#include <limits>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "report/html_report.h"
+#include "report/trace_json.h"
+#include "runtime/machine.h"
+#include "runtime/run_summary.h"
+
+namespace hopyard {
+
+ExperimentRun::ExperimentRun(const ExperimentConfig& config, RunDirectory directory,
+                             std::optional<std::vector<TrialSpec>> trials)
+    : image_bytes_(process_bytes()),
+      objects_(config, std::move(directory), std::move(trials)),
+      view_(std::cout, [] { return terminal_size(1); }) {
+  view_.event("planning: measuring each kind of layer once");
+  plan_ = objects_.bench->plan_all(visits_done());
+  keep_partitions(journal(), objects_.bench->partitions().count());
+  if (!journal().fact("plan")) journal().put_fact("plan", Json(plan_).dump());
+  check_fingerprint();
+  objects_.make_engine();
+}
+
+ExperimentEnd ExperimentRun::train(Searcher& searcher, const std::atomic<bool>& interrupted) {
+  const ExperimentConfig& config = objects_.bench->config();
+  started_s_ = monotonic_seconds();
+  ExperimentEnd end;
+  {
+    std::function<std::vector<TrialStatus>()> status;
+    Experiment experiment(
+        {searcher, journal(), *objects_.executor, *objects_.host, *objects_.shared, *objects_.pool, *objects_.frozen,
+         objects_.bench->partitions(), config.search.metric, config.execute.active_trials, orders_max(config.search),
+         resources_json(config),
+         [this](const TrialSpec& spec, std::uint32_t number) { return objects_.bench->resolve(spec, number); },
+         [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(status())); }, interrupted});
+    status = [&experiment] { return experiment.status(); };
+    end = experiment.run();
+    if (end == ExperimentEnd::interrupted) objects_.executor->stop();
+    wall_s_ = monotonic_seconds() - started_s_;
+    devices_ = objects_.executor->devices();
+    materialised_ = experiment.materialiser().depths();
+  }
+  objects_.executor.reset();
+  view_.clear();
+  return end;
+}
+
+std::map<std::string, std::uint32_t> ExperimentRun::visits_done() const {
+  std::map<std::string, std::uint32_t> done;
+  for (const auto& record : objects_.journal->trials()) {
+    if (record.state > TrialState::active)
+      done[record.spec.id] = std::numeric_limits<std::uint32_t>::max();
+    else if (record.last)
+      done[record.spec.id] = record.last->epoch * objects_.bench->config().data.partitions + record.last->visit + 1;
+  }
+  return done;
+}
+
+/// A run that goes on elsewhere may end with other digests.
+void ExperimentRun::check_fingerprint() {
+  const std::string now = fingerprint_of(objects_.bench->config());
+  const auto before = journal().fact(kFingerprintFact);
+  if (!before) return journal().put_fact(kFingerprintFact, now);
+  if (*before != now)
+    HOPYARD_WARN << "this run began under " << *before << " and goes on under " << now
+                 << ": its digests may differ from those of an undisturbed run";
+}
+
+std::uint32_t ExperimentRun::orders_max(const SearchSpec& search) const {
+  constexpr std::uint32_t kOrdersPerDevice = 2;  // so that one computes while another moves
+  if (search.max_concurrent_trials > 0) return search.max_concurrent_trials;
+  if (search.deterministic) return kCanonicalConcurrency;
+  return kOrdersPerDevice * objects_.bench->planner().device_count();
+}
+
+ProgressSnapshot ExperimentRun::snapshot(const std::vector<TrialStatus>& trials) {
+  ProgressSnapshot snapshot;
+  snapshot.elapsed_s = monotonic_seconds() - started_s_;
+  show_trials(snapshot, trials);
+  show_devices(snapshot);
+  return snapshot;
+}
+
+void ExperimentRun::show_trials(ProgressSnapshot& snapshot, const std::vector<TrialStatus>& trials) const {
+  double done_s = 0, all_s = 0;
+  for (const auto& trial : trials) {
+    TrialProgress row;
+    row.id = trial.spec.id;
+    row.settings = settings_text(trial.spec.settings);
+    row.state = trial.state;
+    row.epochs = trial.epochs;
+    row.visits = trial.visits_per_epoch;
+    const std::uint32_t visits = std::max(1u, trial.epochs * trial.visits_per_epoch);
+    const std::uint32_t present = std::min(trial.visits_done, visits - 1);
+    row.epoch = present / trial.visits_per_epoch + 1;
+    row.visit = present % trial.visits_per_epoch + 1;
+    row.fraction = trial.state == TrialState::finished ? 1 : (trial.visits_done + trial.visit_fraction) / visits;
+    row.loss = trial.loss;
+    row.metric = trial.metric;
+    const bool ended = trial.state > TrialState::active;
+    done_s += (ended ? 1 : row.fraction) * trial.predicted_s;
+    all_s += trial.predicted_s;
+    snapshot.trials.push_back(std::move(row));
+  }
+  if (done_s <= 0.01 * all_s) return;
+  const double pace = snapshot.elapsed_s / done_s;  // wall seconds for a predicted second of device time
+  snapshot.eta_s = pace * (all_s - done_s);
+  for (std::size_t i = 0; i < trials.size(); ++i)
+    if (trials[i].state == TrialState::active) snapshot.trials[i].eta_s = *snapshot.eta_s;
+}
+
+void ExperimentRun::show_devices(ProgressSnapshot& snapshot) {
+  Bytes device_used = 0, device_budget = 0;
+  const auto devices = objects_.executor->devices();
+  busy_before_.resize(devices.size());
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    auto& [when, busy] = busy_before_[i];
+    const double span = snapshot.elapsed_s - when;
+    snapshot.devices.push_back(
+        {devices[i].name, span > 0 ? std::clamp((devices[i].busy_s - busy) / span, 0.0, 1.0) : 0, devices[i].task});
+    if (span > 5) when = snapshot.elapsed_s, busy = devices[i].busy_s;
+    device_used += devices[i].memory_used;
+    device_budget += devices[i].memory_budget;
+  }
+  snapshot.tiers = {{"device", device_used, device_budget},
+                    {"host", objects_.host->used(), objects_.host->capacity()},
+                    {"disk", objects_.disk->used(), objects_.disk->capacity()}};
+}
+
+void ExperimentRun::report(ExperimentEnd end) {
+  const auto records = journal().trials();
+  const auto rows = make_leaderboard(records, objects_.bench->config().search);
+  const RunSummary summary = make_summary({objects_.bench->config(), plan_, devices_, *objects_.host, *objects_.disk,
+                                           wall_s_, materialised_, records, image_bytes_});
+  if (end == ExperimentEnd::finished) {
+    journal().put_fact("summary", Json(summary).dump());
+    journal().put_fact("finished", "true");
+  }
+  std::cout << '\n' << format_leaderboard(rows, TableFormat::table) << '\n' << format_summary(summary);
+  const ReportInput input{
+      summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped()};
+  write_file_atomically(paths().report(), html_report(input));
+  write_file_atomically(paths().timeline(), timeline_svg(input));
+  write_trace_file(paths().trace(), objects_.trace);
+  std::cout << "\nreport: " << paths().report() << "\ntrace:  " << paths().trace() << '\n';
+}
+
+ExitCode print_interrupted() {
+  std::cout << "\nInterrupted. Committed work is kept; the same command goes on from there.\n";
+  return ExitCode::interrupted;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,53 @@
+// An experiment from its objects to its report: what `hopyard run` does, and what other verbs do with another searcher.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "experiment/experiment.h"
+#include "report/progress.h"
+#include "runtime/run_objects.h"
+
+namespace hopyard {
+
+/// Plans, trains, shows progress on standard output, and writes the report into the run directory.
+class ExperimentRun {
+ public:
+  /// Arguments as those of RunObjects.
+  ExperimentRun(const ExperimentConfig& config, RunDirectory directory,
+                std::optional<std::vector<TrialSpec>> trials = std::nullopt);
+
+  /// Trains what `searcher` asks for to its end, or until `interrupted`.
+  ExperimentEnd train(Searcher& searcher, const std::atomic<bool>& interrupted);
+  /// Prints leaderboard and summary, and writes report.html, timeline.svg and trace.json.
+  void report(ExperimentEnd end);
+
+  Journal& journal() { return *objects_.journal; }
+  const RunPaths& paths() const { return objects_.directory.paths(); }
+
+ private:
+  /// Of each trial that the journal knows; all that there can be of one that has ended.
+  std::map<std::string, std::uint32_t> visits_done() const;
+  void check_fingerprint();
+  std::uint32_t orders_max(const SearchSpec& search) const;
+  ProgressSnapshot snapshot(const std::vector<TrialStatus>& trials);
+  void show_trials(ProgressSnapshot& snapshot, const std::vector<TrialStatus>& trials) const;
+  void show_devices(ProgressSnapshot& snapshot);
+
+  Bytes image_bytes_;
+  RunObjects objects_;
+  ProgressView view_;
+  PlanView plan_;
+  std::vector<DeviceReport> devices_;
+  std::vector<std::pair<double, double>> busy_before_;  // of each device: when, busy until then
+  std::vector<MaterialisedDepth> materialised_;
+  double started_s_ = 0, wall_s_ = 0;
+};
+
+/// Says that the same command goes on; the exit code that says it to programs.
+ExitCode print_interrupted();
+
+}  // namespace hopyard

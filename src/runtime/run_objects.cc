@@ -1,0 +1,99 @@
+#include "runtime/run_objects.h"
+
+#include <csignal>
+
+#include "experiment/experiment.h"
+#include "runtime/machine.h"
+#include "runtime/sqlite_journal.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr const char* kPartitionsFact = "partitions";
+
+std::atomic<bool> interrupted{false};
+
+void on_signal(int signal) {
+  interrupted = true;
+  std::signal(signal, SIG_DFL);  // a second one ends the process at once
+}
+
+}  // namespace
+
+RunObjects::RunObjects(const ExperimentConfig& config, RunDirectory opened,
+                       std::optional<std::vector<TrialSpec>> trials)
+    : directory(std::move(opened)), journal(open_journal(directory.paths().journal(), false)) {
+  disk = open_rocks_disk_tier({claim_disk_folder(directory.paths(), config, *journal), config.disk_capacity});
+  forget_uncommitted(*journal, *disk);
+  shared = std::make_unique<SharedVersions>(*disk);
+  const DiskSpeed speed = measure_disk(*disk).value_or(kAssumedDiskSpeed);
+  bench = std::make_unique<Workbench>(config, speed.read_bytes_per_s, speed.write_bytes_per_s, std::move(trials));
+}
+
+void RunObjects::make_engine() {
+  const ExperimentConfig& config = bench->config();
+  host = std::make_unique<HostTier>(config.host_memory);
+  reserve_for_engine();
+  pool = std::make_unique<IoPool>(kIoThreads);
+  frozen = std::make_unique<FrozenStore>(*host);
+  executor = std::make_unique<Executor>(config.execute, config.seed, make_devices(), *host, &trace);
+}
+
+void RunObjects::reserve_for_engine() {
+  auto granted = host->reserve(bench->planner().inputs().staging);
+  if (!granted)
+    fail(ExitCode::capacity, "resources.host_memory: ", host->capacity(),
+         " bytes are granted and disk work alone holds ", bench->planner().inputs().staging);
+  staging = std::move(*granted);
+  for (const auto& device : bench->config().devices) {
+    if (device.type != DeviceSpec::Type::cpu) continue;
+    auto share = host->reserve(device.count * bench->planner().cpu_workspace());
+    if (!share)
+      fail(ExitCode::capacity, "resources.host_memory: computing on ", device.count, " cpu devices takes ",
+           device.count * bench->planner().cpu_workspace(), " bytes and ", host->capacity() - host->used(),
+           " are left; raise it or lower train.micro_batch_size");
+    workspace.push_back(std::move(*share));
+  }
+}
+
+std::vector<std::unique_ptr<Device>> RunObjects::make_devices() {
+  std::vector<std::unique_ptr<Device>> devices;
+  std::uint32_t cpus = 0, emulated = 0;
+  for (const auto& spec : bench->config().devices)
+    for (std::uint32_t i = 0; i < spec.count; ++i)
+      devices.push_back(spec.type == DeviceSpec::Type::cpu
+                            ? make_cpu_device(spec, cpus++, bench->planner().cpu_workspace())
+                            : make_emulated_device(spec, emulated++, &trace));
+  return devices;
+}
+
+void take_up_partitions(ExperimentConfig& config, const Journal& journal, const std::string& where) {
+  const auto decided = journal.fact(kPartitionsFact);
+  if (config.data.partitions > 0 || !decided) return;
+  const std::string place = where + ": " + kPartitionsFact;
+  config.data.partitions =
+      static_cast<std::uint32_t>(json_get<std::uint64_t>(parse_json(*decided, place), "count", place));
+}
+
+void keep_partitions(Journal& journal, std::uint32_t count) {
+  if (!journal.fact(kPartitionsFact)) journal.put_fact(kPartitionsFact, Json{{"count", count}}.dump());
+}
+
+std::string fingerprint_of(const ExperimentConfig& config) {
+  const MachineFacts facts = machine_facts();
+  Json threads = Json::array();
+  for (const auto& device : config.devices) threads.push_back(device.threads);
+  return Json{{"libtorch", facts.libtorch}, {"cpu_capability", facts.cpu_capability}, {"threads", threads}}.dump();
+}
+
+std::string resources_json(const ExperimentConfig& config) { return Json(resources_text(config)).dump(); }
+
+const std::atomic<bool>& catch_interrupts() {
+  interrupted = false;
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+  return interrupted;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,61 @@
+// What training or evaluating trials of a run directory is made of: everything from the directory to the executor.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/trace.h"
+#include "experiment/shared_versions.h"
+#include "pipeline/executor.h"
+#include "runtime/run_directory.h"
+#include "runtime/workbench.h"
+
+namespace hopyard {
+
+/// The objects in the order in which they depend on each other. Those of the engine are there after make_engine().
+struct RunObjects {
+  /// Opens journal, disk tier and data. What a crash left in the disk tier goes. `config`: with its partitions taken
+  /// up. `trials`: instead of those that the config's search asks for.
+  RunObjects(const ExperimentConfig& config, RunDirectory directory,
+             std::optional<std::vector<TrialSpec>> trials = std::nullopt);
+  /// Host tier, devices and executor. Call once the trials are planned: what cpu devices need follows from the plans.
+  /// Failure(capacity) when the engine itself does not fit the host tier.
+  void make_engine();
+
+  RunDirectory directory;
+  TraceRecorder trace;
+  std::unique_ptr<Journal> journal;
+  std::unique_ptr<DiskTier> disk;
+  std::unique_ptr<SharedVersions> shared;  // over disk
+  std::unique_ptr<Workbench> bench;
+  std::unique_ptr<HostTier> host;
+  HostReservation staging;
+  std::vector<HostReservation> workspace;
+  std::unique_ptr<IoPool> pool;
+  std::unique_ptr<FrozenStore> frozen;
+  std::unique_ptr<Executor> executor;
+
+ private:
+  void reserve_for_engine();
+  std::vector<std::unique_ptr<Device>> make_devices();
+};
+
+/// `data.partitions: auto` is decided by timing, once: other partitions would be another run. Puts into the config what
+/// the journal at `where` knows.
+void take_up_partitions(ExperimentConfig& config, const Journal& journal, const std::string& where);
+void keep_partitions(Journal& journal, std::uint32_t count);
+
+/// What bits depend on beside the config (libtorch, instruction set, threads), as JSON text.
+std::string fingerprint_of(const ExperimentConfig& config);
+inline constexpr const char* kFingerprintFact = "fingerprint";
+
+/// The resources as JSON text: a trial that did not fit is tried again under others.
+std::string resources_json(const ExperimentConfig& config);
+
+/// Set by the first SIGINT or SIGTERM after this call; a second one ends the process at once.
+const std::atomic<bool>& catch_interrupts();
+
+}  // namespace hopyard
