@@ -121,7 +121,7 @@ void Materialiser::get_on(std::vector<FeatureDemand> demands, bool alone) {
   });
   std::map<const Depth*, std::set<std::uint32_t>> needed;
   bool room = true;
-  for (const auto& demand : demands) room = room && serve(demand, needed);
+  for (const auto& demand : demands) room = serve(demand, needed) && room;
   while (job_ && !job_->waiting.empty() && running_.size() < devices_ && start(job_->waiting.front()))
     job_->waiting.pop_front();
   if (job_ && running_.empty()) room = false;

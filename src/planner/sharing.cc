@@ -22,8 +22,9 @@ constexpr Bytes kSegmentFileBytes = 64 * KiB, kChunkOverheadShare = 4096;
 /// The trials of one prefix: what each depth costs and gives.
 class PrefixCosts {
  public:
-  PrefixCosts(const std::vector<const SharingTrial*>& trials, const SharingBudget& speeds)
-      : trials_(trials), speeds_(speeds) {
+  /// `by_visits`: trials visit the same rows in the same order.
+  PrefixCosts(const std::vector<const SharingTrial*>& trials, const SharingBudget& speeds, bool by_visits)
+      : trials_(trials), speeds_(speeds), by_visits_(by_visits && !trials.front()->partitions.empty()) {
     for (const auto* trial : trials) {
       const auto depth = static_cast<std::uint32_t>(trial->frozen.size());
       if (std::find(depths_.begin(), depths_.end(), depth) == depths_.end()) depths_.push_back(depth);
@@ -35,7 +36,7 @@ class PrefixCosts {
 
   /// Where some trial stops being frozen, ascending.
   const std::vector<std::uint32_t>& depths() const { return depths_; }
-  bool has(FeatureTier tier) const { return tier == FeatureTier::host || !any().partitions.empty(); }
+  bool has(FeatureTier tier) const { return tier == FeatureTier::host || by_visits_; }
 
   Bytes host_bytes(FeatureTier tier) const {
     if (tier == FeatureTier::host) return 2 * kHostGranule + any().rows * row_bytes_;  // two data sets, rounded up
@@ -103,6 +104,7 @@ class PrefixCosts {
 
   std::vector<const SharingTrial*> trials_;
   SharingBudget speeds_;
+  bool by_visits_;
   std::vector<std::uint32_t> depths_;
   std::vector<SharingTrial::FrozenLayer> layers_;
   Bytes row_bytes_ = 0;  // of the widest
@@ -231,34 +233,6 @@ class DepthChoice {
   PrefixCosts costs_;
 };
 
-TrialSetup materialising_run(const TrialSetup& trial, std::uint32_t from, std::uint32_t to) {
-  TrialSetup run = trial;
-  run.first_layer = from;
-  run.materialise_to = to;
-  run.train.batch_size = trial.train.micro_batch_size;
-  run.train.clip_norm.reset();
-  run.valid_rows = 0;
-  run.window = 0;
-  run.frozen_in_window = false;
-  for (auto& cost : run.costs) cost.forward_s /= micro_batches_of(trial.train);
-  run.limits.micro_batches = 1;
-  run.limits.memory = usable_memory(trial.limits.memory);
-  run.limits.update_on_host = false;
-  return run;
-}
-
-/// The first layer that does not fit beside those from `from` on.
-std::uint32_t farthest_end(const TrialSetup& run, std::uint32_t from, std::uint32_t to, Bytes host) {
-  Bytes bytes = 0;
-  std::uint32_t end = from;
-  for (; end < to; ++end) {
-    bytes += HostBuffer::rounded(run.costs[end].parameter_bytes);
-    const bool fits_device = fits(shard_need(make_shard(run.costs, from, end + 1, run.limits), run.limits), run.limits);
-    if (end > from && (!fits_device || bytes > host)) break;
-  }
-  return end;
-}
-
 }  // namespace
 
 namespace {
@@ -312,12 +286,23 @@ std::uint32_t SharingPlan::first_layer(const std::string& trial) const {
 
 namespace {
 
+using Members = std::vector<const SharingTrial*>;
+
+/// Each with trials that can share by visits, or only whole data sets.
 std::vector<DepthChoice> choices_of(const std::vector<SharingTrial>& trials, const SharingBudget& budget) {
-  std::map<std::string, std::vector<const SharingTrial*>> by_prefix;
+  std::map<std::string, std::map<std::uint64_t, Members>> by_prefix;
   for (const auto& trial : trials)
-    if (!trial.frozen.empty()) by_prefix[trial.prefix].push_back(&trial);
+    if (!trial.frozen.empty()) by_prefix[trial.prefix][trial.order].push_back(&trial);
   std::vector<DepthChoice> choices;
-  for (const auto& [prefix, members] : by_prefix) choices.emplace_back(members, budget);
+  for (const auto& [prefix, orders] : by_prefix) {
+    Members all;
+    for (const auto& [order, members] : orders) all.insert(all.end(), members.begin(), members.end());
+    DepthChoice together(all, budget, orders.size() == 1);
+    if (orders.size() == 1 || !together.best(budget).depths.empty())
+      choices.push_back(std::move(together));
+    else
+      for (const auto& [order, members] : orders) choices.emplace_back(members, budget, true);
+  }
   return choices;
 }
 
@@ -380,19 +365,6 @@ SharingTrial sharing_trial(const TrialSetup& setup, std::uint64_t rows_left) {
                             feature_row_s(setup, l + 1), layer.output_bytes_per_row, cost.parameter_bytes});
   }
   return trial;
-}
-
-std::vector<TrialSetup> materialising_runs(const TrialSetup& trial, std::uint32_t from, std::uint32_t to, Bytes host) {
-  std::vector<TrialSetup> runs;
-  while (from < to) {
-    TrialSetup run = materialising_run(trial, from, to);
-    const std::uint32_t end = farthest_end(run, from, to, host);
-    run.materialise_to = end;
-    run.plan = plan_cuts(run, {});
-    runs.push_back(std::move(run));
-    from = end;
-  }
-  return runs;
 }
 
 }  // namespace hopyard

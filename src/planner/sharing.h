@@ -18,6 +18,8 @@ struct SharingTrial {
   std::uint64_t rows = 0;                 ///< of the data sets: what materialising computes
   std::uint64_t valid_rows = 0;           ///< of those, the rows of validation data
   std::vector<std::uint64_t> partitions;  ///< training rows of each; empty: only whole data sets are kept
+  /// Equal for trials of the same partitions; where they differ, visits of one trial need other rows than another's.
+  std::uint64_t order = 0;
   std::uint32_t epochs_left = 1;
   std::uint64_t rows_left = 0;  ///< that the trial has yet to send through its layers, in all epochs
   struct FrozenLayer {
@@ -73,7 +75,8 @@ struct SharingBudget {
 
 /// For each prefix the depths, and for each depth the tier, that save most predicted time, among all that fit the
 /// budget together; a prefix that saves more chooses first. Exact for one prefix whose layers give rows of one size, as
-/// long as no more than kChoicesMax ways to reach a depth are worth following; a row counts as the largest.
+/// long as no more than kChoicesMax ways to reach a depth are worth following; a row counts as the largest. Trials of
+/// other partitions share whole data sets, in host memory; where nothing of that fits, each order is for itself.
 SharingPlan plan_sharing(const std::vector<SharingTrial>& trials, const SharingBudget& budget);
 inline constexpr std::size_t kChoicesMax = 512;
 /// The least of the host tier with which one depth would be kept that saves time; nothing when none does.

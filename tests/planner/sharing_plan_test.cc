@@ -21,6 +21,16 @@ SharingTrial trial(const std::string& id, std::uint32_t depth, std::uint64_t row
 
 constexpr Bytes kDepthBytes = 100 * 1000 + 2 * kHostGranule;
 
+/// 80 training rows in partitions of 10, and 20 of validation data; two epochs left.
+SharingTrial in_partitions(const std::string& id, std::uint32_t depth) {
+  SharingTrial one = trial(id, depth, 200);
+  one.valid_rows = 20;
+  one.partitions.assign(8, 10);
+  one.epochs_left = 2;
+  return one;
+}
+constexpr Bytes kWindowBytes = (20 + kFeatureSlots * 10) * 1000 + (1 + kFeatureSlots) * kHostGranule;
+
 TEST(SharingPlanTest, OneTrialForOneEpochComputesItsLayers) {
   EXPECT_EQ(plan_sharing({trial("t0", 3, 100)}, SharingBudget{GiB}), SharingPlan());
   EXPECT_EQ(plan_sharing({}, SharingBudget{GiB}), SharingPlan());
@@ -66,6 +76,19 @@ TEST(SharingPlanTest, ThePrefixThatSavesMoreChoosesFirst) {
   EXPECT_EQ(plan.first_layer("t1"), 6u);
   EXPECT_EQ(plan_sharing(trials, SharingBudget{kDepthBytes - 1}), SharingPlan());
   EXPECT_EQ(plan_sharing(trials, SharingBudget{2 * kDepthBytes}).prefixes.size(), 2u);
+}
+
+TEST(SharingPlanTest, TrialsOfOtherPartitionsShareWholeDataSetsOnly) {
+  std::vector trials{in_partitions("t0", 3), in_partitions("t1", 3), in_partitions("t2", 3), in_partitions("t3", 3)};
+  trials[2].order = trials[3].order = 7;
+  const SharingPlan whole = plan_sharing(trials, SharingBudget{GiB, GiB});
+  ASSERT_EQ(whole.prefixes.size(), 1u);
+  EXPECT_EQ(whole.prefixes[0].depths[0].trials.size(), 4u);
+  EXPECT_EQ(whole.prefixes[0].depths[0].tier, FeatureTier::host);
+  const Bytes window = kWindowBytes + 3 * HostBuffer::rounded(5000);
+  const SharingPlan split = plan_sharing(trials, SharingBudget{window, GiB});
+  ASSERT_EQ(split.prefixes.size(), 1u) << "room for one order's";
+  EXPECT_EQ(split.prefixes[0].depths[0].trials.size(), 2u);
 }
 
 /// Seconds gained when materialising exactly these depths, by the definition.
@@ -155,16 +178,6 @@ TEST(SharingPlanTest, NoChoiceWithinTheBudgetSavesMore) {
     }
   }
 }
-
-/// 80 training rows in partitions of 10, and 20 of validation data; two epochs left.
-SharingTrial in_partitions(const std::string& id, std::uint32_t depth) {
-  SharingTrial one = trial(id, depth, 200);
-  one.valid_rows = 20;
-  one.partitions.assign(8, 10);
-  one.epochs_left = 2;
-  return one;
-}
-constexpr Bytes kWindowBytes = (20 + kFeatureSlots * 10) * 1000 + (1 + kFeatureSlots) * kHostGranule;
 
 TEST(SharingPlanTest, WhatHasNoRoomInHostMemoryGoesToDiskOrIsPassedThroughOnceAnEpoch) {
   const std::vector trials{in_partitions("t0", 3), in_partitions("t1", 3)};
