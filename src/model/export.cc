@@ -56,37 +56,39 @@ void make_folder(const std::string& folder) {
   if (error) fail(ExitCode::input, folder, ": cannot be made: ", error.message());
 }
 
-/// Where in which layer's buffer a tensor's bytes are.
+/// Where in which buffer a tensor's bytes are.
 struct Source {
   std::uint32_t layer = 0;
+  Part part = Part::own;
   LayerLayout::Place place;
 };
 
 }  // namespace
 
-void ModelSource::export_to(const std::string& folder,
-                            const std::function<void(std::uint32_t layer, std::span<std::byte> out)>& read) const {
+void ModelSource::export_to(const std::string& folder, const PartReader& read) const {
   make_folder(folder);
   std::vector<TensorToWrite> tensors;
   std::vector<Source> sources;
   for (std::uint32_t layer = 0; layer < description_.layers.size(); ++layer) {
-    const LayerLayout layout = layout_of(description_.layers[layer]);
-    for (std::size_t i = 0; i < layout.places.size(); ++i) {
-      const ParameterDescription& parameter = description_.layers[layer].parameters[i];
-      if (parameter.tied_to) continue;
-      tensors.push_back({parameter.name, Dtype::f32, parameter.shape});
-      sources.push_back({layer, layout.places[i]});
+    const auto& parameters = description_.layers[layer].parameters;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      if (parameters[i].tied_to) continue;
+      const Part part = parameters[i].part();
+      tensors.push_back({parameters[i].name, Dtype::f32, parameters[i].shape});
+      sources.push_back({layer, part, layout_of(description_.layers[layer], part).places[i]});
     }
   }
-  std::vector<std::byte> buffer;  // of one layer at a time
-  std::optional<std::uint32_t> held;
+  std::vector<std::byte> buffers[2];  // the parts of one layer at a time
+  std::optional<std::uint32_t> held[2];
   write_safetensors((fs::path(folder) / "model.safetensors").string(), tensors,
                     [&](std::size_t index, std::span<std::byte> out) {
                       const Source& source = sources[index];
-                      if (held != source.layer) {
-                        buffer.resize(layout_of(description_.layers[source.layer]).bytes);
-                        read(source.layer, buffer);
-                        held = source.layer;
+                      const auto part = static_cast<std::size_t>(source.part);
+                      std::vector<std::byte>& buffer = buffers[part];
+                      if (held[part] != source.layer) {
+                        buffer.resize(layout_of(description_.layers[source.layer], source.part).bytes);
+                        read(source.layer, source.part, buffer);
+                        held[part] = source.layer;
                       }
                       std::memcpy(out.data(), buffer.data() + source.place.offset, out.size());
                     });

@@ -40,6 +40,9 @@ struct MetricSums {
   void add(const MetricSums& other);
 };
 
+/// Fills the flat buffer of a part of a layer.
+using PartReader = std::function<void(std::uint32_t layer, Part part, std::span<std::byte> out)>;
+
 /// Opens the checkpoint and knows the family. Thread-safe after construction; layers() makes new instances for one
 /// trial.
 class ModelSource {
@@ -55,17 +58,18 @@ class ModelSource {
   const Json& config() const { return config_; }  ///< the effective config.json
   /// Token ids must be below it; 0 for a family that takes features.
   std::int64_t vocabulary() const;
-  /// Number of leading layers that freeze covers.
+  /// Number of leading layers of which nothing is trained.
   std::uint32_t frozen_layers() const;
 
+  /// Their descriptions are description().layers: what is not trained is marked as frozen.
   std::vector<std::shared_ptr<Layer>> make_layers() const;
 
-  /// Fills the flat buffer (layout_of(description().layers[layer])) with the first weights: from the checkpoint, or,
-  /// where it has none, random as the family initialises them, keyed by (trial_seed, parameter name). Padding is
+  /// Fills the flat buffer (layout_of(description().layers[layer], part)) with the first weights: from the checkpoint,
+  /// or, where it has none, random as the family initialises them, keyed by (trial_seed, parameter name). Padding is
   /// zeroed. Safe to call from several threads.
-  void initialise(std::uint32_t layer, std::uint64_t trial_seed, std::span<std::byte> out) const;
-  /// True when the layer's weights all come from the checkpoint, so that they do not depend on the trial's seed.
-  bool from_checkpoint(std::uint32_t layer) const;
+  void initialise(std::uint32_t layer, Part part, std::uint64_t trial_seed, std::span<std::byte> out) const;
+  /// True when this part's weights all come from the checkpoint, so that they do not depend on the trial's seed.
+  bool from_checkpoint(std::uint32_t layer, Part part) const;
 
   LossSum loss(const at::Tensor& logits, const Batch& batch) const;
   /// Items that loss() will count, known before the forward pass.
@@ -75,9 +79,8 @@ class ModelSource {
   static double metric(const MetricSums& sums, const std::string& name);
 
   /// Writes a Hugging Face folder: config.json (with id2label, architectures, num_labels), model.safetensors, and the
-  /// tokenizer files copied from the checkpoint. `read(layer, out)` fills a layer's flat buffer.
-  void export_to(const std::string& folder,
-                 const std::function<void(std::uint32_t layer, std::span<std::byte> out)>& read) const;
+  /// tokenizer files copied from the checkpoint. `read` fills the flat buffer of a part of a layer.
+  void export_to(const std::string& folder, const PartReader& read) const;
 
  private:
   ModelSpec spec_;

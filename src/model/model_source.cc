@@ -52,6 +52,19 @@ void check_freeze(const ModelSpec& spec, std::size_t layers) {
          ", the layers before the head of ", spec.checkpoint);
 }
 
+/// Without any names, all are meant.
+bool is_named(const std::vector<std::string>& names, const ParameterDescription& parameter) {
+  return names.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+           return parameter.name.find(name) != std::string::npos;
+         });
+}
+
+void check_trained(const ModelSpec& spec, const ModelDescription& model) {
+  if (std::none_of(model.layers.begin(), model.layers.end(), [](const auto& layer) { return layer.trains(); }))
+    fail(ExitCode::usage, "model.train_only: no parameter of ", spec.checkpoint, " has a name that contains ",
+         text::join(spec.train_only, " or "), "; one is '", model.layers.back().parameters.front().name, "'");
+}
+
 void check_input(const FamilyEntry& family, const DataShape& shape, const std::string& where) {
   if (family.input == shape.input) return;
   const auto column = [](DataShape::Input input) {
@@ -112,9 +125,11 @@ ModelSource::ModelSource(const ModelSpec& spec, const DataShape& shape) : spec_(
 
   description_.family = entry.name;
   description_.tokens = entry.name == "mlp" ? 1 : shape.tokens;
-  for (const auto& layer : family_->make_layers()) description_.layers.push_back(layer->description());
-  for (const LayerDescription& layer : description_.layers) layout_of(layer);  // refuses shapes that overflow
+  for (const auto& layer : make_layers()) description_.layers.push_back(layer->description());
+  for (const LayerDescription& layer : description_.layers)
+    for (const Part part : {Part::own, Part::shared}) layout_of(layer, part);  // refuses shapes that overflow
   check_freeze(spec, description_.layers.size());
+  check_trained(spec, description_);
   if (!has_weights(spec.checkpoint)) return;
   weights_ = std::make_unique<SafetensorsFolder>(spec.checkpoint);
   check_weights(*weights_, *family_);
@@ -124,21 +139,36 @@ ModelSource::~ModelSource() = default;
 
 std::int64_t ModelSource::vocabulary() const { return family_->vocabulary(); }
 
-std::uint32_t ModelSource::frozen_layers() const { return static_cast<std::uint32_t>(spec_.freeze); }
-
-std::vector<std::shared_ptr<Layer>> ModelSource::make_layers() const {
-  const auto layers = family_->make_layers();
-  return {layers.begin(), layers.end()};
+std::uint32_t ModelSource::frozen_layers() const {
+  const auto& layers = description_.layers;
+  const auto first = std::find_if(layers.begin(), layers.end(), [](const auto& layer) { return layer.trains(); });
+  return static_cast<std::uint32_t>(first - layers.begin());
 }
 
-void ModelSource::initialise(std::uint32_t layer, std::uint64_t trial_seed, std::span<std::byte> out) const {
+std::vector<std::shared_ptr<Layer>> ModelSource::make_layers() const {
+  const auto made = family_->make_layers();
+  const std::vector<std::shared_ptr<Layer>> layers(made.begin(), made.end());
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const auto& parameters = layers[l]->description().parameters;
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      const auto& owner = parameters[p].tied_to;
+      const bool frozen =
+          owner ? layers[owner->layer]->description().parameters[owner->parameter].frozen
+                : l < static_cast<std::size_t>(spec_.freeze) || !is_named(spec_.train_only, parameters[p]);
+      if (frozen) layers[l]->freeze(p);
+    }
+  }
+  return layers;
+}
+
+void ModelSource::initialise(std::uint32_t layer, Part part, std::uint64_t trial_seed, std::span<std::byte> out) const {
   const auto family_layer = family_->make_layers().at(layer);
   const LayerDescription& description = description_.layers[layer];
-  const LayerLayout layout = layout_of(description);
+  const LayerLayout layout = layout_of(description, part);
   require(out.size() == layout.bytes, description.name, ": buffer of ", out.size(), " bytes for ", layout.bytes);
   for (std::size_t i = 0; i < description.parameters.size(); ++i) {
     const ParameterDescription& parameter = description.parameters[i];
-    if (parameter.tied_to) continue;
+    if (layout.places[i].bytes == 0) continue;
     const auto place = out.subspan(layout.places[i].offset, layout.places[i].bytes);
     const std::span<float> values(reinterpret_cast<float*>(place.data()), place.size() / sizeof(float));
     if (const TensorInfo* tensor = find_in(weights_.get(), *family_, parameter.name))
@@ -150,10 +180,10 @@ void ModelSource::initialise(std::uint32_t layer, std::uint64_t trial_seed, std:
   }
 }
 
-bool ModelSource::from_checkpoint(std::uint32_t layer) const {
+bool ModelSource::from_checkpoint(std::uint32_t layer, Part part) const {
   const auto& parameters = description_.layers.at(layer).parameters;
   return std::all_of(parameters.begin(), parameters.end(), [&](const ParameterDescription& parameter) {
-    return parameter.tied_to || find_in(weights_.get(), *family_, parameter.name);
+    return parameter.tied_to || parameter.part() != part || find_in(weights_.get(), *family_, parameter.name);
   });
 }
 

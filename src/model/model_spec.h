@@ -18,6 +18,9 @@ struct ModelSpec {
   ModelTask task = ModelTask::sequence_classification;
   std::int64_t freeze = 0;      ///< 0 nothing, 1 embeddings, 1+k also the first k layers
   bool frozen_dropout = false;  ///< false: frozen layers run in eval mode
+  /// When there are any, a parameter whose name contains none of these is frozen ("bias": Ben Zaken et al., BitFit,
+  /// 2022).
+  std::vector<std::string> train_only;
   /// config.json values changed by the config. "dropout" stands for every dropout of the family.
   std::vector<std::pair<std::string, double>> overrides;
   bool operator==(const ModelSpec&) const = default;

@@ -28,16 +28,16 @@ constexpr int kRuns = 3;
 /// Layers alike in all of this cost the same.
 struct LayerClass {
   std::string kind;
-  bool trainable = false, has_input = false, has_loss = false;
-  std::vector<std::vector<std::int64_t>> shapes;  ///< of its parameters
+  bool goes_back = false, has_input = false, has_loss = false;
+  std::vector<std::pair<std::vector<std::int64_t>, bool>> shapes;  ///< of its parameters, and whether they are frozen
   Bytes output_bytes = 0;
   auto operator<=>(const LayerClass&) const = default;
 };
 
-LayerClass class_of(const ModelDescription& model, std::uint32_t index, bool trainable) {
+LayerClass class_of(const ModelDescription& model, std::uint32_t index, bool goes_back) {
   const LayerDescription& layer = model.layers[index];
-  LayerClass out{layer.kind, trainable, index > 0, index + 1 == model.layers.size(), {}, layer.output_bytes_per_row};
-  for (const auto& parameter : layer.parameters) out.shapes.push_back(parameter.shape);
+  LayerClass out{layer.kind, goes_back, index > 0, index + 1 == model.layers.size(), {}, layer.output_bytes_per_row};
+  for (const auto& parameter : layer.parameters) out.shapes.emplace_back(parameter.shape, parameter.frozen);
   return out;
 }
 
@@ -65,24 +65,25 @@ class Profile {
     batch_ = make_batches(data, source.spec().task, rows, train.micro_batch_size).front();
   }
 
-  Measured measure(std::uint32_t index, const at::Tensor& x) {
+  Measured measure(std::uint32_t index, const at::Tensor& x, bool goes_back) {
     const LayerDescription& description = modules_[index]->description();
-    const LayerLayout layout = layout_of(description);
+    const LayerLayout own = layout_of(description, Part::own), shared = layout_of(description, Part::shared);
     LoadedLayer loaded;
     loaded.index = index;
     loaded.layer = modules_[index].get();
-    loaded.layout = &layout;
-    loaded.trainable = index >= source_.frozen_layers();
-    const auto floats = static_cast<std::int64_t>(layout.bytes / sizeof(float));
-    loaded.parameters = at::zeros({floats}, at::kFloat);
-    source_.initialise(index, 0, {static_cast<std::byte*>(loaded.parameters.data_ptr()), layout.bytes});
+    loaded.own = &own;
+    loaded.shared = &shared;
+    loaded.trainable = description.trains();
+    loaded.parameters = first_values(source_, index, Part::own, own);
+    loaded.frozen = first_values(source_, index, Part::shared, shared);
+    const auto floats = static_cast<std::int64_t>(own.bytes / sizeof(float));
     loaded.moments = at::zeros({floats * moment_count(train_.optimizer)}, at::kFloat);
     for (const auto& parameter : description.parameters)
       if (parameter.tied_to) loaded.borrowed.push_back(at::zeros(parameter.shape, at::kFloat));
     Measured best;
     for (int run = 0; run < kRuns; ++run) {
       forward(loaded, x, best);
-      if (loaded.trainable) backward(loaded, x, best);
+      if (goes_back) backward(loaded, x, best);
     }
     const at::NoGradGuard no_graph;
     const BoundLayers bound(std::span(&loaded, 1), false);
@@ -157,9 +158,10 @@ std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset&
   std::map<LayerClass, Measured> known;
   at::Tensor x;
   for (std::uint32_t l = 0; l < costs.size(); ++l) {
-    const LayerClass key = class_of(source.description(), l, costs[l].trainable);
+    const bool goes_back = l >= source.frozen_layers();
+    const LayerClass key = class_of(source.description(), l, goes_back);
     auto found = known.find(key);
-    if (found == known.end()) found = known.emplace(key, profile.measure(l, x)).first;
+    if (found == known.end()) found = known.emplace(key, profile.measure(l, x, goes_back)).first;
     const Measured& measured = found->second;
     x = measured.output;
     costs[l].saved_bytes = measured.saved;
@@ -179,16 +181,19 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
   for (std::uint32_t l = 0; l < layers.size(); ++l) {
     LayerCost cost;
     cost.name = layers[l].name;
-    cost.trainable = l >= source.frozen_layers();
-    cost.parameter_bytes = layout_of(layers[l]).bytes;
+    cost.trainable = layers[l].trains();
+    const Bytes own = layout_of(layers[l], Part::own).bytes;
+    cost.frozen_bytes = layout_of(layers[l], Part::shared).bytes;
+    cost.parameter_bytes = own + cost.frozen_bytes;
     for (const auto& parameter : layers[l].parameters) {
       if (!parameter.tied_to) continue;
       cost.borrowed_bytes += charged_bytes(static_cast<Bytes>(parameter.elements()) * sizeof(float));
       cost.borrowed_from = parameter.tied_to->layer;
+      cost.borrowed_frozen = parameter.frozen;
     }
     if (cost.trainable) {
-      cost.moment_bytes = cost.parameter_bytes * static_cast<Bytes>(moment_count(train.optimizer));
-      cost.gradient_bytes = cost.parameter_bytes + cost.borrowed_bytes;
+      cost.moment_bytes = own * static_cast<Bytes>(moment_count(train.optimizer));
+      cost.gradient_bytes = own + (cost.borrowed_frozen ? 0 : cost.borrowed_bytes);
     }
     cost.output_bytes = layers[l].output_bytes_per_row * train.micro_batch_size;
     costs.push_back(std::move(cost));

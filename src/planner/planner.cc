@@ -31,9 +31,13 @@ std::vector<BlobUse> step_uses(const TrialSetup& setup) {
 Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
   if (setup.window >= trial_state_bytes(setup)) return 0;
   std::vector<Bytes> bytes;
-  for (const auto& cost : setup.costs)
-    for (const Bytes part : {cost.parameter_bytes, cost.moment_bytes, cost.parameter_bytes})  // gradients are as large
+  for (const auto& cost : setup.costs) {
+    const Bytes own = cost.parameter_bytes - cost.frozen_bytes;
+    const Bytes parameters = cost.trainable ? own : cost.parameter_bytes;
+    for (const Bytes part : {parameters, cost.moment_bytes, own})  // gradients are as large
       bytes.push_back(HostBuffer::rounded(part));
+  }
+  for (const auto& cost : setup.costs) bytes.push_back(HostBuffer::rounded(cost.trainable ? cost.frozen_bytes : 0));
   return spilled_per_round(step_uses(setup), bytes, setup.window, prefetch_tasks);
 }
 
@@ -174,7 +178,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
 
   TrialForecast forecast;
   for (const auto& cost : setup.costs)
-    if (cost.trainable) forecast.state += cost.parameter_bytes + cost.moment_bytes;
+    if (cost.trainable) forecast.state += cost.parameter_bytes - cost.frozen_bytes + cost.moment_bytes;
   forecast.host = setup.window + trial_overhead_bytes(setup);
   forecast.frozen = setup.frozen_in_window ? 0 : shared_layer_bytes(setup);
   forecast.workspace = largest_workspace(setup.plan);

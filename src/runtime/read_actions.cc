@@ -92,10 +92,11 @@ ExitCode export_trial(const std::string& directory, const std::string& id, const
   Workbench bench(config, kAssumedDiskSpeed.read_bytes_per_s, kAssumedDiskSpeed.write_bytes_per_s);
   const TrialSetup setup = bench.describe(record.spec, record.spec.index);
   const auto disk = open_rocks_disk_tier({claimed_disk_folder(paths, *journal), kNoLimit});
-  const auto read = [&](std::uint32_t layer, std::span<std::byte> bytes) {
+  const auto read = [&](std::uint32_t layer, Part part, std::span<std::byte> bytes) {
+    const auto blob = part == Part::own ? parameters_blob(layer) : frozen_blob(setup, layer);
     for (const auto& place : record.last->state)
-      if (place.blob == parameters_blob(layer)) return disk->read(place.version, place.blob, 0, bytes);
-    if (layer < setup.source->frozen_layers()) return setup.source->initialise(layer, setup.seed, bytes);
+      if (place.blob == blob) return disk->read(place.version, place.blob, 0, bytes);
+    if (part == Part::shared) return setup.source->initialise(layer, part, setup.seed, bytes);
     fail(ExitCode::input, directory, ": the journal does not name the bytes of layer ", layer, " of ", id);
   };
   setup.source->export_to(out, read);

@@ -6,6 +6,7 @@
 #include "base/failure.h"
 #include "partitioner/shard_tasks.h"
 #include "pipeline/batches.h"
+#include "pipeline/frozen_store.h"
 #include "pipeline/simulator.h"
 #include "spill/disk_tier.h"
 #include "spill/host_tier.h"
@@ -41,10 +42,24 @@ void check_alike(const Dataset& train, const Dataset& valid) {
          "; prepare both together");
 }
 
+/// Of each shard, what its frozen bytes are, where trials share them.
+std::vector<std::uint64_t> frozen_contents(const TrialSetup& setup) {
+  std::vector<std::uint64_t> contents;
+  const auto shared = shared_layers(setup);
+  for (const auto& shard : setup.plan.shards) {
+    std::string keys;
+    for (const auto layer : shared)
+      if (shard.holds(layer)) keys += content_key(*setup.source, layer, setup.seed) + "\n";
+    contents.push_back(keys.empty() ? 0 : std::max<std::uint64_t>(1, std::hash<std::string>()(keys)));
+  }
+  return contents;
+}
+
 /// So many epochs of a trial. Where there are many visits, some follow each other as one, with all their commits.
 SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, const Partitions& partitions, double commit_s) {
-  auto training = training_step(setup.plan, setup.limits);
-  auto evaluation = evaluation_pass(setup.plan, setup.limits);
+  const auto frozen = frozen_contents(setup);
+  auto training = training_step(setup.plan, setup.limits, frozen);
+  auto evaluation = evaluation_pass(setup.plan, setup.limits, frozen);
   if (setup.first_layer > 0)
     for (auto* tasks : {&training, &evaluation}) {
       const double read_s = feature_row_s(setup, setup.first_layer) * setup.train.batch_size;

@@ -159,14 +159,14 @@ TEST(Checkpoint, OfBertModelWithoutPrefixGivesTheSameWeights) {
   const ModelSource with_prefix(spec_of(kMini), shape_of(kMini)), without(bare, shape_of(kMini));
   const std::uint32_t head = static_cast<std::uint32_t>(without.description().layers.size()) - 1;
   for (std::uint32_t i = 0; i < head; ++i) {
-    const fakes::FlatBuffer a(layout_of(without.description().layers[i]).bytes), b(a.bytes().size());
-    with_prefix.initialise(i, 1, a.bytes());
-    without.initialise(i, 2, b.bytes());
+    const fakes::FlatBuffer a(layout_of(without.description().layers[i], Part::own).bytes), b(a.bytes().size());
+    with_prefix.initialise(i, Part::own, 1, a.bytes());
+    without.initialise(i, Part::own, 2, b.bytes());
     EXPECT_EQ(digest_bytes(a.bytes()), digest_bytes(b.bytes())) << i;
-    EXPECT_TRUE(without.from_checkpoint(i));
+    EXPECT_TRUE(without.from_checkpoint(i, Part::own));
   }
-  EXPECT_TRUE(with_prefix.from_checkpoint(head));
-  EXPECT_FALSE(without.from_checkpoint(head)) << "the classifier is new";
+  EXPECT_TRUE(with_prefix.from_checkpoint(head, Part::own));
+  EXPECT_FALSE(without.from_checkpoint(head, Part::own)) << "the classifier is new";
 }
 
 TEST(Export, LoadsInTransformersWithTheSameLogits) {
@@ -183,8 +183,8 @@ TEST(Export, LoadsInTransformersWithTheSameLogits) {
     const std::vector<Batch> batch{expected_of(one).batch()};
     model.train_step(batch, 1e-3, std::nullopt, 0);
     logits.push_back(model.logits(batch[0]));
-    source.export_to(out / one.name, [&](std::uint32_t layer, std::span<std::byte> buffer) {
-      std::memcpy(buffer.data(), model.flat(layer).data(), buffer.size());
+    source.export_to(out / one.name, [&](std::uint32_t layer, Part part, std::span<std::byte> buffer) {
+      std::memcpy(buffer.data(), model.flat(layer, part).data(), buffer.size());
     });
     arguments.insert(arguments.end(),
                      {class_name, out / one.name, cases_folder() + "/" + one.name + "/expected.safetensors",

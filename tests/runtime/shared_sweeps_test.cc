@@ -111,8 +111,9 @@ TEST_F(SharedSweepsTest, RandomWeightsAreSharedByTrialsOfOneSeedOnly) {
 TEST_F(SharedSweepsTest, LayersOfDifferentWidthsWorkInPlace) {
   const fakes::FeatureWorld features;
   const auto drawn = features.source();
-  drawn->export_to(features.folder / "model",
-                   [&](std::uint32_t layer, std::span<std::byte> out) { drawn->initialise(layer, 1, out); });
+  drawn->export_to(features.folder / "model", [&](std::uint32_t layer, Part part, std::span<std::byte> out) {
+    drawn->initialise(layer, part, 1, out);
+  });
   folder_ = features.folder.path();
   freeze_ = "{grid: [2, 4]}";
   for (const bool partial : {true, false}) {  // here a row of a batch of three is not that of a batch of four
