@@ -8,6 +8,7 @@ DEFINE_string(dir, "", "run directory; runs/NAME by default");
 DEFINE_bool(fresh, false, "move an old run aside and start anew");
 DEFINE_string(format, "table", "table, json or csv");
 DEFINE_string(trial, "", "id of a trial, as the leaderboard prints it");
+DEFINE_bool(members, false, "single trials, also where they form groups");
 DEFINE_string(out, "", "folder to write");
 
 namespace hopyard {
@@ -58,12 +59,19 @@ const std::vector<Verb>& verbs() {
        1,
        [](const Arguments& a) { return print_plan(a.positional[0], a.set, format_flag()); }},
       {"leaderboard",
-       "DIR [--format=table|json|csv]",
-       "prints the trials of a run, best first",
+       "DIR [--members] [--format=table|json|csv]",
+       "prints the trials of a run, or its groups, best first, and which cannot be told apart from the best",
        "hopyard leaderboard runs/debian-sections --format=csv",
+       {"members", "format"},
+       1,
+       [](const Arguments& a) { return print_leaderboard(a.positional[0], format_flag(), FLAGS_members); }},
+      {"analyse",
+       "DIR [--format=table|json]",
+       "says how sure the leaderboard is: intervals, bias and variance, noise in the data, what choosing flatters",
+       "hopyard analyse runs/debian-sections",
        {"format"},
        1,
-       [](const Arguments& a) { return print_leaderboard(a.positional[0], format_flag()); }},
+       [](const Arguments& a) { return print_analysis(a.positional[0], format_flag()); }},
       {"export",
        "DIR --trial=ID --out=DIR",
        "writes a trial as a Hugging Face folder",

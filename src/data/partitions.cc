@@ -14,6 +14,11 @@ Partitions::Partitions(std::uint32_t rows, std::uint32_t count, std::uint64_t se
   for (std::uint64_t i = 0; i <= count; ++i) begin_.push_back(static_cast<std::uint32_t>(i * rows / count));
 }
 
+Partitions::Partitions(const std::vector<std::uint32_t>& rows, std::uint32_t count, std::uint64_t seed)
+    : Partitions(static_cast<std::uint32_t>(rows.size()), count, seed) {
+  for (auto& place : shuffled_) place = rows[place];
+}
+
 std::vector<std::uint32_t> Partitions::order(std::uint32_t partition, std::uint32_t epoch) const {
   require(partition < count(), "partition ", partition, " of ", count());
   const std::uint64_t key = derive(derive(derive(seed_, "order"), epoch), partition);

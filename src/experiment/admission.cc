@@ -63,14 +63,14 @@ bool Experiment::others_are_behind(const Entry& entry) const {
   });
 }
 
-/// All trials visit partitions in one order, so that what one visit needs serves others.
-std::uint32_t Experiment::partition_of(std::uint32_t visits_done) const {
-  const std::uint32_t count = parts_.partitions.count();
-  return visited_partition(parts_.partitions.seed(), visits_done / count, visits_done % count, count);
+std::uint32_t Experiment::partition_of(const Entry& entry, std::uint32_t visits_done) const {
+  const std::uint32_t count = parts_.partitions;
+  return visited_partition(entry.setup.visit_seed, visits_done / count, visits_done % count, count);
 }
 
 bool Experiment::features_ready(const Entry& entry) const {
-  return entry.setup.first_layer == 0 || materialiser_.ready(entry.setup, partition_of(entry.status.visits_done));
+  return entry.setup.first_layer == 0 ||
+         materialiser_.ready(entry.setup, partition_of(entry, entry.status.visits_done));
 }
 
 std::vector<FeatureDemand> Experiment::feature_demands() const {
@@ -78,7 +78,7 @@ std::vector<FeatureDemand> Experiment::feature_demands() const {
   for (const auto& entry : entries_) {
     if (!entry->has_work() || entry->setup.first_layer == 0) continue;
     const std::uint32_t visits = entry->status.visits_done + (entry->under_way ? 1 : 0);
-    if (visits < entry->visits_wanted) demands.push_back({&entry->setup, partition_of(visits), visits});
+    if (visits < entry->visits_wanted) demands.push_back({&entry->setup, partition_of(*entry, visits), visits});
   }
   return demands;
 }

@@ -64,7 +64,7 @@ std::string describe(const std::exception_ptr& error) {
 }
 
 ExperimentEnd Experiment::run() {
-  committer_ = std::make_unique<Committer>(parts_.journal, [this] { parts_.executor.nudge(); });
+  committer_ = std::make_unique<Committer>(parts_.journal, parts_.keep_outcomes, [this] { parts_.executor.nudge(); });
   take_up_journal();
   double last_progress = 0;
   while (true) {
@@ -116,7 +116,7 @@ void Experiment::take_up(const TrialRecord& known) {
     entry.state = last.state;
     entry.digest = last.digest;
     entry.steps = last.steps;
-    entry.status.visits_done = last.epoch * parts_.partitions.count() + last.visit + 1;
+    entry.status.visits_done = last.epoch * parts_.partitions + last.visit + 1;
     if (!last.score) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
     if (last.loss_items > 0) entry.status.loss = last.loss_sum / last.loss_items;
   }
@@ -184,7 +184,7 @@ void Experiment::begin_at_parent(Entry& clone) {
   start.trial = clone.status.spec.id;
   start.epoch = lineage.epochs - 1;
   start.visit = per_epoch - 1;
-  start.partition = partition_of(parent.status.visits_done - 1);
+  start.partition = partition_of(clone, parent.status.visits_done - 1);
   start.steps = parent.steps;
   start.digest = parent.digest;
   start.state = parent.state;
@@ -229,7 +229,7 @@ Experiment::Entry& Experiment::add(const TrialSpec& spec) {
     entry->setup.number = spec.index;
   }
   entry->status.epochs = entry->setup.train.epochs;
-  entry->status.visits_per_epoch = parts_.partitions.count();
+  entry->status.visits_per_epoch = parts_.partitions;
   entry->status.predicted_s = entry->setup.plan.compute_s * static_cast<double>(entry->setup.total_steps);
   entries_.push_back(std::move(entry));
   indexes_[spec.id] = spec.index;
@@ -241,8 +241,8 @@ void Experiment::start_visit(Entry& entry) {
   Visit visit;
   visit.epoch = entry.status.visits_done / per_epoch;
   visit.index = entry.status.visits_done % per_epoch;
-  visit.partition = partition_of(entry.status.visits_done);
-  visit.rows = parts_.partitions.order(visit.partition, visit.epoch);
+  visit.partition = partition_of(entry, entry.status.visits_done);
+  visit.rows = entry.setup.partitions->order(visit.partition, visit.epoch);
   visit.first_step = entry.steps;
   visit.evaluate = visit.index + 1 == per_epoch;
   entry.features = materialiser_.hold(entry.setup, visit.partition);
@@ -288,6 +288,7 @@ void Experiment::visit_ended(VisitResult result) {
     score.valid_loss = ModelSource::metric(*result.judged, "valid/loss");
     score.metric = ModelSource::metric(*result.judged, parts_.metric);
     request.commit.score = score;
+    request.rows = std::move(result.rows);
   }
   committer_->submit(std::move(request));
   parts_.executor.set_committing(committer_->pending());

@@ -28,7 +28,7 @@ struct ExperimentParts {
   SharedVersions& disk;
   IoPool& pool;
   FrozenStore& frozen;
-  const Partitions& partitions;
+  std::uint32_t partitions;  ///< how many, of each trial
   std::string metric;
   std::optional<std::uint32_t> active_trials;
   /// Orders of a search that reacts to scores that are under way at a time: more would be asked for before their turn.
@@ -42,6 +42,7 @@ struct ExperimentParts {
   std::function<void()> progress;
   /// Set when a person or a signal wants the run to end; committed work stays.
   const std::atomic<bool>& interrupted;
+  KeepOutcomes keep_outcomes = {};  ///< may be empty
 };
 inline constexpr double kProgressSeconds = 0.25;
 
@@ -72,8 +73,7 @@ class Experiment {
   explicit Experiment(ExperimentParts parts)
       : parts_(std::move(parts)),
         search_(parts_.searcher, parts_.journal),
-        materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen,
-                       [this](const TrialSetup&) { return parts_.partitions.members(); }, parts_.event}) {}
+        materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen, parts_.event}) {}
   /// A trial fails alone when its loss is not finite or it does not fit its device. Throws everything else: a disk, a
   /// file, the journal, the machine's memory, a broken contract. Committed work stays, and the journal says of no trial
   /// that it failed for that.
@@ -114,7 +114,7 @@ class Experiment {
   bool others_are_behind(const Entry& entry) const;
   void admit();
   bool try_admit(Entry& entry);
-  std::uint32_t partition_of(std::uint32_t visits_done) const;
+  std::uint32_t partition_of(const Entry& entry, std::uint32_t visits_done) const;
   bool features_ready(const Entry& entry) const;  ///< for its next visit
   std::vector<FeatureDemand> feature_demands() const;
   std::uint32_t active_count() const;

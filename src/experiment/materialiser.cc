@@ -33,15 +33,15 @@ std::shared_ptr<Features> rows_of_visits(HostTier& host, std::uint32_t rows, Fea
 
 }  // namespace
 
+Materialiser::Key Materialiser::key_of(const TrialSetup& trial) {
+  return {trial.first_layer, trial.feature_tier == FeatureTier::host ? nullptr : trial.partitions.get()};
+}
+
 void Materialiser::want(const TrialSetup& trial) {
   if (trial.first_layer == 0) return;
-  Chain& chain = chains_[prefix_key(trial)];
-  auto found = chain.find(trial.first_layer);
-  if (found == chain.end()) {
-    found = chain.emplace(trial.first_layer, Depth()).first;
-    found->second.trial = trial;
-  }
+  const auto [found, is_new] = chains_[prefix_key(trial)].try_emplace(key_of(trial));
   Depth& depth = found->second;
+  if (is_new) depth.trial = trial;
   depth.wanted.insert(trial.number);
   depths_[trial.number] = &depth;
   reserve(depth);
@@ -52,7 +52,7 @@ std::unique_ptr<FeatureShelf> Materialiser::make_shelf(const Depth& depth, bool 
   const Bytes row_bytes = widest_row(trial);
   const bool all = valid || depth.whole();
   auto features = all ? all_rows(parts_.host, valid ? trial.valid_rows : trial.train_rows, row_bytes)
-                      : rows_of_visits(parts_.host, trial.train_rows, parts_.partitions(trial), row_bytes);
+                      : rows_of_visits(parts_.host, trial.train_rows, trial.partitions->members(), row_bytes);
   if (!features) return nullptr;
   const FeatureTier tier = all ? FeatureTier::host : trial.feature_tier;
   return std::make_unique<FeatureShelf>(
@@ -166,10 +166,11 @@ bool Materialiser::serve(const FeatureDemand& demand, std::map<const Depth*, std
 
 void Materialiser::start_job(Depth& depth, std::optional<std::uint32_t> train, bool valid) {
   const TrialSetup& trial = depth.trial;
-  job_ = Job{prefix_key(trial), 0, trial.first_layer, train, valid, {}, {}, {}};
-  find_source(*job_);
+  job_ = Job{&depth, nullptr, train, valid, {}, {}, {}};
+  find_source();
+  const std::uint32_t from = job_->from == nullptr ? 0 : job_->from->trial.first_layer;
   const Bytes free = parts_.host.capacity() - (depth.whole() ? parts_.host.used() : 0);
-  job_->runs = materialising_runs(trial, job_->from, job_->to, free);
+  job_->runs = materialising_runs(trial, from, trial.first_layer, free);
   if (train) {
     depth.train->begin_computing(*train);
     share_out(depth.train->features()->segments()[*train], false, trial.train.micro_batch_size);
@@ -178,32 +179,29 @@ void Materialiser::start_job(Depth& depth, std::optional<std::uint32_t> train, b
     depth.valid->begin_computing(0);
     share_out(depth.valid->features()->segments()[0], true, trial.train.micro_batch_size);
   }
-  announce(depth, job_->from);
+  announce(depth, from);
 }
 
 /// The deepest layer of the chain behind which all rows of the job are in host memory.
-void Materialiser::find_source(Job& job) {
-  Chain& chain = chains_.at(job.prefix);
-  const Depth& target = chain.at(job.to);
-  for (auto earlier = std::make_reverse_iterator(chain.find(job.to)); earlier != chain.rend(); ++earlier) {
-    const auto& [end, depth] = *earlier;
+void Materialiser::find_source() {
+  const Depth& target = *job_->to;
+  for (const auto& [key, depth] : chains_.at(prefix_key(target.trial))) {
+    const bool same_rows = depth.whole() || key.second == key_of(target.trial).second;
+    if (key.first >= target.trial.first_layer || !same_rows) continue;
     std::vector<FeatureHold> holds;
-    if (job.train && depth.train && (depth.whole() || !target.whole()))
-      holds.push_back(depth.train->hold(depth.whole() ? 0 : *job.train));
-    else if (job.train)
-      continue;
-    if (job.valid) holds.push_back(depth.valid ? depth.valid->hold(0) : nullptr);
+    if (job_->train) holds.push_back(depth.train ? depth.train->hold(depth.whole() ? 0 : *job_->train) : nullptr);
+    if (job_->valid) holds.push_back(depth.valid ? depth.valid->hold(0) : nullptr);
     if (std::find(holds.begin(), holds.end(), nullptr) != holds.end()) continue;
-    job.from = end;
-    job.source = std::move(holds);
-    return;
+    job_->from = &depth;
+    job_->source = std::move(holds);
   }
 }
 
 void Materialiser::announce(Depth& depth, std::uint32_t from) {
   const auto& layers = depth.trial.source->description().layers;
   const std::uint32_t end = depth.trial.first_layer;
-  taken_.try_emplace({job_->prefix, end}, MaterialisedDepth{layers.front().name, layers[end - 1].name, end, 0});
+  taken_.try_emplace({prefix_key(depth.trial), end},
+                     MaterialisedDepth{layers.front().name, layers[end - 1].name, end, 0});
   if (depth.announced) return;
   depth.announced = true;
   const char* where = "";
@@ -228,21 +226,18 @@ void Materialiser::share_out(const std::vector<std::uint32_t>& rows, bool valid,
 }
 
 bool Materialiser::start(Part& part) {
-  const Chain& chain = chains_.at(job_->prefix);
-  const auto of = [&](std::uint32_t end) {
-    return (part.valid ? chain.at(end).valid : chain.at(end).train)->features();
-  };
+  const auto of = [&](const Depth& depth) { return (part.valid ? depth.valid : depth.train)->features(); };
   TrialSetup setup = job_->runs[part.next_run];
   setup.number = next_number_;
   setup.id = text::cat("shared.", setup.number - kFirstNumber);
   if (part.valid) setup.train_data = setup.valid_data;
   setup.total_steps = batch_count(part.rows.size(), setup.train.batch_size);
   TrialFeatures features;
-  features.output = of(job_->to);
+  features.output = of(*job_->to);
   if (part.next_run > 0)
     features.train = features.output;  // in place
-  else if (job_->from > 0)
-    features.train = of(job_->from);
+  else if (job_->from != nullptr)
+    features.train = of(*job_->from);
   auto grant = grant_trial(setup, parts_.host, parts_.frozen, std::move(features));
   if (!grant) return false;
   part.run = std::make_shared<TrialRun>(setup, std::move(*grant), parts_.disk, parts_.pool,
@@ -256,7 +251,7 @@ bool Materialiser::start(Part& part) {
 
 void Materialiser::ended(VisitResult result) {
   if (result.error) std::rethrow_exception(result.error);
-  taken_.at({job_->prefix, job_->to}).busy_s += result.busy_s;
+  taken_.at({prefix_key(job_->to->trial), job_->to->trial.first_layer}).busy_s += result.busy_s;
   Part part = std::move(running_.extract(result.trial).mapped());
   part.run.reset();
   if (++part.next_run < job_->runs.size())
@@ -266,7 +261,7 @@ void Materialiser::ended(VisitResult result) {
 }
 
 void Materialiser::finish_job() {
-  Depth& depth = chains_.at(job_->prefix).at(job_->to);
+  Depth& depth = *job_->to;
   if (job_->train) depth.train->computed(*job_->train);
   if (job_->valid) depth.valid->computed(0);
   job_.reset();

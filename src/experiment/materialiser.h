@@ -22,8 +22,6 @@ struct MaterialiserParts {
   DiskTier& disk;
   IoPool& pool;
   FrozenStore& frozen;
-  /// The training rows of each of a trial's partitions.
-  std::function<Features::Segments(const TrialSetup&)> partitions;
   std::function<void(const std::string&)> event;
 };
 
@@ -86,7 +84,9 @@ class Materialiser {
     bool whole() const { return trial.feature_tier == FeatureTier::host; }
     std::uint32_t segment(std::uint32_t partition) const { return whole() ? 0 : partition; }
   };
-  using Chain = std::map<std::uint32_t, Depth>;  // by end layer
+  /// End layer; and, where features come by visits, the partitions that are visited.
+  using Key = std::pair<std::uint32_t, const Partitions*>;
+  using Chain = std::map<Key, Depth>;
   /// Rows of one segment that go through all runs of a job, one run after another.
   struct Part {
     bool valid = false;
@@ -96,8 +96,8 @@ class Materialiser {
   };
   /// Takes a segment of the training data, of the validation data or of both to a depth.
   struct Job {
-    std::string prefix;
-    std::uint32_t from = 0, to = 0;
+    Depth* to = nullptr;
+    const Depth* from = nullptr;         ///< null: all layers before are computed
     std::optional<std::uint32_t> train;  ///< segment
     bool valid = false;
     std::vector<FeatureHold> source;
@@ -112,13 +112,15 @@ class Materialiser {
   bool serve(const FeatureDemand& demand, std::map<const Depth*, std::set<std::uint32_t>>& needed);
   bool busy() const;
   void start_job(Depth& depth, std::optional<std::uint32_t> train, bool valid);
-  void find_source(Job& job);
+  void find_source();
   void announce(Depth& depth, std::uint32_t from);
   void share_out(const std::vector<std::uint32_t>& rows, bool valid, std::uint32_t micro_batch_size);
   bool start(Part& part);
   void finish_job();
   void sweep();
   void fail_if_stuck(bool alone);
+
+  static Key key_of(const TrialSetup& trial);
 
   static constexpr std::uint32_t kFirstNumber = 1u << 31;  // beyond all trials'
 

@@ -25,7 +25,8 @@ void Executor::take_result(Active& active, const Slot& slot, const Outcome& outc
   }
   if (outcome.judged) {
     if (!result.judged) result.judged.emplace();
-    result.judged->add(*outcome.judged);
+    result.judged->add(outcome.judged->sums);
+    result.rows.add(outcome.judged->rows);
   }
 }
 

@@ -171,13 +171,15 @@ void update_layer(const LoadedLayer& loaded, std::span<const at::Tensor> gradien
   update(optimizer, lr, step, updates);
 }
 
-MetricSums judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {
+Judged judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {
   const at::NoGradGuard no_graph;
-  MetricSums sums;
-  for (std::size_t m = 0; m < context.batches.size(); ++m)
-    sums.add(
-        context.source.judge(run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]), context.batches[m]));
-  return sums;
+  Judged judged;
+  for (std::size_t m = 0; m < context.batches.size(); ++m) {
+    const at::Tensor logits = run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]);
+    judged.sums.add(context.source.judge(logits, context.batches[m]));
+    judged.rows.add(row_outcomes(context.source, logits, context.batches[m]));
+  }
+  return judged;
 }
 
 }  // namespace hopyard

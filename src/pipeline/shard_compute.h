@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/model.h"
+#include "model/row_outcomes.h"
 #include "optim/optimizer.h"
 
 namespace hopyard {
@@ -89,8 +90,12 @@ void add_tied_gradients(std::span<LoadedLayer> layers, std::span<const TiedGradi
 void update_layer(const LoadedLayer& layer, std::span<const at::Tensor> gradients, const OptimizerSpec& optimizer,
                   double lr, std::uint64_t step);
 
+struct Judged {
+  MetricSums sums;
+  RowOutcomes rows;
+};
 /// Forward of the shard with the head, judged micro-batch by micro-batch, so that one one's logits are there at a time.
-MetricSums judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs);
+Judged judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs);
 
 /// Parameter i of a layer as a view into a flat buffer.
 at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer, const LayerLayout& layout,

@@ -14,6 +14,7 @@
 #include "base/journal.h"
 #include "data/dataset.h"
 #include "model/model.h"
+#include "model/row_outcomes.h"
 #include "partitioner/partitioner.h"
 #include "pipeline/boundary.h"
 #include "pipeline/features.h"
@@ -52,6 +53,7 @@ struct VisitResult {
   double loss_sum = 0, loss_items = 0;
   std::vector<CurvePoint> curve;
   std::optional<MetricSums> judged;
+  RowOutcomes rows;  ///< of the validation rows, where they were judged
   double busy_s = 0;
   std::exception_ptr error;  ///< set when the visit was not finished
 };

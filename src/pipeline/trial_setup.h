@@ -25,6 +25,9 @@ struct TrialSetup {
   std::shared_ptr<const Dataset> train_data, valid_data;
   std::uint32_t train_rows = 0;  ///< visits name rows below it
   std::uint32_t valid_rows = 0;
+  /// Of the rows that it trains on; as many for each trial.
+  std::shared_ptr<const Partitions> partitions;
+  std::uint64_t visit_seed = 0;  ///< the order in which it visits them follows from it
   TrainSpec train;
   std::uint64_t total_steps = 0;  ///< of all epochs: the learning rate's horizon
   std::vector<LayerCost> costs;

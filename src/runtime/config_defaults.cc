@@ -89,6 +89,9 @@ void add_search(YamlNode& node, const SearchSpec& search) {
   add(node, "method", "grid");
   add(node, "metric", search.metric);
   add(node, "goal", search.maximize ? "max" : "min");
+  add(node, "seeds", search.seeds);
+  add(node, "resamples", kNone);
+  if (search.resamples > 0) add(node, "resample_method", "bootstrap");
   if (!reacts_to_scores(search.method)) return;
   if (search.method == SearchSpec::Method::pbt) {
     add(node, "perturbation_interval", search.perturbation_interval);

@@ -143,6 +143,18 @@ void read_search_numbers(MapReader& map, SearchSpec& search) {
     search.max_concurrent_trials = count_or(*value, kAuto, kCountMax);
 }
 
+/// What makes a trial a group.
+void read_groups(MapReader& map, SearchSpec& search) {
+  using Resampling = rigor::ResampleKind;
+  if (const auto value = map.find("seeds")) search.seeds = count(*value, kReplicatesMax);
+  if (const auto value = map.find("resamples"); value && !value->is_word(kNone))
+    search.resamples = static_cast<std::uint32_t>(value->whole(2, kReplicatesMax));
+  if (search.resamples == 0) map.forbid("resample_method", "belongs to search.resamples, which is not set");
+  if (const auto value = map.find("resample_method"))
+    search.resample_method =
+        value->word<Resampling>({{"bootstrap", Resampling::bootstrap}, {"kfold", Resampling::kfold}});
+}
+
 }  // namespace
 
 std::string default_metric(ModelTask task) { return metrics_of(task).front(); }
@@ -177,6 +189,7 @@ SearchSpec read_search(MapReader map, ModelTask task) {
   if (const auto value = map.find("goal")) search.maximize = value->word<bool>({{"max", true}, {"min", false}});
   map.find("joint");  // read with the space
   read_search_numbers(map, search);
+  read_groups(map, search);
   map.finish();
   return search;
 }

@@ -8,6 +8,8 @@
 #include "report/html_report.h"
 #include "report/trace_json.h"
 #include "runtime/machine.h"
+#include "runtime/predictions.h"
+#include "runtime/rigor_run.h"
 #include "runtime/run_summary.h"
 
 namespace hopyard {
@@ -19,7 +21,7 @@ ExperimentRun::ExperimentRun(const ExperimentConfig& config, RunDirectory direct
       view_(std::cout, [] { return terminal_size(1); }) {
   view_.event("planning: measuring each kind of layer once");
   plan_ = objects_.bench->plan_all(visits_done());
-  keep_partitions(journal(), objects_.bench->partitions().count());
+  keep_partitions(journal(), objects_.bench->partitions());
   if (!journal().fact("plan")) journal().put_fact("plan", Json(plan_).dump());
   check_fingerprint();
   objects_.make_engine();
@@ -36,7 +38,10 @@ ExperimentEnd ExperimentRun::train(Searcher& searcher, const std::atomic<bool>& 
          objects_.bench->partitions(), config.search.metric, config.execute.active_trials, orders_max(config.search),
          resources_json(config),
          [this](const TrialSpec& spec, std::uint32_t number) { return objects_.bench->resolve(spec, number); },
-         [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(status())); }, interrupted});
+         [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(status())); }, interrupted,
+         [this](const TrialScore& score, const RowOutcomes& rows) {
+           keep_predictions(paths().trials(), score, rows);
+         }});
     status = [&experiment] { return experiment.status(); };
     end = experiment.run();
     if (end == ExperimentEnd::interrupted) objects_.executor->stop();
@@ -140,9 +145,10 @@ void ExperimentRun::report(ExperimentEnd end) {
     journal().put_fact("summary", Json(summary).dump());
     journal().put_fact("finished", "true");
   }
-  std::cout << '\n' << format_leaderboard(rows, TableFormat::table) << '\n' << format_summary(summary);
+  const RigorReport rigor = rigor_of_run(paths(), objects_.bench->config(), records, true);
+  std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n' << format_summary(summary);
   const ReportInput input{
-      summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped()};
+      summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped(), rigor};
   write_file_atomically(paths().report(), html_report(input));
   write_file_atomically(paths().timeline(), timeline_svg(input));
   write_trace_file(paths().trace(), objects_.trace);

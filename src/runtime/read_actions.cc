@@ -5,6 +5,7 @@
 #include "report/plan_view.h"
 #include "runtime/actions.h"
 #include "runtime/machine.h"
+#include "runtime/rigor_run.h"
 #include "runtime/run_directory.h"
 #include "runtime/run_summary.h"
 #include "runtime/sqlite_journal.h"
@@ -69,11 +70,13 @@ ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::
   return ExitCode::done;
 }
 
-ExitCode print_leaderboard(const std::string& directory, TableFormat format) {
+ExitCode print_leaderboard(const std::string& directory, TableFormat format, bool members) {
   const RunPaths paths(directory);
   const ExperimentConfig config = recorded_config(paths);
   const auto journal = journal_of(paths);
-  std::cout << format_leaderboard(make_leaderboard(journal->trials(), config.search), format);
+  const auto records = journal->trials();
+  std::cout << (members ? format_leaderboard(make_leaderboard(records, config.search), format)
+                        : format_groups(rigor_of_run(paths, config, records, false), format));
   return ExitCode::done;
 }
 

@@ -56,10 +56,11 @@ std::vector<std::uint64_t> frozen_contents(const TrialSetup& setup) {
 }
 
 /// So many epochs of a trial. Where there are many visits, some follow each other as one, with all their commits.
-SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, const Partitions& partitions, double commit_s) {
+SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, double commit_s) {
   const auto frozen = frozen_contents(setup);
   auto training = training_step(setup.plan, setup.limits, frozen);
   auto evaluation = evaluation_pass(setup.plan, setup.limits, frozen);
+  const Partitions& partitions = *setup.partitions;
   if (setup.first_layer > 0)
     for (auto* tasks : {&training, &evaluation}) {
       const double read_s = feature_row_s(setup, setup.first_layer) * setup.train.batch_size;
@@ -110,7 +111,7 @@ std::vector<TrialSpec> trials_before_scores(const ExperimentConfig& config) {
 
 Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s,
                      std::optional<std::vector<TrialSpec>> trials)
-    : config_(config) {
+    : config_(config), training_rows_(config.search, config.seed) {
   train_ = std::make_shared<Dataset>(config.data.train);
   valid_ = std::make_shared<Dataset>(config.data.valid);
   check_alike(*train_, *valid_);
@@ -127,17 +128,18 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   inputs.disk_read_bytes_per_s = disk_read_bytes_per_s;
   inputs.disk_write_bytes_per_s = disk_write_bytes_per_s;
   planner_ = std::make_unique<Planner>(std::move(inputs));
-  if (config.data.partitions > 0) decide_partitions(0, 1);
+  if (config.data.partitions == 0) return;
+  // Refuses more of them than rows.
+  for (const auto& spec : specs_) training_rows_.partitions(train_rows(spec), config.data.partitions);
 }
 
 void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
-  std::uint32_t count = config_.data.partitions;
-  if (count == 0) {
-    const double seconds = step_s * static_cast<double>(batch_count(train_rows_, batch_size));
-    count = static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(train_rows_)));
-    config_.data.partitions = count;
-  }
-  partitions_ = std::make_unique<Partitions>(train_rows_, count, config_.seed);
+  if (config_.data.partitions > 0) return;
+  std::uint32_t rows_min = train_rows_;
+  for (const auto& spec : specs_) rows_min = std::min(rows_min, training_rows_.count(train_rows(spec)));
+  const double seconds = step_s * static_cast<double>(batch_count(train_rows_, batch_size));
+  config_.data.partitions =
+      static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(rows_min)));
 }
 
 std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
@@ -158,6 +160,8 @@ TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
   setup.number = number;
   setup.id = spec.id;
   setup.seed = spec.seed;
+  // The trials of one seed number see rows in the same order, also where they visit several partitions.
+  setup.visit_seed = training_rows_.order_seed(train_rows(spec));
   setup.source = source(trial.model);
   setup.train_data = train_;
   setup.valid_data = valid_;
@@ -178,12 +182,13 @@ TrialSetup Workbench::resolve(const TrialSpec& spec, std::uint32_t number) {
 Workbench::PlannedTrial Workbench::plan(const TrialSpec& spec) {
   PlannedTrial trial{spec, describe(spec, spec.index), {}, planner_->cpu_workspace()};
   TrialSetup& setup = trial.setup;
-  begin_where_planned(setup);
+  begin_where_planned(spec, setup);
   trial.forecast = planner_->plan(setup);
-  if (!partitions_) decide_partitions(setup.plan.step_s, setup.train.batch_size);
+  decide_partitions(setup.plan.step_s, setup.train.batch_size);
+  setup.partitions = training_rows_.partitions(train_rows(spec), config_.data.partitions);
   std::uint64_t steps = 0;
-  for (std::uint32_t p = 0; p < partitions_->count(); ++p)
-    steps += batch_count(partitions_->rows(p), setup.train.batch_size);
+  for (std::uint32_t p = 0; p < setup.partitions->count(); ++p)
+    steps += batch_count(setup.partitions->rows(p), setup.train.batch_size);
   setup.total_steps = steps * setup.train.epochs;
   return trial;
 }
@@ -335,7 +340,7 @@ std::vector<SimTrial> Workbench::simulated_trials(const std::vector<TrialSetup>&
   std::vector<SimTrial> trials;
   for (std::size_t i = 0; i < setups.size(); ++i) {
     const double commit_s = static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
-    trials.push_back(simulated(setups[i], epochs[i], *partitions_, commit_s));
+    trials.push_back(simulated(setups[i], epochs[i], commit_s));
   }
   return trials;
 }

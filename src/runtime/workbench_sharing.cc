@@ -20,7 +20,7 @@ const TrialSetup& user_of(const SharedDepth& depth, const std::vector<TrialSetup
 }  // namespace
 
 /// A trial that the search asked for later begins where a planned one of the same model and batches does.
-void Workbench::begin_where_planned(TrialSetup& setup) const {
+void Workbench::begin_where_planned(const TrialSpec& spec, TrialSetup& setup) const {
   if (const SharedDepth* planned = sharing_.find(setup.id)) {
     setup.first_layer = planned->end_layer;
     setup.feature_tier = planned->tier;
@@ -30,6 +30,7 @@ void Workbench::begin_where_planned(TrialSetup& setup) const {
     if (known.setup.first_layer == 0 || known.setup.source != setup.source ||
         known.setup.train.batch_size != setup.train.batch_size || prefix_key(known.setup) != prefix_key(setup))
       continue;
+    if (known.setup.feature_tier != FeatureTier::host && train_rows(known.spec) != train_rows(spec)) continue;
     setup.first_layer = known.setup.first_layer;
     setup.feature_tier = known.setup.feature_tier;
     return;
@@ -42,13 +43,28 @@ bool Workbench::rows_may_be_shared(const TrialSetup& setup) const {
   const auto add = [&](std::uint64_t rows, std::uint32_t batch_size) {
     for (const auto size : partial_sizes(rows, batch_size, train.micro_batch_size)) sizes.insert(size);
   };
-  for (std::uint32_t p = 0; p < partitions_->count(); ++p) add(partitions_->rows(p), train.batch_size);
+  // As training cuts them, and as materialising does: whole data sets, or by partitions.
+  for (const auto& [rows, partitions] : training_rows_.made())
+    for (std::uint32_t p = 0; p < partitions->count(); ++p)
+      for (const auto batch : {train.batch_size, train.micro_batch_size}) add(partitions->rows(p), batch);
   add(valid_rows_, train.batch_size);
-  // As materialising cuts them: whole data sets, or by partitions.
   for (const auto rows : {train_rows_, valid_rows_}) add(rows, train.micro_batch_size);
-  for (std::uint32_t p = 0; p < partitions_->count(); ++p) add(partitions_->rows(p), train.micro_batch_size);
   return rows_are_independent(*setup.source, *train_, setup.source->frozen_layers(), train.micro_batch_size,
                               {sizes.begin(), sizes.end()}, config_.devices.front().threads);
+}
+
+/// Of a trial whose partitions have no row twice: those that features can come and go by.
+void Workbench::note_partitions(const TrialSetup& setup, SharingTrial& trial) const {
+  const auto& made = training_rows_.made();
+  const auto own =
+      std::find_if(made.begin(), made.end(), [&](const auto& one) { return one.second == setup.partitions; });
+  trial.order = static_cast<std::uint64_t>(std::distance(made.begin(), own));
+  std::set<std::uint32_t> seen;
+  for (const auto& rows : setup.partitions->members()) {
+    trial.partitions.push_back(rows.size());
+    seen.insert(rows.begin(), rows.end());
+  }
+  if (seen.size() != setup.partitions->rows()) trial.partitions.clear();
 }
 
 std::vector<SharingTrial> Workbench::sharing_trials(const std::map<std::string, std::uint32_t>& visits_done) const {
@@ -57,12 +73,12 @@ std::vector<SharingTrial> Workbench::sharing_trials(const std::map<std::string, 
   std::map<std::string, const TrialSetup*> deepest;
   for (const auto& planned : planned_) {
     const TrialSetup& setup = planned.setup;
-    const double visits = double(setup.train.epochs) * partitions_->count();
+    const double visits = double(setup.train.epochs) * setup.partitions->count();
     const auto done = visits_done.find(setup.id);
     const double left = done == visits_done.end() ? 1 : 1 - std::min(visits, double(done->second)) / visits;
-    const double rows = double(setup.train.epochs) * (double(train_rows_) + valid_rows_);
+    const double rows = double(setup.train.epochs) * (double(setup.partitions->rows()) + valid_rows_);
     trials.push_back(sharing_trial(setup, static_cast<std::uint64_t>(left * rows)));
-    for (std::uint32_t p = 0; p < partitions_->count(); ++p) trials.back().partitions.push_back(partitions_->rows(p));
+    note_partitions(setup, trials.back());
     keys.push_back(text::cat(trials.back().prefix, "|", setup.train.batch_size));
     if (trials.back().frozen.empty()) continue;
     const TrialSetup*& known = deepest[keys.back()];

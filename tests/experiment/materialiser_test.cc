@@ -21,8 +21,7 @@ class MaterialiserTest : public ::testing::Test {
     for (std::uint32_t i = 0; i < 2; ++i) devices.push_back(make_cpu_device(DeviceSpec(), i, 64 * MiB));
     executor_ = std::make_unique<Executor>(ExecuteSpec(), 5, std::move(devices), host_, nullptr);
     materialiser_ = std::make_unique<Materialiser>(MaterialiserParts{
-        *executor_, host_, disk_, pool_, frozen_, [this](const TrialSetup&) { return partitions_.members(); },
-        [this](const std::string& line) { events_.push_back(line); }});
+        *executor_, host_, disk_, pool_, frozen_, [this](const std::string& line) { events_.push_back(line); }});
   }
 
   TrialSetup trial(std::uint32_t number, std::uint32_t first_layer, FeatureTier tier = FeatureTier::host) {
@@ -32,6 +31,7 @@ class MaterialiserTest : public ::testing::Test {
     one.train.batch_size = one.train.micro_batch_size = 4;
     TrialSetup setup = fakes::trial_setup(world_, one, number, {});
     setup.feature_tier = tier;
+    setup.partitions = partitions_;
     return setup;
   }
   void want(const TrialSetup& setup) {
@@ -73,7 +73,7 @@ class MaterialiserTest : public ::testing::Test {
   IoPool pool_{1};
   FrozenStore frozen_{host_};
   MemoryDiskTier disk_;
-  Partitions partitions_{world_.data->rows(), 4, 5};
+  std::shared_ptr<const Partitions> partitions_ = std::make_shared<Partitions>(world_.data->rows(), 4, 5);
   struct Wanted {
     TrialSetup setup;
     std::uint32_t partition = 0, visits_done = 0;
@@ -187,7 +187,7 @@ TEST_F(MaterialiserTest, ByVisitsTheNextOneIsThereBeforeItStartsAndWhoIsBehindCo
 TEST_F(MaterialiserTest, RowsOfAVisitAreThoseOfAllRows) {
   const TrialSetup all = trial(1, 3), parts = trial(2, 5, FeatureTier::fused);
   for (const auto& setup : {all, parts}) want(setup);
-  for (std::uint32_t p = 0; p < partitions_.count(); ++p) {
+  for (std::uint32_t p = 0; p < partitions_->count(); ++p) {
     demand(2, p, p);
     work();
     ASSERT_TRUE(materialiser_->ready(parts, p));
@@ -198,7 +198,7 @@ TEST_F(MaterialiserTest, RowsOfAVisitAreThoseOfAllRows) {
     HostTier elsewhere(4 * MiB);
     const auto expected = fakes::features_by_hand(world_, same, elsewhere);
     const auto got = materialiser_->features(parts);
-    for (const auto row : partitions_.members()[p])
+    for (const auto row : partitions_->members()[p])
       EXPECT_EQ(std::memcmp(got.train->row(row), expected.train->row(row), 8 * 32 * 4), 0) << row;
   }
 }

@@ -111,6 +111,13 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"method: grid", "method: hyperband, trials: 3",
        "c.yaml:19:37: search.trials does not belong to method: hyperband; it follows from train.epochs, min_epochs and "
        "eta"},
+      {"method: grid", "seeds: 0", "c.yaml:19:17: search.seeds must be a whole number from 1 to 1000, found '0'"},
+      {"method: grid", "resamples: 1",
+       "c.yaml:19:21: search.resamples must be a whole number from 2 to 1000, found '1'"},
+      {"method: grid", "resample_method: kfold",
+       "c.yaml:19:27: search.resample_method belongs to search.resamples, which is not set"},
+      {"method: grid", "seeds: 40, resamples: 40",
+       "search.seeds × search.resamples is 1600; a group has at most 1000 members"},
       {"method: grid", "eta: 3", "c.yaml:19:15: search.eta belongs to method: successive_halving, asha or hyperband"},
       {"method: grid", "method: asha, trials: 9, eta: 1",
        "c.yaml:19:40: search.eta must be a whole number from 2 to 1000, found '1'"},

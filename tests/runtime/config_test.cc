@@ -165,6 +165,21 @@ TEST(Config, StepsConditionsAndJointSettings) {
   EXPECT_TRUE(resolve_trial(config, sgd).model.overrides.empty());
 }
 
+TEST(Config, ReadsGroups) {
+  const auto plain = parse(kConfigText).search;
+  EXPECT_EQ(members_of_group(plain), 1u);
+  EXPECT_EQ(plain.resamples, 0u);
+  const auto seeds = parse(kConfigText, {{"search.seeds", "3"}});
+  EXPECT_EQ(members_of_group(seeds.search), 3u);
+  EXPECT_NE(config_digest(seeds), config_digest(parse(kConfigText)));
+  EXPECT_EQ(config_digest(parse(kConfigText, {{"search.seeds", "1"}, {"search.resamples", "none"}})),
+            config_digest(parse(kConfigText)));
+  const auto folds = parse(kConfigText, {{"search.resamples", "4"}, {"search.resample_method", "kfold"}}).search;
+  EXPECT_EQ(members_of_group(folds), 4u);
+  EXPECT_EQ(folds.resample_method, rigor::ResampleKind::kfold);
+  EXPECT_EQ(parse(kConfigText, {{"search.resamples", "4"}}).search.resample_method, rigor::ResampleKind::bootstrap);
+}
+
 TEST(Config, ReadsEveryOtherKey) {
   const ExperimentConfig config =
       parse(kConfigText,

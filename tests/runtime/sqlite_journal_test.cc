@@ -109,8 +109,8 @@ TEST(SqliteJournal, RefusesWhatIsNoJournal) {
 TEST(SqliteJournal, RefusesANewerSchema) {
   const std::string path = new_path();
   open_journal(path, false);
-  run_sql(path, "PRAGMA user_version=3");
-  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 3, this one reads up to 2)"));
+  run_sql(path, "PRAGMA user_version=4");
+  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 4, this one reads up to 3)"));
   EXPECT_THAT(failure_of(path, true), testing::HasSubstr("newer Hopyard"));
 }
 
@@ -118,7 +118,8 @@ TEST(SqliteJournal, AnOlderSchemaIsReadAndBroughtUpToDate) {
   const std::string path = new_path();
   const TrialSpec spec{"t00", 0, 1, {{"train.optimizer.lr", 3e-5}}};
   open_journal(path, false)->add_trial(spec);
-  run_sql(path, "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; PRAGMA user_version=1");
+  run_sql(path,
+          "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; DROP TABLE replicates; PRAGMA user_version=1");
   const auto reader = open_journal(path, true);
   EXPECT_EQ(reader->trials().at(0).spec, spec);
   EXPECT_TRUE(reader->decisions().empty());
