@@ -107,12 +107,13 @@ class Experiment {
  private:
   struct Entry {
     TrialStatus status;
-    TrialSetup setup;                 ///< empty but for its number where it was refused
-    std::string refusal;              ///< why it cannot run here; empty when it can
-    std::shared_ptr<TrialRun> run;    ///< while it is in the active set
-    bool under_way = false;           ///< a visit of the run is not committed yet
-    bool committing = false;          ///< that visit has ended
-    bool dropped = false;             ///< that visit is given up: a person stops the trial
+    TrialSetup setup;                   ///< empty but for its number where it was refused
+    std::string refusal;                ///< why it cannot run here; empty when it can
+    std::shared_ptr<TrialRun> run;      ///< while it is in the active set
+    std::vector<FeatureHold> features;  ///< that the visit under way reads
+    bool under_way = false;             ///< a visit of the run is not committed yet
+    bool committing = false;            ///< that visit has ended
+    bool dropped = false;               ///< that visit is given up: a person stops the trial
     bool beside_search = false;       ///< the search neither knows of it nor hears of it: a person's clone, or resumed
     std::uint32_t visits_wanted = 0;  ///< of all epochs, that the search has asked for
     std::vector<BlobVersion> state;   ///< committed; empty before the first commit
@@ -167,8 +168,10 @@ class Experiment {
   bool others_are_behind(const Entry& entry) const;
   void admit();
   bool try_admit(Entry& entry);
+  std::uint32_t partition_of(const Entry& entry, std::uint32_t visits_done) const;
+  bool features_ready(const Entry& entry) const;  ///< for its next visit
+  std::vector<FeatureDemand> feature_demands() const;
   std::uint32_t active_count() const;
-
   void start_visit(Entry& entry);
   void visit_ended(VisitResult result);
   void committed(CommitDone done);

@@ -9,9 +9,11 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/failure.h"
 #include "device/memory_account.h"
 #include "pipeline/batches.h"
 #include "pipeline/compute_thread.h"
@@ -21,7 +23,7 @@ namespace hopyard {
 
 namespace {
 
-constexpr int kRuns = 2;
+constexpr int kRuns = 3;
 
 /// Layers alike in all of this cost the same.
 struct LayerClass {
@@ -41,9 +43,15 @@ LayerClass class_of(const ModelDescription& model, std::uint32_t index, bool goe
 
 struct Measured {
   Bytes saved = 0, transient = 0;
-  double forward_s = std::numeric_limits<double>::max(), backward_s = forward_s, update_s = forward_s;
-  at::Tensor output;  ///< what the next layer takes
+  std::vector<double> forward_s, backward_s, update_s;  ///< of each run
+  at::Tensor output;                                    ///< what the next layer takes
 };
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
 
 /// Runs layers one after another, each on its own measured account.
 class Profile {
@@ -80,7 +88,6 @@ class Profile {
     const at::NoGradGuard no_graph;
     const BoundLayers bound(std::span(&loaded, 1), false);
     best.output = run(loaded, x);
-    if (!goes_back) best.backward_s = best.update_s = 0;
     return best;
   }
 
@@ -102,7 +109,7 @@ class Profile {
       const AccountScope charged(&account);
       run(loaded, x);
     }
-    best.forward_s = std::min(best.forward_s, monotonic_seconds() - begin);
+    best.forward_s.push_back(monotonic_seconds() - begin);
     best.transient = std::max(best.transient, account.peak());
   }
 
@@ -121,7 +128,7 @@ class Profile {
       account.reset_peak();
       const double begin = monotonic_seconds();
       torch::autograd::backward({output}, {gradient});
-      best.backward_s = std::min(best.backward_s, monotonic_seconds() - begin);
+      best.backward_s.push_back(monotonic_seconds() - begin);
       best.saved = std::max(best.saved, saved);
       // Beyond the saved activations and the parameters' gradients, which are planned for apart.
       Bytes gradients = 0;
@@ -134,7 +141,7 @@ class Profile {
     for (const auto& parameter : loaded.layer->bound()) gradients.push_back(parameter.grad());
     const double begin = monotonic_seconds();
     update_layer(loaded, gradients, train_.optimizer, 0.0, 1);
-    best.update_s = std::min(best.update_s, monotonic_seconds() - begin);
+    best.update_s.push_back(monotonic_seconds() - begin);
   }
 
   const ModelSource& source_;
@@ -159,9 +166,9 @@ std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset&
     x = measured.output;
     costs[l].saved_bytes = measured.saved;
     costs[l].transient_bytes = measured.transient;
-    costs[l].forward_s = measured.forward_s * micros;
-    costs[l].backward_s = measured.backward_s * micros;
-    costs[l].update_s = measured.update_s;
+    costs[l].forward_s = median(measured.forward_s) * micros;
+    costs[l].backward_s = median(measured.backward_s) * micros;
+    costs[l].update_s = median(measured.update_s);
   }
   return costs;
 }
@@ -195,9 +202,32 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
 }
 
 std::vector<LayerCost> profile_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train,
-                                      int threads) {
-  std::vector<LayerCost> costs;
-  on_compute_thread(threads, [&] { costs = measured_layers(source, data, train); });
+                                      int threads, std::uint32_t together) {
+  require(together > 0, "nobody measures");
+  std::vector<std::vector<LayerCost>> measured(together);
+  std::vector<std::exception_ptr> errors(together);
+  std::vector<std::thread> others;
+  const auto measure = [&](std::size_t who) {
+    try {
+      on_compute_thread(threads, [&] { measured[who] = measured_layers(source, data, train); });
+    } catch (...) {
+      errors[who] = std::current_exception();
+    }
+  };
+  for (std::size_t who = 1; who < together; ++who) others.emplace_back(measure, who);
+  measure(0);
+  for (auto& other : others) other.join();
+  for (const auto& error : errors)
+    if (error) std::rethrow_exception(error);
+  std::vector<LayerCost> costs = std::move(measured.front());
+  for (std::size_t l = 0; l < costs.size(); ++l)
+    for (std::size_t who = 1; who < together; ++who) {
+      costs[l].forward_s += measured[who][l].forward_s;
+      costs[l].backward_s += measured[who][l].backward_s;
+      costs[l].update_s += measured[who][l].update_s;
+    }
+  for (auto& cost : costs)
+    for (double* seconds : {&cost.forward_s, &cost.backward_s, &cost.update_s}) *seconds /= together;
   return costs;
 }
 

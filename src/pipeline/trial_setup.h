@@ -10,6 +10,7 @@
 #include "data/dataset.h"
 #include "model/model.h"
 #include "partitioner/partitioner.h"
+#include "pipeline/feature_tier.h"
 #include "pipeline/task.h"
 #include "pipeline/train_spec.h"
 
@@ -34,6 +35,7 @@ struct TrialSetup {
   PartitionPlan plan;
   /// The layers before it are not computed: what they give comes from features (features.h).
   std::uint32_t first_layer = 0;
+  FeatureTier feature_tier = FeatureTier::host;
   /// Set for a run that trains nothing: it stops before this layer, and what comes out becomes features.
   std::optional<std::uint32_t> materialise_to;
   Bytes window = 0;               ///< of the host tier for trainable state (and gradients of a clipped step)

@@ -106,7 +106,8 @@ const std::vector<LayerCost>& Planner::costs_of(const TrialSetup& setup) {
   auto& costs = costs_[cost_key(setup)];
   if (!costs.empty()) return costs;
   refuse_too_large(setup);
-  costs = profile_layers(*setup.source, *setup.train_data, setup.train, device_.threads);
+  costs = profile_layers(*setup.source, *setup.train_data, setup.train, device_.threads,
+                         std::min(device_count(), std::max(1u, inputs_.trials)));
   return costs;
 }
 

@@ -131,6 +131,8 @@ void add_execute(YamlNode& node, const ExecuteSpec& execute) {
   add(node, "cuts", kAuto);
   add(node, "active_trials", kAuto);
   add(node, "sharing", kAuto);
+  add(node, "sharing_host", kAuto);
+  add(node, "sharing_disk", kAuto);
 }
 
 }  // namespace

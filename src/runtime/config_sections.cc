@@ -230,6 +230,11 @@ ExecuteSpec read_execute(MapReader map) {
     execute.active_trials = count(*value);
   if (const auto value = map.find("sharing"))
     execute.share_frozen = value->word<bool>({{"auto", true}, {"off", false}});
+  for (const auto& [key, budget] :
+       {std::pair{"sharing_host", &execute.sharing_host}, std::pair{"sharing_disk", &execute.sharing_disk}}) {
+    if (const auto value = map.find(key); value && !value->is_word(kAuto))
+      *budget = value->is_word(kNone) ? 0 : value->bytes();
+  }
   map.finish();
   return execute;
 }

@@ -51,7 +51,7 @@ ExperimentEnd ExperimentRun::train(Searcher& searcher, const std::atomic<bool>& 
     if (end == ExperimentEnd::interrupted) objects_.executor->stop();
     wall_s_ = monotonic_seconds() - started_s_;
     devices_ = objects_.executor->devices();
-    materialise_s_ = experiment.materialiser().busy_s();
+    materialised_ = experiment.materialiser().depths();
   }
   objects_.executor.reset();
   view_.clear();
@@ -146,7 +146,7 @@ void ExperimentRun::report(ExperimentEnd end) {
   const auto records = journal().trials();
   const auto rows = make_leaderboard(records, objects_.bench->config().search);
   const RunSummary summary = make_summary({objects_.bench->config(), plan_, devices_, *objects_.host, *objects_.disk,
-                                           wall_s_, materialise_s_, image_bytes_});
+                                           wall_s_, materialised_, records, image_bytes_});
   if (end == ExperimentEnd::finished) {
     journal().put_fact("summary", Json(summary).dump());
     journal().put_fact("finished", "true");
