@@ -9,6 +9,7 @@ DEFINE_bool(fresh, false, "move an old run aside and start anew");
 DEFINE_string(format, "table", "table, json or csv");
 DEFINE_string(trial, "", "id of a trial, as the leaderboard prints it");
 DEFINE_string(out, "", "folder to write");
+DEFINE_bool(merge, false, "add a LoRA trial's change to the weights: a Hugging Face folder instead of a PEFT one");
 
 namespace hopyard {
 
@@ -65,13 +66,13 @@ const std::vector<Verb>& verbs() {
        1,
        [](const Arguments& a) { return print_leaderboard(a.positional[0], format_flag()); }},
       {"export",
-       "DIR --trial=ID --out=DIR",
-       "writes a trial as a Hugging Face folder",
+       "DIR --trial=ID --out=DIR [--merge]",
+       "writes a trial as a Hugging Face folder, or a LoRA trial as a PEFT folder",
        "hopyard export runs/debian-sections --trial=t04 --out=best",
-       {"trial", "out"},
+       {"trial", "out", "merge"},
        1,
        [](const Arguments& a) {
-         return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"));
+         return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"), FLAGS_merge);
        }},
       {"doctor",
        "",

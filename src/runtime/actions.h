@@ -25,8 +25,8 @@ ExitCode run_experiment(const RunRequest& request);
 ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::string, std::string>>& overrides,
                     TableFormat format);
 ExitCode print_leaderboard(const std::string& directory, TableFormat format);
-/// Writes a trial's newest committed parameters as a Hugging Face folder.
-ExitCode export_trial(const std::string& directory, const std::string& trial, const std::string& out);
+/// Writes a trial's newest committed parameters as a Hugging Face folder; of LoRA as a PEFT folder unless `merge`.
+ExitCode export_trial(const std::string& directory, const std::string& trial, const std::string& out, bool merge);
 /// Prints what was found on this machine and what to do about what was not.
 ExitCode print_doctor();
 

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "report/html_report.h"
+#include "report/learning_curve.h"
 #include "report/trace_json.h"
 #include "runtime/machine.h"
 #include "runtime/run_summary.h"
@@ -140,7 +141,9 @@ void ExperimentRun::report(ExperimentEnd end) {
     journal().put_fact("summary", Json(summary).dump());
     journal().put_fact("finished", "true");
   }
-  std::cout << '\n' << format_leaderboard(rows, TableFormat::table) << '\n' << format_summary(summary);
+  std::cout << '\n' << format_leaderboard(rows, TableFormat::table) << '\n';
+  if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << curves << '\n';
+  std::cout << format_summary(summary);
   const ReportInput input{
       summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped()};
   write_file_atomically(paths().report(), html_report(input));

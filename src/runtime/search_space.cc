@@ -28,10 +28,13 @@ std::optional<Kind> kind_of(const std::string& key) {
 /// A warm clone takes over its parent's bytes, so that only what leaves their layout and the number of steps as they
 /// are may differ.
 bool changes_in_flight(const std::string& path) {
-  static const std::set<std::string> paths{
-      "model.dropout",         "train.clip_norm",     "train.micro_batch_size", "train.optimizer.beta1",
-      "train.optimizer.beta2", "train.optimizer.eps", "train.optimizer.lr",     "train.optimizer.weight_decay",
-      "train.optimizer.decay", "train.schedule.type", "train.schedule.warmup"};
+  static const std::set<std::string> paths{"model.dropout",          "train.clip_norm",
+                                           "train.micro_batch_size", "train.optimizer.beta1",
+                                           "train.optimizer.beta2",  "train.optimizer.eps",
+                                           "train.optimizer.lr",     "train.optimizer.weight_decay",
+                                           "train.optimizer.decay",  "train.optimizer.layer_decay",
+                                           "train.schedule.type",    "train.schedule.warmup",
+                                           "model.adapter.dropout"};
   return paths.contains(path);
 }
 
