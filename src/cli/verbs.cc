@@ -13,6 +13,7 @@ DEFINE_string(out, "", "folder to write");
 DEFINE_string(reason, "", "why, for the journal");
 DEFINE_bool(warm, false, "the clone goes on from its parent's state at an epoch's end");
 DEFINE_uint32(count, 0, "screens to show; by default one, and on a terminal until the run ends");
+DEFINE_bool(merge, false, "add a LoRA trial's change to the weights: a Hugging Face folder instead of a PEFT one");
 
 namespace hopyard {
 
@@ -82,13 +83,13 @@ const std::vector<Verb>& verbs() {
        1,
        [](const Arguments& a) { return print_analysis(a.positional[0], format_flag()); }},
       {"export",
-       "DIR --trial=ID --out=DIR",
-       "writes a trial as a Hugging Face folder",
+       "DIR --trial=ID --out=DIR [--merge]",
+       "writes a trial as a Hugging Face folder, or a LoRA trial as a PEFT folder",
        "hopyard export runs/debian-sections --trial=t04 --out=best",
-       {"trial", "out"},
+       {"trial", "out", "merge"},
        1,
        [](const Arguments& a) {
-         return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"));
+         return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"), FLAGS_merge);
        }},
       {"status",
        "DIR [--format=table|json]",

@@ -23,6 +23,13 @@ std::vector<at::Tensor> gradients_of(const LoadedLayer& loaded) {
   return gradients;
 }
 
+/// Of one layer at this step.
+double rate_of(const TrialSetup& setup, std::uint64_t step, std::uint32_t layer) {
+  const TrainSpec& train = setup.train;
+  const double lr = learning_rate(train.schedule, train.optimizer.lr, step, setup.total_steps);
+  return layer_rate(train.optimizer, lr, layer, static_cast<std::uint32_t>(setup.source->description().layers.size()));
+}
+
 bool owned_here(const LoadedLayer& loaded, std::size_t parameter) {
   return !loaded.layer->description().parameters[parameter].tied_to.has_value();
 }
@@ -177,7 +184,10 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
 
   // From here on the task must not run out of memory and be tried again: an update is not undone.
   const AccountScope uncharged(nullptr);
-  const double lr = learning_rate(train.schedule, train.optimizer.lr, context.step, trial.setup().total_steps);
+  const auto update = [&](const LoadedLayer& loaded, std::span<const at::Tensor> gradients) {
+    const double lr = rate_of(trial.setup(), context.step, loaded.index);
+    update_layer(loaded, gradients, train.optimizer, lr, context.step + 1);
+  };
   for (const auto& loaded : context.layers) {
     if (!loaded.trainable) continue;
     auto own = gradients_of(loaded);
@@ -187,7 +197,7 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
     if (train.clip_norm && !trial.one_shard())
       outcome.gradients.push_back({loaded.index, std::move(own)});
     else if (!train.clip_norm)
-      update_layer(loaded, own, train.optimizer, lr, context.step + 1);
+      update(loaded, own);
   }
   if (!train.clip_norm || !trial.one_shard()) return;
   const double factor = clip_factor(total_norm(trial.norms()), *train.clip_norm);
@@ -196,7 +206,7 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
     auto own = gradients_of(loaded);
     for (std::size_t p = 0; p < own.size(); ++p)
       if (owned_here(loaded, p) && own[p].defined()) own[p].mul_(factor);
-    update_layer(loaded, own, train.optimizer, lr, context.step + 1);
+    update(loaded, own);
   }
 }
 
@@ -206,7 +216,6 @@ void Executor::compute_update(Slot& slot) {
   const TrainSpec& train = trial.setup().train;
   const auto& plan = trial.shard(slot.task.task.shard);
   const std::uint64_t step = trial.step_of(slot.task);
-  const double lr = learning_rate(train.schedule, train.optimizer.lr, step, trial.setup().total_steps);
   const double factor = clip_factor(total_norm(trial.norms()), *train.clip_norm);
   const auto over = [&](std::uint32_t blob) {
     return tensor_over(trial.cache().bytes(blob).data(), trial.cache().bytes(blob).size());
@@ -227,7 +236,7 @@ void Executor::compute_update(Slot& slot) {
     for (std::size_t p = 0; p < gradients.size(); ++p)
       if (layer.own.places[p].bytes > 0)
         gradients[p] = parameter_view(flat, layer.module->description(), layer.own, p).mul_(factor);
-    update_layer(loaded, gradients, train.optimizer, lr, step + 1);
+    update_layer(loaded, gradients, train.optimizer, rate_of(trial.setup(), step, l), step + 1);
   }
 }
 

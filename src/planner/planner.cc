@@ -42,12 +42,8 @@ Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
 }
 
 std::string cost_key(const TrialSetup& setup) {
-  const ModelSpec& model = setup.source->spec();
-  std::string key = text::cat(model.checkpoint, "|", to_string(model.task), "|", model.freeze, "|",
-                              model.frozen_dropout, "|", setup.train.batch_size, "|", setup.train.micro_batch_size, "|",
-                              static_cast<int>(setup.train.optimizer.kind), "|", moment_count(setup.train.optimizer));
-  for (const auto& [name, value] : model.overrides) key += text::cat("|", name, "=", value);
-  return key;
+  return text::cat(cost_text(setup.source->spec()), "|", setup.train.batch_size, "|", setup.train.micro_batch_size, "|",
+                   static_cast<int>(setup.train.optimizer.kind), "|", moment_count(setup.train.optimizer));
 }
 
 [[noreturn]] void refuse(const TrialSetup& setup, const DoesNotFit& refusal, const char* where) {

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "report/html_report.h"
+#include "report/learning_curve.h"
 #include "report/trace_json.h"
 #include "runtime/machine.h"
 #include "runtime/predictions.h"
@@ -152,7 +153,9 @@ void ExperimentRun::report(ExperimentEnd end) {
     journal().put_fact("finished", "true");
   }
   const RigorReport rigor = rigor_of_run(paths(), objects_.bench->config(), records, true);
-  std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n' << format_summary(summary);
+  std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n';
+  if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << curves << '\n';
+  std::cout << format_summary(summary);
   const ReportInput input{
       summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped(), rigor};
   write_file_atomically(paths().report(), html_report(input));

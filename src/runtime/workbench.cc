@@ -253,7 +253,7 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
 PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast& forecast) const {
   PlanGroup group;
   const auto& description = setup.source->description();
-  group.title = text::cat(description.family, ", freeze ", setup.source->spec().freeze);
+  group.title = text::cat(description.family, ", ", training_text(setup.source->spec()));
   for (std::size_t l = 0; l < description.layers.size(); ++l) {
     PlanLayer layer;
     layer.name = description.layers[l].name;

@@ -158,7 +158,8 @@ class WholeModel {
           of(i, Part::own).flat.view(offset, parameter.shape), modules_[i]->bound()[p].grad(), {}, parameter.decays};
       for (std::size_t m = 0; m < moments_[i].size(); ++m)
         one.moments[m] = moments_[i][m].view(offset, parameter.shape);
-      update(optimizer_, lr, step, std::span(&one, 1));
+      update(optimizer_, layer_rate(optimizer_, lr, i, static_cast<std::uint32_t>(layers().size())), step,
+             std::span(&one, 1));
     });
   }
 
