@@ -39,9 +39,10 @@ std::optional<OperationVerb> parse_operation_verb(const std::string& word) {
 
 const std::vector<std::string>& paths_in_flight() {
   static const std::vector<std::string> paths{
-      "model.dropout",         "train.clip_norm",     "train.micro_batch_size", "train.optimizer.beta1",
-      "train.optimizer.beta2", "train.optimizer.eps", "train.optimizer.lr",     "train.optimizer.weight_decay",
-      "train.optimizer.decay", "train.schedule.type", "train.schedule.warmup"};
+      "model.adapter.dropout",  "train.optimizer.layer_decay",  "model.dropout",         "train.clip_norm",
+      "train.micro_batch_size", "train.optimizer.beta1",        "train.optimizer.beta2", "train.optimizer.eps",
+      "train.optimizer.lr",     "train.optimizer.weight_decay", "train.optimizer.decay", "train.schedule.type",
+      "train.schedule.warmup"};
   return paths;
 }
 

@@ -8,10 +8,12 @@ DEFINE_string(dir, "", "run directory; runs/NAME by default");
 DEFINE_bool(fresh, false, "move an old run aside and start anew");
 DEFINE_string(format, "table", "table, json or csv");
 DEFINE_string(trial, "", "id of a trial, as the leaderboard prints it");
+DEFINE_bool(members, false, "single trials, also where they form groups");
 DEFINE_string(out, "", "folder to write");
 DEFINE_string(reason, "", "why, for the journal");
 DEFINE_bool(warm, false, "the clone goes on from its parent's state at an epoch's end");
 DEFINE_uint32(count, 0, "screens to show; by default one, and on a terminal until the run ends");
+DEFINE_bool(merge, false, "add a LoRA trial's change to the weights: a Hugging Face folder instead of a PEFT one");
 
 namespace hopyard {
 
@@ -67,20 +69,27 @@ const std::vector<Verb>& verbs() {
        1,
        [](const Arguments& a) { return print_plan(a.positional[0], a.set, format_flag()); }},
       {"leaderboard",
-       "DIR [--format=table|json|csv]",
-       "prints the trials of a run, best first",
+       "DIR [--members] [--format=table|json|csv]",
+       "prints the trials of a run, or its groups, best first, and which cannot be told apart from the best",
        "hopyard leaderboard runs/debian-sections --format=csv",
+       {"members", "format"},
+       1,
+       [](const Arguments& a) { return print_leaderboard(a.positional[0], format_flag(), FLAGS_members); }},
+      {"analyse",
+       "DIR [--format=table|json]",
+       "says how sure the leaderboard is: intervals, bias and variance, noise in the data, what choosing flatters",
+       "hopyard analyse runs/debian-sections",
        {"format"},
        1,
-       [](const Arguments& a) { return print_leaderboard(a.positional[0], format_flag()); }},
+       [](const Arguments& a) { return print_analysis(a.positional[0], format_flag()); }},
       {"export",
-       "DIR --trial=ID --out=DIR",
-       "writes a trial as a Hugging Face folder",
+       "DIR --trial=ID --out=DIR [--merge]",
+       "writes a trial as a Hugging Face folder, or a LoRA trial as a PEFT folder",
        "hopyard export runs/debian-sections --trial=t04 --out=best",
-       {"trial", "out"},
+       {"trial", "out", "merge"},
        1,
        [](const Arguments& a) {
-         return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"));
+         return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"), FLAGS_merge);
        }},
       {"status",
        "DIR [--format=table|json]",

@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
-#include "hopper/visit_order.h"
 
 namespace hopyard {
 
@@ -41,7 +40,7 @@ std::string describe(const std::exception_ptr& error) {
 }
 
 ExperimentEnd Experiment::run() {
-  committer_ = std::make_unique<Committer>(parts_.journal, [this] { parts_.executor.nudge(); });
+  committer_ = std::make_unique<Committer>(parts_.journal, parts_.keep_outcomes, [this] { parts_.executor.nudge(); });
   take_up_journal();
   double last_progress = 0;
   while (true) {
@@ -54,7 +53,7 @@ ExperimentEnd Experiment::run() {
     apply_operations();
     go_on();
     if (!paused_) {
-      materialiser_.get_on(active_count() + committer_->pending() == 0);
+      materialiser_.get_on(feature_demands(), active_count() + committer_->pending() == 0);
       admit();
     }
     if (all_ended() && search_.finished()) break;
@@ -128,7 +127,7 @@ void Experiment::begin_at_parent(Entry& clone) {
   start.trial = clone.status.spec.id;
   start.epoch = lineage.epochs - 1;
   start.visit = per_epoch - 1;
-  start.partition = visited_partition(clone.setup.seed, start.epoch, start.visit, per_epoch);
+  start.partition = partition_of(clone, parent.status.visits_done - 1);
   start.steps = parent.steps;
   start.digest = parent.digest;
   start.state = parent.state;
@@ -182,7 +181,7 @@ Experiment::Entry& Experiment::add(const TrialSpec& spec, std::vector<Setting> s
     entry->setup.number = spec.index;
   }
   entry->status.epochs = entry->setup.train.epochs;
-  entry->status.visits_per_epoch = parts_.partitions.count();
+  entry->status.visits_per_epoch = parts_.partitions;
   entry->status.predicted_s = entry->setup.plan.compute_s * static_cast<double>(entry->setup.total_steps);
   if (entry->beside_search) entry->visits_wanted = entry->visits_total();
   by_id_[spec.id] = by_number_[spec.index] = entry.get();
@@ -195,10 +194,11 @@ void Experiment::start_visit(Entry& entry) {
   Visit visit;
   visit.epoch = entry.status.visits_done / per_epoch;
   visit.index = entry.status.visits_done % per_epoch;
-  visit.partition = visited_partition(entry.setup.seed, visit.epoch, visit.index, per_epoch);
-  visit.rows = parts_.partitions.order(visit.partition, visit.epoch);
+  visit.partition = partition_of(entry, entry.status.visits_done);
+  visit.rows = entry.setup.partitions->order(visit.partition, visit.epoch);
   visit.first_step = entry.steps;
   visit.evaluate = visit.index + 1 == per_epoch;
+  entry.features = materialiser_.hold(entry.setup, visit.partition);
   entry.under_way = true;
   parts_.executor.start_visit(entry.run, std::move(visit));
 }
@@ -206,6 +206,7 @@ void Experiment::start_visit(Entry& entry) {
 void Experiment::visit_ended(VisitResult result) {
   if (materialiser_.owns(result.trial)) return materialiser_.ended(std::move(result));
   Entry& entry = *by_number_.at(result.trial);
+  entry.features.clear();
   const OwnFault fault = result.error ? own_fault(result.error) : OwnFault::none;
   if (result.error && fault == OwnFault::none) std::rethrow_exception(result.error);
   if (result.error || entry.dropped) {
@@ -243,6 +244,7 @@ void Experiment::visit_ended(VisitResult result) {
     score.valid_loss = ModelSource::metric(*result.judged, "valid/loss");
     score.metric = ModelSource::metric(*result.judged, parts_.metric);
     request.commit.score = score;
+    request.rows = std::move(result.rows);
   }
   entry.committing = true;
   committer_->submit(std::move(request));
@@ -281,8 +283,9 @@ void Experiment::go_on() {
   for (auto& entry : entries_) {
     if (entry->run == nullptr || entry->under_way) continue;
     if (!paused_ && entry->has_work() && !others_are_behind(*entry)) {
-      start_visit(*entry);
-      continue;
+      const bool ready = features_ready(*entry);
+      if (ready) start_visit(*entry);
+      if (ready || !materialiser_.waits()) continue;  // what it waits for is on its way, unless that waits for room
     }
     entry->run.reset();
     entry->status.state = TrialState::waiting;

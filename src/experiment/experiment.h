@@ -31,7 +31,7 @@ struct ExperimentParts {
   SharedVersions& disk;
   IoPool& pool;
   FrozenStore& frozen;
-  const Partitions& partitions;
+  std::uint32_t partitions;  ///< how many, of each trial
   std::string metric;
   std::optional<std::uint32_t> active_trials;
   /// Orders of a search that reacts to scores that are under way at a time: more would be asked for before their turn.
@@ -48,6 +48,7 @@ struct ExperimentParts {
   std::uint64_t seed = 0;  ///< of the experiment
   /// Called often from the loop's thread: hands what people ask for to steer(). A nudge of the executor calls it soon.
   std::function<void(Experiment&)> requests = {};
+  KeepOutcomes keep_outcomes = {};  ///< may be empty
 };
 inline constexpr double kProgressSeconds = 0.25;
 
@@ -106,12 +107,13 @@ class Experiment {
  private:
   struct Entry {
     TrialStatus status;
-    TrialSetup setup;                 ///< empty but for its number where it was refused
-    std::string refusal;              ///< why it cannot run here; empty when it can
-    std::shared_ptr<TrialRun> run;    ///< while it is in the active set
-    bool under_way = false;           ///< a visit of the run is not committed yet
-    bool committing = false;          ///< that visit has ended
-    bool dropped = false;             ///< that visit is given up: a person stops the trial
+    TrialSetup setup;                   ///< empty but for its number where it was refused
+    std::string refusal;                ///< why it cannot run here; empty when it can
+    std::shared_ptr<TrialRun> run;      ///< while it is in the active set
+    std::vector<FeatureHold> features;  ///< that the visit under way reads
+    bool under_way = false;             ///< a visit of the run is not committed yet
+    bool committing = false;            ///< that visit has ended
+    bool dropped = false;               ///< that visit is given up: a person stops the trial
     bool beside_search = false;       ///< the search neither knows of it nor hears of it: a person's clone, or resumed
     std::uint32_t visits_wanted = 0;  ///< of all epochs, that the search has asked for
     std::vector<BlobVersion> state;   ///< committed; empty before the first commit
@@ -166,8 +168,10 @@ class Experiment {
   bool others_are_behind(const Entry& entry) const;
   void admit();
   bool try_admit(Entry& entry);
+  std::uint32_t partition_of(const Entry& entry, std::uint32_t visits_done) const;
+  bool features_ready(const Entry& entry) const;  ///< for its next visit
+  std::vector<FeatureDemand> feature_demands() const;
   std::uint32_t active_count() const;
-
   void start_visit(Entry& entry);
   void visit_ended(VisitResult result);
   void committed(CommitDone done);

@@ -201,7 +201,7 @@ bool Experiment::apply_set(Entry& entry, const Operation& operation) {
 bool Experiment::apply_clone(const Operation& operation) {
   if (find_entry(operation.clone) == nullptr) {
     const Entry& parent = entry_of(operation.request.trial);
-    const TrialSpec spec = clone_of(parent.status.spec, operation, operations_, parts_.partitions.count(), parts_.seed);
+    const TrialSpec spec = clone_of(parent.status.spec, operation, operations_, parts_.partitions, parts_.seed);
     parts_.journal.add_trial(spec);
     Entry& clone = add(spec, spec.settings);
     fail_if_refused(clone);

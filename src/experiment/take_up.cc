@@ -42,7 +42,7 @@ void Experiment::take_up_journal() {
   for (const auto& record : records) take_up(record);
   share_versions();
   search_.take_up(
-      for_search(records, operations_, parts_.partitions.count()), [this](const TrialOrder& order) { accept(order); },
+      for_search(records, operations_, parts_.partitions), [this](const TrialOrder& order) { accept(order); },
       [this](const TrialStop& one) { stop(one); });
   take_up_operations();
   for (auto& entry : entries_) fail_if_refused(*entry);
@@ -59,7 +59,7 @@ void Experiment::take_up(const TrialRecord& known) {
   // A search that reacts has gone on without a trial that did not fit.
   if (!search_.reacts() && may_fit_now(parts_.journal, record, parts_.resources)) take_back(record);
   std::uint32_t visits_done = 0;
-  if (record.last) visits_done = record.last->epoch * parts_.partitions.count() + record.last->visit + 1;
+  if (record.last) visits_done = record.last->epoch * parts_.partitions + record.last->visit + 1;
   Entry& entry = add(record.spec, settings_after(record.spec, operations_, visits_done));
   entry.status.state = record.state == TrialState::active ? TrialState::waiting : record.state;
   entry.status.reason = record.reason;

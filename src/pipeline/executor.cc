@@ -232,7 +232,7 @@ std::string Executor::idle_cause(const DeviceState& device) const {
   const Slot& slot = *device.ahead.front();
   if (!slot.pinned) return "disk";
   if (!slot.state_requested) return "store";
-  if (!slot.state_loaded) return "load";
+  if (!slot.state_loaded || !slot.frozen_there()) return "load";
   return "activation";
 }
 

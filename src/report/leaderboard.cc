@@ -110,12 +110,6 @@ std::string csv_cell(const std::string& cell) {
   return quoted + "\"";
 }
 
-std::string csv_line(const std::vector<std::string>& cells) {
-  std::vector<std::string> quoted;
-  for (const auto& cell : cells) quoted.push_back(csv_cell(cell));
-  return text::join(quoted, ",") + "\n";
-}
-
 std::string exact(const std::optional<double>& value) { return value ? to_string(SettingValue(*value)) : ""; }
 
 std::string csv_text(const std::vector<LeaderboardRow>& rows) {
@@ -227,6 +221,12 @@ std::vector<LeaderboardRow> make_leaderboard(const std::vector<TrialRecord>& rec
     if (metrics.at(position)) rows.back().rank = static_cast<std::uint32_t>(rows.size());
   }
   return rows;
+}
+
+std::string csv_line(const std::vector<std::string>& cells) {
+  std::vector<std::string> quoted;
+  for (const auto& cell : cells) quoted.push_back(csv_cell(cell));
+  return text::join(quoted, ",") + "\n";
 }
 
 std::optional<TableFormat> parse_table_format(const std::string& word) {

@@ -24,9 +24,12 @@ ExitCode run_experiment(const RunRequest& request);
 /// beside.
 ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::string, std::string>>& overrides,
                     TableFormat format);
-ExitCode print_leaderboard(const std::string& directory, TableFormat format);
-/// Writes a trial's newest committed parameters as a Hugging Face folder.
-ExitCode export_trial(const std::string& directory, const std::string& trial, const std::string& out);
+/// `members`: single trials, also where they form groups.
+ExitCode print_leaderboard(const std::string& directory, TableFormat format, bool members = false);
+/// Prints how sure the leaderboard is, what losses are made of, the noise in the data and what choosing flatters.
+ExitCode print_analysis(const std::string& directory, TableFormat format);
+/// Writes a trial's newest committed parameters as a Hugging Face folder; of LoRA as a PEFT folder unless `merge`.
+ExitCode export_trial(const std::string& directory, const std::string& trial, const std::string& out, bool merge);
 /// What a person wants of an experiment: stop, resume, clone, set, pause, continue.
 struct SteerRequest {
   std::string verb, directory, trial, reason;

@@ -6,8 +6,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "report/html_report.h"
+#include "report/learning_curve.h"
 #include "report/trace_json.h"
 #include "runtime/machine.h"
+#include "runtime/predictions.h"
+#include "runtime/rigor_run.h"
 #include "runtime/run_summary.h"
 #include "runtime/steering_service.h"
 
@@ -20,7 +23,7 @@ ExperimentRun::ExperimentRun(const ExperimentConfig& config, RunDirectory direct
       view_(std::cout, [] { return terminal_size(1); }) {
   view_.event("planning: measuring each kind of layer once");
   plan_ = objects_.bench->plan_all(visits_done());
-  keep_partitions(journal(), objects_.bench->partitions().count());
+  keep_partitions(journal(), objects_.bench->partitions());
   if (!journal().fact("plan")) journal().put_fact("plan", Json(plan_).dump());
   check_fingerprint();
   objects_.make_engine();
@@ -39,14 +42,17 @@ ExperimentEnd ExperimentRun::train(Searcher& searcher, const std::atomic<bool>& 
          resources_json(config),
          [this](const TrialSpec& spec, std::uint32_t number) { return objects_.bench->resolve(spec, number); },
          [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(*running)); }, interrupted,
-         config.seed, [&](Experiment&) { serve(channel, more); }});
+         config.seed, [&](Experiment&) { serve(channel, more); },
+         [this](const TrialScore& score, const RowOutcomes& rows) {
+           keep_predictions(paths().trials(), score, rows);
+         }});
     running = &experiment;
     add_handlers(experiment, more);
     end = experiment.run();
     if (end == ExperimentEnd::interrupted) objects_.executor->stop();
     wall_s_ = monotonic_seconds() - started_s_;
     devices_ = objects_.executor->devices();
-    materialise_s_ = experiment.materialiser().busy_s();
+    materialised_ = experiment.materialiser().depths();
   }
   objects_.executor.reset();
   view_.clear();
@@ -141,14 +147,17 @@ void ExperimentRun::report(ExperimentEnd end) {
   const auto records = journal().trials();
   const auto rows = make_leaderboard(records, objects_.bench->config().search);
   const RunSummary summary = make_summary({objects_.bench->config(), plan_, devices_, *objects_.host, *objects_.disk,
-                                           wall_s_, materialise_s_, image_bytes_});
+                                           wall_s_, materialised_, records, image_bytes_});
   if (end == ExperimentEnd::finished) {
     journal().put_fact("summary", Json(summary).dump());
     journal().put_fact("finished", "true");
   }
-  std::cout << '\n' << format_leaderboard(rows, TableFormat::table) << '\n' << format_summary(summary);
+  const RigorReport rigor = rigor_of_run(paths(), objects_.bench->config(), records, true);
+  std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n';
+  if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << curves << '\n';
+  std::cout << format_summary(summary);
   const ReportInput input{
-      summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped()};
+      summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped(), rigor};
   write_file_atomically(paths().report(), html_report(input));
   write_file_atomically(paths().timeline(), timeline_svg(input));
   write_trace_file(paths().trace(), objects_.trace);

@@ -46,7 +46,8 @@ class ExperimentRun {
   PlanView plan_;
   std::vector<DeviceReport> devices_;
   std::vector<std::pair<double, double>> busy_before_;  // of each device: when, busy until then
-  double started_s_ = 0, wall_s_ = 0, materialise_s_ = 0;
+  std::vector<MaterialisedDepth> materialised_;
+  double started_s_ = 0, wall_s_ = 0;
 };
 
 /// Says that the same command goes on; the exit code that says it to programs.

@@ -37,8 +37,11 @@ CREATE TABLE curve(trial TEXT NOT NULL, step INTEGER NOT NULL, loss TEXT NOT NUL
 CREATE TABLE facts(name TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT, WITHOUT ROWID;
 )sql";
 
-/// What version 2 added, for the search.
-constexpr const char* kSearchTables[] = {
+/// What versions from 2 on added.
+constexpr const char* kLaterTables[] = {
+    "replicates(trial TEXT PRIMARY KEY, group_id TEXT NOT NULL, seed_number INTEGER NOT NULL, resample INTEGER NOT "
+    "NULL) STRICT, "
+    "WITHOUT ROWID",
     "lineage(trial TEXT PRIMARY KEY, parent TEXT NOT NULL, epochs INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "decisions(number INTEGER PRIMARY KEY, kind TEXT NOT NULL, trial TEXT NOT NULL, until_epoch INTEGER NOT NULL, "
     "reason TEXT NOT NULL) STRICT",
@@ -48,7 +51,7 @@ constexpr const char* kSearchTables[] = {
 /// What versions after the first added.
 void create_later_tables(Connection& connection, bool temporary) {
   const std::string create = std::string("CREATE ") + (temporary ? "TEMP " : "") + "TABLE IF NOT EXISTS ";
-  for (const char* table : kSearchTables) connection.execute(create + table);
+  for (const char* table : kLaterTables) connection.execute(create + table);
   for (const char* table : kOperationTables) connection.execute(create + table);
 }
 
@@ -122,6 +125,19 @@ TrialState read_state(const Connection& connection, const std::string& word) {
   connection.damaged("unknown state '" + word + "' of a trial");
 }
 
+constexpr std::int64_t kAllRows = -1;  // instead of the number of a resample
+
+std::int64_t resample_number(const Replicate& replicate) {
+  return replicate.resample ? std::int64_t{*replicate.resample} : kAllRows;
+}
+
+/// group_id, seed_number and resample from this column on.
+Replicate read_replicate(const Statement& row, int column) {
+  Replicate replicate{row.text(column), row.small(column + 1), std::nullopt};
+  if (row.integer(column + 2) != kAllRows) replicate.resample = row.small(column + 2);
+  return replicate;
+}
+
 /// Records by trial id while trials() puts them together.
 class Records {
  public:
@@ -161,6 +177,7 @@ class SqliteJournal final : public Journal {
       add_setting_.run(spec.id, i, setting.path, std::string(type_word(setting.value)), to_string(setting.value));
     }
     if (spec.lineage) add_lineage_.run(spec.id, spec.lineage->parent, spec.lineage->epochs);
+    if (const auto& own = spec.replicate) add_replicate_.run(spec.id, own->group, own->seed, resample_number(*own));
     transaction.commit();
   }
 
@@ -297,6 +314,7 @@ class SqliteJournal final : public Journal {
         },
         id);
     one_lineage_.each([&](const Statement& row) { spec->lineage = Lineage{row.text(0), row.small(1)}; }, id);
+    one_replicate_.each([&](const Statement& row) { spec->replicate = read_replicate(row, 0); }, id);
     return spec;
   }
 
@@ -334,6 +352,7 @@ class SqliteJournal final : public Journal {
     all_lineages_.each([&](const Statement& row) {
       records.of(row).spec.lineage = Lineage{row.text(1), row.small(2)};
     });
+    all_replicates_.each([&](const Statement& row) { records.of(row).spec.replicate = read_replicate(row, 1); });
   }
 
   void read_visits(Records& records) const {
@@ -369,6 +388,7 @@ class SqliteJournal final : public Journal {
   Statement add_trial_{*connection_, "INSERT INTO trials VALUES(?,?,?,?,?)"};
   Statement add_setting_{*connection_, "INSERT INTO settings VALUES(?,?,?,?,?)"};
   Statement add_lineage_{*connection_, "INSERT INTO lineage VALUES(?,?,?)"};
+  Statement add_replicate_{*connection_, "INSERT INTO replicates VALUES(?,?,?,?)"};
   Statement add_decision_{*connection_, "INSERT INTO decisions VALUES(?,?,?,?,?)"};
   Statement add_news_{*connection_, "INSERT INTO news VALUES(?,?,?,?,?,?)"};
   Statement add_visit_{*connection_, "INSERT INTO visits VALUES(?,?,?,?,?,?,?,?,?)"};
@@ -381,6 +401,7 @@ class SqliteJournal final : public Journal {
   Statement one_trial_{*connection_, "SELECT idx, seed FROM trials WHERE id=?"};
   Statement one_settings_{*connection_, "SELECT path, type, value FROM settings WHERE trial=? ORDER BY position"};
   Statement one_lineage_{*connection_, "SELECT parent, epochs FROM lineage WHERE trial=?"};
+  Statement one_replicate_{*connection_, "SELECT group_id, seed_number, resample FROM replicates WHERE trial=?"};
   Statement last_visit_{*connection_,
                         "SELECT epoch, visit FROM visits WHERE trial=? ORDER BY epoch DESC, visit DESC LIMIT 1"};
   Statement last_point_{*connection_, "SELECT step FROM curve WHERE trial=? ORDER BY step DESC LIMIT 1"};
@@ -389,6 +410,7 @@ class SqliteJournal final : public Journal {
   mutable Statement all_settings_{*connection_,
                                   "SELECT trial, path, type, value FROM settings ORDER BY trial, position"};
   mutable Statement all_lineages_{*connection_, "SELECT trial, parent, epochs FROM lineage"};
+  mutable Statement all_replicates_{*connection_, "SELECT trial, group_id, seed_number, resample FROM replicates"};
   mutable Statement all_decisions_{*connection_,
                                    "SELECT number, kind, trial, until_epoch, reason FROM decisions ORDER BY number"};
   mutable Statement all_news_{*connection_,

@@ -196,6 +196,20 @@ TEST_P(JournalConformance, AClonesLineageIsKept) {
   EXPECT_THROW(journal_->add_trial(spec(3)), std::logic_error) << "the same without lineage is another trial";
 }
 
+TEST_P(JournalConformance, AReplicatesPlaceInItsGroupIsKept) {
+  TrialSpec member = spec(3), resampled = spec(4), clone = spec(5);
+  member.replicate = Replicate{"t1", 2, std::nullopt};
+  resampled.replicate = Replicate{"t1", 0, 0};
+  clone.lineage = Lineage{"t4", 1};
+  clone.replicate = Replicate{"t2", 0, 7};
+  for (const auto& one : {spec(2), member, resampled, clone}) {
+    journal_->add_trial(one);
+    journal_->add_trial(one);
+    EXPECT_EQ(journal_->trials().back().spec, one);
+  }
+  EXPECT_THROW(journal_->add_trial(spec(3)), std::logic_error) << "the same outside of the group is another trial";
+}
+
 TEST_P(JournalConformance, DecisionsKeepTheirOrderAndWhatTheySaw) {
   EXPECT_TRUE(journal_->decisions().empty());
   const std::vector<SearchDecision> decisions{

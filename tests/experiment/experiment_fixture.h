@@ -44,12 +44,11 @@ class ExperimentTest : public ::testing::Test {
     HostTier host(64 * MiB);
     IoPool pool(2);
     FrozenStore frozen(host);
-    const Partitions partitions(28, 2, 5);
     const auto searcher = make_searcher(search_, space_, 5);
     std::vector<std::unique_ptr<Device>> devices;
     devices.push_back(make_device());
     Executor executor(setup_.execute, 5, std::move(devices), host, nullptr);
-    Experiment experiment({*searcher, *journal, executor, host, shared, pool, frozen, partitions, search_.metric,
+    Experiment experiment({*searcher, *journal, executor, host, shared, pool, frozen, 2, search_.metric,
                            active_trials_, orders_max_, text::cat(device_memory_),
                            [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
                            [](const std::string&) {}, [] {}, interrupted_, 5, requests_});
@@ -98,6 +97,8 @@ class ExperimentTest : public ::testing::Test {
     one.train.optimizer.lr = rate_.value_or(std::get<double>(spec.settings.front().value));
     TrialSetup setup = fakes::trial_setup(world_, one, number, setup_);
     setup.id = spec.id;
+    setup.partitions = std::make_shared<Partitions>(28, 2, 5);
+    setup.visit_seed = spec.seed;
     return setup;
   }
 

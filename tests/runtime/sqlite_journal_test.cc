@@ -119,8 +119,8 @@ TEST(SqliteJournal, AnOlderSchemaIsReadAndBroughtUpToDate) {
   const TrialSpec spec{"t00", 0, 1, {{"train.optimizer.lr", 3e-5}}};
   open_journal(path, false)->add_trial(spec);
   run_sql(path,
-          "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; DROP TABLE operations; DROP TABLE "
-          "operation_changes; PRAGMA user_version=1");
+          "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; DROP TABLE replicates; DROP TABLE operations; "
+          "DROP TABLE operation_changes; PRAGMA user_version=1");
   const auto reader = open_journal(path, true);
   EXPECT_EQ(reader->trials().at(0).spec, spec);
   EXPECT_TRUE(reader->decisions().empty());
