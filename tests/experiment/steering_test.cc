@@ -135,6 +135,16 @@ TEST_F(SteeringTest, AColdCloneIsItsParentPlusADifference) {
   EXPECT_EQ(decide(view_, request(Verb::clone, "t01", {{"model.freeze", std::int64_t{0}}})).clone->id, "c01");
 }
 
+TEST_F(SteeringTest, AMemberOfAGroupIsClonedWithItsRowsAndNotChanged) {
+  TrialSpec& member = view_.trials[0].spec;
+  member.replicate = Replicate{"t00", 2, 1};
+  member.id = "t00.s2r1";
+  const TrialSpec cold = *decide(view_, request(Verb::clone, member.id, {{"model.freeze", std::int64_t{0}}})).clone;
+  EXPECT_EQ(cold.replicate, (Replicate{"c00", 2, 1}));
+  EXPECT_EQ(cold.seed, replicate_seed(trial_seed(99, cold.settings), 2));
+  EXPECT_THAT(refusal(request(Verb::set, member.id, {{"train.optimizer.lr", 1e-5}})), HasSubstr("one of group t00"));
+}
+
 TEST_F(SteeringTest, AWarmCloneBeginsAtAnEpochsEnd) {
   OperationRequest asked = request(Verb::clone, "t00", {{"train.optimizer.lr", 1e-5}});
   asked.warm = true;
