@@ -21,10 +21,10 @@ struct Setting {
 /// "3e-05", "4", "true", "adamw": as the leaderboard prints it; doubles keep every digit that they need.
 std::string to_string(const SettingValue& value);
 
-/// Where a warm clone begins: at another trial's state.
+/// Whose clone a trial is. A warm one begins at its parent's state, a cold one at the beginning.
 struct Lineage {
   std::string parent;
-  std::uint32_t epochs = 0;  ///< that the parent had behind it, and the clone has from its beginning
+  std::uint32_t epochs = 0;  ///< that the parent had behind it, and the clone has from its beginning; cold: 0
   bool operator==(const Lineage&) const = default;
 };
 
@@ -45,7 +45,7 @@ struct TrialSpec {
   /// has its parent's, since frozen layers without a checkpoint are drawn from it.
   std::uint64_t seed = 0;
   std::vector<Setting> settings;
-  std::optional<Lineage> lineage;      ///< of a warm clone
+  std::optional<Lineage> lineage;      ///< of a clone
   std::optional<Replicate> replicate;  ///< of a member of a group
   bool operator==(const TrialSpec&) const = default;
 };

@@ -73,6 +73,8 @@ class Partitions {
   std::uint32_t rows() const { return begin_.back(); }  ///< of all partitions
   /// The order in which an epoch visits a partition's rows: follows from (seed, epoch, partition).
   std::vector<std::uint32_t> order(std::uint32_t partition, std::uint32_t epoch) const;
+  /// The rows of each partition, ascending.
+  std::vector<std::vector<std::uint32_t>> members() const;
 
  private:
   std::uint64_t seed_;

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/failure.h"
 #include "base/rng.h"
 #include "data/dataset.h"
@@ -23,6 +25,15 @@ std::vector<std::uint32_t> Partitions::order(std::uint32_t partition, std::uint3
   std::vector<std::uint32_t> order = permutation(rows(partition), key);
   for (auto& position : order) position = shuffled_[begin_[partition] + position];
   return order;
+}
+
+std::vector<std::vector<std::uint32_t>> Partitions::members() const {
+  std::vector<std::vector<std::uint32_t>> all;
+  for (std::uint32_t p = 0; p < count(); ++p) {
+    all.emplace_back(shuffled_.begin() + begin_[p], shuffled_.begin() + begin_[p + 1]);
+    std::sort(all.back().begin(), all.back().end());
+  }
+  return all;
 }
 
 std::uint64_t batch_count(std::uint64_t rows, std::uint64_t batch_size) {

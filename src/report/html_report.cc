@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "report/html_parts.h"
+#include "report/learning_curve.h"
 
 namespace hopyard {
 
@@ -208,10 +209,10 @@ std::string html_report(const ReportInput& input) {
       "<title>",
       escape_html(input.summary.name), " · Hopyard</title>\n<style>", kReportCss, "</style></head><body><main>\n",
       header(input), input.rigor ? rigor_section(*input.rigor) : "", leaderboard_section(input),
-      curves_section(input.trials), timeline_section(input), "<div class=\"pair\">", devices_section(input.summary),
-      peaks_section(input.summary), "</div><div class=\"pair\">", comparisons_section(input.summary),
-      transfers_section(input.summary), "</div></main><div id=\"tip\" hidden></div>\n<script>", kReportScript,
-      "</script></body></html>\n");
+      learning_curve_section(input.leaderboard), curves_section(input.trials), timeline_section(input),
+      "<div class=\"pair\">", devices_section(input.summary), peaks_section(input.summary),
+      "</div><div class=\"pair\">", comparisons_section(input.summary), transfers_section(input.summary),
+      "</div></main><div id=\"tip\" hidden></div>\n<script>", kReportScript, "</script></body></html>\n");
 }
 
 }  // namespace hopyard

@@ -67,6 +67,11 @@ std::string metric_name_of(const std::vector<LeaderboardRow>& rows) {
 
 std::string fixed(const std::optional<double>& value) { return value ? text::format_number(*value, kDecimals) : "-"; }
 
+std::string lineage_text(const Lineage& lineage) {
+  return text::cat("clone of ", lineage.parent,
+                   lineage.epochs > 0 ? text::cat(" after epoch ", lineage.epochs) : std::string());
+}
+
 std::string table_text(const std::vector<LeaderboardRow>& rows) {
   const auto paths = setting_paths(rows);
   const bool timed = std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.seconds > 0; });
@@ -93,6 +98,8 @@ std::string table_text(const std::vector<LeaderboardRow>& rows) {
   std::string out = table.to_text();
   for (const auto& row : rows)
     if (!row.reason.empty()) out += text::cat(row.trial, " ", to_string(row.state), ": ", row.reason, "\n");
+  for (const auto& row : rows)
+    if (row.lineage) out += text::cat(row.trial, ": ", lineage_text(*row.lineage), "\n");
   return out;
 }
 
@@ -132,6 +139,7 @@ LeaderboardRow row_of(const TrialRecord& record, const std::string& metric_name)
   row.reason = record.reason;
   row.seconds = record.seconds;
   row.metric_name = metric_name;
+  row.lineage = record.spec.lineage;
   if (record.last) row.digest = record.last->digest;
   if (record.scores.empty()) return row;
   const TrialScore& score = record.scores.back();
@@ -159,6 +167,7 @@ void to_json(Json& json, const LeaderboardRow& row) {
           {"metric", optional_to_json(row.metric)},
           {"digest", row.digest},
           {"seconds", row.seconds}};
+  if (row.lineage) json["parent"] = row.lineage->parent, json["parent_epochs"] = row.lineage->epochs;
 }
 
 void from_json(const Json& json, LeaderboardRow& row) {
@@ -178,6 +187,8 @@ void from_json(const Json& json, LeaderboardRow& row) {
   row.metric = optional_from_json(json, "metric");
   row.digest = json_get<std::string>(json, "digest", kWhere);
   row.seconds = read_number(json, "seconds", kWhere);
+  if (json.contains("parent"))
+    row.lineage = Lineage{json_get<std::string>(json, "parent", kWhere), read_small(json, "parent_epochs", kWhere)};
 }
 
 std::vector<std::string> setting_paths(const std::vector<LeaderboardRow>& rows) {

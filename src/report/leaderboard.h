@@ -24,6 +24,7 @@ struct LeaderboardRow {
   std::string metric_name;                               ///< "valid/accuracy"
   std::string digest;                                    ///< of the trial's newest committed parameters
   double seconds = 0;                                    ///< device-busy; 0 when not known
+  std::optional<Lineage> lineage;                        ///< whose clone it is
   bool operator==(const LeaderboardRow&) const = default;
 };
 

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "report/learning_curve.h"
 #include "report/plan_view.h"
 #include "runtime/actions.h"
 #include "runtime/machine.h"
@@ -9,6 +10,7 @@
 #include "runtime/run_directory.h"
 #include "runtime/run_summary.h"
 #include "runtime/sqlite_journal.h"
+#include "runtime/steering_service.h"
 #include "runtime/workbench.h"
 
 namespace hopyard {
@@ -75,12 +77,16 @@ ExitCode print_leaderboard(const std::string& directory, TableFormat format, boo
   const ExperimentConfig config = recorded_config(paths);
   const auto journal = journal_of(paths);
   const auto records = journal->trials();
-  std::cout << (members ? format_leaderboard(make_leaderboard(records, config.search), format)
+  const auto rows = make_leaderboard(records, config.search);
+  std::cout << (members ? format_leaderboard(rows, format)
                         : format_groups(rigor_of_run(paths, config, records, false), format));
+  if (format != TableFormat::table) return ExitCode::done;
+  if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << '\n' << curves;
+  std::cout << changes_in_journal(config, *journal);
   return ExitCode::done;
 }
 
-ExitCode export_trial(const std::string& directory, const std::string& id, const std::string& out) {
+ExitCode export_trial(const std::string& directory, const std::string& id, const std::string& out, bool merge) {
   const RunPaths paths(directory);
   const ExperimentConfig config = recorded_config(paths);
   const auto journal = journal_of(paths);
@@ -95,16 +101,18 @@ ExitCode export_trial(const std::string& directory, const std::string& id, const
   Workbench bench(config, kAssumedDiskSpeed.read_bytes_per_s, kAssumedDiskSpeed.write_bytes_per_s);
   const TrialSetup setup = bench.describe(record.spec, record.spec.index);
   const auto disk = open_rocks_disk_tier({claimed_disk_folder(paths, *journal), kNoLimit});
-  const auto read = [&](std::uint32_t layer, std::span<std::byte> bytes) {
+  const auto read = [&](std::uint32_t layer, Part part, std::span<std::byte> bytes) {
+    const auto blob = part == Part::own ? parameters_blob(layer) : frozen_blob(setup, layer);
     for (const auto& place : record.last->state)
-      if (place.blob == parameters_blob(layer)) return disk->read(place.version, place.blob, 0, bytes);
-    if (layer < setup.source->frozen_layers()) return setup.source->initialise(layer, setup.seed, bytes);
+      if (place.blob == blob) return disk->read(place.version, place.blob, 0, bytes);
+    if (part == Part::shared) return setup.source->initialise(layer, part, setup.seed, bytes);
     fail(ExitCode::input, directory, ": the journal does not name the bytes of layer ", layer, " of ", id);
   };
-  setup.source->export_to(out, read);
+  const std::string note = setup.source->export_to(out, read, merge ? ExportForm::merged : ExportForm::usual);
   const std::uint32_t inherited = record.spec.lineage ? record.spec.lineage->epochs : 0;
   const std::uint32_t epochs = record.scores.empty() ? inherited : record.scores.back().epoch;
   std::cout << out << ": " << id << " after " << epochs << " epochs, digest " << record.last->digest << '\n';
+  if (!note.empty()) std::cout << note << '\n';
   return ExitCode::done;
 }
 

@@ -5,6 +5,7 @@
 
 #include "runtime/actions.h"
 #include "runtime/experiment_run.h"
+#include "runtime/request_channel.h"
 #include "runtime/sqlite_journal.h"
 
 namespace hopyard {
@@ -40,7 +41,8 @@ ExitCode run_experiment(const RunRequest& request) {
   {
     const auto journal = open_journal(directory.paths().journal(), false);
     take_up_partitions(effective, *journal, directory.paths().journal());
-    if (journal->fact("finished") && !has_work(*journal, resources_json(config))) {
+    const bool asked = !queued_requests(where).empty();
+    if (!asked && journal->fact("finished") && !has_work(*journal, resources_json(config))) {
       std::cout << where << ": finished; its leaderboard (--fresh starts anew):\n\n";
       return print_leaderboard(where, TableFormat::table);
     }

@@ -9,6 +9,7 @@
 #include "base/failure.h"
 #include "base/files.h"
 #include "runtime/sqlite.h"
+#include "runtime/sqlite_operations.h"
 
 namespace hopyard {
 
@@ -47,9 +48,11 @@ constexpr const char* kLaterTables[] = {
     "news(decision INTEGER NOT NULL, position INTEGER NOT NULL, trial TEXT NOT NULL, epoch INTEGER NOT NULL, "
     "metric TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY(decision, position)) STRICT, WITHOUT ROWID"};
 
+/// What versions after the first added.
 void create_later_tables(Connection& connection, bool temporary) {
-  for (const char* table : kLaterTables)
-    connection.execute(std::string("CREATE ") + (temporary ? "TEMP " : "") + "TABLE IF NOT EXISTS " + table);
+  const std::string create = std::string("CREATE ") + (temporary ? "TEMP " : "") + "TABLE IF NOT EXISTS ";
+  for (const char* table : kLaterTables) connection.execute(create + table);
+  for (const char* table : kOperationTables) connection.execute(create + table);
 }
 
 /// True when the file holds our schema, false when it holds nothing yet.
@@ -114,20 +117,6 @@ constexpr const char* kStop = "stop";
 constexpr const char* kUntil = "until";
 constexpr const char* kWhole = "whole";
 constexpr const char* kScore = "score";
-
-const char* type_word(const SettingValue& value) {
-  static constexpr const char* words[] = {"bool", "int", "float", "text"};
-  return words[value.index()];
-}
-
-SettingValue read_setting(const Connection& connection, const Statement& row, int type_column, int value_column) {
-  const std::string type = row.text(type_column);
-  if (type == "bool") return row.text(value_column) == "true";
-  if (type == "int") return row.number<std::int64_t>(value_column);
-  if (type == "float") return row.real(value_column);
-  if (type == "text") return row.text(value_column);
-  connection.damaged("unknown type '" + type + "' of a setting");
-}
 
 TrialState read_state(const Connection& connection, const std::string& word) {
   for (const TrialState state :
@@ -269,6 +258,28 @@ class SqliteJournal final : public Journal {
     return all;
   }
 
+  void add_operation(const Operation& operation) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    operations_.add(operation);
+    transaction.commit();
+  }
+
+  void settle_operation(std::uint64_t number, const std::string& outcome) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    operations_.settle(number, outcome);
+    transaction.commit();
+  }
+
+  std::vector<Operation> operations() const override {
+    const std::lock_guard lock(mutex_);
+    Transaction picture(*connection_, Transaction::Kind::read);
+    auto all = operations_.all();
+    picture.commit();
+    return all;
+  }
+
   void put_fact(const std::string& name, const std::string& json) override {
     const std::lock_guard lock(mutex_);
     Transaction transaction = writing();
@@ -373,6 +384,7 @@ class SqliteJournal final : public Journal {
   mutable std::mutex mutex_;  // guards all below
   std::unique_ptr<Connection> connection_;
 
+  mutable OperationTable operations_{*connection_};
   Statement add_trial_{*connection_, "INSERT INTO trials VALUES(?,?,?,?,?)"};
   Statement add_setting_{*connection_, "INSERT INTO settings VALUES(?,?,?,?,?)"};
   Statement add_lineage_{*connection_, "INSERT INTO lineage VALUES(?,?,?)"};
