@@ -55,6 +55,19 @@ TEST_F(SteeringTest, StopTakesEffectAtTheNextTaskAndKeepsWhatIsCommitted) {
   EXPECT_THAT(refusal(request(Verb::stop, "t00")), HasSubstr("at its end"));
 }
 
+TEST_F(SteeringTest, ACloneOfAGroupsMemberSeesItsParentsRows) {
+  view_.trials[0].spec.replicate = Replicate{"t00", 2, 1};
+  OperationRequest asked = request(Verb::clone, "t00", {{"train.optimizer.lr", 1e-5}});
+  TrialSpec clone = *decide(view_, asked).clone;
+  EXPECT_EQ(clone.replicate, (Replicate{"c00", 2, 1})) << "a recipe of its own";
+  EXPECT_EQ(clone.seed, replicate_seed(trial_seed(99, clone.settings), 2));
+  view_.trials[0].visits_done = 4;
+  asked.warm = true;
+  clone = *decide(view_, asked).clone;
+  EXPECT_EQ(clone.replicate, (Replicate{"c00", 2, 1}));
+  EXPECT_EQ(clone.seed, 7u);
+}
+
 TEST_F(SteeringTest, TheSecondWhoStopsATrialIsToldWhoWasFirst) {
   took_effect(request(Verb::stop, "t00"), true);
   EXPECT_THAT(refusal(request(Verb::stop, "t00")), HasSubstr("is being stopped already, by kim at 1970"));
