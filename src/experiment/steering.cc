@@ -239,12 +239,11 @@ TrialSpec clone_of(const TrialSpec& parent, const Operation& clone, const std::v
   spec.settings =
       with_changes(settings_after(parent, operations, clone.at_visits, clone.number), clone.request.changes);
   spec.seed = clone.request.warm ? parent.seed : trial_seed(experiment_seed, spec.settings);
-  if (parent.replicate) {  // the same order of rows, and a group of one
-    spec.replicate = parent.replicate;
-    spec.replicate->group = spec.id;
-    if (!clone.request.warm) spec.seed = replicate_seed(spec.seed, spec.replicate->seed);
-  }
   spec.lineage = Lineage{parent.id, clone.request.warm ? clone.at_visits / visits_per_epoch : 0};
+  if (!parent.replicate) return spec;
+  // On the same rows, in the same order; a recipe of its own.
+  spec.replicate = Replicate{spec.id, parent.replicate->seed, parent.replicate->resample};
+  if (!clone.request.warm) spec.seed = replicate_seed(spec.seed, parent.replicate->seed);
   return spec;
 }
 
