@@ -13,6 +13,23 @@ namespace hopyard {
 
 namespace {
 
+std::string csv_cell(const std::string& cell) {
+  if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
+  std::string quoted = "\"";
+  for (const char c : cell) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+}  // namespace
+
+std::string csv_line(const std::vector<std::string>& cells) {
+  std::vector<std::string> quoted;
+  for (const auto& cell : cells) quoted.push_back(csv_cell(cell));
+  return text::join(quoted, ",") + "\n";
+}
+
+namespace {
+
 constexpr const char* kWhere = "leaderboard";
 constexpr int kDecimals = 4;
 
@@ -94,19 +111,6 @@ std::string table_text(const std::vector<LeaderboardRow>& rows) {
   for (const auto& row : rows)
     if (!row.reason.empty()) out += text::cat(row.trial, " ", to_string(row.state), ": ", row.reason, "\n");
   return out;
-}
-
-std::string csv_cell(const std::string& cell) {
-  if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
-  std::string quoted = "\"";
-  for (const char c : cell) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return quoted + "\"";
-}
-
-std::string csv_line(const std::vector<std::string>& cells) {
-  std::vector<std::string> quoted;
-  for (const auto& cell : cells) quoted.push_back(csv_cell(cell));
-  return text::join(quoted, ",") + "\n";
 }
 
 std::string exact(const std::optional<double>& value) { return value ? to_string(SettingValue(*value)) : ""; }

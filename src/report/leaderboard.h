@@ -43,6 +43,9 @@ enum class TableFormat { table, json, csv };
 /// Nothing for a word that is none of "table", "json", "csv".
 std::optional<TableFormat> parse_table_format(const std::string& word);
 
+/// One line of CSV, quoted as in RFC 4180.
+std::string csv_line(const std::vector<std::string>& cells);
+
 /// Ends with a newline. JSON: a list of rows. CSV: quoted as in RFC 4180, one column for
 /// each searched path, digits to round-trip.
 std::string format_leaderboard(const std::vector<LeaderboardRow>& rows, TableFormat format);

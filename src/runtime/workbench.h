@@ -15,6 +15,9 @@
 
 namespace hopyard {
 
+/// All that the config's search asks for before it is told anything.
+std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config);
+
 /// Threads that do disk work; each holds kDiskStagingBytes of the host tier.
 inline constexpr int kIoThreads = 2;
 
@@ -32,6 +35,9 @@ class Workbench {
   TrialSetup resolve(const TrialSpec& spec, std::uint32_t number);
   /// As resolve(), without planning: for export.
   TrialSetup describe(const TrialSpec& spec, std::uint32_t number);
+  /// The test split, checked as the other data are. Its rows may stand in a trial's setup instead of the validation
+  /// rows.
+  std::shared_ptr<const Dataset> open_test(const TrialSetup& setup, const std::string& folder) const;
   /// Plans every trial, so that what cannot run is refused before training; decides data.partitions if the config left
   /// it open. `visits_done`: of trials that are under way, by id. Returns what `hopyard plan` shows.
   PlanView plan_all(const std::map<std::string, std::uint32_t>& visits_done = {});
