@@ -93,18 +93,6 @@ std::vector<std::uint32_t> read_cuts(const ValueReader& value) {
   return cuts;
 }
 
-std::vector<std::string> metrics_of(ModelTask task) {
-  switch (task) {
-    case ModelTask::sequence_classification:
-      return {"valid/accuracy", "valid/loss"};
-    case ModelTask::causal_lm:
-      return {"valid/loss", "valid/perplexity", "valid/accuracy"};
-    case ModelTask::regression:
-      return {"valid/mse", "valid/loss"};
-  }
-  return {};
-}
-
 using Method = SearchSpec::Method;
 const std::vector<std::pair<std::string, Method>> kSearchMethods{{"grid", Method::grid},
                                                                  {"random", Method::random},
@@ -144,6 +132,18 @@ void read_search_numbers(MapReader& map, SearchSpec& search) {
 }
 
 }  // namespace
+
+std::vector<std::string> metrics_of(ModelTask task) {
+  switch (task) {
+    case ModelTask::sequence_classification:
+      return {"valid/accuracy", "valid/loss"};
+    case ModelTask::causal_lm:
+      return {"valid/loss", "valid/perplexity", "valid/accuracy"};
+    case ModelTask::regression:
+      return {"valid/mse", "valid/loss"};
+  }
+  return {};
+}
 
 std::string default_metric(ModelTask task) { return metrics_of(task).front(); }
 

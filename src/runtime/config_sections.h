@@ -20,6 +20,8 @@ ExecuteSpec read_execute(MapReader map);
 ModelSpec read_model(MapReader map);
 TrainSpec read_train(MapReader map);
 
+/// Those that there are, as the config names them: "valid/accuracy".
+std::vector<std::string> metrics_of(ModelTask task);
 /// The metric that a task's trials are compared by unless the config says otherwise.
 std::string default_metric(ModelTask task);
 

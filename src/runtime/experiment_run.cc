@@ -9,6 +9,7 @@
 #include "report/trace_json.h"
 #include "runtime/machine.h"
 #include "runtime/run_summary.h"
+#include "runtime/sqlite_record.h"
 
 namespace hopyard {
 
@@ -141,8 +142,13 @@ void ExperimentRun::report(ExperimentEnd end) {
     journal().put_fact("finished", "true");
   }
   std::cout << '\n' << format_leaderboard(rows, TableFormat::table) << '\n' << format_summary(summary);
-  const ReportInput input{
-      summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped()};
+  const ReportInput input{summary,
+                          rows,
+                          records,
+                          objects_.trace.tracks(),
+                          objects_.trace.slices(),
+                          objects_.trace.dropped(),
+                          open_record(paths().journal(), true)->looks()};
   write_file_atomically(paths().report(), html_report(input));
   write_file_atomically(paths().timeline(), timeline_svg(input));
   write_trace_file(paths().trace(), objects_.trace);
