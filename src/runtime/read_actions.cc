@@ -2,12 +2,16 @@
 #include <filesystem>
 #include <iostream>
 
+#include "report/json_fields.h"
+#include "report/looks.h"
 #include "report/plan_view.h"
 #include "runtime/actions.h"
 #include "runtime/machine.h"
+#include "runtime/recorded_run.h"
 #include "runtime/run_directory.h"
 #include "runtime/run_summary.h"
 #include "runtime/sqlite_journal.h"
+#include "runtime/sqlite_record.h"
 #include "runtime/workbench.h"
 
 namespace hopyard {
@@ -34,18 +38,15 @@ void print(const PlanView& view, TableFormat format) {
     fail(ExitCode::usage, "--format: a plan is printed as table or json");
 }
 
-std::unique_ptr<Journal> journal_of(const RunPaths& paths) {
-  recorded_config(paths);
-  return open_journal(paths.journal(), true);
-}
-
-const TrialRecord& find_trial(const std::vector<TrialRecord>& records, const std::string& id, const RunPaths& paths) {
-  std::vector<std::string> known;
-  for (const auto& record : records) {
-    if (record.spec.id == id) return record;
-    known.push_back(record.spec.id);
+/// Those at this row's trial, each with its place among all of the run.
+void add_looks(Json& row, const std::vector<TestLook>& looks) {
+  row["looks"] = Json::array();
+  for (std::size_t i = 0; i < looks.size(); ++i) {
+    if (row.at("trial") != looks[i].trial) continue;
+    Json look = looks[i];
+    look["number"] = i + 1;
+    row["looks"].push_back(std::move(look));
   }
-  fail(ExitCode::usage, "--trial: ", paths.root, " has no trial '", id, "'; it has ", text::join(known, ", "));
 }
 
 }  // namespace
@@ -73,7 +74,16 @@ ExitCode print_leaderboard(const std::string& directory, TableFormat format) {
   const RunPaths paths(directory);
   const ExperimentConfig config = recorded_config(paths);
   const auto journal = journal_of(paths);
-  std::cout << format_leaderboard(make_leaderboard(journal->trials(), config.search), format);
+  const auto rows = make_leaderboard(journal->trials(), config.search);
+  const auto looks = open_record(paths.journal(), true)->looks();
+  if (format == TableFormat::json) {
+    Json all(rows);
+    for (auto& row : all) add_looks(row, looks);
+    std::cout << dump_json(all, 2) << '\n';
+    return ExitCode::done;
+  }
+  std::cout << format_leaderboard(rows, format);
+  if (format == TableFormat::table && !looks.empty()) std::cout << '\n' << format_looks(looks);
   return ExitCode::done;
 }
 
