@@ -11,6 +11,7 @@
 #include "device/memory_account.h"
 #include "engine_bench.h"
 #include "formats/json.h"
+#include "journal_bench.h"
 #include "report/table.h"
 #include "runtime/machine.h"
 #include "scheduling_bench.h"
@@ -80,7 +81,8 @@ int run() {
       {"scheduling", bench_scheduling},   {"spill", bench_spill},
       {"resident", bench_resident},       {"cut", bench_one_cut_trial},
       {"interleaved", bench_interleaved}, {"ablation", bench_ablation},
-      {"streaming", bench_streaming},     {"sharing", bench_sharing}};
+      {"streaming", bench_streaming},     {"sharing", bench_sharing},
+      {"journal", bench_journal}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();
