@@ -22,7 +22,7 @@ struct BenchRow {
 /// How much to run: quick is for smoke tests, whose figures mean nothing.
 struct BenchScale {
   bool quick = false;
-  std::uint32_t sharing_rows = 2000;  ///< that the sweeps of the group sharing train on
+  std::uint32_t sharing_rows = 320;  ///< that the sweeps of the group sharing train on
   int rounds() const { return quick ? 1 : 5; }
 };
 

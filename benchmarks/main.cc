@@ -5,6 +5,7 @@
 #include <functional>
 #include <iostream>
 
+#include "asha_bench.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -12,6 +13,8 @@
 #include "engine_bench.h"
 #include "formats/json.h"
 #include "journal_bench.h"
+#include "lora_bench.h"
+#include "prediction_bench.h"
 #include "report/table.h"
 #include "runtime/machine.h"
 #include "scheduling_bench.h"
@@ -20,7 +23,7 @@
 
 DEFINE_string(out, "", "file to write the rows to, as JSON");
 DEFINE_bool(quick, false, "a smoke run: small sizes, figures without meaning");
-DEFINE_int32(sharing_rows, 2000, "training rows of the group sharing; fewer for a quicker look");
+DEFINE_int32(sharing_rows, 320, "training rows of the group sharing, twice those of prediction; 2000 is the full size");
 DEFINE_string(only, "", "run only benchmarks whose group has this name");
 
 namespace hopyard {
@@ -78,10 +81,17 @@ int run() {
   install_counting_allocator();
   const BenchScale scale{FLAGS_quick, static_cast<std::uint32_t>(FLAGS_sharing_rows)};
   const std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>> groups{
-      {"scheduling", bench_scheduling},   {"spill", bench_spill},
-      {"resident", bench_resident},       {"cut", bench_one_cut_trial},
-      {"interleaved", bench_interleaved}, {"ablation", bench_ablation},
-      {"streaming", bench_streaming},     {"sharing", bench_sharing},
+      {"scheduling", bench_scheduling},
+      {"spill", bench_spill},
+      {"resident", bench_resident},
+      {"cut", bench_one_cut_trial},
+      {"interleaved", bench_interleaved},
+      {"ablation", bench_ablation},
+      {"streaming", bench_streaming},
+      {"sharing", bench_sharing},
+      {"lora", bench_lora},
+      {"prediction", bench_prediction},
+      {"asha", bench_asha},
       {"journal", bench_journal}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";

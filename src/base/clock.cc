@@ -4,8 +4,6 @@
 #include <ctime>
 #include <thread>
 
-#include "base/wall_clock.h"
-
 namespace hopyard {
 
 double monotonic_seconds() {

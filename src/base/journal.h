@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/operation.h"
 #include "base/trial.h"
 
 namespace hopyard {
@@ -82,6 +83,11 @@ class Journal {
   /// Before the decision takes effect.
   virtual void add_decision(const SearchDecision& decision) = 0;
   virtual std::vector<SearchDecision> decisions() const = 0;  ///< in the order of deciding
+  /// Before it takes effect. Numbers rise; a token comes once.
+  virtual void add_operation(const Operation& operation) = 0;
+  /// It took effect (`outcome` is empty), or never will. Settling it again changes nothing.
+  virtual void settle_operation(std::uint64_t number, const std::string& outcome) = 0;
+  virtual std::vector<Operation> operations() const = 0;  ///< by number
   /// A named fact about the run (configuration digest, fingerprint, measured costs, summary) as JSON text.
   virtual void put_fact(const std::string& name, const std::string& json) = 0;
   virtual std::optional<std::string> fact(const std::string& name) const = 0;

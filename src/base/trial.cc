@@ -33,6 +33,12 @@ std::uint64_t trial_seed(std::uint64_t experiment_seed, const std::vector<Settin
   return seed;
 }
 
+std::uint64_t replicate_seed(std::uint64_t trial_seed, std::uint32_t seed_number) {
+  return seed_number == 0 ? trial_seed : derive(derive(trial_seed, "replicate"), seed_number);
+}
+
+const std::string& group_of(const TrialSpec& spec) { return spec.replicate ? spec.replicate->group : spec.id; }
+
 std::string to_string(TrialState state) {
   switch (state) {
     case TrialState::waiting:

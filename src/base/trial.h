@@ -21,27 +21,43 @@ struct Setting {
 /// "3e-05", "4", "true", "adamw": as the leaderboard prints it; doubles keep every digit that they need.
 std::string to_string(const SettingValue& value);
 
-/// Where a warm clone begins: at another trial's state.
+/// Whose clone a trial is. A warm one begins at its parent's state, a cold one at the beginning.
 struct Lineage {
   std::string parent;
-  std::uint32_t epochs = 0;  ///< that the parent had behind it, and the clone has from its beginning
+  std::uint32_t epochs = 0;  ///< that the parent had behind it, and the clone has from its beginning; cold: 0
   bool operator==(const Lineage&) const = default;
+};
+
+/// Which member of a group a trial is. The members of a group are replicates: they differ by the seed and by the
+/// training rows that they see, and by nothing else.
+struct Replicate {
+  std::string group;                      ///< its id
+  std::uint32_t seed = 0;                 ///< number of the seed, from 0: order of rows, masks, weights of a new head
+  std::optional<std::uint32_t> resample;  ///< number of the resample of the training rows, from 0; nothing: all rows
+  bool operator==(const Replicate&) const = default;
 };
 
 /// A trial as the search asks for it.
 struct TrialSpec {
-  std::string id;           ///< "t00", "t01", …: the order of asking
+  std::string id;           ///< "t00", "t01", …: the order of asking; "t01.s0", "t01.s2r1" of a group's members
   std::uint32_t index = 0;  ///< place in the order of asking
-  /// Follows from the experiment's seed and the settings, never from the index. A warm clone has its parent's, since
-  /// frozen layers without a checkpoint are drawn from it.
+  /// Follows from the experiment's seed, the settings and the number of the seed, never from the index. A warm clone
+  /// has its parent's, since frozen layers without a checkpoint are drawn from it.
   std::uint64_t seed = 0;
   std::vector<Setting> settings;
-  std::optional<Lineage> lineage;  ///< of a warm clone
+  std::optional<Lineage> lineage;      ///< of a clone
+  std::optional<Replicate> replicate;  ///< of a member of a group
   bool operator==(const TrialSpec&) const = default;
 };
 
 /// The seed that a trial's settings give: masks and head initialisation are keyed by it.
 std::uint64_t trial_seed(std::uint64_t experiment_seed, const std::vector<Setting>& settings);
+
+/// The seed of a group's member, from the one that the group's settings give: of seed number 0 the same.
+std::uint64_t replicate_seed(std::uint64_t trial_seed, std::uint32_t seed_number);
+
+/// The id of the trial's group; a plain trial is a group of one, under its own id.
+const std::string& group_of(const TrialSpec& spec);
 
 /// What one evaluation of a trial gave; the search is told these.
 struct TrialScore {

@@ -8,10 +8,14 @@ DEFINE_string(dir, "", "run directory; runs/NAME by default");
 DEFINE_bool(fresh, false, "move an old run aside and start anew");
 DEFINE_string(format, "table", "table, json or csv");
 DEFINE_string(trial, "", "id of a trial, as the leaderboard prints it");
+DEFINE_bool(members, false, "single trials, also where they form groups");
 DEFINE_string(out, "", "folder to write");
 DEFINE_bool(trials, false, "list the trials that would run, and plan nothing");
 DEFINE_string(replay, "", "run directory whose decisions are repeated, whatever the scores");
 DEFINE_string(reason, "", "why, for the journal");
+DEFINE_bool(warm, false, "the clone goes on from its parent's state at an epoch's end");
+DEFINE_uint32(count, 0, "screens to show; by default one, and on a terminal until the run ends");
+DEFINE_bool(merge, false, "add a LoRA trial's change to the weights: a Hugging Face folder instead of a PEFT one");
 
 namespace hopyard {
 
@@ -32,6 +36,7 @@ const char* value_word(const std::string& option) {
   if (option == "trial") return "ID";
   if (option == "format") return "FORMAT";
   if (option == "reason") return "TEXT";
+  if (option == "count") return "N";
   return "DIR";
 }
 
@@ -41,6 +46,10 @@ std::string describe_option(const std::string& option) {
   gflags::GetCommandLineFlagInfo(option.c_str(), &info);
   const std::string head = "  --" + option + (info.type == "bool" ? "" : std::string("=") + value_word(option));
   return head + std::string(head.size() < 20 ? 20 - head.size() : 1, ' ') + info.description + "\n";
+}
+
+ExitCode steer(const char* verb, const Arguments& arguments) {
+  return steer_experiment({verb, arguments.positional[0], FLAGS_trial, FLAGS_reason, arguments.set, FLAGS_warm});
 }
 
 }  // namespace
@@ -67,20 +76,27 @@ const std::vector<Verb>& verbs() {
                              : print_plan(a.positional[0], a.set, format_flag());
        }},
       {"leaderboard",
-       "DIR [--format=table|json|csv]",
-       "prints the trials of a run, best first",
+       "DIR [--members] [--format=table|json|csv]",
+       "prints the trials of a run, or its groups, best first, and which cannot be told apart from the best",
        "hopyard leaderboard runs/debian-sections --format=csv",
+       {"members", "format"},
+       1,
+       [](const Arguments& a) { return print_leaderboard(a.positional[0], format_flag(), FLAGS_members); }},
+      {"analyse",
+       "DIR [--format=table|json]",
+       "says how sure the leaderboard is: intervals, bias and variance, noise in the data, what choosing flatters",
+       "hopyard analyse runs/debian-sections",
        {"format"},
        1,
-       [](const Arguments& a) { return print_leaderboard(a.positional[0], format_flag()); }},
+       [](const Arguments& a) { return print_analysis(a.positional[0], format_flag()); }},
       {"export",
-       "DIR --trial=ID --out=DIR",
-       "writes a trial as a Hugging Face folder",
+       "DIR --trial=ID --out=DIR [--merge]",
+       "writes a trial as a Hugging Face folder, or a LoRA trial as a PEFT folder",
        "hopyard export runs/debian-sections --trial=t04 --out=best",
-       {"trial", "out"},
+       {"trial", "out", "merge"},
        1,
        [](const Arguments& a) {
-         return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"));
+         return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"), FLAGS_merge);
        }},
       {"test",
        "DIR [--trial=ID] [--reason=TEXT] [--set PATH=VALUE …]",
@@ -100,6 +116,62 @@ const std::vector<Verb>& verbs() {
        [](const Arguments& a) {
          return reproduce_trial({a.positional[0], needed(FLAGS_trial, "trial"), FLAGS_dir, a.set, FLAGS_fresh});
        }},
+      {"status",
+       "DIR [--format=table|json]",
+       "prints trials, devices, tiers and what people asked for, of a run that goes on or that stands still",
+       "hopyard status runs/debian-sections",
+       {"format"},
+       1,
+       [](const Arguments& a) { return print_status(a.positional[0], format_flag()); }},
+      {"top",
+       "DIR [--count=N]",
+       "shows the same once a second",
+       "hopyard top runs/debian-sections",
+       {"count"},
+       1,
+       [](const Arguments& a) { return show_top(a.positional[0], FLAGS_count); }},
+      {"stop",
+       "DIR --trial=ID [--reason=TEXT]",
+       "ends a trial at its next task; what it has committed stays",
+       "hopyard stop runs/debian-sections --trial=t03 --reason=diverges",
+       {"trial", "reason"},
+       1,
+       [](const Arguments& a) { return steer("stop", a); }},
+      {"resume",
+       "DIR --trial=ID [--reason=TEXT]",
+       "lets a stopped trial go on from what it has committed",
+       "hopyard resume runs/debian-sections --trial=t03",
+       {"trial", "reason"},
+       1,
+       [](const Arguments& a) { return steer("resume", a); }},
+      {"clone",
+       "DIR --trial=ID --set PATH=VALUE … [--warm] [--reason=TEXT]",
+       "makes a trial that is another one with other values, from the beginning or from its state",
+       "hopyard clone runs/debian-sections --trial=t03 --set train.optimizer.lr=1e-5 --warm",
+       {"trial", "set", "warm", "reason"},
+       1,
+       [](const Arguments& a) { return steer("clone", a); }},
+      {"set",
+       "DIR --trial=ID --set PATH=VALUE … [--reason=TEXT]",
+       "changes values of a trial while it trains, at the end of its sub-epoch",
+       "hopyard set runs/debian-sections --trial=t03 --set train.optimizer.lr=1e-5",
+       {"trial", "set", "reason"},
+       1,
+       [](const Arguments& a) { return steer("set", a); }},
+      {"pause",
+       "DIR [--trial=ID] [--reason=TEXT]",
+       "holds the experiment, or one trial, at the end of the sub-epoch",
+       "hopyard pause runs/debian-sections",
+       {"trial", "reason"},
+       1,
+       [](const Arguments& a) { return steer("pause", a); }},
+      {"continue",
+       "DIR [--trial=ID] [--reason=TEXT]",
+       "lets what was paused go on",
+       "hopyard continue runs/debian-sections",
+       {"trial", "reason"},
+       1,
+       [](const Arguments& a) { return steer("continue", a); }},
       {"doctor",
        "",
        "says what was found on this machine and what to do about what was not",

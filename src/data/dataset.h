@@ -66,10 +66,15 @@ class Dataset {
 class Partitions {
  public:
   Partitions(std::uint32_t rows, std::uint32_t count, std::uint64_t seed);
+  /// Of these rows of the set, of which some may stand there twice.
+  Partitions(const std::vector<std::uint32_t>& rows, std::uint32_t count, std::uint64_t seed);
   std::uint32_t count() const { return static_cast<std::uint32_t>(begin_.size()) - 1; }
   std::uint32_t rows(std::uint32_t partition) const { return begin_[partition + 1] - begin_[partition]; }
+  std::uint32_t rows() const { return begin_.back(); }  ///< of all partitions
   /// The order in which an epoch visits a partition's rows: follows from (seed, epoch, partition).
   std::vector<std::uint32_t> order(std::uint32_t partition, std::uint32_t epoch) const;
+  /// The rows of each partition, ascending.
+  std::vector<std::vector<std::uint32_t>> members() const;
 
  private:
   std::uint64_t seed_;

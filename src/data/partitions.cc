@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/failure.h"
 #include "base/rng.h"
 #include "data/dataset.h"
@@ -12,12 +14,26 @@ Partitions::Partitions(std::uint32_t rows, std::uint32_t count, std::uint64_t se
   for (std::uint64_t i = 0; i <= count; ++i) begin_.push_back(static_cast<std::uint32_t>(i * rows / count));
 }
 
+Partitions::Partitions(const std::vector<std::uint32_t>& rows, std::uint32_t count, std::uint64_t seed)
+    : Partitions(static_cast<std::uint32_t>(rows.size()), count, seed) {
+  for (auto& place : shuffled_) place = rows[place];
+}
+
 std::vector<std::uint32_t> Partitions::order(std::uint32_t partition, std::uint32_t epoch) const {
   require(partition < count(), "partition ", partition, " of ", count());
   const std::uint64_t key = derive(derive(derive(seed_, "order"), epoch), partition);
   std::vector<std::uint32_t> order = permutation(rows(partition), key);
   for (auto& position : order) position = shuffled_[begin_[partition] + position];
   return order;
+}
+
+std::vector<std::vector<std::uint32_t>> Partitions::members() const {
+  std::vector<std::vector<std::uint32_t>> all;
+  for (std::uint32_t p = 0; p < count(); ++p) {
+    all.emplace_back(shuffled_.begin() + begin_[p], shuffled_.begin() + begin_[p + 1]);
+    std::sort(all.back().begin(), all.back().end());
+  }
+  return all;
 }
 
 std::uint64_t batch_count(std::uint64_t rows, std::uint64_t batch_size) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "experiment/experiment.h"
+#include "hopper/visit_order.h"
 
 namespace hopyard {
 
@@ -20,8 +21,7 @@ std::uint32_t Experiment::active_count() const {
 void Experiment::admit() {
   std::vector<Entry*> waiting;
   for (auto& entry : entries_)
-    if (entry->has_work() && entry->run == nullptr && materialiser_.features(entry->setup))
-      waiting.push_back(entry.get());
+    if (entry->has_work() && entry->run == nullptr && features_ready(*entry)) waiting.push_back(entry.get());
   // Least progress first, so that the active set goes round; then in the order of asking.
   std::stable_sort(waiting.begin(), waiting.end(),
                    [](const Entry* a, const Entry* b) { return a->status.visits_done < b->status.visits_done; });
@@ -42,7 +42,7 @@ bool Experiment::try_admit(Entry& entry) {
   const Bytes frozen = parts_.frozen.missing_bytes(*entry.setup.source, shared_layers(entry.setup), entry.setup.seed);
   const Bytes need = entry.setup.window + trial_overhead_bytes(entry.setup) + frozen;
   if (need > parts_.host.capacity() - parts_.host.used()) return false;  // without reading anything
-  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen, *materialiser_.features(entry.setup));
+  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen, materialiser_.features(entry.setup));
   if (!grant) return false;  // a trial that was cut while it ran took the room
   entry.run = std::make_shared<TrialRun>(entry.setup, std::move(*grant), parts_.disk, parts_.pool,
                                          [&executor = parts_.executor] { executor.wake(); });
@@ -59,8 +59,28 @@ bool Experiment::others_are_behind(const Entry& entry) const {
   return std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
     // What waits for features needs no place yet, unless they wait for one.
     return other->has_work() && other->run == nullptr && other->status.visits_done < entry.status.visits_done &&
-           (materialiser_.features(other->setup) || materialiser_.waits());
+           (features_ready(*other) || materialiser_.waits());
   });
+}
+
+std::uint32_t Experiment::partition_of(const Entry& entry, std::uint32_t visits_done) const {
+  const std::uint32_t count = parts_.partitions;
+  return visited_partition(entry.setup.visit_seed, visits_done / count, visits_done % count, count);
+}
+
+bool Experiment::features_ready(const Entry& entry) const {
+  return entry.setup.first_layer == 0 ||
+         materialiser_.ready(entry.setup, partition_of(entry, entry.status.visits_done));
+}
+
+std::vector<FeatureDemand> Experiment::feature_demands() const {
+  std::vector<FeatureDemand> demands;
+  for (const auto& entry : entries_) {
+    if (!entry->has_work() || entry->setup.first_layer == 0) continue;
+    const std::uint32_t visits = entry->status.visits_done + (entry->under_way ? 1 : 0);
+    if (visits < entry->visits_wanted) demands.push_back({&entry->setup, partition_of(*entry, visits), visits});
+  }
+  return demands;
 }
 
 }  // namespace hopyard

@@ -21,6 +21,7 @@ struct CommitRequest {
   std::shared_ptr<TrialRun> run;
   VisitCommit commit;
   std::vector<CurvePoint> curve;
+  RowOutcomes rows;  ///< behind the score, if there is one
 };
 
 struct CommitDone {
@@ -29,11 +30,16 @@ struct CommitDone {
   std::exception_ptr error;  ///< set when the commit failed; the journal then knows nothing of it
 };
 
-/// The order of one commit: state durable in the disk tier, then the journal's transaction, then older versions are
-/// dropped. submit() and take() may be called from any thread; `notify` is called after each commit.
+/// Keeps what is behind a score; called before the journal knows of it, so that what a crash leaves belongs to the
+/// score's digest or to nothing.
+using KeepOutcomes = std::function<void(const TrialScore& score, const RowOutcomes& rows)>;
+
+/// The order of one commit: state durable in the disk tier, outcomes of rows kept, then the journal's transaction, then
+/// older versions are dropped. submit() and take() may be called from any thread; `notify` is called after each commit.
 class Committer {
  public:
-  Committer(Journal& journal, std::function<void()> notify);
+  /// `keep` may be empty; it is called on the committer's thread.
+  Committer(Journal& journal, KeepOutcomes keep, std::function<void()> notify);
   ~Committer();  ///< finishes what was submitted
   void submit(CommitRequest request);
   std::optional<CommitDone> take();
@@ -44,6 +50,7 @@ class Committer {
   CommitDone perform(CommitRequest& request);
 
   Journal& journal_;
+  const KeepOutcomes keep_;
   const std::function<void()> notify_;
   mutable std::mutex mutex_;  // guards all below but thread_
   std::condition_variable wake_;

@@ -1,11 +1,10 @@
 #include "experiment/experiment.h"
 
 #include <algorithm>
-#include <set>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/failure.h"
-#include "hopper/visit_order.h"
 
 namespace hopyard {
 
@@ -13,12 +12,7 @@ namespace {
 
 constexpr double kWaitSeconds = 0.1;
 
-constexpr const char* kNothing = "null";
-
-/// The fact that says under which resources a trial did not fit.
-std::string unfit_fact(const std::string& trial) { return "did not fit: " + trial; }
-
-enum class OwnFault { none, diverged, does_not_fit };
+enum class OwnFault { none, diverged, does_not_fit, abandoned };
 OwnFault own_fault(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -26,33 +20,14 @@ OwnFault own_fault(const std::exception_ptr& error) {
     return OwnFault::diverged;
   } catch (const ShardDoesNotFit&) {
     return OwnFault::does_not_fit;
+  } catch (const Abandoned&) {
+    return OwnFault::abandoned;
   } catch (...) {
     return OwnFault::none;
   }
 }
 
 }  // namespace
-
-bool may_fit_now(const Journal& journal, const TrialRecord& record, const std::string& resources) {
-  if (record.state != TrialState::failed) return false;
-  const auto unfit_under = journal.fact(unfit_fact(record.spec.id));
-  return unfit_under && *unfit_under != kNothing && *unfit_under != resources;
-}
-
-bool has_work(const Journal& journal, const std::string& resources) {
-  const auto records = journal.trials();
-  return std::any_of(records.begin(), records.end(), [&](const TrialRecord& record) {
-    return record.state <= TrialState::active || may_fit_now(journal, record, resources);
-  });
-}
-
-void forget_uncommitted(const Journal& journal, DiskTier& disk) {
-  std::set<Version> named;
-  for (const auto& record : journal.trials())
-    if (record.last)
-      for (const auto& blob : record.last->state) named.insert(blob.version);
-  disk.keep_only(named);
-}
 
 std::string describe(const std::exception_ptr& error) {
   try {
@@ -65,7 +40,7 @@ std::string describe(const std::exception_ptr& error) {
 }
 
 ExperimentEnd Experiment::run() {
-  committer_ = std::make_unique<Committer>(parts_.journal, [this] { parts_.executor.nudge(); });
+  committer_ = std::make_unique<Committer>(parts_.journal, parts_.keep_outcomes, [this] { parts_.executor.nudge(); });
   take_up_journal();
   double last_progress = 0;
   while (true) {
@@ -73,10 +48,14 @@ ExperimentEnd Experiment::run() {
       committer_.reset();  // commits under way are finished
       return ExperimentEnd::interrupted;
     }
-    ask();
+    if (!paused_) ask();
+    if (parts_.requests) parts_.requests(*this);
+    apply_operations();
     go_on();
-    materialiser_.get_on(active_count() + committer_->pending() == 0);
-    admit();
+    if (!paused_) {
+      materialiser_.get_on(feature_demands(), active_count() + committer_->pending() == 0);
+      admit();
+    }
     if (all_ended() && search_.finished()) break;
     if (monotonic_seconds() - last_progress >= kProgressSeconds) {
       last_progress = monotonic_seconds();
@@ -91,85 +70,51 @@ ExperimentEnd Experiment::run() {
   return ExperimentEnd::finished;
 }
 
-void Experiment::take_up_journal() {
-  const auto records = parts_.journal.trials();
-  for (const auto& record : records) take_up(record);
-  share_versions();
-  search_.take_up(
-      records, [this](const TrialOrder& order) { accept(order); }, [this](const TrialStop& one) { stop(one); });
-  for (auto& entry : entries_) fail_if_refused(*entry);
-  for (auto& entry : entries_)
-    if (!entry->ended() && entry->status.visits_done >= entry->status.epochs * entry->status.visits_per_epoch)
-      end(*entry, TrialState::finished, "");
-    else if (!entry->ended())
-      materialiser_.want(entry->setup);
-}
-
-void Experiment::take_up(const TrialRecord& known) {
-  TrialRecord record = known;
-  // A search that reacts has gone on without a trial that did not fit.
-  if (!search_.reacts() && may_fit_now(parts_.journal, record, parts_.resources)) take_back(record);
-  Entry& entry = add(record.spec);
-  entry.status.state = record.state == TrialState::active ? TrialState::waiting : record.state;
-  entry.status.reason = record.reason;
-  if (record.last) {
-    const auto& last = *record.last;
-    entry.state = last.state;
-    entry.digest = last.digest;
-    entry.steps = last.steps;
-    entry.status.visits_done = last.epoch * parts_.partitions.count() + last.visit + 1;
-    if (!last.score) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
-    if (last.loss_items > 0) entry.status.loss = last.loss_sum / last.loss_items;
-  }
-  if (!record.scores.empty()) entry.status.metric = record.scores.back().metric;
-}
-
-/// A clone and its parent may both begin at the same versions, and each drops them when it has newer ones.
-void Experiment::share_versions() const {
-  std::map<std::uint64_t, BlobVersion> seen;
-  for (const auto& entry : entries_) {
-    std::map<std::uint64_t, BlobVersion> own;
-    for (const auto& blob : entry->state) own[blob.version] = blob;
-    for (const auto& [version, blob] : own)
-      if (!seen.emplace(version, blob).second) parts_.disk.share(std::span(&blob, 1));
-  }
-}
-
-void Experiment::take_back(TrialRecord& record) {
-  parts_.journal.end_trial(record.spec.id, TrialState::waiting, "");
-  parts_.journal.put_fact(unfit_fact(record.spec.id), kNothing);
-  record.state = TrialState::waiting;
-  record.reason.clear();
+void Experiment::take_stops() {
+  while (const auto one = search_.take_stop()) stop(*one);
 }
 
 void Experiment::ask() {
-  while (const auto one = search_.take_stop()) stop(*one);
-  auto working = static_cast<std::uint32_t>(
-      std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->has_work(); }));
+  take_stops();
+  auto working = static_cast<std::uint32_t>(std::count_if(
+      entries_.begin(), entries_.end(), [](const auto& entry) { return entry->has_work() && !entry->beside_search; }));
   for (; !search_.reacts() || working < parts_.orders_max; ++working) {
     const auto order = search_.ask();
     if (!order) break;
     accept(*order);
     fail_if_refused(entry_of(order->trial.id));
   }
-  if (working > 0) return;
+  // What a person holds, or what waits for a trial that a person holds, goes on some time.
+  const auto open = [](const auto& entry) { return entry->wanted(); };
+  if (working > 0 || std::any_of(entries_.begin(), entries_.end(), open)) return;
   require(search_.finished(), "the search waits for scores while no trial trains");
   for (auto& entry : entries_)
     if (!entry->ended()) close(*entry, TrialState::stopped, "the search ended without it");
 }
 
 void Experiment::accept(const TrialOrder& order) {
-  if (order.trial.index == entries_.size()) {
+  if (find_entry(order.trial.id) == nullptr) {
     parts_.journal.add_trial(order.trial);
-    materialiser_.want(add(order.trial).setup);
+    materialiser_.want(add(order.trial, order.trial.settings).setup);
   }
   Entry& entry = entry_of(order.trial.id);
   require(entry.status.spec == order.trial, "the search asks for trial ", order.trial.id,
           " with other settings than the journal has");
   const std::uint32_t epochs = std::min(order.until_epoch.value_or(entry.status.epochs), entry.status.epochs);
   entry.visits_wanted = epochs * entry.status.visits_per_epoch;
-  const bool starts = entry.state.empty() && entry.refusal.empty() && !entry.ended();
-  if (order.trial.lineage && starts) begin_at_parent(entry);
+  if (!entry.waits_for_parent() || !entry.refusal.empty()) return;
+  if (may_begin_at_parent(entry))
+    begin_at_parent(entry);
+  else
+    entry.refusal = text::cat("it was to begin after epoch ", order.trial.lineage->epochs, " of ",
+                              order.trial.lineage->parent, ", which a person let go on");
+}
+
+bool Experiment::may_begin_at_parent(const Entry& clone) {
+  const Lineage& lineage = *clone.status.spec.lineage;
+  const Entry& parent = entry_of(lineage.parent);
+  return parent.status.visits_done == lineage.epochs * clone.status.visits_per_epoch && !parent.under_way &&
+         !parent.state.empty();
 }
 
 /// From here on the clone's record names its parent's versions, so that neither a crash nor the parent drops them.
@@ -177,15 +122,12 @@ void Experiment::begin_at_parent(Entry& clone) {
   const Lineage& lineage = *clone.status.spec.lineage;
   const Entry& parent = entry_of(lineage.parent);
   const std::uint32_t per_epoch = clone.status.visits_per_epoch;
-  require(parent.status.visits_done == lineage.epochs * per_epoch && !parent.under_way && !parent.state.empty(),
-          "trial ", clone.status.spec.id, " is to begin after epoch ", lineage.epochs, " of ", lineage.parent,
-          ", which has ", parent.status.visits_done, " visits behind it");
   parts_.disk.share(parent.state);
   VisitCommit start;
   start.trial = clone.status.spec.id;
   start.epoch = lineage.epochs - 1;
   start.visit = per_epoch - 1;
-  start.partition = visited_partition(clone.setup.seed, start.epoch, start.visit, per_epoch);
+  start.partition = partition_of(clone, parent.status.visits_done - 1);
   start.steps = parent.steps;
   start.digest = parent.digest;
   start.state = parent.state;
@@ -204,36 +146,46 @@ void Experiment::fail_if_refused(Entry& entry) {
 
 void Experiment::stop(const TrialStop& one) {
   Entry& entry = entry_of(one.trial);
-  if (entry.ended()) return;  // before a crash
+  if (entry.ended() || was_resumed(one.trial)) return;  // before a crash
   require(!entry.under_way, "trial ", one.trial, " is stopped in the middle of a visit");
   entry.run.reset();
   close(entry, TrialState::stopped, one.reason);
 }
 
-Experiment::Entry& Experiment::entry_of(const std::string& trial) {
-  const auto found = indexes_.find(trial);
-  require(found != indexes_.end(), "the experiment has no trial ", trial);
-  return *entries_[found->second];
+Experiment::Entry* Experiment::find_entry(const std::string& trial) {
+  const auto found = by_id_.find(trial);
+  return found == by_id_.end() ? nullptr : found->second;
 }
 
-Experiment::Entry& Experiment::add(const TrialSpec& spec) {
-  require(spec.index == entries_.size(), "trial ", spec.id, " comes as number ", entries_.size());
+Experiment::Entry& Experiment::entry_of(const std::string& trial) {
+  Entry* entry = find_entry(trial);
+  require(entry != nullptr, "the experiment has no trial ", trial);
+  return *entry;
+}
+
+Experiment::Entry& Experiment::add(const TrialSpec& spec, std::vector<Setting> settings) {
+  require(!by_number_.contains(spec.index), "trial ", spec.id, " comes as number ", spec.index, ", which is taken");
   auto entry = std::make_unique<Entry>();
   entry->status.spec = spec;
+  entry->status.settings = std::move(settings);
+  entry->beside_search = spec.index >= kFirstCloneIndex;
   try {
-    entry->setup = parts_.resolve(spec, spec.index);
+    TrialSpec in_force = spec;
+    in_force.settings = entry->status.settings;
+    entry->setup = parts_.resolve(in_force, spec.index);
   } catch (const Failure& refusal) {
     // What a search comes to ask for later than at the start was not planned beforehand.
     const bool of_the_trial = refusal.code() == ExitCode::capacity || refusal.code() == ExitCode::usage;
-    if (!search_.reacts() || !of_the_trial) throw;
+    if (!(search_.reacts() || entry->beside_search) || !of_the_trial) throw;
     entry->refusal = refusal.what();
     entry->setup.number = spec.index;
   }
   entry->status.epochs = entry->setup.train.epochs;
-  entry->status.visits_per_epoch = parts_.partitions.count();
+  entry->status.visits_per_epoch = parts_.partitions;
   entry->status.predicted_s = entry->setup.plan.compute_s * static_cast<double>(entry->setup.total_steps);
+  if (entry->beside_search) entry->visits_wanted = entry->visits_total();
+  by_id_[spec.id] = by_number_[spec.index] = entry.get();
   entries_.push_back(std::move(entry));
-  indexes_[spec.id] = spec.index;
   return *entries_.back();
 }
 
@@ -242,22 +194,27 @@ void Experiment::start_visit(Entry& entry) {
   Visit visit;
   visit.epoch = entry.status.visits_done / per_epoch;
   visit.index = entry.status.visits_done % per_epoch;
-  visit.partition = visited_partition(entry.setup.seed, visit.epoch, visit.index, per_epoch);
-  visit.rows = parts_.partitions.order(visit.partition, visit.epoch);
+  visit.partition = partition_of(entry, entry.status.visits_done);
+  visit.rows = entry.setup.partitions->order(visit.partition, visit.epoch);
   visit.first_step = entry.steps;
   visit.evaluate = visit.index + 1 == per_epoch;
+  entry.features = materialiser_.hold(entry.setup, visit.partition);
   entry.under_way = true;
   parts_.executor.start_visit(entry.run, std::move(visit));
 }
 
 void Experiment::visit_ended(VisitResult result) {
   if (materialiser_.owns(result.trial)) return materialiser_.ended(std::move(result));
-  Entry& entry = *entries_.at(result.trial);
-  if (result.error) {
-    const OwnFault fault = own_fault(result.error);
-    if (fault == OwnFault::none) std::rethrow_exception(result.error);
+  Entry& entry = *by_number_.at(result.trial);
+  entry.features.clear();
+  const OwnFault fault = result.error ? own_fault(result.error) : OwnFault::none;
+  if (result.error && fault == OwnFault::none) std::rethrow_exception(result.error);
+  if (result.error || entry.dropped) {
     entry.run.reset();
     entry.under_way = false;
+  }
+  if (std::exchange(entry.dropped, false)) return;  // whatever came of it
+  if (result.error) {
     if (fault == OwnFault::does_not_fit && !search_.reacts())
       parts_.journal.put_fact(unfit_fact(entry.status.spec.id), parts_.resources);
     end(entry, TrialState::failed, describe(result.error));
@@ -287,23 +244,25 @@ void Experiment::visit_ended(VisitResult result) {
     score.valid_loss = ModelSource::metric(*result.judged, "valid/loss");
     score.metric = ModelSource::metric(*result.judged, parts_.metric);
     request.commit.score = score;
+    request.rows = std::move(result.rows);
   }
+  entry.committing = true;
   committer_->submit(std::move(request));
   parts_.executor.set_committing(committer_->pending());
 }
 
 void Experiment::committed(CommitDone done) {
-  Entry& entry = *entries_.at(done.trial);
+  Entry& entry = *by_number_.at(done.trial);
   if (done.error) std::rethrow_exception(done.error);  // a disk or journal that fails ends the run; it can be resumed
   entry.state = done.commit.state;
   entry.digest = done.commit.digest;
-  entry.under_way = false;
+  entry.under_way = entry.committing = false;
   ++entry.status.visits_done;
   if (done.commit.score) {
     const TrialScore& score = *done.commit.score;
     entry.status.metric = score.metric;
     entry.loss_sum = entry.loss_items = 0;
-    search_.tell(score);
+    if (!entry.beside_search) search_.tell(score);
     parts_.event(text::cat(entry.status.spec.id, ": epoch ", score.epoch, " of ", entry.status.epochs, ", train loss ",
                            text::format_number(score.train_loss, 4), ", valid loss ",
                            text::format_number(score.valid_loss, 4), ", ", parts_.metric, " ",
@@ -313,7 +272,7 @@ void Experiment::committed(CommitDone done) {
                            " of ", entry.status.visits_per_epoch, ", train loss ",
                            text::format_number(done.commit.loss_sum / std::max(1.0, done.commit.loss_items), 4)));
   }
-  if (entry.status.visits_done < entry.status.epochs * entry.status.visits_per_epoch) return;
+  if (entry.status.visits_done < entry.visits_total()) return;
   entry.run.reset();
   end(entry, TrialState::finished, "");
 }
@@ -323,9 +282,10 @@ void Experiment::committed(CommitDone done) {
 void Experiment::go_on() {
   for (auto& entry : entries_) {
     if (entry->run == nullptr || entry->under_way) continue;
-    if (entry->has_work() && !others_are_behind(*entry)) {
-      start_visit(*entry);
-      continue;
+    if (!paused_ && entry->has_work() && !others_are_behind(*entry)) {
+      const bool ready = features_ready(*entry);
+      if (ready) start_visit(*entry);
+      if (ready || !materialiser_.waits()) continue;  // what it waits for is on its way, unless that waits for room
     }
     entry->run.reset();
     entry->status.state = TrialState::waiting;
@@ -334,7 +294,7 @@ void Experiment::go_on() {
 
 void Experiment::end(Entry& entry, TrialState state, const std::string& reason) {
   close(entry, state, reason);
-  search_.tell_end(entry.status.spec.id, state);
+  if (!entry.beside_search) search_.tell_end(entry.status.spec.id, state);
 }
 
 void Experiment::close(Entry& entry, TrialState state, const std::string& reason) {

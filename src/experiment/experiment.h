@@ -14,10 +14,13 @@
 #include "experiment/journaled_search.h"
 #include "experiment/materialiser.h"
 #include "experiment/shared_versions.h"
+#include "experiment/steering.h"
 #include "pipeline/executor.h"
 #include "select/search.h"
 
 namespace hopyard {
+
+class Experiment;
 
 /// What the loop works with; everything outlives it.
 struct ExperimentParts {
@@ -28,7 +31,7 @@ struct ExperimentParts {
   SharedVersions& disk;
   IoPool& pool;
   FrozenStore& frozen;
-  const Partitions& partitions;
+  std::uint32_t partitions;  ///< how many, of each trial
   std::string metric;
   std::optional<std::uint32_t> active_trials;
   /// Orders of a search that reacts to scores that are under way at a time: more would be asked for before their turn.
@@ -42,12 +45,17 @@ struct ExperimentParts {
   std::function<void()> progress;
   /// Set when a person or a signal wants the run to end; committed work stays.
   const std::atomic<bool>& interrupted;
+  std::uint64_t seed = 0;  ///< of the experiment
+  /// Called often from the loop's thread: hands what people ask for to steer(). A nudge of the executor calls it soon.
+  std::function<void(Experiment&)> requests = {};
+  KeepOutcomes keep_outcomes = {};  ///< may be empty
 };
 inline constexpr double kProgressSeconds = 0.25;
 
 /// A trial as the loop sees it; for progress.
 struct TrialStatus {
   TrialSpec spec;
+  std::vector<Setting> settings;  ///< in force: those of the spec, and what a person set
   TrialState state = TrialState::waiting;
   std::string reason;
   std::uint32_t epochs = 0, visits_per_epoch = 0;
@@ -55,10 +63,21 @@ struct TrialStatus {
   double visit_fraction = 0;      ///< of the visit under way
   std::optional<double> loss, metric;
   double predicted_s = 0;  ///< device time of the whole trial
+  bool held = false;       ///< a person has paused it
+};
+
+/// What a person is told of a request.
+struct OperationAnswer {
+  std::optional<Operation> operation;  ///< in the journal by now; nothing when it was refused
+  std::string refusal;
+  std::string boundary;             ///< when it takes effect
+  std::vector<std::string> before;  ///< of each change, the value until now; empty where the config says it
 };
 
 enum class ExperimentEnd { finished, interrupted };
 
+/// The fact that says under which resources a trial did not fit.
+std::string unfit_fact(const std::string& trial);
 /// Whether a trial failed because it did not fit resources other than these.
 bool may_fit_now(const Journal& journal, const TrialRecord& record, const std::string& resources);
 /// Whether a trial that the journal knows is not at its end, or may be tried again.
@@ -77,16 +96,25 @@ class Experiment {
   /// file, the journal, the machine's memory, a broken contract. Committed work stays, and the journal says of no trial
   /// that it failed for that.
   ExperimentEnd run();
+  /// Decides on what a person asks for; an operation is in the journal when this returns. `keep_refusal` journals a
+  /// refusal too. Only on the loop's thread, from ExperimentParts::requests.
+  OperationAnswer steer(const OperationRequest& request, bool keep_refusal);
   std::vector<TrialStatus> status() const;
+  const std::vector<Operation>& operations() const { return operations_; }
+  bool paused() const { return paused_; }
   const Materialiser& materialiser() const { return materialiser_; }
 
  private:
   struct Entry {
     TrialStatus status;
-    TrialSetup setup;                 ///< empty but for its number where it was refused
-    std::string refusal;              ///< why it cannot run here; empty when it can
-    std::shared_ptr<TrialRun> run;    ///< while it is in the active set
-    bool under_way = false;           ///< a visit of the run is not committed yet
+    TrialSetup setup;                   ///< empty but for its number where it was refused
+    std::string refusal;                ///< why it cannot run here; empty when it can
+    std::shared_ptr<TrialRun> run;      ///< while it is in the active set
+    std::vector<FeatureHold> features;  ///< that the visit under way reads
+    bool under_way = false;             ///< a visit of the run is not committed yet
+    bool committing = false;            ///< that visit has ended
+    bool dropped = false;               ///< that visit is given up: a person stops the trial
+    bool beside_search = false;       ///< the search neither knows of it nor hears of it: a person's clone, or resumed
     std::uint32_t visits_wanted = 0;  ///< of all epochs, that the search has asked for
     std::vector<BlobVersion> state;   ///< committed; empty before the first commit
     std::string digest;               ///< of that state
@@ -94,24 +122,55 @@ class Experiment {
     double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
     std::uint32_t passed_over = 0;        ///< how often a smaller trial was admitted before it
     bool ended() const { return status.state > TrialState::active; }
-    bool has_work() const { return !ended() && status.visits_done < visits_wanted; }
+    bool waits_for_parent() const {
+      return !ended() && state.empty() && status.spec.lineage && status.spec.lineage->epochs > 0;
+    }
+    bool wanted() const { return !ended() && status.visits_done < visits_wanted; }
+    bool has_work() const { return wanted() && !status.held && !waits_for_parent(); }
+    std::uint32_t visits_total() const { return status.epochs * status.visits_per_epoch; }
   };
 
+  // take_up.cc: going on where the journal ends
   void take_up_journal();
   void take_up(const TrialRecord& record);
   void share_versions() const;
   void take_back(TrialRecord& record);
+
+  // experiment.cc: the search's orders, visits and commits
   void ask();
+  void take_stops();
   void accept(const TrialOrder& order);
-  Entry& add(const TrialSpec& spec);
+  Entry& add(const TrialSpec& spec, std::vector<Setting> settings);
   Entry& entry_of(const std::string& trial);
+  Entry* find_entry(const std::string& trial);
+  bool may_begin_at_parent(const Entry& clone);
   void begin_at_parent(Entry& clone);
   void fail_if_refused(Entry& entry);
   void stop(const TrialStop& stop);
+
+  // steer.cc: what people ask for
+  SteeringView view() const;
+  void take_up_operations();
+  void note(Decision& decision);
+  void check_possible(const Decision& decision);
+  void apply_operations();
+  bool apply(const Operation& operation);  ///< false while it waits for its boundary
+  bool apply_stop(Entry& entry, const Operation& operation);
+  bool apply_resume(Entry& entry, const Operation& operation);
+  bool apply_set(Entry& entry, const Operation& operation);
+  bool apply_clone(const Operation& operation);
+  void settle(const Operation& operation, const std::string& outcome);
+  void begin_waiting_clones();
+  bool was_resumed(const std::string& trial) const;
+
+  // admission.cc
   void go_on();
   bool others_are_behind(const Entry& entry) const;
   void admit();
   bool try_admit(Entry& entry);
+  std::uint32_t partition_of(const Entry& entry, std::uint32_t visits_done) const;
+  bool features_ready(const Entry& entry) const;  ///< for its next visit
+  std::vector<FeatureDemand> feature_demands() const;
   std::uint32_t active_count() const;
   void start_visit(Entry& entry);
   void visit_ended(VisitResult result);
@@ -123,8 +182,11 @@ class Experiment {
   ExperimentParts parts_;
   JournaledSearch search_;
   Materialiser materialiser_;
-  std::vector<std::unique_ptr<Entry>> entries_;   // by index
-  std::map<std::string, std::uint32_t> indexes_;  // by id
+  std::vector<std::unique_ptr<Entry>> entries_;  // in the order of coming
+  std::map<std::string, Entry*> by_id_;
+  std::map<std::uint32_t, Entry*> by_number_;  // of its setup, which is the spec's index
+  std::vector<Operation> operations_;          // as in the journal
+  bool paused_ = false;                        // a person has paused the whole experiment
   std::unique_ptr<Committer> committer_;
 };
 

@@ -5,10 +5,10 @@
 
 namespace hopyard {
 
-std::uint32_t visited_partition(std::uint64_t trial_seed, std::uint32_t epoch, std::uint32_t visit,
+std::uint32_t visited_partition(std::uint64_t order_seed, std::uint32_t epoch, std::uint32_t visit,
                                 std::uint32_t partitions) {
   require(visit < partitions, "visit ", visit, " of ", partitions, " partitions");
-  const auto rotation = static_cast<std::uint32_t>(derive(trial_seed, "visits") % partitions);
+  const auto rotation = static_cast<std::uint32_t>(derive(order_seed, "visits") % partitions);
   return static_cast<std::uint32_t>((std::uint64_t{rotation} + epoch + visit) % partitions);
 }
 

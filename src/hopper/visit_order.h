@@ -6,9 +6,10 @@
 
 namespace hopyard {
 
-/// `order: seed`: each epoch visits every partition once, as a rotation that follows from the trial's seed and moves on
-/// with the epoch, so that trials spread over the partitions. Requires visit < partitions.
-std::uint32_t visited_partition(std::uint64_t trial_seed, std::uint32_t epoch, std::uint32_t visit,
+/// `order: seed`: each epoch visits every partition once, as a rotation that follows from the seed of the data's order
+/// and moves on with the epoch. Trials of one seed visit in the same order, so that what one computes for a visit
+/// serves the others. Requires visit < partitions.
+std::uint32_t visited_partition(std::uint64_t order_seed, std::uint32_t epoch, std::uint32_t visit,
                                 std::uint32_t partitions);
 
 }  // namespace hopyard

@@ -1,19 +1,28 @@
-// BERT with a head over the first token (Devlin et al., NAACL 2019), as transformers' BertForSequenceClassification.
+// BERT with a head over the first token (Devlin et al., NAACL 2019), as transformers' BertForSequenceClassification, or
+// over the mean or the maximum of all tokens.
 #include <ATen/Functions.h>
 
 #include <cmath>
 
 #include "base/failure.h"
+#include "model/bert_head.h"
 #include "model/families.h"
-#include "model/transformer.h"
 
 namespace hopyard {
 namespace {
 
-struct BertConfig : TransformerConfig {
-  std::int64_t types = 0, padding_id = 0, outputs = 0;
-  double dropout = 0, head_dropout = 0;
+struct BertConfig : BertHeadConfig {
+  std::int64_t types = 0, padding_id = 0;
+  double dropout = 0;
 };
+
+const std::vector<std::string> kProducts{"query",       "key", "value", "attention.output.dense", "intermediate.dense",
+                                         "output.dense"};
+const AdapterTargets kTargets{{"attention.self.query", "attention.self.key", "attention.self.value",
+                               "attention.output.dense", "intermediate.dense", "output.dense"},
+                              {"query", "value"},
+                              {"query", "key", "value", "attention.output.dense"},
+                              kProducts};
 
 void refuse_variants(ConfigReader& reader) {
   const std::string positions = reader.word("position_embedding_type", "absolute");
@@ -24,9 +33,12 @@ void refuse_variants(ConfigReader& reader) {
     fail(ExitCode::input, reader.where(), ": is_decoder is not supported; bert is trained as an encoder");
 }
 
-BertConfig read_config(ConfigReader& reader, ModelTask task, const DataShape& shape) {
+BertConfig read_config(ConfigReader& reader, const ModelSpec& spec, const DataShape& shape) {
   refuse_variants(reader);
   BertConfig config;
+  config.adapter = resolve_adapter(spec, kTargets);
+  config.pooling = spec.pooling;
+  config.head = spec.head;
   config.vocabulary = reader.count("vocab_size", 30522, kRowsMax);
   config.hidden = reader.count("hidden_size", 768, kWidthMax);
   config.layers = reader.count("num_hidden_layers", 12, kLayersMax);
@@ -42,7 +54,7 @@ BertConfig read_config(ConfigReader& reader, ModelTask task, const DataShape& sh
   config.epsilon = reader.number("layer_norm_eps", 1e-12);
   config.activation = parse_activation(reader.word("hidden_act", "gelu"), reader.where());
   config.tokens = shape.tokens;
-  config.outputs = output_count(task, shape);
+  config.outputs = output_count(spec.task, shape);
   if (config.padding_id < 0 || config.padding_id >= config.vocabulary)
     fail(ExitCode::input, reader.where(), ": pad_token_id ", config.padding_id, " is outside the vocabulary of ",
          config.vocabulary);
@@ -77,72 +89,52 @@ class BertEmbeddings : public TransformerLayer {
   std::size_t words_, positions_, types_, norm_;
 };
 
-class BertEncoder : public TransformerLayer {
+class BertEncoder : public TransformerBlock {
  public:
   BertEncoder(const BertConfig& config, std::int64_t index)
-      : TransformerLayer(config, text::cat("encoder.", index), "bert.encoder"), config_(config) {
-    description_.forward_flops_per_row = block_flops(config);
+      : TransformerBlock(config, index, "encoder", "bert.encoder", text::cat("bert.encoder.layer.", index, ".")),
+        config_(config) {
     const std::string prefix = text::cat("bert.encoder.layer.", index, ".");
-    query_ = dense(prefix + "attention.self.query", config.hidden, config.hidden);
-    key_ = dense(prefix + "attention.self.key", config.hidden, config.hidden);
-    value_ = dense(prefix + "attention.self.value", config.hidden, config.hidden);
-    attended_ = dense(prefix + "attention.output.dense", config.hidden, config.hidden);
+    query_ = dense("attention.self.query", config.hidden, config.hidden);
+    key_ = dense("attention.self.key", config.hidden, config.hidden);
+    value_ = dense("attention.self.value", config.hidden, config.hidden);
+    attended_ = dense("attention.output.dense", config.hidden, config.hidden);
     attended_norm_ = norm(prefix + "attention.output.LayerNorm");
-    expand_ = dense(prefix + "intermediate.dense", config.hidden, config.inner);
-    reduce_ = dense(prefix + "output.dense", config.inner, config.hidden);
+    expand_ = dense("intermediate.dense", config.hidden, config.inner);
+    reduce_ = dense("output.dense", config.inner, config.hidden);
     reduced_norm_ = norm(prefix + "output.LayerNorm");
+    attended_bottleneck_ = bottleneck("attention.output");
+    reduced_bottleneck_ = bottleneck("output");
   }
 
   at::Tensor forward(const at::Tensor& x, const Batch& batch, const Pass& pass) override {
     const AttentionShape shape{x.size(0), x.size(1), config_.heads};
     const at::Tensor rows = x.view({-1, config_.hidden});
     const at::Tensor attended = attend(rows, shape, batch.attention_mask, pass);
-    const at::Tensor expanded = activate(apply(expand_, attended), config_.activation);
-    const at::Tensor sum = add_dropped(apply(reduce_, expanded), attended, config_.dropout, pass, 2);
+    const at::Tensor expanded = activate(apply(expand_, attended, pass), config_.activation);
+    const at::Tensor sum =
+        join(reduced_bottleneck_, apply(reduce_, expanded, pass), attended, config_.dropout, pass, 2);
     return normalise(reduced_norm_, sum).view(x.sizes());
   }
 
  private:
-  std::size_t dense(const std::string& name, std::int64_t in, std::int64_t out) {
-    return weight_and_bias(name, {out, in}, out, config_.deviation);
-  }
-  at::Tensor apply(std::size_t dense, const at::Tensor& rows) const {
-    return at::linear(rows, parameter(dense), parameter(dense + 1));
+  Product dense(const std::string& path, std::int64_t in, std::int64_t out) {
+    return product(path, in, out, config_.deviation, /*is_conv1d=*/false);
   }
   at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask,
                     const Pass& pass) const {
     const double width = static_cast<double>(config_.hidden) / static_cast<double>(config_.heads);
     const AttentionSpec spec{1 / std::sqrt(width), config_.attention_dropout, /*causal=*/false};
-    const at::Tensor context =
-        attention(apply(query_, rows), apply(key_, rows), apply(value_, rows), shape, spec, mask, pass, 0);
-    return normalise(attended_norm_, add_dropped(apply(attended_, context), rows, config_.dropout, pass, 1));
+    const at::Tensor context = attention(apply(query_, rows, pass), apply(key_, rows, pass), apply(value_, rows, pass),
+                                         shape, spec, mask, pass, 0);
+    return normalise(attended_norm_,
+                     join(attended_bottleneck_, apply(attended_, context, pass), rows, config_.dropout, pass, 1));
   }
 
   BertConfig config_;
-  std::size_t query_, key_, value_, attended_, attended_norm_, expand_, reduce_, reduced_norm_;
-};
-
-class BertHead : public TransformerLayer {
- public:
-  explicit BertHead(const BertConfig& config) : TransformerLayer(config, "head", "bert.head"), config_(config) {
-    description_.output_bytes_per_row = config.outputs * sizeof(float);
-    const double hidden = config.hidden;
-    description_.forward_flops_per_row = 2 * hidden * (hidden + static_cast<double>(config.outputs));
-    pool_ = weight_and_bias("bert.pooler.dense", {config.hidden, config.hidden}, config.hidden, config.deviation,
-                            Origin::new_head);
-    classify_ = weight_and_bias("classifier", {config.outputs, config.hidden}, config.outputs, config.deviation,
-                                Origin::new_head);
-  }
-
-  at::Tensor forward(const at::Tensor& x, const Batch&, const Pass& pass) override {
-    const at::Tensor first = x.select(1, 0);
-    const at::Tensor pooled = at::tanh(at::linear(first, parameter(pool_), parameter(pool_ + 1)));
-    return at::linear(dropout(pooled, config_.head_dropout, pass, 0), parameter(classify_), parameter(classify_ + 1));
-  }
-
- private:
-  BertConfig config_;
-  std::size_t pool_, classify_;
+  Product query_, key_, value_, attended_, expand_, reduce_;
+  std::size_t attended_norm_, reduced_norm_;
+  std::optional<std::size_t> attended_bottleneck_, reduced_bottleneck_;
 };
 
 class Bert : public Family {
@@ -166,7 +158,11 @@ class Bert : public Family {
 
   std::int64_t vocabulary() const override { return config_.vocabulary; }
 
-  std::string architecture() const override { return "BertForSequenceClassification"; }
+  std::string architecture() const override { return head_is_apart() ? "BertModel" : "BertForSequenceClassification"; }
+  bool head_is_apart() const override { return config_.pooling != Pooling::cls || config_.head != HeadKind::pooler; }
+
+  BlockAdapter adapter() const override { return config_.adapter; }
+  PeftTraits peft_traits() const override { return {"SEQ_CLS", "layer", {"classifier", "pooler"}, false}; }
 
  private:
   BertConfig config_;
@@ -174,8 +170,8 @@ class Bert : public Family {
 
 }  // namespace
 
-std::unique_ptr<Family> make_bert(ConfigReader& config, ModelTask task, const DataShape& shape) {
-  return std::make_unique<Bert>(read_config(config, task, shape));
+std::unique_ptr<Family> make_bert(ConfigReader& config, const ModelSpec& spec, const DataShape& shape) {
+  return std::make_unique<Bert>(read_config(config, spec, shape));
 }
 
 }  // namespace hopyard

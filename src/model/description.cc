@@ -1,5 +1,7 @@
 #include "model/description.h"
 
+#include <algorithm>
+
 #include "base/failure.h"
 
 namespace hopyard {
@@ -22,10 +24,15 @@ std::int64_t LayerDescription::parameter_count() const {
   return count;
 }
 
-LayerLayout layout_of(const LayerDescription& layer, Bytes alignment) {
+bool LayerDescription::trains() const {
+  return std::any_of(parameters.begin(), parameters.end(), [](const auto& parameter) { return !parameter.frozen; });
+}
+
+LayerLayout layout_of(const LayerDescription& layer, Part part, Bytes alignment) {
   LayerLayout layout;
   for (const ParameterDescription& parameter : layer.parameters) {
-    const Bytes bytes = parameter.tied_to ? 0 : static_cast<Bytes>(parameter.elements()) * sizeof(float);
+    const bool here = !parameter.tied_to && parameter.part() == part;
+    const Bytes bytes = here ? static_cast<Bytes>(parameter.elements()) * sizeof(float) : 0;
     layout.places.push_back({layout.bytes, bytes});
     layout.bytes = align_up(layout.bytes + bytes, alignment);
   }

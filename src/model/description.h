@@ -10,6 +10,10 @@
 
 namespace hopyard {
 
+/// A layer's bytes are in two parts: what its trial trains, and what is frozen, which trials that begin with the same
+/// values share.
+enum class Part : std::uint8_t { own, shared };
+
 /// A parameter of a layer. Its name is the one that the Hugging Face checkpoint uses.
 struct ParameterDescription {
   std::string name;
@@ -20,6 +24,8 @@ struct ParameterDescription {
     bool operator==(const Owner&) const = default;
   };
   std::optional<Owner> tied_to;  ///< set on later uses of a parameter that belongs to an earlier layer
+  bool frozen = false;           ///< not trained: it lies in the shared part; a later use is frozen as its owner is
+  Part part() const { return frozen ? Part::shared : Part::own; }
   std::int64_t elements() const;
   bool operator==(const ParameterDescription&) const = default;
 };
@@ -32,6 +38,8 @@ struct LayerDescription {
   Bytes output_bytes_per_row = 0;    ///< boundary activation, float32
   /// Of the parameters that belong to this layer: tied ones count at their owner.
   std::int64_t parameter_count() const;
+  /// Some parameter that it uses is not frozen.
+  bool trains() const;
   bool operator==(const LayerDescription&) const = default;
 };
 
@@ -42,14 +50,14 @@ struct ModelDescription {
   bool operator==(const ModelDescription&) const = default;
 };
 
-/// A layer's parameters as one flat float32 buffer: where each begins. Tied uses have no place of their own.
+/// One part of a layer's parameters as a flat float32 buffer: where each begins. Tied uses have no place of their own.
 struct LayerLayout {
   struct Place {
-    Bytes offset = 0, bytes = 0;  ///< bytes 0 for a tied use
+    Bytes offset = 0, bytes = 0;  ///< bytes 0 for a tied use, and for what is in the other part
   };
   std::vector<Place> places;  ///< one for each parameter
   Bytes bytes = 0;            ///< the whole buffer; multiples of kTensorAlignment, padding is zero
 };
-LayerLayout layout_of(const LayerDescription& layer, Bytes alignment = kTensorAlignment);
+LayerLayout layout_of(const LayerDescription& layer, Part part, Bytes alignment = kTensorAlignment);
 
 }  // namespace hopyard

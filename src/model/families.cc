@@ -44,6 +44,13 @@ const FamilyEntry& find_family(const std::string& model_type, ModelTask task, co
        "' is not supported; supported are: ", text::join(names, ", "));
 }
 
+void refuse_head_choice(const ModelSpec& spec, const char* family) {
+  if (spec.pooling != Pooling::cls)
+    fail(ExitCode::usage, "model.pooling: ", family, " pools nothing; only bert has a choice");
+  if (spec.head != HeadKind::pooler)
+    fail(ExitCode::usage, "model.head: ", family, " has one kind of head; only bert has a choice");
+}
+
 std::int64_t output_count(ModelTask task, const DataShape& shape) {
   if (task == ModelTask::regression) return 1;
   if (shape.classes < 1)

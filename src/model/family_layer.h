@@ -1,4 +1,5 @@
-// A layer of one of the built-in families: it also says how each of its parameters begins without a checkpoint.
+// A layer of one of the built-in families: it also says how each of its parameters begins without a checkpoint, and
+// what it is there for.
 #pragma once
 
 #include <cstdint>
@@ -26,35 +27,34 @@ struct InitialValue {
 
 class FamilyLayer : public Layer {
  public:
+  /// body and norm: the pretrained model's; head: what a checkpoint of another task lacks; adapter: what no checkpoint
+  /// of a model has.
+  enum class Role { body, norm, head, adapter };
+
   const std::vector<InitialValue>& initial_values() const { return initial_values_; }
-  /// True for a parameter that a checkpoint of another task lacks: a new head.
-  bool may_be_new(std::size_t parameter) const { return may_be_new_[parameter]; }
+  Role role(std::size_t parameter) const { return roles_[parameter]; }
 
  protected:
-  enum class Origin { checkpoint, new_head };
-
-  std::size_t weight(std::string name, std::vector<std::int64_t> shape, InitialValue initial,
-                     Origin origin = Origin::checkpoint) {
-    return add({std::move(name), std::move(shape), /*decays=*/true}, initial, origin);
+  std::size_t weight(std::string name, std::vector<std::int64_t> shape, InitialValue initial, Role role = Role::body) {
+    return add({std::move(name), std::move(shape), /*decays=*/true}, initial, role);
   }
   /// Biases and norms: no weight decay.
-  std::size_t plain(std::string name, std::vector<std::int64_t> shape, InitialValue initial,
-                    Origin origin = Origin::checkpoint) {
-    return add({std::move(name), std::move(shape), /*decays=*/false}, initial, origin);
+  std::size_t plain(std::string name, std::vector<std::int64_t> shape, InitialValue initial, Role role = Role::body) {
+    return add({std::move(name), std::move(shape), /*decays=*/false}, initial, role);
   }
   std::size_t tied(std::string name, std::vector<std::int64_t> shape, ParameterDescription::Owner owner) {
-    return add({std::move(name), std::move(shape), /*decays=*/true, owner}, InitialValue::zeros(), Origin::checkpoint);
+    return add({std::move(name), std::move(shape), /*decays=*/true, owner}, InitialValue::zeros(), Role::body);
   }
 
  private:
-  std::size_t add(ParameterDescription parameter, InitialValue initial, Origin origin) {
+  std::size_t add(ParameterDescription parameter, InitialValue initial, Role role) {
     initial_values_.push_back(initial);
-    may_be_new_.push_back(origin == Origin::new_head);
+    roles_.push_back(role);
     return declare(std::move(parameter));
   }
 
   std::vector<InitialValue> initial_values_;
-  std::vector<bool> may_be_new_;
+  std::vector<Role> roles_;
 };
 
 }  // namespace hopyard

@@ -16,8 +16,15 @@ struct Gpt2Config : TransformerConfig {
   bool scale_weights = true, scale_by_layer = false, tied = true;
 };
 
-Gpt2Config read_config(ConfigReader& reader, const DataShape& shape) {
+const AdapterTargets kTargets{{"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"},
+                              {"c_attn"},
+                              {"c_attn", "attn.c_proj"},
+                              {"c_attn", "c_proj", "c_fc"}};
+
+Gpt2Config read_config(ConfigReader& reader, const ModelSpec& spec, const DataShape& shape) {
+  refuse_head_choice(spec, "gpt2");
   Gpt2Config config;
+  config.adapter = resolve_adapter(spec, kTargets);
   config.vocabulary = reader.count("vocab_size", 50257, kRowsMax);
   config.positions = reader.count("n_positions", 1024, kRowsMax);
   config.hidden = reader.count("n_embd", 768, kWidthMax);
@@ -64,36 +71,37 @@ class Gpt2Embeddings : public TransformerLayer {
   std::size_t words_, positions_;
 };
 
-class Gpt2Block : public TransformerLayer {
+class Gpt2Block : public TransformerBlock {
  public:
   Gpt2Block(const Gpt2Config& config, std::int64_t index)
-      : TransformerLayer(config, text::cat("h.", index), "gpt2.block"), config_(config), index_(index) {
-    description_.forward_flops_per_row = block_flops(config);
+      : TransformerBlock(config, index, "h", "gpt2.block", text::cat("transformer.h.", index, ".")),
+        config_(config),
+        index_(index) {
     const std::string prefix = text::cat("transformer.h.", index, ".");
     const double residual = config.deviation / std::sqrt(2.0 * static_cast<double>(config.layers));
     norm_1_ = norm(prefix + "ln_1");
-    attend_ = conv(prefix + "attn.c_attn", config.hidden, 3 * config.hidden, config.deviation);
-    attended_ = conv(prefix + "attn.c_proj", config.hidden, config.hidden, residual);
+    attend_ = conv("attn.c_attn", config.hidden, 3 * config.hidden, config.deviation);
+    attended_ = conv("attn.c_proj", config.hidden, config.hidden, residual);
     norm_2_ = norm(prefix + "ln_2");
-    expand_ = conv(prefix + "mlp.c_fc", config.hidden, config.inner, config.deviation);
-    reduce_ = conv(prefix + "mlp.c_proj", config.inner, config.hidden, residual);
+    expand_ = conv("mlp.c_fc", config.hidden, config.inner, config.deviation);
+    reduce_ = conv("mlp.c_proj", config.inner, config.hidden, residual);
+    attended_bottleneck_ = bottleneck("attn");
+    reduced_bottleneck_ = bottleneck("mlp");
   }
 
   at::Tensor forward(const at::Tensor& x, const Batch& batch, const Pass& pass) override {
     const AttentionShape shape{x.size(0), x.size(1), config_.heads};
     const at::Tensor rows = x.view({-1, config_.hidden});
     const at::Tensor context = attend(normalise(norm_1_, rows), shape, batch.attention_mask, pass);
-    const at::Tensor middle = add_dropped(apply(attended_, context), rows, config_.residual_dropout, pass, 1);
-    const at::Tensor expanded = activate(apply(expand_, normalise(norm_2_, middle)), config_.activation);
-    return add_dropped(apply(reduce_, expanded), middle, config_.residual_dropout, pass, 2).view(x.sizes());
+    const double p = config_.residual_dropout;
+    const at::Tensor middle = join(attended_bottleneck_, apply(attended_, context, pass), rows, p, pass, 1);
+    const at::Tensor expanded = activate(apply(expand_, normalise(norm_2_, middle), pass), config_.activation);
+    return join(reduced_bottleneck_, apply(reduce_, expanded, pass), middle, p, pass, 2).view(x.sizes());
   }
 
  private:
-  std::size_t conv(const std::string& name, std::int64_t in, std::int64_t out, double deviation) {
-    return weight_and_bias(name, {in, out}, out, deviation);
-  }
-  at::Tensor apply(std::size_t conv, const at::Tensor& rows) const {
-    return at::addmm(parameter(conv + 1), rows, parameter(conv));
+  Product conv(const std::string& path, std::int64_t in, std::int64_t out, double deviation) {
+    return product(path, in, out, deviation, /*is_conv1d=*/true);
   }
   at::Tensor attend(const at::Tensor& rows, const AttentionShape& shape, const at::Tensor& mask,
                     const Pass& pass) const {
@@ -101,13 +109,15 @@ class Gpt2Block : public TransformerLayer {
     const double width = static_cast<double>(config_.hidden) / static_cast<double>(config_.heads);
     if (config_.scale_weights) spec.scale /= std::sqrt(width);
     if (config_.scale_by_layer) spec.scale /= static_cast<double>(index_ + 1);
-    const std::vector<at::Tensor> qkv = apply(attend_, rows).split(config_.hidden, 1);
+    const std::vector<at::Tensor> qkv = apply(attend_, rows, pass).split(config_.hidden, 1);
     return attention(qkv[0], qkv[1], qkv[2], shape, spec, mask, pass, 0);
   }
 
   Gpt2Config config_;
   std::int64_t index_;
-  std::size_t norm_1_, attend_, attended_, norm_2_, expand_, reduce_;
+  Product attend_, attended_, expand_, reduce_;
+  std::size_t norm_1_, norm_2_;
+  std::optional<std::size_t> attended_bottleneck_, reduced_bottleneck_;
 };
 
 class Gpt2Head : public TransformerLayer {
@@ -148,14 +158,17 @@ class Gpt2 : public Family {
 
   std::string architecture() const override { return "GPT2LMHeadModel"; }
 
+  BlockAdapter adapter() const override { return config_.adapter; }
+  PeftTraits peft_traits() const override { return {"CAUSAL_LM", "h", {}, true}; }
+
  private:
   Gpt2Config config_;
 };
 
 }  // namespace
 
-std::unique_ptr<Family> make_gpt2(ConfigReader& config, ModelTask, const DataShape& shape) {
-  return std::make_unique<Gpt2>(read_config(config, shape));
+std::unique_ptr<Family> make_gpt2(ConfigReader& config, const ModelSpec& spec, const DataShape& shape) {
+  return std::make_unique<Gpt2>(read_config(config, spec, shape));
 }
 
 }  // namespace hopyard

@@ -9,6 +9,7 @@
 #include "base/failure.h"
 #include "model/families.h"
 #include "model/model.h"
+#include "model/row_outcomes.h"
 
 namespace hopyard {
 namespace {
@@ -25,6 +26,55 @@ at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels)
 }
 
 at::Tensor rows_of(const at::Tensor& logits) { return logits.view({-1, logits.size(-1)}); }
+
+template <class Value>
+std::vector<Value> values_of(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.to(at::kCPU).contiguous();
+  const Value* begin = flat.data_ptr<Value>();
+  return {begin, begin + flat.numel()};
+}
+
+at::Tensor cross_entropy_each(const at::Tensor& logits, const at::Tensor& labels) {
+  return at::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::None, kIgnored);
+}
+
+RowOutcomes outcomes_of_classes(const at::Tensor& logits, const at::Tensor& labels) {
+  RowOutcomes rows;
+  const at::Tensor predicted = logits.argmax(1);
+  rows.losses = values_of<float>(cross_entropy_each(logits, labels));
+  rows.correct = values_of<float>(predicted.eq(labels).to(at::kFloat));
+  rows.predicted = values_of<std::int64_t>(predicted);
+  rows.width = static_cast<std::uint32_t>(logits.size(1));
+  rows.values = values_of<float>(at::softmax(logits, 1));
+  rows.labels = values_of<std::int64_t>(labels);
+  return rows;
+}
+
+RowOutcomes outcomes_of_tokens(const at::Tensor& logits, const at::Tensor& labels) {
+  RowOutcomes rows;
+  const std::int64_t count = logits.size(0), counted = logits.size(1) - 1;  // the last token predicts nothing
+  const auto mean_of_row = [&](const at::Tensor& each) {
+    return values_of<float>(each.to(at::kFloat).view({count, counted + 1}).sum(1).div(static_cast<double>(counted)));
+  };
+  rows.losses = mean_of_row(cross_entropy_each(rows_of(logits), labels));
+  rows.correct = mean_of_row(rows_of(logits).argmax(1).eq(labels));
+  return rows;
+}
+
+RowOutcomes outcomes_of_values(const at::Tensor& logits, const at::Tensor& labels) {
+  RowOutcomes rows;
+  const at::Tensor values = logits.squeeze(1);
+  rows.losses = values_of<float>(at::mse_loss(values, labels, at::Reduction::None));
+  rows.width = 1;
+  rows.values = values_of<float>(values);
+  rows.targets = values_of<float>(labels);
+  return rows;
+}
+
+template <class Value>
+void append(std::vector<Value>& all, const std::vector<Value>& more) {
+  all.insert(all.end(), more.begin(), more.end());
+}
 
 }  // namespace
 
@@ -67,6 +117,31 @@ MetricSums ModelSource::judge(const at::Tensor& logits, const Batch& batch) cons
   const at::Tensor labels = spec_.task == ModelTask::causal_lm ? next_tokens(batch.inputs) : batch.labels;
   sums.correct = rows_of(logits).argmax(1).eq(labels).sum().item<double>();
   return sums;
+}
+
+void RowOutcomes::add(const RowOutcomes& more) {
+  const bool first = losses.empty();
+  if (first) width = more.width;
+  if (width != more.width || values.size() + more.values.size() > kOutcomeValuesMax) width = 0, values.clear();
+  if (width > 0) append(values, more.values);
+  append(losses, more.losses);
+  append(correct, more.correct);
+  append(predicted, more.predicted);
+  append(labels, more.labels);
+  append(targets, more.targets);
+}
+
+RowOutcomes row_outcomes(const ModelSource& source, const at::Tensor& logits, const Batch& batch) {
+  const at::NoGradGuard no_grad;
+  switch (source.spec().task) {
+    case ModelTask::sequence_classification:
+      return outcomes_of_classes(logits, batch.labels);
+    case ModelTask::causal_lm:
+      return outcomes_of_tokens(logits, next_tokens(batch.inputs));
+    case ModelTask::regression:
+      return outcomes_of_values(logits, batch.labels);
+  }
+  return {};
 }
 
 double ModelSource::metric(const MetricSums& sums, const std::string& name) {

@@ -70,7 +70,7 @@ std::size_t Layer::declare(ParameterDescription parameter, const at::Tensor& reg
   return bound_.size() - 1;
 }
 
-void Layer::bind(std::span<const at::Tensor> views, bool requires_grad) {
+void Layer::bind(std::span<const at::Tensor> views, bool with_gradients) {
   require(views.size() == bound_.size(), description_.name, ": ", views.size(), " views for ", bound_.size(),
           " parameters");
   for (std::size_t i = 0; i < views.size(); ++i) {
@@ -78,7 +78,7 @@ void Layer::bind(std::span<const at::Tensor> views, bool requires_grad) {
             ": view of shape ", views[i].sizes());
     bound_[i].mutable_grad().reset();
     bound_[i].set_data(views[i]);
-    bound_[i].set_requires_grad(requires_grad);
+    bound_[i].set_requires_grad(with_gradients && !description_.parameters[i].frozen);
   }
 }
 

@@ -47,9 +47,11 @@ class Layer : public torch::nn::Module {
   virtual at::Tensor forward(const at::Tensor& x, const Batch& batch, const Pass& pass) = 0;
 
   const LayerDescription& description() const { return description_; }
-  /// Points parameter i at views[i] (float32, the declared shape) as a fresh leaf: no gradient yet, requires_grad as
-  /// told.
-  void bind(std::span<const at::Tensor> views, bool requires_grad);
+  /// The parameter is not trained, from the next bind() on.
+  void freeze(std::size_t parameter) { description_.parameters.at(parameter).frozen = true; }
+  /// Points parameter i at views[i] (float32, the declared shape) as a fresh leaf: no gradient yet, and requires_grad
+  /// where `with_gradients` and the parameter is not frozen.
+  void bind(std::span<const at::Tensor> views, bool with_gradients);
   /// Lets go of the views, so that their memory can go.
   void unbind();
   /// The bound parameters, in the order of the description; their .grad() after a backward pass.

@@ -16,11 +16,14 @@ struct MlpConfig {
   double dropout;
 };
 
-MlpConfig read_config(ConfigReader& reader, ModelTask task, const DataShape& shape) {
+MlpConfig read_config(ConfigReader& reader, const ModelSpec& spec, const DataShape& shape) {
+  refuse_head_choice(spec, "mlp");
+  if (spec.adapter.kind != AdapterSpec::Kind::none)
+    fail(ExitCode::usage, "model.adapter: mlp has no adapters, which are for pretrained transformers; leave it out");
   MlpConfig config;
   config.sizes = reader.counts("hidden_sizes", kWidthMax);
   config.sizes.insert(config.sizes.begin(), reader.count("input_size", kWidthMax));
-  config.sizes.push_back(output_count(task, shape));
+  config.sizes.push_back(output_count(spec.task, shape));
   config.activation = parse_activation(reader.word("activation", "relu"), reader.where());
   config.dropout = reader.probability("dropout", 0);
   if (shape.tokens != config.sizes.front())
@@ -40,9 +43,9 @@ class MlpLayer : public FamilyLayer {
     description_.output_bytes_per_row = out * sizeof(float);
     description_.forward_flops_per_row = 2.0 * static_cast<double>(in) * static_cast<double>(out);
     const InitialValue random = InitialValue::uniform(1 / std::sqrt(static_cast<double>(in)));
-    const Origin origin = is_head_ ? Origin::new_head : Origin::checkpoint;
-    weight_ = weight(description_.name + ".weight", {out, in}, random, origin);
-    bias_ = plain(description_.name + ".bias", {out}, random, origin);
+    const Role role = is_head_ ? Role::head : Role::body;
+    weight_ = weight(description_.name + ".weight", {out, in}, random, role);
+    bias_ = plain(description_.name + ".bias", {out}, random, role);
   }
 
   at::Tensor forward(const at::Tensor& x, const Batch& batch, const Pass& pass) override {
@@ -75,8 +78,8 @@ class Mlp : public Family {
 
 }  // namespace
 
-std::unique_ptr<Family> make_mlp(ConfigReader& config, ModelTask task, const DataShape& shape) {
-  return std::make_unique<Mlp>(read_config(config, task, shape));
+std::unique_ptr<Family> make_mlp(ConfigReader& config, const ModelSpec& spec, const DataShape& shape) {
+  return std::make_unique<Mlp>(read_config(config, spec, shape));
 }
 
 }  // namespace hopyard

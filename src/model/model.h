@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,9 @@
 namespace hopyard {
 
 class Family;  // bert, gpt2, mlp: families.h
+class FamilyLayer;
+class PeftFolder;
+struct PeftDescription;
 
 /// What the data say about the model: what a row is and how wide, how many classes.
 struct DataShape {
@@ -40,32 +44,41 @@ struct MetricSums {
   void add(const MetricSums& other);
 };
 
+enum class ExportForm {
+  usual,   ///< LoRA as a PEFT folder, bottlenecks as adapter.safetensors, other models as Hugging Face folders
+  merged,  ///< LoRA added to the weights that it stands beside: a Hugging Face folder of the whole model
+};
+
+/// Fills the flat buffer of a part of a layer.
+using PartReader = std::function<void(std::uint32_t layer, Part part, std::span<std::byte> out)>;
+
 /// Opens the checkpoint and knows the family. Thread-safe after construction; layers() makes new instances for one
 /// trial.
 class ModelSource {
  public:
   /// Failure(input): unsupported model_type (lists the supported ones), data of the other kind of input, missing or
-  /// misshapen tensors, ids beyond the vocabulary, more tokens than positions. Failure(usage): freeze deeper than the
-  /// model.
+  /// misshapen tensors, ids beyond the vocabulary, more tokens than positions, a PEFT folder that does not fit.
+  /// Failure(usage): freeze deeper than the model, an adapter, pooling or head that the family does not have.
   ModelSource(const ModelSpec& spec, const DataShape& shape);
   ~ModelSource();
 
   const ModelDescription& description() const { return description_; }
-  const ModelSpec& spec() const { return spec_; }
-  const Json& config() const { return config_; }  ///< the effective config.json
+  const ModelSpec& spec() const { return spec_; }  ///< its adapter as model.adapter.from completes it
+  const Json& config() const { return config_; }   ///< the effective config.json
   /// Token ids must be below it; 0 for a family that takes features.
   std::int64_t vocabulary() const;
-  /// Number of leading layers that freeze covers.
+  /// Number of leading layers of which nothing is trained.
   std::uint32_t frozen_layers() const;
 
+  /// Their descriptions are description().layers: what is not trained is marked as frozen.
   std::vector<std::shared_ptr<Layer>> make_layers() const;
 
-  /// Fills the flat buffer (layout_of(description().layers[layer])) with the first weights: from the checkpoint, or,
-  /// where it has none, random as the family initialises them, keyed by (trial_seed, parameter name). Padding is
-  /// zeroed. Safe to call from several threads.
-  void initialise(std::uint32_t layer, std::uint64_t trial_seed, std::span<std::byte> out) const;
-  /// True when the layer's weights all come from the checkpoint, so that they do not depend on the trial's seed.
-  bool from_checkpoint(std::uint32_t layer) const;
+  /// Fills the flat buffer (layout_of(description().layers[layer], part)) with the first weights: from the checkpoint
+  /// or the adapter's folder, or, where they have none, random as the family initialises them, keyed by (trial_seed,
+  /// parameter name). Padding is zeroed. Safe to call from several threads.
+  void initialise(std::uint32_t layer, Part part, std::uint64_t trial_seed, std::span<std::byte> out) const;
+  /// True when this part's weights all come from files, so that they do not depend on the trial's seed.
+  bool from_checkpoint(std::uint32_t layer, Part part) const;
 
   LossSum loss(const at::Tensor& logits, const Batch& batch) const;
   /// Items that loss() will count, known before the forward pass.
@@ -74,18 +87,29 @@ class ModelSource {
   /// metric: "valid/accuracy", "valid/loss", "valid/perplexity", "valid/mse".
   static double metric(const MetricSums& sums, const std::string& name);
 
-  /// Writes a Hugging Face folder: config.json (with id2label, architectures, num_labels), model.safetensors, and the
-  /// tokenizer files copied from the checkpoint. `read(layer, out)` fills a layer's flat buffer.
-  void export_to(const std::string& folder,
-                 const std::function<void(std::uint32_t layer, std::span<std::byte> out)>& read) const;
+  /// Writes what `form` says, with the tokenizer files of the checkpoint; `read` fills the flat buffer of a part of a
+  /// layer. Returns a sentence for the user where the folder is loaded in another way than a Hugging Face folder of the
+  /// whole model. Failure(usage) where there is no such form of this model.
+  std::string export_to(const std::string& folder, const PartReader& read, ExportForm form = ExportForm::usual) const;
 
  private:
+  struct StoredValue;
+  /// What a file has for a parameter; nothing where it begins anew.
+  std::optional<StoredValue> stored(std::uint32_t layer, std::size_t parameter) const;
+  bool begins_anew(std::uint32_t layer, std::size_t parameter) const;
+  void check_weights() const;
+  void check_start() const;
+  bool is_frozen(std::uint32_t layer, std::size_t parameter) const;
+  PeftDescription peft_description() const;
+
   ModelSpec spec_;
   DataShape shape_;
   Json config_;
   ModelDescription description_;
   std::unique_ptr<SafetensorsFolder> weights_;  // null: random weights
+  std::unique_ptr<PeftFolder> start_;           // null: adapters begin anew
   std::unique_ptr<Family> family_;
+  std::vector<std::shared_ptr<const FamilyLayer>> layers_;  // what they declare; never bound
 };
 
 }  // namespace hopyard

@@ -1,12 +1,11 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 
 #include "base/failure.h"
 #include "model/families.h"
-#include "model/initial_values.h"
 #include "model/model.h"
+#include "model/peft.h"
 
 namespace hopyard {
 namespace {
@@ -52,6 +51,19 @@ void check_freeze(const ModelSpec& spec, std::size_t layers) {
          ", the layers before the head of ", spec.checkpoint);
 }
 
+/// Without any names, all are meant.
+bool is_named(const std::vector<std::string>& names, const ParameterDescription& parameter) {
+  return names.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+           return parameter.name.find(name) != std::string::npos;
+         });
+}
+
+void check_trained(const ModelSpec& spec, const ModelDescription& model) {
+  if (std::none_of(model.layers.begin(), model.layers.end(), [](const auto& layer) { return layer.trains(); }))
+    fail(ExitCode::usage, "model.train_only: no parameter of ", spec.checkpoint, " has a name that contains ",
+         text::join(spec.train_only, " or "), "; one is '", model.layers.back().parameters.front().name, "'");
+}
+
 void check_input(const FamilyEntry& family, const DataShape& shape, const std::string& where) {
   if (family.input == shape.input) return;
   const auto column = [](DataShape::Input input) {
@@ -61,41 +73,25 @@ void check_input(const FamilyEntry& family, const DataShape& shape, const std::s
        "' but the data have '", column(shape.input), "'; train on data with that column, or another model");
 }
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::vector<std::string> sizes;
-  for (std::int64_t size : shape) sizes.push_back(std::to_string(size));
-  return text::cat("[", text::join(sizes, ", "), "]");
+/// `head` is the index of the last layer; `first` of the first one that may begin anew.
+void check_reinit(const ModelSpec& spec, std::int64_t first, std::int64_t head) {
+  if (spec.reinit_layers == 0) return;
+  if (spec.reinit_layers < 0 || spec.reinit_layers > head - first)
+    fail(ExitCode::usage, "model.reinit_layers: ", spec.reinit_layers, " is not from 0 to ", head - first,
+         ", the layers between embeddings and head of ", spec.checkpoint);
+  if (spec.freeze > head - spec.reinit_layers)
+    fail(ExitCode::usage, "model.reinit_layers: ", spec.reinit_layers, " reaches into the layers that model.freeze ",
+         spec.freeze, " keeps as they are; freeze fewer, or begin fewer anew");
+  if (spec.adapter.kind != AdapterSpec::Kind::none)
+    fail(ExitCode::usage,
+         "model.reinit_layers: the body of a model with adapters is frozen, so that layers which begin "
+         "anew would stay random; choose one of the two");
 }
 
-const TensorInfo* find_in(const SafetensorsFolder* weights, const Family& family, const std::string& name) {
-  if (!weights) return nullptr;
-  for (const std::string& candidate : family.checkpoint_names(name))
-    if (const TensorInfo* tensor = weights->find(candidate)) return tensor;
-  return nullptr;
-}
-
-void check_tensor(const TensorInfo& tensor, const ParameterDescription& parameter, const std::string& folder) {
-  if (!is_float(tensor.dtype))
-    fail(ExitCode::input, folder, ": tensor ", tensor.name, " is ", dtype_name(tensor.dtype),
-         "; parameters must be F32, F16, BF16 or F64");
-  if (tensor.shape == parameter.shape) return;
-  fail(ExitCode::input, folder, ": tensor ", tensor.name, " has shape ", shape_text(tensor.shape),
-       " but config and data give ", shape_text(parameter.shape),
-       "; use the config.json that belongs to the weights, or data with the model's labels");
-}
-
-void check_weights(const SafetensorsFolder& weights, const Family& family) {
-  for (const auto& layer : family.make_layers()) {
-    const auto& parameters = layer->description().parameters;
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      if (parameters[i].tied_to) continue;
-      if (const TensorInfo* tensor = find_in(&weights, family, parameters[i].name))
-        check_tensor(*tensor, parameters[i], weights.folder());
-      else if (!layer->may_be_new(i))
-        fail(ExitCode::input, weights.folder(), ": tensor ", parameters[i].name,
-             " is missing; the checkpoint is incomplete or belongs to another model");
-    }
-  }
+void check_adapted(const ModelSpec& spec, std::int64_t blocks) {
+  if (spec.adapter.kind != AdapterSpec::Kind::none && spec.freeze > blocks)
+    fail(ExitCode::usage, "model.adapter: model.freeze ", spec.freeze, " leaves no layer for adapters; freeze at most ",
+         blocks, " of ", spec.checkpoint);
 }
 
 }  // namespace
@@ -106,55 +102,60 @@ ModelSource::ModelSource(const ModelSpec& spec, const DataShape& shape) : spec_(
   const FamilyEntry& entry = find_family(json_get<std::string>(config_, "model_type", where), spec.task, where);
   check_input(entry, shape, where);
   apply_overrides(config_, spec, entry);
+  if (!spec.adapter.from.empty()) {
+    start_ = std::make_unique<PeftFolder>(spec.adapter.from);
+    spec_.adapter = start_->complete(spec.adapter, spec.checkpoint);
+  }
   ConfigReader reader(config_, where);
-  family_ = entry.make(reader, spec.task, shape);
+  family_ = entry.make(reader, spec_, shape);
   check_overrides(spec, reader.keys());
 
   description_.family = entry.name;
   description_.tokens = entry.name == "mlp" ? 1 : shape.tokens;
-  for (const auto& layer : family_->make_layers()) description_.layers.push_back(layer->description());
-  for (const LayerDescription& layer : description_.layers) layout_of(layer);  // refuses shapes that overflow
-  check_freeze(spec, description_.layers.size());
-  if (!has_weights(spec.checkpoint)) return;
-  weights_ = std::make_unique<SafetensorsFolder>(spec.checkpoint);
-  check_weights(*weights_, *family_);
+  for (auto& layer : family_->make_layers()) layers_.push_back(std::move(layer));
+  for (const auto& layer : make_layers()) description_.layers.push_back(layer->description());
+  for (const LayerDescription& layer : description_.layers)
+    for (const Part part : {Part::own, Part::shared}) layout_of(layer, part);  // refuses shapes that overflow
+  check_freeze(spec_, description_.layers.size());
+  const auto head = static_cast<std::int64_t>(description_.layers.size()) - 1;
+  check_reinit(spec_, entry.name == "mlp" ? 0 : 1, head);
+  check_adapted(spec_, head - 1);
+  check_trained(spec_, description_);
+  if (has_weights(spec.checkpoint) && !spec.from_scratch) {
+    weights_ = std::make_unique<SafetensorsFolder>(spec.checkpoint);
+    check_weights();
+  }
+  if (start_) check_start();
 }
 
 ModelSource::~ModelSource() = default;
 
 std::int64_t ModelSource::vocabulary() const { return family_->vocabulary(); }
 
-std::uint32_t ModelSource::frozen_layers() const { return static_cast<std::uint32_t>(spec_.freeze); }
+std::uint32_t ModelSource::frozen_layers() const {
+  const auto& layers = description_.layers;
+  const auto first = std::find_if(layers.begin(), layers.end(), [](const auto& layer) { return layer.trains(); });
+  return static_cast<std::uint32_t>(first - layers.begin());
+}
+
+bool ModelSource::is_frozen(std::uint32_t layer, std::size_t parameter) const {
+  const FamilyLayer& family_layer = *layers_[layer];
+  const ParameterDescription& description = family_layer.description().parameters[parameter];
+  if (const auto& owner = description.tied_to) return is_frozen(owner->layer, owner->parameter);
+  if (layer < static_cast<std::uint32_t>(spec_.freeze) || !is_named(spec_.train_only, description)) return true;
+  if (spec_.adapter.kind == AdapterSpec::Kind::none) return false;
+  using Role = FamilyLayer::Role;
+  const Role role = family_layer.role(parameter);
+  const bool norms_train = spec_.adapter.kind == AdapterSpec::Kind::bottleneck && layer > 0;  // Houlsby et al., 2.1
+  return role != Role::adapter && role != Role::head && !(role == Role::norm && norms_train);
+}
 
 std::vector<std::shared_ptr<Layer>> ModelSource::make_layers() const {
-  const auto layers = family_->make_layers();
-  return {layers.begin(), layers.end()};
-}
-
-void ModelSource::initialise(std::uint32_t layer, std::uint64_t trial_seed, std::span<std::byte> out) const {
-  const auto family_layer = family_->make_layers().at(layer);
-  const LayerDescription& description = description_.layers[layer];
-  const LayerLayout layout = layout_of(description);
-  require(out.size() == layout.bytes, description.name, ": buffer of ", out.size(), " bytes for ", layout.bytes);
-  for (std::size_t i = 0; i < description.parameters.size(); ++i) {
-    const ParameterDescription& parameter = description.parameters[i];
-    if (parameter.tied_to) continue;
-    const auto place = out.subspan(layout.places[i].offset, layout.places[i].bytes);
-    const std::span<float> values(reinterpret_cast<float*>(place.data()), place.size() / sizeof(float));
-    if (const TensorInfo* tensor = find_in(weights_.get(), *family_, parameter.name))
-      convert_to_f32(tensor->dtype, weights_->bytes(tensor->name), values);
-    else
-      fill_initial(family_layer->initial_values()[i], parameter, trial_seed, values);
-    const Bytes end = layout.places[i].offset + place.size();
-    std::memset(out.data() + end, 0, align_up(end) - end);
-  }
-}
-
-bool ModelSource::from_checkpoint(std::uint32_t layer) const {
-  const auto& parameters = description_.layers.at(layer).parameters;
-  return std::all_of(parameters.begin(), parameters.end(), [&](const ParameterDescription& parameter) {
-    return parameter.tied_to || find_in(weights_.get(), *family_, parameter.name);
-  });
+  const auto made = family_->make_layers();
+  for (std::uint32_t l = 0; l < made.size(); ++l)
+    for (std::size_t p = 0; p < made[l]->description().parameters.size(); ++p)
+      if (is_frozen(l, p)) made[l]->freeze(p);
+  return {made.begin(), made.end()};
 }
 
 }  // namespace hopyard

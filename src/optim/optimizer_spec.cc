@@ -28,4 +28,8 @@ double learning_rate(const ScheduleSpec& schedule, double lr, std::uint64_t step
   return lr;
 }
 
+double layer_rate(const OptimizerSpec& spec, double lr, std::uint32_t layer, std::uint32_t layers) {
+  return spec.layer_decay == 1 ? lr : lr * std::pow(spec.layer_decay, layers - 1 - layer);
+}
+
 }  // namespace hopyard

@@ -14,6 +14,7 @@ struct OptimizerSpec {
   double momentum = 0;                            ///< sgd, as torch.optim.SGD with dampening 0
   double weight_decay = 0.01;
   bool decay_all = false;  ///< false: none on biases and norms
+  double layer_decay = 1;  ///< layer_rate(); 1: all layers at the same rate
   bool operator==(const OptimizerSpec&) const = default;
 };
 
@@ -29,5 +30,9 @@ struct ScheduleSpec {
 
 /// The rate of step `step` (from 0) of `total`; equals transformers' get_{constant,linear,cosine}_schedule_with_warmup.
 double learning_rate(const ScheduleSpec& schedule, double lr, std::uint64_t step, std::uint64_t total);
+
+/// The rate of layer `layer` of `layers` under a rate of `lr` for the last one, the head: lr · layer_decay^(layers
+/// above it), as BEiT assigns them (Bao et al., ICLR 2022; layer-wise decay is from ELECTRA, Clark et al., ICLR 2020).
+double layer_rate(const OptimizerSpec& spec, double lr, std::uint32_t layer, std::uint32_t layers);
 
 }  // namespace hopyard

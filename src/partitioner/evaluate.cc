@@ -13,12 +13,15 @@ double transfer_seconds(Bytes bytes, double bytes_per_s, const DeviceLimits& dev
   return device.latency_s + static_cast<double>(bytes) / bytes_per_s;
 }
 
-ShardTask make_task(double compute_s, Bytes load, Bytes store, Bytes workspace, const DeviceLimits& device) {
+ShardTask make_task(double compute_s, Bytes load, Bytes frozen, Bytes store, Bytes workspace,
+                    const DeviceLimits& device) {
   ShardTask task;
   task.compute_s = compute_s;
   task.load_s = transfer_seconds(load, device.load_bytes_per_s, device);
   task.store_s = transfer_seconds(store, device.store_bytes_per_s, device);
   task.state = has_link(device) ? load : 0;
+  task.frozen = has_link(device) ? frozen : 0;
+  task.frozen_load_s = has_link(device) ? static_cast<double>(frozen) / device.load_bytes_per_s : 0;
   task.stored = has_link(device) ? store : 0;
   task.workspace = workspace;
   return task;
@@ -68,11 +71,12 @@ void predict(PartitionPlan& plan, const std::vector<ShardTask>& tasks, const Dev
 }  // namespace
 
 ShardTask forward_task(const ShardPlan& shard, const DeviceLimits& device) {
-  return make_task(shard.forward_s, shard.forward_load_bytes, 0, shard.forward_workspace, device);
+  return make_task(shard.forward_s, shard.forward_load_bytes, shard.frozen_bytes, 0, shard.forward_workspace, device);
 }
 
 ShardTask backward_task(const ShardPlan& shard, const DeviceLimits& device) {
-  return make_task(shard.backward_s, shard.backward_load_bytes, shard.store_bytes, shard.backward_workspace, device);
+  return make_task(shard.backward_s, shard.backward_load_bytes, shard.frozen_bytes, shard.store_bytes,
+                   shard.backward_workspace, device);
 }
 
 ShardTask last_task(const ShardPlan& shard, const DeviceLimits& device) {

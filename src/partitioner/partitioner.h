@@ -13,10 +13,12 @@ namespace hopyard {
 /// What one layer costs for one batch (all its micro-batches). Times are seconds on the device in question.
 struct LayerCost {
   std::string name;
-  bool trainable = true;
-  Bytes parameter_bytes = 0;                   ///< flat buffer; loaded for every task
+  bool trainable = true;                       ///< some of its parameters are trained
+  Bytes parameter_bytes = 0;                   ///< flat buffers; loaded for every task
+  Bytes frozen_bytes = 0;                      ///< of them, what is never stored and trials may have in common
   Bytes borrowed_bytes = 0;                    ///< tied parameters owned by another layer, loaded as well
   std::optional<std::uint32_t> borrowed_from;  ///< that layer; a shard that holds both loads them once
+  bool borrowed_frozen = false;                ///< their owner needs no gradient of them
   Bytes moment_bytes = 0;                      ///< loaded and stored by backward tasks; 0 when frozen
   Bytes gradient_bytes = 0;                    ///< on the device between backward and update; 0 when frozen
   Bytes input_bytes = 0;                       ///< of a first layer that takes activations: those of one micro-batch
@@ -46,6 +48,7 @@ struct ShardPlan {
   std::uint32_t begin = 0, end = 0;
   Bytes forward_load_bytes = 0;          ///< parameters (and borrowed)
   Bytes backward_load_bytes = 0;         ///< parameters, moments
+  Bytes frozen_bytes = 0;                ///< of both: what is not loaded again where another trial's task has it
   Bytes store_bytes = 0;                 ///< what backward writes back; 0 when frozen
   Bytes forward_workspace = 0;           ///< device bytes beyond the loaded state during forward
   Bytes backward_workspace = 0;          ///< the same for backward with recompute: gradients, saved, transient

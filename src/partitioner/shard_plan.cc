@@ -26,7 +26,8 @@ bool owner_inside(const LayerCost& layer, std::uint32_t begin, std::uint32_t end
 Bytes incoming_tied_gradients(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end) {
   Bytes sum = 0;
   for (std::size_t later = end; later < layers.size(); ++later) {
-    if (layers[later].trainable && owner_inside(layers[later], begin, end)) sum += layers[later].borrowed_bytes;
+    if (layers[later].trainable && !layers[later].borrowed_frozen && owner_inside(layers[later], begin, end))
+      sum += layers[later].borrowed_bytes;
   }
   return sum;
 }
@@ -59,12 +60,13 @@ void add_backward_bytes(ShardPlan& shard, const std::vector<LayerCost>& layers, 
   for (std::uint32_t i = shard.begin; i < shard.end; ++i) {
     const LayerCost& layer = layers[i];
     if (!layer.trainable) continue;
-    if (!owner_inside(layer, shard.begin, shard.end)) shard.store_bytes += layer.borrowed_bytes;
+    if (!layer.borrowed_frozen && !owner_inside(layer, shard.begin, shard.end))
+      shard.store_bytes += layer.borrowed_bytes;
     if (device.update_on_host) {
       shard.store_bytes += layer.gradient_bytes;
     } else {
       shard.backward_load_bytes += layer.moment_bytes;
-      shard.store_bytes += layer.parameter_bytes + layer.moment_bytes;
+      shard.store_bytes += layer.parameter_bytes - layer.frozen_bytes + layer.moment_bytes;
     }
   }
   if (!device.update_on_host) shard.backward_load_bytes += incoming_tied_gradients(layers, shard.begin, shard.end);
@@ -90,6 +92,7 @@ ShardPlan make_shard(const std::vector<LayerCost>& layers, std::uint32_t begin, 
   shard.end = end;
   for (std::uint32_t i = begin; i < end; ++i) {
     shard.forward_load_bytes += layers[i].parameter_bytes;
+    shard.frozen_bytes += layers[i].frozen_bytes;
     if (!owner_inside(layers[i], begin, end)) shard.forward_load_bytes += layers[i].borrowed_bytes;
     shard.forward_s += layers[i].forward_s;
   }

@@ -8,9 +8,11 @@ namespace hopyard {
 /// One task of a shard: what it moves, what it holds, how long it computes.
 struct ShardTask {
   double compute_s = 0, load_s = 0, store_s = 0;
-  Bytes state = 0;      ///< on the device from the start of its load to the end of its compute
-  Bytes workspace = 0;  ///< beside the state, while it computes
-  Bytes stored = 0;     ///< what stays of the state until its store has ended
+  double frozen_load_s = 0;  ///< of load_s: what is spared when another trial's task has brought the same frozen bytes
+  Bytes frozen = 0;          ///< of state: these bytes
+  Bytes state = 0;           ///< on the device from the start of its load to the end of its compute
+  Bytes workspace = 0;       ///< beside the state, while it computes
+  Bytes stored = 0;          ///< what stays of the state until its store has ended
 };
 
 ShardTask forward_task(const ShardPlan& shard, const DeviceLimits& device);

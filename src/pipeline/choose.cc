@@ -22,11 +22,6 @@ Bytes workspace_of(const TrialRun& trial, const TaskRef& task) {
   return task.kind == TaskKind::backward ? plan.backward_workspace : plan.forward_workspace;
 }
 
-Bytes value_bytes(const TrialRun& trial, const TrialRun::TiedUse& use) {
-  const auto& parameter = trial.layers()[use.layer].module->description().parameters[use.parameter];
-  return charged_bytes(static_cast<Bytes>(parameter.elements()) * sizeof(float));
-}
-
 }  // namespace
 
 void Executor::set_idle(Active& active, bool idle) {
@@ -105,6 +100,7 @@ bool Executor::choose(DeviceState& device) {
   // else the longest trial would lose its device after each task (docs/GOTCHAS.md has the figures).
   const auto task_of = [&](const Active& active) { return active.trial->peek(tasks_held(device, *active.trial)); };
   std::erase_if(held, [&](const Active* active) { return !task_of(*active); });
+  bool full = false;
   const auto accepts = [&](std::uint32_t number) {
     const Active& active = active_.at(number);
     if (active.home && *active.home != device.index) return false;
@@ -115,14 +111,15 @@ bool Executor::choose(DeviceState& device) {
           }))
         return false;
     }
-    if (fits(device, *active.trial, *task_of(active))) return true;
-    if (!deepens) device.refused_for_memory = true;
+    if (!full && fits(device, *active.trial, *task_of(active))) return true;
+    // A longer queue is filled in order: what happens to fit would be kept from other devices.
+    (deepens ? full : device.refused_for_memory) = true;
     return false;
   };
   for (const Active* active : held)
     scheduler_->add({active->trial->setup().number, active->trial->remaining_s(tasks_held(device, *active->trial)),
                      active->trial->total_s()});
-  const auto picked = scheduler_->pick(accepts);
+  const auto picked = pick(device, accepts);
   for (const Active* active : held) scheduler_->remove(active->trial->setup().number);
   if (!picked) return false;
   Active& active = active_.at(*picked);
@@ -143,12 +140,12 @@ bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTas
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     const auto& layer = trial.layers()[l];
     const LayerOnDevice there = bytes_there(device, trial, planned.task, l, layer.writes_chosen, nullptr);
-    if (!there.parameters) need += charged_bytes(layer.layout.bytes);
+    if (!there.parameters) need += charged_bytes(layer.own.bytes);
     if (!there.moments && trial.updates_in(planned.task) && layer.moments)
-      need += charged_bytes(moment_bytes(trial.setup(), layer.layout));
+      need += charged_bytes(moment_bytes(trial.setup(), layer.own));
+    if (!find_frozen(device, frozen_key(trial, l, std::nullopt))) need += charged_bytes(layer.shared.bytes);
   }
-  for (const auto& use : trial.tied())
-    if (plan.holds(use.layer) != plan.holds(use.owner.layer)) need += value_bytes(trial, use);
+  need += borrowed_bytes_missing(device, trial, plan);
   const Bytes workspace = std::max(workspace_of(trial, planned.task), workspace_needed(device));
   return *device.ledger - kept_bytes(device) + need + workspace <= usable_memory(device.device->account().limit());
 }
@@ -177,11 +174,7 @@ LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& t
   const bool in_place = trial.updates_in(task) && state.trainable && !trial.one_shard();
   if (in_place && state.writes_home < after) return there;
   const auto consider = [&](const std::shared_ptr<Slot>& slot) {
-    if (!slot || slot->layers.empty() || !slot->holds(layer)) return;
-    if (slot->trial.get() != &trial) {  // one load of a frozen layer serves all trials that have it
-      if (state.frozen && slot->state_loaded && slot->trial->layers()[layer].frozen == state.frozen) take(*slot);
-      return;
-    }
+    if (!slot || slot->layers.empty() || !slot->holds(layer) || slot->trial.get() != &trial) return;
     const auto i = layer - slot->first_layer;
     const bool advanced = state.trainable && trial.updates_in(slot->task.task);
     if (slot->after[i] + (advanced ? 1 : 0) == after) take(*slot);
@@ -193,16 +186,6 @@ LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& t
     consider(slot);
   }
   return there;
-}
-
-/// Of a frozen layer: what the trial's resident shard borrowed before.
-DeviceHold Executor::borrowed_there(const DeviceState& device, const TrialRun& trial,
-                                    const TrialRun::TiedUse& use) const {
-  const auto resident = device.residents.find(trial.setup().number);
-  if (resident == device.residents.end() || use.trainable) return nullptr;
-  for (const auto& borrowed : resident->second.slot->borrowed)
-    if (borrowed.use == &use && !borrowed.in_layer) return borrowed.value;
-  return nullptr;
 }
 
 void Executor::assign(DeviceState& device, Active& active, const PlannedTask& planned) {
@@ -245,27 +228,29 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
   const TaskRef& task = slot.task.task;
   const auto& plan = trial.shard(task.shard);
   const auto reserve = [&](DeviceHold& hold, bool& fresh, Bytes bytes) {
-    if (hold) return;
+    if (hold || bytes == 0) return;
     hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(bytes));
     fresh = true;
   };
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     const auto& layer = trial.layers()[l];
     LayerOnDevice mine = bytes_there(device, trial, task, l, layer.writes_chosen, nullptr);
-    reserve(mine.parameters, mine.parameters_fresh, layer.layout.bytes);
+    reserve(mine.parameters, mine.parameters_fresh, layer.own.bytes);
     if (trial.updates_in(task) && layer.moments)
-      reserve(mine.moments, mine.moments_fresh, moment_bytes(trial.setup(), layer.layout));
+      reserve(mine.moments, mine.moments_fresh, moment_bytes(trial.setup(), layer.own));
+    if (layer.shared.bytes > 0)
+      mine.frozen = hold_frozen(device, frozen_key(trial, l, std::nullopt), layer.shared.bytes);
     slot.layers.push_back(std::move(mine));
   }
   for (const auto& use : trial.tied()) {
     const bool used = plan.holds(use.layer), owned = plan.holds(use.owner.layer);
     const auto value = [&] { return std::make_shared<DeviceBytes>(device.ledger, value_bytes(trial, use)); };
-    if (used && !owned) {
+    if (used && !owned && !use.trainable) slot.borrowed.push_back(borrow_frozen(device, trial, use));
+    if (used && !owned && use.trainable) {
       const std::uint64_t after = trial.layers()[use.owner.layer].writes_chosen;
       const TaskRef reads{TaskKind::forward, task.shard};
       const DeviceHold layer = bytes_there(device, trial, reads, use.owner.layer, after, nullptr).parameters;
-      const DeviceHold there = layer ? layer : borrowed_there(device, trial, use);
-      slot.borrowed.push_back({&use, there ? there : value(), after, layer != nullptr, there == nullptr});
+      slot.borrowed.push_back({&use, layer ? layer : value(), after, layer != nullptr, layer == nullptr});
     }
     if (owned && !used && use.trainable && task.kind == TaskKind::backward)
       slot.tied_gradients.emplace_back(&use, value());

@@ -25,7 +25,8 @@ void Executor::take_result(Active& active, const Slot& slot, const Outcome& outc
   }
   if (outcome.judged) {
     if (!result.judged) result.judged.emplace();
-    result.judged->add(*outcome.judged);
+    result.judged->add(outcome.judged->sums);
+    result.rows.add(outcome.judged->rows);
   }
 }
 
@@ -141,10 +142,10 @@ std::vector<CopyRequest> Executor::write_back(const Slot& holder) const {
   std::vector<CopyRequest> copies;
   const auto layers = holder.trial_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    if (!layers[i].trainable) continue;
+    if (layers[i].own.bytes == 0) continue;
     const auto& held = holder.layers[i];
-    copies.push_back({holder.trial->cache().bytes(*layers[i].parameters).data(), held.parameters->tensor.data_ptr(),
-                      layers[i].layout.bytes});
+    copies.push_back(
+        {holder.trial->in_host(layers[i], Part::own), held.parameters->tensor.data_ptr(), layers[i].own.bytes});
     if (!layers[i].moments) continue;
     const auto to = holder.trial->cache().bytes(*layers[i].moments);
     copies.push_back({to.data(), held.moments->tensor.data_ptr(), to.size()});
@@ -229,9 +230,9 @@ void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slo
     const auto& layer = trial.layers()[index];
     auto gradients = contiguous(std::move(own));
     for (std::size_t p = 0; p < gradients.size(); ++p)
-      if (layer.layout.places[p].bytes > 0)
-        copies.push_back({trial.cache().bytes(*layer.gradients).data() + layer.layout.places[p].offset,
-                          gradients[p].data_ptr(), layer.layout.places[p].bytes});
+      if (layer.own.places[p].bytes > 0)
+        copies.push_back({trial.cache().bytes(*layer.gradients).data() + layer.own.places[p].offset,
+                          gradients[p].data_ptr(), layer.own.places[p].bytes});
     std::move(gradients.begin(), gradients.end(), std::back_inserter(sources));
   }
   std::vector<TrialRun::TiedUse*> uses;

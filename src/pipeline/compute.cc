@@ -23,8 +23,23 @@ std::vector<at::Tensor> gradients_of(const LoadedLayer& loaded) {
   return gradients;
 }
 
+/// Of one layer at this step.
+double rate_of(const TrialSetup& setup, std::uint64_t step, std::uint32_t layer) {
+  const TrainSpec& train = setup.train;
+  const double lr = learning_rate(train.schedule, train.optimizer.lr, step, setup.total_steps);
+  return layer_rate(train.optimizer, lr, layer, static_cast<std::uint32_t>(setup.source->description().layers.size()));
+}
+
 bool owned_here(const LoadedLayer& loaded, std::size_t parameter) {
   return !loaded.layer->description().parameters[parameter].tied_to.has_value();
+}
+
+at::Tensor tensor_of(const DeviceHold& hold) { return hold ? hold->tensor : at::Tensor(); }
+
+/// A part of a layer where it is in host memory; undefined when it has no bytes.
+at::Tensor tensor_in_host(TrialRun& trial, const TrialRun::LayerState& layer, Part part) {
+  std::byte* const bytes = trial.in_host(layer, part);
+  return bytes == nullptr ? at::Tensor() : tensor_over(bytes, layer.layout(part).bytes);
 }
 
 }  // namespace
@@ -60,14 +75,17 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
     LoadedLayer out;
     out.index = l;
     out.layer = layer.module.get();
-    out.layout = &layer.layout;
+    out.own = &layer.own;
+    out.shared = &layer.shared;
     out.trainable = layer.trainable;
     if (own) {
       const auto& mine = slot.layers[l - plan.begin];
-      out.parameters = mine.parameters->tensor;
-      if (mine.moments) out.moments = mine.moments->tensor;
+      out.parameters = tensor_of(mine.parameters);
+      out.frozen = tensor_of(mine.frozen);
+      out.moments = tensor_of(mine.moments);
     } else {
-      out.parameters = tensor_over(trial.parameters_in_host(layer), layer.layout.bytes);
+      out.parameters = tensor_in_host(trial, layer, Part::own);
+      out.frozen = tensor_in_host(trial, layer, Part::shared);
       if (layer.moments && trial.updates_in(slot.task.task))
         out.moments =
             tensor_over(trial.cache().bytes(*layer.moments).data(), trial.cache().bytes(*layer.moments).size());
@@ -78,21 +96,19 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
     if (!plan.holds(use.layer)) continue;
     const auto& owner = trial.layers()[use.owner.layer];
     const auto& description = owner.module->description();
+    const LayerLayout& layout = owner.layout(use.part());
     at::Tensor value;
     if (use.owner.layer >= plan.begin) {
-      value = parameter_view(loaded[use.owner.layer - plan.begin].parameters, description, owner.layout,
-                             use.owner.parameter);
+      value = loaded[use.owner.layer - plan.begin].value(use.owner.parameter);
     } else if (own) {
       for (const auto& borrowed : slot.borrowed) {
         if (borrowed.use != &use) continue;
         const auto& parameter = description.parameters[use.owner.parameter];
-        value = borrowed.in_layer
-                    ? parameter_view(borrowed.value->tensor, description, owner.layout, use.owner.parameter)
-                    : borrowed.value->tensor.narrow(0, 0, parameter.elements()).view(parameter.shape);
+        value = borrowed.in_layer ? parameter_view(borrowed.value->tensor, description, layout, use.owner.parameter)
+                                  : borrowed.value->tensor.narrow(0, 0, parameter.elements()).view(parameter.shape);
       }
     } else {
-      value = parameter_view(tensor_over(trial.parameters_in_host(owner), owner.layout.bytes), description,
-                             owner.layout, use.owner.parameter);
+      value = parameter_view(tensor_in_host(trial, owner, use.part()), description, layout, use.owner.parameter);
     }
     loaded[use.layer - plan.begin].borrowed.push_back(std::move(value));
   }
@@ -168,7 +184,10 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
 
   // From here on the task must not run out of memory and be tried again: an update is not undone.
   const AccountScope uncharged(nullptr);
-  const double lr = learning_rate(train.schedule, train.optimizer.lr, context.step, trial.setup().total_steps);
+  const auto update = [&](const LoadedLayer& loaded, std::span<const at::Tensor> gradients) {
+    const double lr = rate_of(trial.setup(), context.step, loaded.index);
+    update_layer(loaded, gradients, train.optimizer, lr, context.step + 1);
+  };
   for (const auto& loaded : context.layers) {
     if (!loaded.trainable) continue;
     auto own = gradients_of(loaded);
@@ -178,7 +197,7 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
     if (train.clip_norm && !trial.one_shard())
       outcome.gradients.push_back({loaded.index, std::move(own)});
     else if (!train.clip_norm)
-      update_layer(loaded, own, train.optimizer, lr, context.step + 1);
+      update(loaded, own);
   }
   if (!train.clip_norm || !trial.one_shard()) return;
   const double factor = clip_factor(total_norm(trial.norms()), *train.clip_norm);
@@ -187,7 +206,7 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
     auto own = gradients_of(loaded);
     for (std::size_t p = 0; p < own.size(); ++p)
       if (owned_here(loaded, p) && own[p].defined()) own[p].mul_(factor);
-    update_layer(loaded, own, train.optimizer, lr, context.step + 1);
+    update(loaded, own);
   }
 }
 
@@ -197,22 +216,27 @@ void Executor::compute_update(Slot& slot) {
   const TrainSpec& train = trial.setup().train;
   const auto& plan = trial.shard(slot.task.task.shard);
   const std::uint64_t step = trial.step_of(slot.task);
-  const double lr = learning_rate(train.schedule, train.optimizer.lr, step, trial.setup().total_steps);
   const double factor = clip_factor(total_norm(trial.norms()), *train.clip_norm);
   const auto over = [&](std::uint32_t blob) {
     return tensor_over(trial.cache().bytes(blob).data(), trial.cache().bytes(blob).size());
   };
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     auto& layer = trial.layers()[l];
-    if (!layer.trainable) continue;
-    LoadedLayer loaded{l, layer.module.get(), &layer.layout, true, over(*layer.parameters), {}, {}};
+    if (layer.own.bytes == 0) continue;
+    LoadedLayer loaded;
+    loaded.index = l;
+    loaded.layer = layer.module.get();
+    loaded.own = &layer.own;
+    loaded.shared = &layer.shared;
+    loaded.trainable = true;
+    loaded.parameters = over(*layer.parameters);
     if (layer.moments) loaded.moments = over(*layer.moments);
     const at::Tensor flat = over(*layer.gradients);
-    std::vector<at::Tensor> gradients(layer.layout.places.size());
+    std::vector<at::Tensor> gradients(layer.own.places.size());
     for (std::size_t p = 0; p < gradients.size(); ++p)
-      if (owned_here(loaded, p))
-        gradients[p] = parameter_view(flat, layer.module->description(), layer.layout, p).mul_(factor);
-    update_layer(loaded, gradients, train.optimizer, lr, step + 1);
+      if (layer.own.places[p].bytes > 0)
+        gradients[p] = parameter_view(flat, layer.module->description(), layer.own, p).mul_(factor);
+    update_layer(loaded, gradients, train.optimizer, rate_of(trial.setup(), step, l), step + 1);
   }
 }
 
@@ -235,9 +259,9 @@ void Executor::copy_out(Slot& slot, Outcome& outcome) {
     const auto& state = trial.layers()[layer];
     const auto to = trial.cache().bytes(*state.gradients);
     for (std::size_t p = 0; p < gradients.size(); ++p)
-      if (state.layout.places[p].bytes > 0)
-        std::memcpy(to.data() + state.layout.places[p].offset, gradients[p].contiguous().data_ptr(),
-                    state.layout.places[p].bytes);
+      if (state.own.places[p].bytes > 0)
+        std::memcpy(to.data() + state.own.places[p].offset, gradients[p].contiguous().data_ptr(),
+                    state.own.places[p].bytes);
   }
   for (const auto& [use, gradient] : outcome.tied)
     std::memcpy(use->gradient.data(), gradient.contiguous().data_ptr(), use->gradient.size());

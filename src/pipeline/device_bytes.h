@@ -23,6 +23,8 @@ class DeviceBytes {
   DeviceBytes(const DeviceBytes&) = delete;
   Bytes bytes() const { return bytes_; }
   at::Tensor tensor;  ///< defined once it is allocated
+  /// Of frozen bytes, which the first task that gets to it loads for all that hold them.
+  bool requested = false, there = false;
 
  private:
   std::shared_ptr<std::atomic<Bytes>> ledger_;

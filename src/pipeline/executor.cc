@@ -86,6 +86,16 @@ void Executor::start_visit(std::shared_ptr<TrialRun> trial, Visit visit) {
   dispatch();
 }
 
+bool Executor::abandon_visit(std::uint32_t trial) {
+  const std::lock_guard lock(mutex_);
+  const auto found = active_.find(trial);
+  if (found == active_.end()) return false;
+  if (!found->second.error)
+    fail_trial(found->second, std::make_exception_ptr(Abandoned(found->second.trial->setup().id + ": abandoned")));
+  dispatch();
+  return true;
+}
+
 std::optional<VisitResult> Executor::wait_finished(double timeout_s) {
   std::vector<std::shared_ptr<TrialRun>> retired;  // dies after the lock
   std::unique_lock lock(mutex_);
@@ -222,7 +232,7 @@ std::string Executor::idle_cause(const DeviceState& device) const {
   const Slot& slot = *device.ahead.front();
   if (!slot.pinned) return "disk";
   if (!slot.state_requested) return "store";
-  if (!slot.state_loaded) return "load";
+  if (!slot.state_loaded || !slot.frozen_there()) return "load";
   return "activation";
 }
 

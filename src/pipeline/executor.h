@@ -51,6 +51,9 @@ class Executor {
 
   /// Trains one visit. The trial must not be in a visit already. Its BlobCache's wake must call wake().
   void start_visit(std::shared_ptr<TrialRun> trial, Visit visit);
+  /// Ends the trial's visit, with Abandoned as its error, as soon as the task under way has ended: no other follows it.
+  /// False when it is in no visit, so that its result is there already.
+  bool abandon_visit(std::uint32_t trial);
   /// A visit that ended, well or with an error; nothing when `timeout_s` passed. The trial is idle then.
   std::optional<VisitResult> wait_finished(double timeout_s);
   /// Makes a wait_finished() return early, with nothing if nothing ended.
@@ -69,6 +72,12 @@ class Executor {
   std::string diagnosis() const;
 
  private:
+  /// Frozen bytes by what they are: a layer's shared part, equal for trials that share it, or one parameter of it.
+  struct FrozenKey {
+    const void* content = nullptr;
+    std::optional<std::uint32_t> parameter;
+    auto operator<=>(const FrozenKey&) const = default;
+  };
   struct Resident {
     std::shared_ptr<Slot> slot;  ///< whose bytes and pins stay
     bool dirty = false;
@@ -79,9 +88,10 @@ class Executor {
     std::shared_ptr<Slot> current;
     std::deque<std::shared_ptr<Slot>> ahead;  ///< chosen, in the order in which they will compute
     std::vector<std::shared_ptr<Slot>> storing;
-    std::deque<std::shared_ptr<KeptForward>> kept;  ///< the oldest first
-    std::map<std::uint32_t, Resident> residents;    ///< trials that stay on the device until their visit ends
-    std::optional<std::uint32_t> bound;             ///< without interleaving: the one trial that it works on
+    std::deque<std::shared_ptr<KeptForward>> kept;           ///< the oldest first
+    std::map<std::uint32_t, Resident> residents;             ///< trials that stay on the device until their visit ends
+    std::map<FrozenKey, std::weak_ptr<DeviceBytes>> frozen;  ///< what any task holds there of frozen bytes
+    std::optional<std::uint32_t> bound;                      ///< without interleaving: the one trial that it works on
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
     bool refused_for_memory = false;
     bool shallow = false;    ///< memory was short: no task beyond the next until that one computes
@@ -123,11 +133,20 @@ class Executor {
   /// `until`: of those ahead, only the ones before this.
   LayerOnDevice bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task, std::uint32_t layer,
                             std::uint64_t after, const Slot* until) const;
-  DeviceHold borrowed_there(const DeviceState& device, const TrialRun& trial, const TrialRun::TiedUse& use) const;
   void assign(DeviceState& device, Active& active, const PlannedTask& task);
   void take_over(DeviceState& device, Slot& slot);
   void take_what_came(DeviceState& device, Slot& slot);
   void set_idle(Active& active, bool idle);
+
+  // frozen_bytes.cc: what trials have in common on a device; under the lock
+  FrozenKey frozen_key(const TrialRun& trial, std::uint32_t layer, std::optional<std::uint32_t> parameter) const;
+  DeviceHold find_frozen(const DeviceState& device, const FrozenKey& key) const;
+  DeviceHold hold_frozen(DeviceState& device, const FrozenKey& key, Bytes bytes);  ///< found, or a place for them
+  BorrowedValue borrow_frozen(DeviceState& device, const TrialRun& trial, const TrialRun::TiedUse& use);
+  Bytes borrowed_bytes_missing(const DeviceState& device, const TrialRun& trial, const ShardPlan& plan) const;
+  void bring_frozen(Slot& slot, std::vector<CopyRequest>& copies);  ///< what nobody has asked for yet
+  Standing standing_of(const DeviceState& device, const TrialRun& trial) const;
+  std::optional<std::uint32_t> pick(const DeviceState& device, const std::function<bool(std::uint32_t trial)>& accepts);
 
   // fetch.cc: bringing their bytes; under the lock
   bool fetch(DeviceState& device);                                         ///< true when it gave up a task

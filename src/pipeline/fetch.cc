@@ -105,9 +105,10 @@ bool Executor::allocate(DeviceState& device, Slot& slot) {
     for (auto& layer : slot.layers) {
       if (layer.parameters_fresh) make(layer.parameters);
       if (layer.moments_fresh) make(layer.moments);
+      make(layer.frozen);
     }
     for (auto& borrowed : slot.borrowed)
-      if (borrowed.fresh) make(borrowed.value);
+      if (borrowed.fresh || !borrowed.use->trainable) make(borrowed.value);
     for (auto& [use, hold] : slot.tied_gradients) make(hold);
   } catch (const DeviceOutOfMemory&) {
     // The running task takes more than was predicted: what was allocated stays, the rest is tried again.
@@ -123,8 +124,7 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const auto& mine = slot->layers[i];
     if (mine.parameters_fresh)
-      copies.push_back(
-          {mine.parameters->tensor.data_ptr(), trial.parameters_in_host(layers[i]), layers[i].layout.bytes});
+      copies.push_back({mine.parameters->tensor.data_ptr(), trial.in_host(layers[i], Part::own), layers[i].own.bytes});
     if (mine.moments_fresh) {
       const auto from = trial.cache().bytes(*layers[i].moments);
       copies.push_back({mine.moments->tensor.data_ptr(), from.data(), from.size()});
@@ -133,14 +133,18 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
   for (const auto& borrowed : slot->borrowed) {
     if (!borrowed.fresh) continue;
     const auto& owner = trial.layers()[borrowed.use->owner.layer];
-    const auto& place = owner.layout.places[borrowed.use->owner.parameter];
-    copies.push_back({borrowed.value->tensor.data_ptr(), trial.parameters_in_host(owner) + place.offset, place.bytes});
+    const auto& place = owner.own.places[borrowed.use->owner.parameter];
+    copies.push_back({borrowed.value->tensor.data_ptr(), trial.in_host(owner, Part::own) + place.offset, place.bytes});
   }
+  bring_frozen(*slot, copies);
   if (copies.empty()) {
     slot->state_loaded = true;
     return;
   }
-  load(device, slot, std::move(copies), slot->label(), [raw = slot.get()] { raw->state_loaded = true; });
+  load(device, slot, std::move(copies), slot->label(), [raw = slot.get()] {
+    raw->state_loaded = true;
+    for (DeviceBytes* frozen : raw->brings) frozen->there = true;
+  });
 }
 
 void Executor::load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> copies,

@@ -6,10 +6,13 @@ namespace hopyard {
 
 std::string content_key(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed) {
   const ModelSpec& spec = source.spec();
-  std::string key = text::cat(spec.checkpoint, "#", to_string(spec.task), "#", source.description().layers[layer].name);
+  const LayerDescription& description = source.description().layers[layer];
+  std::string key = text::cat(spec.checkpoint, "#", to_string(spec.task), "#", description.name);
   for (const auto& [name, value] : spec.overrides)
     if (name != "dropout") key += text::cat("#", name, "=", value);  // frozen layers run in eval mode
-  return source.from_checkpoint(layer) ? key : text::cat(key, "#seed=", trial_seed);
+  for (const auto& parameter : description.parameters)
+    if (parameter.frozen) key += "#" + parameter.name;
+  return source.from_checkpoint(layer, Part::shared) ? key : text::cat(key, "#seed=", trial_seed);
 }
 
 std::vector<ParameterDigest> parameter_digests(const LayerDescription& layer, const LayerLayout& layout,
@@ -43,12 +46,12 @@ std::shared_ptr<const FrozenLayer> FrozenStore::get_locked(const ModelSource& so
   auto& known = known_[content_key(source, layer, trial_seed)];
   if (auto held = known.layer.lock()) return held;
   const auto& description = source.description().layers[layer];
-  const LayerLayout layout = layout_of(description);
+  const LayerLayout layout = layout_of(description, Part::shared);
   auto reservation = host_.reserve(HostBuffer::rounded(layout.bytes));
   if (!reservation) return nullptr;
   auto made = std::make_shared<FrozenLayer>();
   made->bytes = HostBuffer(std::move(*reservation), layout.bytes);
-  source.initialise(layer, trial_seed, made->bytes.span());
+  source.initialise(layer, Part::shared, trial_seed, made->bytes.span());
   if (!known.digests)
     known.digests = std::make_shared<const std::vector<ParameterDigest>>(
         parameter_digests(description, layout, made->bytes.span()));
@@ -64,7 +67,7 @@ Bytes FrozenStore::missing_bytes(const ModelSource& source, std::span<const std:
   for (const auto layer : layers) {
     const auto known = known_.find(content_key(source, layer, trial_seed));
     if (known == known_.end() || known->second.layer.expired())
-      missing += HostBuffer::rounded(layout_of(source.description().layers[layer]).bytes);
+      missing += HostBuffer::rounded(layout_of(source.description().layers[layer], Part::shared).bytes);
   }
   return missing;
 }

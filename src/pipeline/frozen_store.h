@@ -1,4 +1,5 @@
-// Frozen layers in host memory: content-addressed, so that all trials with the same frozen layer hold one copy.
+// Frozen parameters in host memory: content-addressed, so that all trials with the same frozen part of a layer hold one
+// copy, whatever else the layer has that each of them trains.
 #pragma once
 
 #include <map>
@@ -14,7 +15,7 @@
 
 namespace hopyard {
 
-/// A frozen layer's flat buffer and the digests of its parameters. Constant while it is shared.
+/// The flat buffer of a layer's shared part and the digests of its parameters. Constant while it is shared.
 struct FrozenLayer {
   HostBuffer bytes;
   std::shared_ptr<const std::vector<ParameterDigest>> digests;
@@ -29,8 +30,8 @@ class FrozenStore {
   std::shared_ptr<const FrozenLayer> get(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed);
   /// What get() of these layers of the model would newly take from the host tier.
   Bytes missing_bytes(const ModelSource& source, std::span<const std::uint32_t> layers, std::uint64_t trial_seed);
-  /// The digests of a layer that need not be there, only have been once. Null when it never was and there is no room
-  /// for it now.
+  /// The digests of frozen parameters that need not be there, only have been once. Null when they never were and there
+  /// is no room for them now.
   std::shared_ptr<const std::vector<ParameterDigest>> digests(const ModelSource& source, std::uint32_t layer,
                                                               std::uint64_t trial_seed);
 
@@ -46,10 +47,11 @@ class FrozenStore {
   std::map<std::string, Known> known_;
 };
 
-/// Equal for layers that hold the same bytes and compute the same, as far as can be told without reading them.
+/// Equal for layers whose shared parts hold the same bytes, as far as can be told without reading them, and that
+/// compute the same when nothing of them is trained.
 std::string content_key(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed);
 
-/// The digests of a layer's own parameters in a flat buffer.
+/// The digests of those parameters of a layer that have a place in this layout, in a flat buffer of it.
 std::vector<ParameterDigest> parameter_digests(const LayerDescription& layer, const LayerLayout& layout,
                                                std::span<const std::byte> flat);
 

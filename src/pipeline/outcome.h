@@ -15,7 +15,7 @@ struct Executor::Outcome {
   std::vector<std::pair<TrialRun::TiedUse*, at::Tensor>> tied;  ///< for owners in other shards
   double loss_sum = 0;
   std::int64_t items = 0;
-  std::optional<MetricSums> judged;
+  std::optional<Judged> judged;
 };
 
 }  // namespace hopyard

@@ -9,9 +9,11 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/failure.h"
 #include "device/memory_account.h"
 #include "pipeline/batches.h"
 #include "pipeline/compute_thread.h"
@@ -21,29 +23,35 @@ namespace hopyard {
 
 namespace {
 
-constexpr int kRuns = 2;
+constexpr int kRuns = 3;
 
 /// Layers alike in all of this cost the same.
 struct LayerClass {
   std::string kind;
-  bool trainable = false, has_input = false, has_loss = false;
-  std::vector<std::vector<std::int64_t>> shapes;  ///< of its parameters
+  bool goes_back = false, has_input = false, has_loss = false;
+  std::vector<std::pair<std::vector<std::int64_t>, bool>> shapes;  ///< of its parameters, and whether they are frozen
   Bytes output_bytes = 0;
   auto operator<=>(const LayerClass&) const = default;
 };
 
-LayerClass class_of(const ModelDescription& model, std::uint32_t index, bool trainable) {
+LayerClass class_of(const ModelDescription& model, std::uint32_t index, bool goes_back) {
   const LayerDescription& layer = model.layers[index];
-  LayerClass out{layer.kind, trainable, index > 0, index + 1 == model.layers.size(), {}, layer.output_bytes_per_row};
-  for (const auto& parameter : layer.parameters) out.shapes.push_back(parameter.shape);
+  LayerClass out{layer.kind, goes_back, index > 0, index + 1 == model.layers.size(), {}, layer.output_bytes_per_row};
+  for (const auto& parameter : layer.parameters) out.shapes.emplace_back(parameter.shape, parameter.frozen);
   return out;
 }
 
 struct Measured {
   Bytes saved = 0, transient = 0;
-  double forward_s = std::numeric_limits<double>::max(), backward_s = forward_s, update_s = forward_s;
-  at::Tensor output;  ///< what the next layer takes
+  std::vector<double> forward_s, backward_s, update_s;  ///< of each run
+  at::Tensor output;                                    ///< what the next layer takes
 };
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
 
 /// Runs layers one after another, each on its own measured account.
 class Profile {
@@ -57,29 +65,29 @@ class Profile {
     batch_ = make_batches(data, source.spec().task, rows, train.micro_batch_size).front();
   }
 
-  Measured measure(std::uint32_t index, const at::Tensor& x) {
+  Measured measure(std::uint32_t index, const at::Tensor& x, bool goes_back) {
     const LayerDescription& description = modules_[index]->description();
-    const LayerLayout layout = layout_of(description);
+    const LayerLayout own = layout_of(description, Part::own), shared = layout_of(description, Part::shared);
     LoadedLayer loaded;
     loaded.index = index;
     loaded.layer = modules_[index].get();
-    loaded.layout = &layout;
-    loaded.trainable = index >= source_.frozen_layers();
-    const auto floats = static_cast<std::int64_t>(layout.bytes / sizeof(float));
-    loaded.parameters = at::zeros({floats}, at::kFloat);
-    source_.initialise(index, 0, {static_cast<std::byte*>(loaded.parameters.data_ptr()), layout.bytes});
+    loaded.own = &own;
+    loaded.shared = &shared;
+    loaded.trainable = description.trains();
+    loaded.parameters = first_values(source_, index, Part::own, own);
+    loaded.frozen = first_values(source_, index, Part::shared, shared);
+    const auto floats = static_cast<std::int64_t>(own.bytes / sizeof(float));
     loaded.moments = at::zeros({floats * moment_count(train_.optimizer)}, at::kFloat);
     for (const auto& parameter : description.parameters)
       if (parameter.tied_to) loaded.borrowed.push_back(at::zeros(parameter.shape, at::kFloat));
     Measured best;
     for (int run = 0; run < kRuns; ++run) {
       forward(loaded, x, best);
-      if (loaded.trainable) backward(loaded, x, best);
+      if (goes_back) backward(loaded, x, best);
     }
     const at::NoGradGuard no_graph;
     const BoundLayers bound(std::span(&loaded, 1), false);
     best.output = run(loaded, x);
-    if (!loaded.trainable) best.backward_s = best.update_s = 0;
     return best;
   }
 
@@ -101,7 +109,7 @@ class Profile {
       const AccountScope charged(&account);
       run(loaded, x);
     }
-    best.forward_s = std::min(best.forward_s, monotonic_seconds() - begin);
+    best.forward_s.push_back(monotonic_seconds() - begin);
     best.transient = std::max(best.transient, account.peak());
   }
 
@@ -120,7 +128,7 @@ class Profile {
       account.reset_peak();
       const double begin = monotonic_seconds();
       torch::autograd::backward({output}, {gradient});
-      best.backward_s = std::min(best.backward_s, monotonic_seconds() - begin);
+      best.backward_s.push_back(monotonic_seconds() - begin);
       best.saved = std::max(best.saved, saved);
       // Beyond the saved activations and the parameters' gradients, which are planned for apart.
       Bytes gradients = 0;
@@ -133,7 +141,7 @@ class Profile {
     for (const auto& parameter : loaded.layer->bound()) gradients.push_back(parameter.grad());
     const double begin = monotonic_seconds();
     update_layer(loaded, gradients, train_.optimizer, 0.0, 1);
-    best.update_s = std::min(best.update_s, monotonic_seconds() - begin);
+    best.update_s.push_back(monotonic_seconds() - begin);
   }
 
   const ModelSource& source_;
@@ -150,16 +158,17 @@ std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset&
   std::map<LayerClass, Measured> known;
   at::Tensor x;
   for (std::uint32_t l = 0; l < costs.size(); ++l) {
-    const LayerClass key = class_of(source.description(), l, costs[l].trainable);
+    const bool goes_back = l >= source.frozen_layers();
+    const LayerClass key = class_of(source.description(), l, goes_back);
     auto found = known.find(key);
-    if (found == known.end()) found = known.emplace(key, profile.measure(l, x)).first;
+    if (found == known.end()) found = known.emplace(key, profile.measure(l, x, goes_back)).first;
     const Measured& measured = found->second;
     x = measured.output;
     costs[l].saved_bytes = measured.saved;
     costs[l].transient_bytes = measured.transient;
-    costs[l].forward_s = measured.forward_s * micros;
-    costs[l].backward_s = measured.backward_s * micros;
-    costs[l].update_s = measured.update_s;
+    costs[l].forward_s = median(measured.forward_s) * micros;
+    costs[l].backward_s = median(measured.backward_s) * micros;
+    costs[l].update_s = median(measured.update_s);
   }
   return costs;
 }
@@ -172,16 +181,19 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
   for (std::uint32_t l = 0; l < layers.size(); ++l) {
     LayerCost cost;
     cost.name = layers[l].name;
-    cost.trainable = l >= source.frozen_layers();
-    cost.parameter_bytes = layout_of(layers[l]).bytes;
+    cost.trainable = layers[l].trains();
+    const Bytes own = layout_of(layers[l], Part::own).bytes;
+    cost.frozen_bytes = layout_of(layers[l], Part::shared).bytes;
+    cost.parameter_bytes = own + cost.frozen_bytes;
     for (const auto& parameter : layers[l].parameters) {
       if (!parameter.tied_to) continue;
       cost.borrowed_bytes += charged_bytes(static_cast<Bytes>(parameter.elements()) * sizeof(float));
       cost.borrowed_from = parameter.tied_to->layer;
+      cost.borrowed_frozen = parameter.frozen;
     }
     if (cost.trainable) {
-      cost.moment_bytes = cost.parameter_bytes * static_cast<Bytes>(moment_count(train.optimizer));
-      cost.gradient_bytes = cost.parameter_bytes + cost.borrowed_bytes;
+      cost.moment_bytes = own * static_cast<Bytes>(moment_count(train.optimizer));
+      cost.gradient_bytes = own + (cost.borrowed_frozen ? 0 : cost.borrowed_bytes);
     }
     cost.output_bytes = layers[l].output_bytes_per_row * train.micro_batch_size;
     costs.push_back(std::move(cost));
@@ -190,9 +202,32 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
 }
 
 std::vector<LayerCost> profile_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train,
-                                      int threads) {
-  std::vector<LayerCost> costs;
-  on_compute_thread(threads, [&] { costs = measured_layers(source, data, train); });
+                                      int threads, std::uint32_t together) {
+  require(together > 0, "nobody measures");
+  std::vector<std::vector<LayerCost>> measured(together);
+  std::vector<std::exception_ptr> errors(together);
+  std::vector<std::thread> others;
+  const auto measure = [&](std::size_t who) {
+    try {
+      on_compute_thread(threads, [&] { measured[who] = measured_layers(source, data, train); });
+    } catch (...) {
+      errors[who] = std::current_exception();
+    }
+  };
+  for (std::size_t who = 1; who < together; ++who) others.emplace_back(measure, who);
+  measure(0);
+  for (auto& other : others) other.join();
+  for (const auto& error : errors)
+    if (error) std::rethrow_exception(error);
+  std::vector<LayerCost> costs = std::move(measured.front());
+  for (std::size_t l = 0; l < costs.size(); ++l)
+    for (std::size_t who = 1; who < together; ++who) {
+      costs[l].forward_s += measured[who][l].forward_s;
+      costs[l].backward_s += measured[who][l].backward_s;
+      costs[l].update_s += measured[who][l].update_s;
+    }
+  for (auto& cost : costs)
+    for (double* seconds : {&cost.forward_s, &cost.backward_s, &cost.update_s}) *seconds /= together;
   return costs;
 }
 

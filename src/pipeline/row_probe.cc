@@ -35,13 +35,15 @@ std::vector<Company> companies(const ModelSource& source, const Dataset& data, s
 }
 
 void run_layer(const ModelSource& source, Layer& layer, std::uint32_t index, std::vector<Company>& all) {
-  const LayerLayout layout = layout_of(layer.description());
+  const LayerLayout own = layout_of(layer.description(), Part::own);
+  const LayerLayout shared = layout_of(layer.description(), Part::shared);
   LoadedLayer loaded;
   loaded.index = index;
   loaded.layer = &layer;
-  loaded.layout = &layout;
-  loaded.parameters = at::zeros({static_cast<std::int64_t>(layout.bytes / sizeof(float))}, at::kFloat);
-  source.initialise(index, 0, {static_cast<std::byte*>(loaded.parameters.data_ptr()), layout.bytes});
+  loaded.own = &own;
+  loaded.shared = &shared;
+  loaded.parameters = first_values(source, index, Part::own, own);
+  loaded.frozen = first_values(source, index, Part::shared, shared);
   const BoundLayers bound(std::span(&loaded, 1), false);
   for (auto& company : all) company.x = layer.forward(company.x, company.batch, Pass()).contiguous();
 }

@@ -100,6 +100,25 @@ class RoundRobin final : public OrderedScheduler {
 
 }  // namespace
 
+std::optional<std::uint32_t> pick_sharing(Scheduler& scheduler, const std::function<bool(std::uint32_t trial)>& accepts,
+                                          const std::function<Standing(std::uint32_t trial)>& standing) {
+  std::optional<std::uint32_t> behind;
+  double most_left = 0, least_s = 0;
+  const auto loaded = scheduler.pick([&](std::uint32_t trial) {
+    if (!accepts(trial)) return false;
+    const Standing now = standing(trial);
+    if (!behind) least_s = now.remaining_s - now.step_s;
+    if (now.remaining_s < least_s) return false;
+    if (now.loaded || (!behind && !now.shares)) return true;
+    if (now.shares && (!behind || now.step_left > most_left)) {
+      behind = trial;
+      most_left = now.step_left;
+    }
+    return false;
+  });
+  return loaded ? loaded : behind;
+}
+
 std::string to_string(SchedulerKind kind) {
   switch (kind) {
     case SchedulerKind::lrtf:

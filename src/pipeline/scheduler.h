@@ -33,6 +33,21 @@ class Scheduler {
 };
 inline constexpr int kPickAttempts = 64;
 
+/// How a trial stands for choice where trials share frozen bytes.
+struct Standing {
+  double remaining_s = 0;
+  double step_s = 0;     ///< of a whole step
+  double step_left = 0;  ///< of the step that its next task belongs to: 1 at its begin, towards 0
+  bool shares = false;  ///< its next task has frozen bytes in common with others that take longer to load than it takes
+  bool loaded = false;  ///< and the device has them
+};
+/// pick() such that one load of frozen bytes serves many trials: among trials whose remaining time is within a step of
+/// the best one's, the first whose bytes are on the device; without any, the one that is farthest behind in its step,
+/// so that it meets the others. The best one itself where it shares nothing. For longest-remaining-first, whose order
+/// is kept but for a step; `standing` is asked only for what `accepts`.
+std::optional<std::uint32_t> pick_sharing(Scheduler& scheduler, const std::function<bool(std::uint32_t trial)>& accepts,
+                                          const std::function<Standing(std::uint32_t trial)>& standing);
+
 enum class SchedulerKind { lrtf, fifo, random, lpt, round_robin };
 inline constexpr SchedulerKind kSchedulerKinds[] = {SchedulerKind::lrtf, SchedulerKind::fifo, SchedulerKind::random,
                                                     SchedulerKind::lpt, SchedulerKind::round_robin};

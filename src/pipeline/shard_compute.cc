@@ -21,11 +21,12 @@ at::Tensor run_layers(const ComputeContext& context, std::size_t micro_batch, at
   return x;
 }
 
-/// Calls visit(tensor) for each layer's parameters and each value that it borrows.
+/// Calls visit(tensor) for the bytes of each layer's parts and each value that it borrows.
 template <class Visit>
 void for_each_value(std::span<LoadedLayer> layers, const Visit& visit) {
   for (auto& loaded : layers) {
-    visit(loaded.parameters);
+    for (auto* part : {&loaded.parameters, &loaded.frozen})
+      if (part->defined()) visit(*part);
     for (auto& value : loaded.borrowed) visit(value);
   }
 }
@@ -36,11 +37,24 @@ at::Tensor tensor_over(std::byte* data, Bytes bytes) {
   return at::from_blob(data, {static_cast<std::int64_t>(bytes / sizeof(float))}, at::kFloat);
 }
 
+at::Tensor first_values(const ModelSource& source, std::uint32_t layer, Part part, const LayerLayout& layout) {
+  if (layout.bytes == 0) return {};
+  at::Tensor flat = at::zeros({static_cast<std::int64_t>(layout.bytes / sizeof(float))}, at::kFloat);
+  source.initialise(layer, part, 0, {static_cast<std::byte*>(flat.data_ptr()), layout.bytes});
+  return flat;
+}
+
 at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer, const LayerLayout& layout,
                           std::size_t i) {
   const auto& description = layer.parameters[i];
   return flat.narrow(0, static_cast<std::int64_t>(layout.places[i].offset / sizeof(float)), description.elements())
       .view(description.shape);
+}
+
+at::Tensor LoadedLayer::value(std::size_t i) const {
+  const auto& description = layer->description();
+  const bool is_own = description.parameters[i].part() == Part::own;
+  return parameter_view(is_own ? parameters : frozen, description, is_own ? *own : *shared, i);
 }
 
 BoundLayers::BoundLayers(std::span<LoadedLayer> layers, bool with_gradients) : layers_(layers) {
@@ -49,10 +63,8 @@ BoundLayers::BoundLayers(std::span<LoadedLayer> layers, bool with_gradients) : l
     std::vector<at::Tensor> views;
     std::size_t borrowed = 0;
     for (std::size_t i = 0; i < description.parameters.size(); ++i)
-      views.push_back(description.parameters[i].tied_to
-                          ? loaded.borrowed.at(borrowed++)
-                          : parameter_view(loaded.parameters, description, *loaded.layout, i));
-    loaded.layer->bind(views, with_gradients && loaded.trainable);
+      views.push_back(description.parameters[i].tied_to ? loaded.borrowed.at(borrowed++) : loaded.value(i));
+    loaded.layer->bind(views, with_gradients);
   }
 }
 
@@ -146,29 +158,28 @@ void update_layer(const LoadedLayer& loaded, std::span<const at::Tensor> gradien
   const at::NoGradGuard no_graph;
   const auto& description = loaded.layer->description();
   const int moments = moment_count(optimizer);
-  const auto section = static_cast<std::int64_t>(loaded.layout->bytes / sizeof(float));
+  const auto section = static_cast<std::int64_t>(loaded.own->bytes / sizeof(float));
   std::vector<ParameterUpdate> updates;
   for (std::size_t i = 0; i < description.parameters.size(); ++i) {
-    if (description.parameters[i].tied_to || !gradients[i].defined()) continue;
-    ParameterUpdate update{parameter_view(loaded.parameters, description, *loaded.layout, i),
-                           gradients[i],
-                           {},
-                           description.parameters[i].decays};
+    if (loaded.own->places[i].bytes == 0 || !gradients[i].defined()) continue;
+    ParameterUpdate update{loaded.value(i), gradients[i], {}, description.parameters[i].decays};
     for (int moment = 0; moment < moments; ++moment)
       update.moments[moment] =
-          parameter_view(loaded.moments.narrow(0, moment * section, section), description, *loaded.layout, i);
+          parameter_view(loaded.moments.narrow(0, moment * section, section), description, *loaded.own, i);
     updates.push_back(std::move(update));
   }
   update(optimizer, lr, step, updates);
 }
 
-MetricSums judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {
+Judged judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {
   const at::NoGradGuard no_graph;
-  MetricSums sums;
-  for (std::size_t m = 0; m < context.batches.size(); ++m)
-    sums.add(
-        context.source.judge(run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]), context.batches[m]));
-  return sums;
+  Judged judged;
+  for (std::size_t m = 0; m < context.batches.size(); ++m) {
+    const at::Tensor logits = run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]);
+    judged.sums.add(context.source.judge(logits, context.batches[m]));
+    judged.rows.add(row_outcomes(context.source, logits, context.batches[m]));
+  }
+  return judged;
 }
 
 }  // namespace hopyard

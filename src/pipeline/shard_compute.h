@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/model.h"
+#include "model/row_outcomes.h"
 #include "optim/optimizer.h"
 
 namespace hopyard {
@@ -17,11 +18,14 @@ namespace hopyard {
 struct LoadedLayer {
   std::uint32_t index = 0;  ///< in the model
   Layer* layer = nullptr;
-  const LayerLayout* layout = nullptr;
+  const LayerLayout *own = nullptr, *shared = nullptr;  ///< of its two parts
   bool trainable = false;
-  at::Tensor parameters;             ///< float32 [layout->bytes / 4]
-  at::Tensor moments;                ///< the same size for each moment, one after the other; undefined when not loaded
+  at::Tensor parameters;             ///< float32 [own->bytes / 4]; undefined when that is nothing
+  at::Tensor frozen;                 ///< the same of the shared part
+  at::Tensor moments;                ///< as `parameters`, for each moment, one after the other; undefined: not loaded
   std::vector<at::Tensor> borrowed;  ///< values of its tied parameters, in their order
+  /// Parameter i, which is no tied use, in the part where it lies.
+  at::Tensor value(std::size_t i) const;
 };
 
 /// Everything that a task's bits depend on beside the layers' bytes.
@@ -38,6 +42,7 @@ struct ComputeContext {
 /// While it lives, the layers' modules point at their bytes. Gradients start from nothing.
 class BoundLayers {
  public:
+  /// Frozen parameters get none in any case.
   BoundLayers(std::span<LoadedLayer> layers, bool with_gradients);
   ~BoundLayers();
   BoundLayers(const BoundLayers&) = delete;
@@ -64,7 +69,7 @@ BackwardOutput backward_shard(const ComputeContext& context, std::span<const at:
 /// device between the two: the graph reads them through stand-ins, which are pointed to where the bytes are by then.
 struct ForwardGraph {
   std::vector<at::Tensor> inputs, outputs;  ///< one for each micro-batch
-  std::vector<at::Tensor> stand_ins;        ///< for each layer's parameters and what it borrowed, in order
+  std::vector<at::Tensor> stand_ins;        ///< for each layer's two parts and what it borrowed, in order
 };
 /// Requires layers without the head, not yet bound; leaves them unbound. Bits are those of forward_shard().
 ForwardGraph forward_with_graph(const ComputeContext& context, std::span<const at::Tensor> inputs,
@@ -81,16 +86,22 @@ struct TiedGradient {
 /// Adds the gradients of later uses, given in layer order, to those of the owners among `layers`.
 void add_tied_gradients(std::span<LoadedLayer> layers, std::span<const TiedGradient> tied);
 
-/// Updates one layer's own parameters from `gradients[i]` (undefined ones and tied uses are skipped).
+/// Updates the parameters of a layer's own part from `gradients[i]` (undefined ones and tied uses are skipped).
 void update_layer(const LoadedLayer& layer, std::span<const at::Tensor> gradients, const OptimizerSpec& optimizer,
                   double lr, std::uint64_t step);
 
+struct Judged {
+  MetricSums sums;
+  RowOutcomes rows;
+};
 /// Forward of the shard with the head, judged micro-batch by micro-batch, so that one one's logits are there at a time.
-MetricSums judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs);
+Judged judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs);
 
 /// Parameter i of a layer as a view into a flat buffer.
 at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer, const LayerLayout& layout,
                           std::size_t i);
+/// A part of a layer as it begins, keyed by seed 0; undefined when it is nothing. Charged to the present account.
+at::Tensor first_values(const ModelSource& source, std::uint32_t layer, Part part, const LayerLayout& layout);
 /// A float32 tensor over memory that somebody else keeps.
 at::Tensor tensor_over(std::byte* data, Bytes bytes);
 

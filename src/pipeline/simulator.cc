@@ -29,8 +29,8 @@ std::vector<SimTrial> without_transfers(std::vector<SimTrial> trials) {
   for (SimTrial& trial : trials) {
     for (SimPhase& phase : trial.phases) {
       for (SimTask& task : phase.tasks) {
-        task.load_s = task.store_s = 0;
-        task.state_bytes = task.stored_bytes = task.workspace_bytes = 0;
+        task.load_s = task.store_s = task.frozen_load_s = 0;
+        task.state_bytes = task.stored_bytes = task.workspace_bytes = task.frozen_bytes = 0;
       }
     }
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/bytes.h"
@@ -20,6 +21,9 @@ struct SimTask {
   Bytes workspace_bytes = 0;       ///< beside the state, while it computes
   Bytes stored_bytes = 0;          ///< what stays of the state until its store has ended
   bool updates_host = false;       ///< writes all shards in host memory: what devices hold of them is old
+  std::uint64_t frozen = 0;        ///< equal for tasks with the same frozen bytes, which a device holds once; 0: none
+  Bytes frozen_bytes = 0;          ///< of state_bytes
+  double frozen_load_s = 0;        ///< of load_s: spared where they are on the device
 };
 
 /// Tasks that run one after another, `repeats` times: the training steps of a visit, or the evaluation batches.
@@ -87,7 +91,8 @@ struct SimResult {
 /// The rules, as the executor's. A device runs one task and queues up to `lookahead` chosen ones beside it; a trial has
 /// tasks on one device at a time. Devices without a chosen task choose first; a longer queue is for trials that move
 /// bytes, and holds several of them only while no other device has nothing. A task is chosen only if its state fits
-/// beside all states on the device and the largest workspace. A task that only reads takes over its shard's bytes where
+/// beside all states on the device and the largest workspace. Frozen bytes are loaded by the first task that needs them
+/// and stay while any does. A task that only reads takes over its shard's bytes where
 /// they are on the device, also on their way home; any other load waits for the store of the same shard and for updates
 /// in host memory. Loads enter the link one after another, in the queue's order but for those that wait; stores leave
 /// in order. O(log n) a task, O(devices · lookahead) a moment. Requires that every task fits the memory by itself.
@@ -98,8 +103,11 @@ double predict_makespan(const std::vector<SimTrial>& trials, SimOptions options)
 /// scaled up by the work left out. At least one repeat of each phase is simulated.
 double estimate_makespan(std::vector<SimTrial> trials, const SimOptions& options, std::uint64_t tasks_max);
 
-/// A training step of a plan, and the forward of one batch without training, as tasks on a device.
-std::vector<SimTask> training_step(const PartitionPlan& plan, const DeviceLimits& device);
-std::vector<SimTask> evaluation_pass(const PartitionPlan& plan, const DeviceLimits& device);
+/// A training step of a plan, and the forward of one batch without training, as tasks on a device. `frozen`: of each
+/// shard, what its frozen bytes are (SimTask::frozen); without it, they are nobody else's.
+std::vector<SimTask> training_step(const PartitionPlan& plan, const DeviceLimits& device,
+                                   std::span<const std::uint64_t> frozen = {});
+std::vector<SimTask> evaluation_pass(const PartitionPlan& plan, const DeviceLimits& device,
+                                     std::span<const std::uint64_t> frozen = {});
 
 }  // namespace hopyard

@@ -53,7 +53,9 @@ void Simulation::take(std::uint32_t d, std::uint32_t index, bool after_refusal) 
   held.copy = copy_there(device, index, *held.task);
   held.takes_over = held.copy != nullptr;
   if (!held.copy) held.copy = std::make_shared<Copy>();
-  share(device, *held.copy, held.task->state_bytes);
+  share(device, *held.copy, held.own_bytes());
+  held.frozen = hold_frozen(device, *held.task);
+  if (held.frozen) share(device, held.frozen->copy, held.task->frozen_bytes);
   device.ahead.push_back(std::move(held));
   device.refused = false;
   note_peak(device);
@@ -93,10 +95,25 @@ std::optional<std::uint32_t> Simulation::choose_beside(Device& device) {
 
 /// The best trial whose next task fits the device now, among the idle ones and `own`, which stand as idle.
 std::optional<std::uint32_t> Simulation::pick(Device& device, const std::vector<std::uint32_t>& own) {
-  return scheduler_->pick([&](std::uint32_t index) {
+  bool full = false;  // a longer queue is filled in order: what happens to fit would be kept from other devices
+  const auto accepts = [&](std::uint32_t index) {
     const bool elsewhere = trials_[index].at_home && std::find(own.begin(), own.end(), index) == own.end();
-    return !elsewhere && admits(device, index);
-  });
+    if (elsewhere || full) return false;
+    const bool fits = admits(device, index);
+    full = !fits && !device.ahead.empty() && trials_[index].moves;
+    return fits;
+  };
+  if (options_.scheduler != SchedulerKind::lrtf) return scheduler_->pick(accepts);
+  return pick_sharing(*scheduler_, accepts, [&](std::uint32_t index) { return standing_of(device, index); });
+}
+
+Standing Simulation::standing_of(const Device& device, std::uint32_t index) const {
+  const SimCursor& chosen = trials_[index].chosen;
+  const SimTask& task = chosen.task();
+  const auto users = frozen_users_.find(task.frozen);
+  const bool shares = users != frozen_users_.end() && users->second > 1 && task.frozen_load_s > task.compute_s;
+  return {chosen.remaining_s(), chosen.step_s(), chosen.step_left(), shares,
+          shares && frozen_there(device, task) != nullptr};
 }
 
 std::vector<std::uint32_t> Simulation::trials_held(const Device& device) const {
@@ -125,11 +142,26 @@ bool Simulation::fits_beside(const Device& device, std::uint32_t index) const {
   if (options_.memory == 0 || (device.used == 0 && !device.running && device.ahead.empty())) return true;
   const SimTask& task = trials_[index].chosen.task();
   const auto copy = copy_there(device, index, task);
-  const Bytes need = task.state_bytes - (copy ? std::min(task.state_bytes, copy->reserved) : 0);
+  const Bytes own = task.state_bytes - task.frozen_bytes;
+  const Bytes need =
+      own - (copy ? std::min(own, copy->reserved) : 0) + (frozen_there(device, task) ? 0 : task.frozen_bytes);
   Bytes workspace = task.workspace_bytes;
   if (device.running) workspace = std::max(workspace, device.running->task->workspace_bytes);
   for (const Held& held : device.ahead) workspace = std::max(workspace, held.task->workspace_bytes);
   return device.used + need + workspace <= options_.memory;
+}
+
+std::shared_ptr<FrozenCopy> Simulation::frozen_there(const Device& device, const SimTask& task) {
+  const auto found = device.frozen.find(task.frozen);
+  return found == device.frozen.end() ? nullptr : found->second.lock();
+}
+
+/// Null for a task without frozen bytes.
+std::shared_ptr<FrozenCopy> Simulation::hold_frozen(Device& device, const SimTask& task) {
+  if (task.frozen_bytes == 0) return nullptr;
+  auto held = frozen_there(device, task);
+  if (!held) device.frozen[task.frozen] = held = std::make_shared<FrozenCopy>();
+  return held;
 }
 
 /// What a task that only reads can take over; null where it must load.

@@ -10,6 +10,8 @@ class SimCursor {
  public:
   explicit SimCursor(const SimTrial& trial) : trial_(&trial) {
     for (const SimPhase& phase : trial.phases) {
+      double& step_s = step_s_.emplace_back(0);
+      for (const SimTask& task : phase.tasks) step_s += task.compute_s;
       for (const SimTask& task : phase.tasks) total_s_ += task.compute_s * static_cast<double>(phase.repeats);
     }
     total_s_ *= static_cast<double>(trial.rounds);
@@ -25,6 +27,9 @@ class SimCursor {
   }
   double total_s() const { return total_s_; }
   double remaining_s() const { return remaining_s_; }
+  double step_s() const { return step_s_[phase_]; }
+  /// Of its tasks, the share that is left.
+  double step_left() const { return 1 - static_cast<double>(task_) / static_cast<double>(phase().tasks.size()); }
 
   void advance() {
     remaining_s_ -= task().compute_s;
@@ -62,6 +67,7 @@ class SimCursor {
   std::uint64_t round_ = 0, repeat_ = 0;
   std::size_t phase_ = 0, task_ = 0;
   double total_s_ = 0, remaining_s_ = 0;
+  std::vector<double> step_s_;  // of each phase
 };
 
 }  // namespace hopyard

@@ -2,6 +2,7 @@
 #include "pipeline/simulator_events.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/failure.h"
@@ -19,6 +20,11 @@ Simulation::Simulation(const std::vector<SimTrial>& trials, const SimOptions& op
   result_.finish_s.assign(trials.size(), 0);
   for (std::uint32_t i = 0; i < trials.size(); ++i) {
     trials_.emplace_back(trials[i]);
+    std::set<std::uint64_t> frozen;
+    for (const SimPhase& phase : trials[i].phases)
+      for (const SimTask& task : phase.tasks)
+        if (task.frozen_bytes > 0) frozen.insert(task.frozen);
+    for (const std::uint64_t content : frozen) ++frozen_users_[content];
     if (trials_.back().cursor.done()) continue;
     ++unfinished_;
     push(trials[i].arrival_s, EventKind::arrival, i);
@@ -119,11 +125,16 @@ void Simulation::try_load(std::uint32_t d) {
   for (std::size_t place = 0; place < device.ahead.size(); ++place) {
     Held& held = device.ahead[place];
     if (held.step != Held::Step::chosen) continue;
-    if (held.takes_over)
-      begin_load(d, held, 0);
-    else if ((!device.loading || held.task->load_s == 0) && bytes_home(d, place))
-      begin_load(d, held, held.task->load_s);
+    const bool link_free = !device.loading || load_seconds(held) == 0;
+    if (link_free && (held.takes_over || bytes_home(d, place))) begin_load(d, held);
   }
+}
+
+double Simulation::load_seconds(const Held& held) {
+  const SimTask& task = *held.task;
+  const bool brings_frozen = held.frozen && !held.frozen->requested;
+  return (held.takes_over ? 0 : std::max(0.0, task.load_s - task.frozen_load_s)) +
+         (brings_frozen ? task.frozen_load_s : 0);
 }
 
 bool Simulation::bytes_home(std::uint32_t d, std::size_t place) {
@@ -142,12 +153,17 @@ bool Simulation::bytes_home(std::uint32_t d, std::size_t place) {
   return false;
 }
 
-void Simulation::begin_load(std::uint32_t d, Held& held, double load_s) {
+void Simulation::begin_load(std::uint32_t d, Held& held) {
   Device& device = devices_[d];
+  const double load_s = load_seconds(held);
+  held.brings_frozen = held.frozen && !std::exchange(held.frozen->requested, true);
   device.gauges.load_s += load_s;
   held.load_begin_s = now_s_;
   held.step = load_s > 0 ? Held::Step::loading : Held::Step::ready;
-  if (load_s == 0) return;
+  if (load_s == 0) {
+    if (held.brings_frozen) held.frozen->there = true;
+    return;
+  }
   device.loading = true;
   push(now_s_ + load_s, EventKind::load_end, d);
   record(SimSlice::Kind::load, d, held, now_s_, now_s_ + load_s);
@@ -157,13 +173,15 @@ void Simulation::load_ended(std::uint32_t d) {
   Device& device = devices_[d];
   device.loading = false;
   for (Held& held : device.ahead) {
-    if (held.step == Held::Step::loading) held.step = Held::Step::ready;
+    if (held.step != Held::Step::loading) continue;
+    held.step = Held::Step::ready;
+    if (held.brings_frozen) held.frozen->there = true;
   }
 }
 
 void Simulation::try_compute(std::uint32_t d) {
   Device& device = devices_[d];
-  if (device.running || device.ahead.empty() || device.ahead.front().step != Held::Step::ready) return;
+  if (device.running || device.ahead.empty() || !device.ahead.front().ready()) return;
   device.running = std::move(device.ahead.front());
   device.ahead.pop_front();
   explain_gap(device, *device.running);
@@ -179,7 +197,8 @@ void Simulation::compute_ended(std::uint32_t d) {
   device.free_since_s = now_s_;
   device.gauges.busy_s += ended.task->compute_s;
   ++device.gauges.tasks;
-  let_go(device, *ended.copy, ended.task->state_bytes);
+  let_go(device, *ended.copy, ended.own_bytes());
+  if (ended.frozen) let_go(device, ended.frozen->copy, ended.task->frozen_bytes);
   begin_store(d, ended);
   if (ended.task->updates_host) outdate_copies(ended.trial);
   move_on(ended.trial, device);

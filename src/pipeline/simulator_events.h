@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <queue>
@@ -27,12 +28,22 @@ struct Copy {
   std::vector<Bytes> shares;
 };
 
+/// Frozen bytes on a device, for all tasks there that have them.
+struct FrozenCopy {
+  Copy copy;
+  bool requested = false, there = false;
+};
+
 /// A task that a device holds, chosen or running.
 struct Held {
   std::uint32_t trial = 0;
   const SimTask* task = nullptr;
   std::shared_ptr<Copy> copy;
   bool takes_over = false;  ///< another task brought the copy
+  std::shared_ptr<FrozenCopy> frozen;
+  bool brings_frozen = false;
+  Bytes own_bytes() const { return task->state_bytes - task->frozen_bytes; }
+  bool ready() const { return step == Step::ready && (!frozen || frozen->there); }
   enum class Step { chosen, loading, ready } step = Step::chosen;
   bool after_refusal = false;  ///< before, no idle trial's task fitted the device's memory
   double chosen_s = 0, load_begin_s = 0;
@@ -51,6 +62,7 @@ struct Device {
   std::optional<Held> running;
   std::deque<Held> ahead;  ///< chosen, in their order
   std::deque<Stored> storing;
+  std::map<std::uint64_t, std::weak_ptr<FrozenCopy>> frozen;  ///< by what they are
   bool loading = false;
   double free_since_s = 0;            ///< end of the last compute
   double store_free_s = 0;            ///< when the last store given to the engine ends
@@ -101,10 +113,14 @@ class Simulation {
   bool admits(Device& device, std::uint32_t index);
   bool fits_beside(const Device& device, std::uint32_t index) const;
   std::shared_ptr<Copy> copy_there(const Device& device, std::uint32_t index, const SimTask& task) const;
+  static std::shared_ptr<FrozenCopy> frozen_there(const Device& device, const SimTask& task);
+  static std::shared_ptr<FrozenCopy> hold_frozen(Device& device, const SimTask& task);
+  Standing standing_of(const Device& device, std::uint32_t index) const;
   // Tasks on a device
   void try_load(std::uint32_t d);
   bool bytes_home(std::uint32_t d, std::size_t place);
-  void begin_load(std::uint32_t d, Held& held, double load_s);
+  void begin_load(std::uint32_t d, Held& held);
+  static double load_seconds(const Held& held);
   void load_ended(std::uint32_t d);
   void try_compute(std::uint32_t d);
   void compute_ended(std::uint32_t d);
@@ -124,7 +140,8 @@ class Simulation {
   std::unique_ptr<Scheduler> scheduler_;
   std::vector<Trial> trials_;
   std::vector<Device> devices_;
-  std::deque<std::uint32_t> waiting_;  // arrived, not admitted
+  std::map<std::uint64_t, std::uint32_t> frozen_users_;  // trials that have the same frozen bytes
+  std::deque<std::uint32_t> waiting_;                    // arrived, not admitted
   std::uint32_t active_ = 0;
   std::size_t unfinished_ = 0;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;

@@ -1,5 +1,7 @@
 #include "pipeline/slot.h"
 
+#include <algorithm>
+
 #include "base/failure.h"
 
 namespace hopyard {
@@ -40,14 +42,27 @@ const char* to_string(SlotState state) {
   return "?";
 }
 
+Bytes value_bytes(const TrialRun& trial, const TrialRun::TiedUse& use) {
+  const auto& parameter = trial.layers()[use.layer].module->description().parameters[use.parameter];
+  return charged_bytes(static_cast<Bytes>(parameter.elements()) * sizeof(float));
+}
+
 void Slot::go(SlotState to) {
   require(may_follow(state, to), "a slot cannot go from ", to_string(state), " to ", to_string(to));
   state = to;
 }
 
+bool Slot::frozen_there() const {
+  const auto is_there = [](const DeviceHold& hold) { return !hold || hold->there; };
+  return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) { return is_there(layer.frozen); }) &&
+         std::all_of(borrowed.begin(), borrowed.end(),
+                     [&](const auto& value) { return value.use->trainable || is_there(value.value); });
+}
+
 void Slot::drop_bytes() {
   layers.clear();
   borrowed.clear();
+  brings.clear();
   tied_gradients.clear();
   activation.loaded.clear();
   gradient.loaded.clear();

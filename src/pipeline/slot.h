@@ -14,9 +14,10 @@ enum class SlotState : std::uint8_t { empty, reserved, loading, ready, computing
 bool may_follow(SlotState from, SlotState to);
 const char* to_string(SlotState state);
 
-/// A layer's bytes in a device's own memory. `fresh`: this slot must load them; otherwise they were taken over.
+/// A layer's bytes in a device's own memory; null where it has none. `fresh`: this slot must load them; otherwise they
+/// were taken over. Frozen bytes belong to nobody: whoever needs them holds the same.
 struct LayerOnDevice {
-  DeviceHold parameters, moments;
+  DeviceHold parameters, moments, frozen;
   bool parameters_fresh = false, moments_fresh = false;
 };
 
@@ -35,9 +36,12 @@ struct BorrowedValue {
   const TrialRun::TiedUse* use = nullptr;
   DeviceHold value;
   std::uint64_t after = 0;  ///< so many writes of the owner must be home before it is loaded
-  bool in_layer = false;    ///< `value` is the owner's whole layer, which is on the device
-  bool fresh = true;        ///< must be loaded
+  bool in_layer = false;    ///< `value` is the whole part of the owner's layer, which is on the device
+  bool fresh = true;        ///< must be loaded by this slot; a frozen one by whoever comes first
 };
+
+/// What a tied parameter's value takes of a device.
+Bytes value_bytes(const TrialRun& trial, const TrialRun::TiedUse& use);
 
 /// A forward pass that stays on its device for the backward of the same layers and batch. It holds no bytes of theirs
 /// and goes whenever its room is needed: the backward recomputes then.
@@ -72,9 +76,10 @@ struct Slot {
   std::shared_ptr<KeptForward> kept;   ///< a backward's, from its forward: its activation is not loaded
   Boundary* output = nullptr;          ///< the boundary that the task writes; null: none
   Bytes workspace = 0;
-  int loads_in_flight = 0;  ///< transfers to the device that have not ended
-  int stores_left = 0;      ///< transfers to the host that have not ended
-  int out_of_memory = 0;    ///< how often computing it ran out of memory
+  std::vector<DeviceBytes*> brings;  ///< frozen bytes that its own load brings; held elsewhere in it
+  int loads_in_flight = 0;           ///< transfers to the device that have not ended
+  int stores_left = 0;               ///< transfers to the host that have not ended
+  int out_of_memory = 0;             ///< how often computing it ran out of memory
 
   void go(SlotState to);
   bool holds(std::uint32_t layer) const { return layer >= first_layer && layer < end_layer; }
@@ -85,9 +90,10 @@ struct Slot {
     return (!activation.needed() || activation.there) && (!gradient.needed() || gradient.there) &&
            (tied_gradients.empty() || tied_there);
   }
+  bool frozen_there() const;
   /// What the boundary held before may still be on its way to the host from another device.
   bool output_free() const { return output == nullptr || output->stores_in_flight == 0 || output->device == device; }
-  bool ready() const { return state_loaded && inputs_there() && output_free(); }
+  bool ready() const { return state_loaded && frozen_there() && inputs_there() && output_free(); }
   std::string label() const;  ///< "t03/s1/backward"
 };
 

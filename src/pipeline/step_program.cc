@@ -6,18 +6,16 @@ namespace hopyard {
 
 namespace {
 
-bool has_parameters_blob(const TrialSetup& setup, std::uint32_t layer) {
-  return is_trainable(setup, layer) || setup.frozen_in_window;
-}
-
 bool has_moments_blob(const TrialSetup& setup, std::uint32_t layer) {
   return is_trainable(setup, layer) && moment_count(setup.train.optimizer) > 0;
 }
 
 void add_borrowed(const TrialSetup& setup, std::uint32_t layer, std::vector<std::uint32_t>& blobs) {
   for (const auto& parameter : setup.source->description().layers[layer].parameters)
-    if (parameter.tied_to && has_parameters_blob(setup, parameter.tied_to->layer))
+    if (parameter.tied_to && !parameter.frozen)
       blobs.push_back(parameters_blob(parameter.tied_to->layer));
+    else if (parameter.tied_to && setup.frozen_in_window)
+      blobs.push_back(frozen_blob(setup, parameter.tied_to->layer));
 }
 
 }  // namespace
@@ -61,7 +59,8 @@ std::vector<std::uint32_t> blobs_needed(const TrialSetup& setup, const TaskRef& 
   std::vector<std::uint32_t> blobs;
   const ShardPlan& shard = setup.plan.shards[task.shard];
   for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
-    if (has_parameters_blob(setup, l)) blobs.push_back(parameters_blob(l));
+    if (is_trainable(setup, l)) blobs.push_back(parameters_blob(l));
+    if (has_frozen_blob(setup, l) && task.kind != TaskKind::update) blobs.push_back(frozen_blob(setup, l));
     if (updates(setup, task) && has_moments_blob(setup, l)) blobs.push_back(moments_blob(l));
     if (touches_gradients(setup, task) && is_trainable(setup, l)) blobs.push_back(gradients_blob(l));
     if (task.kind != TaskKind::update) add_borrowed(setup, l, blobs);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/bytes.h"
 #include "optim/optimizer_spec.h"
 #include "pipeline/scheduler.h"
 
@@ -33,8 +34,10 @@ struct ExecuteSpec {
   SchedulerKind scheduler = SchedulerKind::lrtf;
   bool double_buffer = true;
   bool interleave = true;
-  bool keep_activations = true;      ///< where a device has room, a cut trial's forward need not be computed twice
-  bool share_frozen = true;          ///< one copy in host memory of frozen layers that trials have in common
+  bool keep_activations = true;  ///< where a device has room, a cut trial's forward need not be computed twice
+  bool share_frozen = true;      ///< one copy in host memory of frozen layers that trials have in common
+  /// The most that what trials share may take of each tier; none: what there is beside the trials.
+  std::optional<Bytes> sharing_host, sharing_disk;
   std::uint32_t lookahead = 8;       ///< how many tasks ahead bytes are moved to a device, as far as its memory goes
   std::uint32_t prefetch_tasks = 4;  ///< how many tasks ahead bytes are read from disk
   std::optional<std::vector<std::uint32_t>> cuts;  ///< forced first layers of all shards but the first

@@ -1,7 +1,6 @@
 #include "pipeline/trial_run.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/failure.h"
 
@@ -10,10 +9,6 @@ namespace hopyard {
 namespace {
 
 constexpr double kMaterialisingFirst = 1e18;  // seconds: trials wait for it
-
-HostBuffer buffer_from(HostReservation& granted, Bytes bytes) {
-  return HostBuffer(granted.split(HostBuffer::rounded(bytes)), bytes);
-}
 
 /// Null when the host tier has no room.
 std::unique_ptr<Boundary> reserve_boundary(HostTier& host, Bytes bytes) {
@@ -32,119 +27,6 @@ TrialRun::TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& p
   make_boundaries(grant.bytes);
   for (std::uint32_t row = 0; row < setup_.valid_rows; ++row) valid_rows_.push_back(row);
   first_backward_ = first_backward_shard(setup_.plan);
-}
-
-void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::function<void()> wake) {
-  std::vector<BlobSpec> blobs;
-  const auto modules = setup_.source->make_layers();
-  blobs.resize(3 * modules.size());
-  const auto add_blob = [&](std::uint32_t blob, Bytes bytes, bool persistent) {
-    blobs[blob] = {bytes, persistent};
-    return blob;
-  };
-  for (std::uint32_t l = 0; l < modules.size(); ++l) {
-    LayerState layer;
-    layer.module = modules[l];
-    layer.layout = layout_of(modules[l]->description());
-    layer.trainable = is_trainable(setup_, l);
-    layer.unused = std::move(grant.unused[l]);
-    if (!uses_layer(setup_, l)) {
-      layers_.push_back(std::move(layer));
-      norms_.emplace_back();
-      continue;
-    }
-    if (layer.trainable || setup_.frozen_in_window) {
-      layer.parameters = add_blob(parameters_blob(l), layer.layout.bytes, true);
-    } else {
-      layer.frozen = std::move(grant.frozen[l]);
-    }
-    if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
-      layer.moments = add_blob(moments_blob(l), moment_bytes(setup_, layer.layout), true);
-    // Also while it is one shard, which keeps none: it may be cut while it runs.
-    if (layer.trainable && two_pass()) layer.gradients = add_blob(gradients_blob(l), layer.layout.bytes, false);
-    norms_.emplace_back(layer.layout.places.size(), 0.0);
-    const auto& parameters = modules[l]->description().parameters;
-    for (std::uint32_t p = 0; p < parameters.size(); ++p) {
-      if (!parameters[p].tied_to || l < setup_.first_layer) continue;
-      TiedUse use{l, p, *parameters[p].tied_to, {}, is_trainable(setup_, parameters[p].tied_to->layer)};
-      const Bytes bytes = static_cast<Bytes>(parameters[p].elements()) * sizeof(float);
-      if (use.trainable) use.gradient = buffer_from(grant.bytes, bytes);
-      tied_.push_back(std::move(use));
-    }
-    layers_.push_back(std::move(layer));
-  }
-  next_use_ = std::vector<std::atomic<std::uint64_t>>(blobs.size());
-  cache_ = std::make_unique<BlobCache>(
-      disk, pool, grant.bytes.split(setup_.window), std::move(blobs),
-      [this](std::uint32_t blob) {
-        const std::uint64_t use = next_use_[blob].load(std::memory_order_relaxed), now = tasks_done_;
-        return use - std::min(use, now);
-      },
-      std::move(wake));
-}
-
-void TrialRun::make_boundaries(HostReservation& granted) {
-  const BoundarySizes sizes = boundary_sizes(setup_);
-  const auto make = [&](Bytes bytes) { return std::make_unique<Boundary>(buffer_from(granted, bytes)); };
-  for (const Bytes bytes : sizes.activations) activations_.push_back(make(bytes));
-  if (one_shard() || setup_.materialise_to) return;
-  for (int i = 0; i < 2; ++i) gradients_.push_back(make(sizes.gradient));
-  for (int i = 0; i < 2 && sizes.evaluation > 0; ++i) evaluations_.push_back(make(sizes.evaluation));
-}
-
-void TrialRun::fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write) {
-  const std::uint32_t one[] = {blob};
-  cache_->acquire_blocking(one);
-  write(cache_->bytes(blob));
-  cache_->release(one, true);
-}
-
-void TrialRun::initialise() {
-  for (std::uint32_t l = 0; l < layers_.size(); ++l) {
-    if (layers_[l].parameters)
-      fill(*layers_[l].parameters, [&](std::span<std::byte> out) { setup_.source->initialise(l, setup_.seed, out); });
-    if (layers_[l].moments)
-      fill(*layers_[l].moments, [](std::span<std::byte> out) { std::memset(out.data(), 0, out.size()); });
-  }
-}
-
-void TrialRun::restore(const std::vector<BlobVersion>& state) {
-  std::vector<BlobVersion> ours;
-  for (std::uint32_t l = 0; l < layers_.size(); ++l)
-    for (const auto& blob : state)
-      if (layers_[l].parameters == blob.blob || layers_[l].moments == blob.blob) ours.push_back(blob);
-  cache_->restore(ours);
-  for (std::uint32_t l = 0; l < layers_.size(); ++l) {
-    const auto is_named = [&](const std::optional<std::uint32_t>& which) {
-      return std::any_of(ours.begin(), ours.end(), [&](const auto& blob) { return which == blob.blob; });
-    };
-    const bool named = is_named(layers_[l].parameters);
-    require(!layers_[l].trainable || layers_[l].layout.bytes == 0 || named, "no committed state of layer ", l,
-            ", which trains");
-    require(!layers_[l].moments || layers_[l].layout.bytes == 0 || is_named(layers_[l].moments),
-            "no committed moments of layer ", l);
-    if (layers_[l].trainable || !layers_[l].parameters || named) continue;
-    fill(*layers_[l].parameters, [&](std::span<std::byte> out) { setup_.source->initialise(l, setup_.seed, out); });
-  }
-}
-
-Digest TrialRun::digest() {
-  std::vector<ParameterDigest> all;
-  for (auto& layer : layers_) {
-    std::vector<ParameterDigest> own;
-    if (layer.frozen) {
-      own = *layer.frozen->digests;
-    } else if (layer.unused) {
-      own = *layer.unused;
-    } else {
-      const std::uint32_t blob[] = {*layer.parameters};
-      cache_->acquire_blocking(blob);
-      own = parameter_digests(layer.module->description(), layer.layout, cache_->bytes(*layer.parameters));
-      cache_->release(blob, false);
-    }
-    std::move(own.begin(), own.end(), std::back_inserter(all));
-  }
-  return digest_parameters(std::move(all));
 }
 
 std::uint32_t TrialRun::training_units() const {
@@ -225,10 +107,6 @@ void TrialRun::note_next_uses(std::span<const std::uint32_t> blobs) {
       next_use_[blob].store(tasks_done_ + ahead, std::memory_order_relaxed);
     }
   }
-}
-
-std::byte* TrialRun::parameters_in_host(const LayerState& layer) {
-  return layer.frozen ? const_cast<std::byte*>(layer.frozen->bytes.data()) : cache_->bytes(*layer.parameters).data();
 }
 
 VisitResult TrialRun::take_result() { return std::move(result_); }
@@ -382,6 +260,13 @@ double TrialRun::remaining_s(std::uint32_t tasks) const {
                                                 : (static_cast<double>(unit_tasks_.size()) - tasks) /
                                                       static_cast<double>(train_program_.size());
   return std::max(0.0, steps - 1) * t + in_step * t;
+}
+
+double TrialRun::step_left(std::uint32_t tasks) const {
+  auto left = static_cast<double>(unit_tasks_.size()) - tasks;
+  const auto whole = static_cast<double>(train_program_.size());
+  while (left <= 0) left += whole;
+  return left / whole;
 }
 
 double TrialRun::total_s() const {

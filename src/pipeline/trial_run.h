@@ -14,6 +14,7 @@
 #include "base/journal.h"
 #include "data/dataset.h"
 #include "model/model.h"
+#include "model/row_outcomes.h"
 #include "partitioner/partitioner.h"
 #include "pipeline/boundary.h"
 #include "pipeline/features.h"
@@ -40,6 +41,11 @@ class Diverged : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+/// Somebody wanted the visit to end.
+class Abandoned : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
 class ShardDoesNotFit : public Failure {
  public:
   explicit ShardDoesNotFit(const std::string& sentence) : Failure(ExitCode::capacity, sentence) {}
@@ -52,6 +58,7 @@ struct VisitResult {
   double loss_sum = 0, loss_items = 0;
   std::vector<CurvePoint> curve;
   std::optional<MetricSums> judged;
+  RowOutcomes rows;  ///< of the validation rows, where they were judged
   double busy_s = 0;
   std::exception_ptr error;  ///< set when the visit was not finished
 };
@@ -74,7 +81,7 @@ struct TrialFeatures {
 /// What a trial takes of the host tier when it is admitted.
 struct TrialGrant {
   HostReservation bytes;                                   ///< window and trial_overhead_bytes()
-  std::vector<std::shared_ptr<const FrozenLayer>> frozen;  ///< by layer; null where it has blobs of its own, or none
+  std::vector<std::shared_ptr<const FrozenLayer>> frozen;  ///< by layer; null where it shares nothing
   /// By layer; set where the trial does not use a layer that its digest covers.
   std::vector<std::shared_ptr<const std::vector<ParameterDigest>>> unused;
   TrialFeatures features;
@@ -88,11 +95,13 @@ class TrialRun {
  public:
   struct LayerState {
     std::shared_ptr<Layer> module;
-    LayerLayout layout;
+    LayerLayout own, shared;  ///< of its two parts
     bool trainable = false;
-    std::optional<std::uint32_t> parameters, moments, gradients;  ///< blobs
-    std::shared_ptr<const FrozenLayer> frozen;                    ///< shared bytes instead of a blob
+    std::optional<std::uint32_t> parameters, moments, gradients;  ///< blobs of its own part
+    std::optional<std::uint32_t> frozen_blob;                     ///< of its shared part, in the trial's window; or
+    std::shared_ptr<const FrozenLayer> frozen;                    ///< bytes that it shares with other trials
     std::shared_ptr<const std::vector<ParameterDigest>> unused;   ///< set when it is not computed: no bytes at all
+    const LayerLayout& layout(Part part) const { return part == Part::own ? own : shared; }
     /// Tasks that write it, chosen so far and with their bytes in the host tier.
     std::uint64_t writes_chosen = 0, writes_home = 0;
   };
@@ -102,14 +111,15 @@ class TrialRun {
     ParameterDescription::Owner owner;
     HostBuffer gradient;  ///< left by the use's backward for the owner's
     bool trainable = false;
-    bool left = false;  ///< `gradient` holds this step's
+    bool left = false;                                                  ///< `gradient` holds this step's
+    Part part() const { return trainable ? Part::own : Part::shared; }  ///< of the owner's layer, where its value is
   };
 
   TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& pool, std::function<void()> wake);
 
   /// First weights, zero moments. Blocks.
   void initialise();
-  /// Starts from committed bytes. Frozen layers that the commit does not name are read from the checkpoint.
+  /// Starts from committed bytes. Frozen parts that the commit does not name are read from the checkpoint.
   void restore(const std::vector<BlobVersion>& state);
   /// Model digest over all parameters. Blocks; not while tasks run.
   Digest digest();
@@ -162,14 +172,16 @@ class TrialRun {
 
   /// Sharded-LRTF's remaining time (DESIGN "Interleaving") after the next `tasks` tasks.
   double remaining_s(std::uint32_t tasks) const;
+  /// What is then left of the step that the next task belongs to: from 1 at its begin to nearly 0.
+  double step_left(std::uint32_t tasks) const;
   double total_s() const;
 
   const TrialSetup& setup() const { return setup_; }
   const Visit& visit() const { return visit_; }
   BlobCache& cache() { return *cache_; }
-  /// A layer's parameters in host memory: its own blob, which must be pinned, or bytes shared with other trials, which
-  /// nobody may write.
-  std::byte* parameters_in_host(const LayerState& layer);
+  /// A part of a layer's parameters in host memory: a blob, which must be pinned, or bytes shared with other trials,
+  /// which nobody may write. Null where it has no bytes.
+  std::byte* in_host(const LayerState& layer, Part part);
   std::vector<LayerState>& layers() { return layers_; }
   const std::vector<LayerState>& layers() const { return layers_; }
   std::vector<TiedUse>& tied() { return tied_; }
@@ -182,6 +194,7 @@ class TrialRun {
  private:
   void make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::function<void()> wake);
   void make_boundaries(HostReservation& granted);
+  void fill_parameters(std::uint32_t layer, Part part, std::uint32_t blob);
   void fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write);
   /// The shard cut in two as near its middle as the window allows; nothing when it has one layer or no place will do.
   std::optional<PartitionPlan> plan_with_halves(std::uint32_t shard) const;

@@ -13,20 +13,42 @@ const LayerDescription& layer_of(const TrialSetup& setup, std::uint32_t layer) {
   return setup.source->description().layers[layer];
 }
 
+/// What a layer's shared part takes of the window.
+Bytes frozen_window_bytes(const TrialSetup& setup, std::uint32_t layer) {
+  return has_frozen_blob(setup, layer) ? HostBuffer::rounded(layout_of(setup, layer, Part::shared).bytes) : 0;
+}
+
 /// What a layer takes of the window for a task of this kind.
 Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) {
-  const LayerLayout layout = layout_of(layer_of(setup, layer));
-  if (!is_trainable(setup, layer)) return setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
-  Bytes bytes = HostBuffer::rounded(layout.bytes);
+  const LayerLayout own = layout_of(setup, layer, Part::own);
   const TaskRef task{kind, 0};
-  if (updates(setup, task)) bytes += HostBuffer::rounded(moment_bytes(setup, layout));
-  if (touches_gradients(setup, task)) bytes += HostBuffer::rounded(layout.bytes);
+  Bytes bytes = HostBuffer::rounded(own.bytes);
+  if (updates(setup, task)) bytes += HostBuffer::rounded(moment_bytes(setup, own));
+  if (touches_gradients(setup, task)) bytes += HostBuffer::rounded(own.bytes);
+  if (kind != TaskKind::update) bytes += frozen_window_bytes(setup, layer);
   return bytes;
 }
 
 }  // namespace
 
-bool is_trainable(const TrialSetup& setup, std::uint32_t layer) { return layer >= setup.source->frozen_layers(); }
+LayerLayout layout_of(const TrialSetup& setup, std::uint32_t layer, Part part) {
+  return layout_of(layer_of(setup, layer), part);
+}
+
+bool is_trainable(const TrialSetup& setup, std::uint32_t layer) { return layer_of(setup, layer).trains(); }
+
+bool has_frozen_blob(const TrialSetup& setup, std::uint32_t layer) {
+  return setup.frozen_in_window && layout_of(setup, layer, Part::shared).bytes > 0;
+}
+
+std::uint32_t frozen_blob(const TrialSetup& setup, std::uint32_t layer) {
+  const auto layers = static_cast<std::uint32_t>(setup.source->description().layers.size());
+  return is_trainable(setup, layer) ? 3 * layers + layer : parameters_blob(layer);
+}
+
+std::uint32_t blob_count(const TrialSetup& setup) {
+  return 4 * static_cast<std::uint32_t>(setup.source->description().layers.size());
+}
 
 std::uint32_t end_layer(const TrialSetup& setup) {
   return setup.materialise_to.value_or(static_cast<std::uint32_t>(setup.source->description().layers.size()));
@@ -44,15 +66,14 @@ bool uses_layer(const TrialSetup& setup, std::uint32_t layer) {
 std::vector<std::uint32_t> shared_layers(const TrialSetup& setup) {
   std::vector<std::uint32_t> layers;
   if (setup.frozen_in_window) return layers;
-  for (std::uint32_t l = 0; l < setup.source->frozen_layers(); ++l)
-    if (uses_layer(setup, l)) layers.push_back(l);
+  for (std::uint32_t l = 0; l < end_layer(setup); ++l)
+    if (uses_layer(setup, l) && layout_of(setup, l, Part::shared).bytes > 0) layers.push_back(l);
   return layers;
 }
 
 Bytes shared_layer_bytes(const TrialSetup& setup) {
   Bytes bytes = 0;
-  for (const auto l : shared_layers(setup))
-    bytes += HostBuffer::rounded(layout_of(layer_of(setup, l)).bytes);
+  for (const auto l : shared_layers(setup)) bytes += HostBuffer::rounded(layout_of(setup, l, Part::shared).bytes);
   return bytes;
 }
 
@@ -85,8 +106,8 @@ bool keeps_gradients(const TrialSetup& setup) {
   return setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1;
 }
 
-Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& layout) {
-  return layout.bytes * static_cast<Bytes>(moment_count(setup.train.optimizer));
+Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& own) {
+  return own.bytes * static_cast<Bytes>(moment_count(setup.train.optimizer));
 }
 
 Bytes boundary_bytes(const TrialSetup& setup, std::uint32_t layer) {
@@ -117,13 +138,10 @@ Bytes trial_state_bytes(const TrialSetup& setup) {
   Bytes bytes = 0;
   for (std::uint32_t l = 0; l < end_layer(setup); ++l) {
     if (!uses_layer(setup, l)) continue;
-    const LayerLayout layout = layout_of(layer_of(setup, l));
-    if (!is_trainable(setup, l)) {
-      bytes += setup.frozen_in_window ? HostBuffer::rounded(layout.bytes) : 0;
-      continue;
-    }
-    bytes += HostBuffer::rounded(layout.bytes) + HostBuffer::rounded(moment_bytes(setup, layout));
-    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(layout.bytes);
+    const LayerLayout own = layout_of(setup, l, Part::own);
+    bytes += HostBuffer::rounded(own.bytes) + HostBuffer::rounded(moment_bytes(setup, own));
+    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(own.bytes);
+    bytes += frozen_window_bytes(setup, l);
   }
   return bytes;
 }
@@ -137,7 +155,9 @@ Bytes trial_window_min(const TrialSetup& setup) {
         bytes += window_bytes(setup, l, kind);
         for (const auto& parameter : layer_of(setup, l).parameters)
           if (parameter.tied_to && !shard.holds(parameter.tied_to->layer))
-            bytes += window_bytes(setup, parameter.tied_to->layer, TaskKind::forward);
+            bytes += parameter.frozen
+                         ? frozen_window_bytes(setup, parameter.tied_to->layer)
+                         : HostBuffer::rounded(layout_of(setup, parameter.tied_to->layer, Part::own).bytes);
       }
       least = std::max(least, bytes);
     }
@@ -151,7 +171,7 @@ Bytes trial_overhead_bytes(const TrialSetup& setup) {
   bytes += 2 * (HostBuffer::rounded(sizes.gradient) + HostBuffer::rounded(sizes.evaluation));
   for (std::uint32_t l = setup.first_layer; l < end_layer(setup); ++l)
     for (const auto& parameter : layer_of(setup, l).parameters)
-      if (parameter.tied_to && is_trainable(setup, parameter.tied_to->layer))
+      if (parameter.tied_to && !parameter.frozen)
         bytes += HostBuffer::rounded(static_cast<Bytes>(parameter.elements()) * sizeof(float));
   return bytes;
 }

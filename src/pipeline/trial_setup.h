@@ -10,6 +10,7 @@
 #include "data/dataset.h"
 #include "model/model.h"
 #include "partitioner/partitioner.h"
+#include "pipeline/feature_tier.h"
 #include "pipeline/task.h"
 #include "pipeline/train_spec.h"
 
@@ -24,6 +25,9 @@ struct TrialSetup {
   std::shared_ptr<const Dataset> train_data, valid_data;
   std::uint32_t train_rows = 0;  ///< visits name rows below it
   std::uint32_t valid_rows = 0;
+  /// Of the rows that it trains on; as many for each trial.
+  std::shared_ptr<const Partitions> partitions;
+  std::uint64_t visit_seed = 0;  ///< the order in which it visits them follows from it
   TrainSpec train;
   std::uint64_t total_steps = 0;  ///< of all epochs: the learning rate's horizon
   std::vector<LayerCost> costs;
@@ -31,14 +35,15 @@ struct TrialSetup {
   PartitionPlan plan;
   /// The layers before it are not computed: what they give comes from features (features.h).
   std::uint32_t first_layer = 0;
+  FeatureTier feature_tier = FeatureTier::host;
   /// Set for a run that trains nothing: it stops before this layer, and what comes out becomes features.
   std::optional<std::uint32_t> materialise_to;
   Bytes window = 0;               ///< of the host tier for trainable state (and gradients of a clipped step)
-  bool frozen_in_window = false;  ///< frozen layers come and go like others, instead of staying shared in host memory
+  bool frozen_in_window = false;  ///< frozen bytes come and go like others, instead of staying shared in host memory
 };
 
-/// Blob ids are the same whatever the cuts, the tiers and the sharing: three for each layer, of zero bytes where a
-/// trial has no such blob.
+/// Blob ids are the same whatever the cuts, the tiers and the sharing: three for each layer's own part, of zero bytes
+/// where a trial has no such blob, and behind them one for each layer's shared part, for frozen_in_window.
 constexpr std::uint32_t parameters_blob(std::uint32_t layer) { return 3 * layer; }
 constexpr std::uint32_t moments_blob(std::uint32_t layer) { return 3 * layer + 1; }
 constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer + 2; }
@@ -50,14 +55,22 @@ Bytes trial_state_bytes(const TrialSetup& setup);
 /// The smallest window with which every task can run.
 Bytes trial_window_min(const TrialSetup& setup);
 
+/// A layer of which nothing is trained has no other parameters: their blob is free for these.
+std::uint32_t frozen_blob(const TrialSetup& setup, std::uint32_t layer);
+std::uint32_t blob_count(const TrialSetup& setup);
+
+LayerLayout layout_of(const TrialSetup& setup, std::uint32_t layer, Part part);
+/// Some of its parameters are trained.
 bool is_trainable(const TrialSetup& setup, std::uint32_t layer);
+/// Its shared part has bytes, and they are in the trial's own window.
+bool has_frozen_blob(const TrialSetup& setup, std::uint32_t layer);
 /// The layers that it computes are [first_layer, end_layer).
 std::uint32_t end_layer(const TrialSetup& setup);
 /// It computes the layer, or borrows a parameter of it.
 bool uses_layer(const TrialSetup& setup, std::uint32_t layer);
-/// The frozen layers among those whose bytes it shares with others.
+/// Those layers among them that have a shared part, and share it with others.
 std::vector<std::uint32_t> shared_layers(const TrialSetup& setup);
-/// What these take of the host tier.
+/// What these parts take of the host tier.
 Bytes shared_layer_bytes(const TrialSetup& setup);
 /// The costs of the layers that it computes, and a plan made from them in the numbering of the whole model.
 std::vector<LayerCost> computed_costs(const TrialSetup& setup);
@@ -66,8 +79,8 @@ PartitionPlan in_whole_model(const TrialSetup& setup, PartitionPlan plan);
 PartitionPlan plan_cuts(const TrialSetup& setup, const std::vector<std::uint32_t>& cuts);
 /// A clipped step of a cut trial: gradients stay in the window between backward and update.
 bool keeps_gradients(const TrialSetup& setup);
-/// Of one layer.
-Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& layout);
+/// Of one layer with this layout of its own part.
+Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& own);
 
 /// The sizes of all boundary buffers of a trial with its cuts.
 struct BoundarySizes {

@@ -31,19 +31,19 @@ std::vector<BlobUse> step_uses(const TrialSetup& setup) {
 Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
   if (setup.window >= trial_state_bytes(setup)) return 0;
   std::vector<Bytes> bytes;
-  for (const auto& cost : setup.costs)
-    for (const Bytes part : {cost.parameter_bytes, cost.moment_bytes, cost.parameter_bytes})  // gradients are as large
+  for (const auto& cost : setup.costs) {
+    const Bytes own = cost.parameter_bytes - cost.frozen_bytes;
+    const Bytes parameters = cost.trainable ? own : cost.parameter_bytes;
+    for (const Bytes part : {parameters, cost.moment_bytes, own})  // gradients are as large
       bytes.push_back(HostBuffer::rounded(part));
+  }
+  for (const auto& cost : setup.costs) bytes.push_back(HostBuffer::rounded(cost.trainable ? cost.frozen_bytes : 0));
   return spilled_per_round(step_uses(setup), bytes, setup.window, prefetch_tasks);
 }
 
 std::string cost_key(const TrialSetup& setup) {
-  const ModelSpec& model = setup.source->spec();
-  std::string key = text::cat(model.checkpoint, "|", to_string(model.task), "|", model.freeze, "|",
-                              model.frozen_dropout, "|", setup.train.batch_size, "|", setup.train.micro_batch_size, "|",
-                              static_cast<int>(setup.train.optimizer.kind), "|", moment_count(setup.train.optimizer));
-  for (const auto& [name, value] : model.overrides) key += text::cat("|", name, "=", value);
-  return key;
+  return text::cat(cost_text(setup.source->spec()), "|", setup.train.batch_size, "|", setup.train.micro_batch_size, "|",
+                   static_cast<int>(setup.train.optimizer.kind), "|", moment_count(setup.train.optimizer));
 }
 
 [[noreturn]] void refuse(const TrialSetup& setup, const DoesNotFit& refusal, const char* where) {
@@ -102,7 +102,8 @@ const std::vector<LayerCost>& Planner::costs_of(const TrialSetup& setup) {
   auto& costs = costs_[cost_key(setup)];
   if (!costs.empty()) return costs;
   refuse_too_large(setup);
-  costs = profile_layers(*setup.source, *setup.train_data, setup.train, device_.threads);
+  costs = profile_layers(*setup.source, *setup.train_data, setup.train, device_.threads,
+                         std::min(device_count(), std::max(1u, inputs_.trials)));
   return costs;
 }
 
@@ -173,7 +174,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
 
   TrialForecast forecast;
   for (const auto& cost : setup.costs)
-    if (cost.trainable) forecast.state += cost.parameter_bytes + cost.moment_bytes;
+    if (cost.trainable) forecast.state += cost.parameter_bytes - cost.frozen_bytes + cost.moment_bytes;
   forecast.host = setup.window + trial_overhead_bytes(setup);
   forecast.frozen = setup.frozen_in_window ? 0 : shared_layer_bytes(setup);
   forecast.workspace = largest_workspace(setup.plan);

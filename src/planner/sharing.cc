@@ -16,188 +16,322 @@ namespace {
 
 constexpr double kHostCopyBytesPerS = 4e9;  // one thread, from memory to memory
 
-/// The trials of one prefix, and which depths of theirs are worth their bytes.
-class DepthChoice {
+/// What a segment's file takes of the disk tier beside its bytes: less than this.
+constexpr Bytes kSegmentFileBytes = 64 * KiB, kChunkOverheadShare = 4096;
+
+/// The trials of one prefix: what each depth costs and gives.
+class PrefixCosts {
  public:
-  explicit DepthChoice(const std::vector<const SharingTrial*>& trials) : trials_(trials) {
+  /// `by_visits`: trials visit the same rows in the same order.
+  PrefixCosts(const std::vector<const SharingTrial*>& trials, const SharingBudget& speeds, bool by_visits)
+      : trials_(trials), speeds_(speeds), by_visits_(by_visits && !trials.front()->partitions.empty()) {
     for (const auto* trial : trials) {
       const auto depth = static_cast<std::uint32_t>(trial->frozen.size());
       if (std::find(depths_.begin(), depths_.end(), depth) == depths_.end()) depths_.push_back(depth);
       if (trial->frozen.size() > layers_.size()) layers_ = trial->frozen;
     }
     std::sort(depths_.begin(), depths_.end());
+    for (const auto& layer : layers_) row_bytes_ = std::max(row_bytes_, layer.output_bytes);
   }
 
-  /// Nothing when computing is cheaper, or nothing fits.
-  SharedPrefix best(Bytes budget) const {
-    const std::size_t slots = static_cast<std::size_t>(std::min<Bytes>(budget / depth_bytes(), depths_.size()));
-    // gain[count][d]: the most that trials shallower than depth d save, less what materialising as far as there takes,
-    // with `count` depths, the last of them d.
-    constexpr double kNever = -std::numeric_limits<double>::infinity();
-    std::vector<std::vector<double>> gain(slots + 1, std::vector<double>(depths_.size(), kNever));
-    std::vector<std::vector<std::size_t>> before(slots + 1, std::vector<std::size_t>(depths_.size(), depths_.size()));
-    double best = 0;
-    std::size_t best_count = 0, best_last = 0;
-    for (std::size_t count = 1; count <= slots; ++count)
-      for (std::size_t d = 0; d < depths_.size(); ++d) {
-        if (count == 1) gain[count][d] = -materialise_s(0, depths_[d]);
-        for (std::size_t earlier = 0; count > 1 && earlier < d; ++earlier) {
-          const double with =
-              gain[count - 1][earlier] + saved_by(earlier, d) - materialise_s(depths_[earlier], depths_[d]);
-          if (with > gain[count][d]) gain[count][d] = with, before[count][d] = earlier;
-        }
-        const double whole = gain[count][d] + saved_by(d, depths_.size());
-        if (whole > best) best = whole, best_count = count, best_last = d;
-      }
-    std::vector<std::uint32_t> chosen;
-    for (std::size_t count = best_count, d = best_last; count > 0; d = before[count--][d])
-      chosen.insert(chosen.begin(), depths_[d]);
-    return describe(chosen);
+  /// Where some trial stops being frozen, ascending.
+  const std::vector<std::uint32_t>& depths() const { return depths_; }
+  bool has(FeatureTier tier) const { return tier == FeatureTier::host || by_visits_; }
+
+  Bytes host_bytes(FeatureTier tier) const {
+    if (tier == FeatureTier::host) return 2 * kHostGranule + any().rows * row_bytes_;  // two data sets, rounded up
+    const std::uint64_t largest = *std::max_element(any().partitions.begin(), any().partitions.end());
+    const std::uint64_t slots = std::min<std::uint64_t>(kFeatureSlots, any().partitions.size());
+    return (1 + slots) * kHostGranule + (any().valid_rows + slots * largest) * row_bytes_;
+  }
+  Bytes disk_bytes(FeatureTier tier) const {
+    if (tier != FeatureTier::disk) return 0;
+    const Bytes bytes = train_rows() * row_bytes_;
+    return bytes + bytes / kChunkOverheadShare + any().partitions.size() * kSegmentFileBytes;
+  }
+  /// Held as long as rows may have to be computed again.
+  Bytes layer_bytes(std::uint32_t depth) const {
+    Bytes sum = 0;
+    for (std::uint32_t l = 0; l < depth; ++l) sum += HostBuffer::rounded(layers_[l].parameter_bytes);
+    return sum;
   }
 
- private:
-  Bytes depth_bytes() const {
-    Bytes widest = 0;
-    for (const auto& layer : layers_) widest = std::max(widest, layer.output_bytes);
-    return 2 * kHostGranule + trials_.front()->rows * widest;  // two data sets, each rounded up
+  /// How often a row is computed at a depth.
+  std::uint32_t passes(std::uint32_t depth) const {
+    std::uint32_t most = 1;
+    for (const auto* trial : trials_)
+      if (trial->frozen.size() >= depth) most = std::max(most, trial->epochs_left);
+    return most;
   }
-
-  double rows() const { return static_cast<double>(trials_.front()->rows); }
-
-  /// Of reading, computing and writing all rows once.
-  double materialise_s(std::uint32_t from, std::uint32_t to) const {
+  /// Rows computed at a depth, in all passes.
+  double rows_computed(std::uint32_t depth, FeatureTier tier) const {
+    const double rows = static_cast<double>(any().rows);
+    return tier == FeatureTier::fused ? rows + (passes(depth) - 1.0) * static_cast<double>(train_rows()) : rows;
+  }
+  /// Of reading, computing and writing them.
+  double materialise_s(std::uint32_t from, std::uint32_t to, FeatureTier tier) const {
     double row_s = layers_[to - 1].read_s + (from > 0 ? layers_[from - 1].read_s : 0);
     for (std::uint32_t l = from; l < to; ++l) row_s += layers_[l].pass_s;
-    return row_s * rows();
+    return row_s * rows_computed(to, tier);
   }
-
+  double disk_s(std::uint32_t depth, FeatureTier tier) const {
+    if (tier != FeatureTier::disk) return 0;
+    const double bytes = static_cast<double>(train_rows() * row_bytes_);
+    return bytes / speeds_.disk_write_bytes_per_s + (passes(depth) - 1) * bytes / speeds_.disk_read_bytes_per_s;
+  }
   double saved_s(const SharingTrial& trial, std::uint32_t depth) const {
     double row_s = -layers_[depth - 1].read_s;
     for (std::uint32_t l = 0; l < depth; ++l) row_s += layers_[l].pass_s;
     return row_s * static_cast<double>(trial.rows_left);
   }
-
-  /// By trials that are at least as deep as the depth, and not as deep as the later one, when they begin there.
-  double saved_by(std::size_t depth, std::size_t later) const {
+  /// By trials that are at least as deep as the depth, and not as deep as the later one (0: none is later), when they
+  /// begin there.
+  double saved_by(std::uint32_t depth, std::uint32_t later) const {
     double sum = 0;
     for (const auto* trial : trials_)
-      if (trial->frozen.size() >= depths_[depth] && (later == depths_.size() || trial->frozen.size() < depths_[later]))
-        sum += saved_s(*trial, depths_[depth]);
+      if (trial->frozen.size() >= depth && (later == 0 || trial->frozen.size() < later)) sum += saved_s(*trial, depth);
     return sum;
   }
+  double flops(std::uint32_t depth) const {
+    return std::accumulate(layers_.begin(), layers_.begin() + depth, 0.0,
+                           [](double sum, const auto& layer) { return sum + layer.flops; });
+  }
+  const std::vector<const SharingTrial*>& trials() const { return trials_; }
 
-  SharedPrefix describe(const std::vector<std::uint32_t>& chosen) const {
-    SharedPrefix prefix;
-    prefix.prefix = trials_.front()->prefix;
-    prefix.rows = trials_.front()->rows;
-    std::uint32_t from = 0;
-    for (const auto to : chosen) {
-      prefix.depths.push_back(
-          {to, {}, depth_bytes(), 0, 0, materialise_s(from, to), (flops(to) - flops(from)) * rows()});
-      from = to;
+ private:
+  const SharingTrial& any() const { return *trials_.front(); }
+  std::uint64_t train_rows() const { return any().rows - any().valid_rows; }
+
+  std::vector<const SharingTrial*> trials_;
+  SharingBudget speeds_;
+  bool by_visits_;
+  std::vector<std::uint32_t> depths_;
+  std::vector<SharingTrial::FrozenLayer> layers_;
+  Bytes row_bytes_ = 0;  // of the widest
+};
+
+/// One way to come to a depth: what was chosen before, and what it takes and gives.
+struct Choice {
+  std::vector<std::pair<std::uint32_t, FeatureTier>> depths;  // ascending
+  std::uint32_t last = 0, last_whole = 0;                     // of any tier; of the host tier
+  Bytes host = 0, layers = 0, disk = 0;
+  double gain = 0;  // of trials before the last depth, less what materialising takes
+};
+
+bool at_least_as_good(const Choice& a, const Choice& b) {
+  return a.last == b.last && a.last_whole == b.last_whole && a.host <= b.host && a.layers <= b.layers &&
+         a.disk <= b.disk && a.gain >= b.gain;
+}
+
+/// Best first; none that another is at least as good as.
+void keep_the_best(std::vector<Choice>& choices) {
+  std::stable_sort(choices.begin(), choices.end(), [](const auto& a, const auto& b) { return a.gain > b.gain; });
+  std::vector<Choice> kept;
+  for (auto& choice : choices) {
+    if (kept.size() == kChoicesMax) break;
+    const auto better = [&](const Choice& other) { return at_least_as_good(other, choice); };
+    if (std::none_of(kept.begin(), kept.end(), better)) kept.push_back(std::move(choice));
+  }
+  choices = std::move(kept);
+}
+
+/// Which depths of a prefix are worth their bytes, and where.
+class DepthChoice {
+ public:
+  DepthChoice(const std::vector<const SharingTrial*>& trials, const SharingBudget& budget) : costs_(trials, budget) {}
+
+  /// Nothing when computing is cheaper, or nothing fits.
+  SharedPrefix best(const SharingBudget& budget) const {
+    std::vector<Choice> choices{Choice()};
+    for (const auto depth : costs_.depths()) {
+      std::vector<Choice> with = choices;
+      for (const auto& choice : choices)
+        for (const auto tier : kFeatureTiers)
+          if (costs_.has(tier))
+            if (auto next = extended(choice, depth, tier); fits(next, budget)) with.push_back(std::move(next));
+      keep_the_best(with);
+      choices = std::move(with);
     }
-    for (const auto* trial : trials_) {
+    const Choice* best = nullptr;
+    double most = 0;
+    for (const auto& choice : choices) {
+      const double gain = choice.gain + (choice.last > 0 ? costs_.saved_by(choice.last, 0) : 0);
+      if (gain > most) most = gain, best = &choice;
+    }
+    return describe(best ? best->depths : Choice().depths);
+  }
+
+  /// Of the host tier, for one depth that saves time.
+  std::optional<Bytes> least_host_bytes(const SharingBudget& budget) const {
+    std::optional<Bytes> least;
+    for (const auto depth : costs_.depths())
+      for (const auto tier : kFeatureTiers) {
+        if (!costs_.has(tier)) continue;
+        const Choice one = extended(Choice(), depth, tier);
+        const Bytes bytes = one.host + one.layers;
+        const bool pays = one.gain + costs_.saved_by(depth, 0) > 0 && one.disk <= budget.disk;
+        if (pays && (!least || bytes < *least)) least = bytes;
+      }
+    return least;
+  }
+
+ private:
+  static bool fits(const Choice& choice, const SharingBudget& budget) {
+    return choice.host + choice.layers <= budget.host && choice.disk <= budget.disk;
+  }
+
+  /// What is in memory by visits is computed from whatever is behind an earlier layer; what is there as a whole, from
+  /// what is there as a whole.
+  Choice extended(Choice choice, std::uint32_t depth, FeatureTier tier) const {
+    const bool whole = tier == FeatureTier::host;
+    if (choice.last > 0) choice.gain += costs_.saved_by(choice.last, depth);
+    choice.gain -= costs_.materialise_s(whole ? choice.last_whole : choice.last, depth, tier);
+    choice.gain -= costs_.disk_s(depth, tier);
+    choice.host += costs_.host_bytes(tier);
+    choice.disk += costs_.disk_bytes(tier);
+    if (!whole) choice.layers = costs_.layer_bytes(depth);
+    choice.last = depth;
+    if (whole) choice.last_whole = depth;
+    choice.depths.emplace_back(depth, tier);
+    return choice;
+  }
+
+  SharedPrefix describe(const std::vector<std::pair<std::uint32_t, FeatureTier>>& chosen) const {
+    SharedPrefix prefix;
+    prefix.prefix = costs_.trials().front()->prefix;
+    prefix.rows = costs_.trials().front()->rows;
+    std::uint32_t last = 0, last_whole = 0;
+    Bytes layers = 0;
+    for (const auto& [to, tier] : chosen) {
+      const bool whole = tier == FeatureTier::host;
+      const std::uint32_t from = whole ? last_whole : last;
+      SharedDepth depth;
+      depth.end_layer = to;
+      depth.tier = tier;
+      depth.bytes = costs_.host_bytes(tier) + (whole ? 0 : costs_.layer_bytes(to) - layers);
+      depth.disk_bytes = costs_.disk_bytes(tier);
+      depth.materialise_s = costs_.materialise_s(from, to, tier);
+      depth.materialise_flops = (costs_.flops(to) - costs_.flops(from)) * costs_.rows_computed(to, tier);
+      depth.disk_s = costs_.disk_s(to, tier);
+      prefix.depths.push_back(std::move(depth));
+      last = to;
+      if (whole) last_whole = to;
+      if (!whole) layers = costs_.layer_bytes(to);
+    }
+    for (const auto* trial : costs_.trials()) {
       const auto deeper = std::find_if(prefix.depths.begin(), prefix.depths.end(),
                                        [&](const auto& depth) { return depth.end_layer > trial->frozen.size(); });
       if (deeper == prefix.depths.begin()) continue;
       SharedDepth& depth = *(deeper - 1);
       depth.trials.push_back(trial->id);
-      depth.saved_s += saved_s(*trial, depth.end_layer);
-      depth.saved_flops += flops(depth.end_layer) * static_cast<double>(trial->rows_left);
+      depth.saved_s += costs_.saved_s(*trial, depth.end_layer);
+      depth.saved_flops += costs_.flops(depth.end_layer) * static_cast<double>(trial->rows_left);
     }
     return prefix;
   }
 
-  double flops(std::uint32_t depth) const {
-    return std::accumulate(layers_.begin(), layers_.begin() + depth, 0.0,
-                           [](double sum, const auto& layer) { return sum + layer.flops; });
-  }
-
-  std::vector<const SharingTrial*> trials_;
-  std::vector<std::uint32_t> depths_;  // where some trial stops being frozen, ascending
-  std::vector<SharingTrial::FrozenLayer> layers_;
+  PrefixCosts costs_;
 };
 
-TrialSetup materialising_run(const TrialSetup& trial, std::uint32_t from, std::uint32_t to) {
-  TrialSetup run = trial;
-  run.first_layer = from;
-  run.materialise_to = to;
-  run.train.batch_size = trial.train.micro_batch_size;
-  run.train.clip_norm.reset();
-  run.valid_rows = 0;
-  run.window = 0;
-  run.frozen_in_window = false;
-  for (auto& cost : run.costs) cost.forward_s /= micro_batches_of(trial.train);
-  run.limits.micro_batches = 1;
-  run.limits.memory = usable_memory(trial.limits.memory);
-  run.limits.update_on_host = false;
-  return run;
-}
+}  // namespace
 
-/// The first layer that does not fit beside those from `from` on.
-std::uint32_t farthest_end(const TrialSetup& run, std::uint32_t from, std::uint32_t to, Bytes host) {
-  Bytes bytes = 0;
-  std::uint32_t end = from;
-  for (; end < to; ++end) {
-    bytes += HostBuffer::rounded(run.costs[end].parameter_bytes);
-    const bool fits_device = fits(shard_need(make_shard(run.costs, from, end + 1, run.limits), run.limits), run.limits);
-    if (end > from && (!fits_device || bytes > host)) break;
-  }
-  return end;
+namespace {
+
+template <class List, class Value>
+auto sum_of(const List& list, Value value) {
+  decltype(value(*list.begin())) sum{};
+  for (const auto& one : list) sum += value(one);
+  return sum;
 }
 
 }  // namespace
 
 Bytes SharedPrefix::bytes() const {
-  Bytes sum = 0;
-  for (const auto& depth : depths) sum += depth.bytes;
-  return sum;
+  return sum_of(depths, [](const auto& depth) { return depth.bytes; });
+}
+
+Bytes SharedPrefix::disk_bytes() const {
+  return sum_of(depths, [](const auto& depth) { return depth.disk_bytes; });
 }
 
 double SharedPrefix::gain_s() const {
-  double sum = 0;
-  for (const auto& depth : depths) sum += depth.saved_s - depth.materialise_s;
-  return sum;
+  return sum_of(depths, [](const auto& depth) { return depth.saved_s - depth.materialise_s - depth.disk_s; });
 }
 
 Bytes SharingPlan::bytes() const {
-  Bytes sum = 0;
-  for (const auto& prefix : prefixes) sum += prefix.bytes();
-  return sum;
+  return sum_of(prefixes, [](const auto& prefix) { return prefix.bytes(); });
+}
+
+Bytes SharingPlan::disk_bytes() const {
+  return sum_of(prefixes, [](const auto& prefix) { return prefix.disk_bytes(); });
 }
 
 double SharingPlan::materialise_s() const {
-  double sum = 0;
+  return sum_of(prefixes, [](const auto& prefix) {
+    return sum_of(prefix.depths, [](const auto& depth) { return depth.materialise_s; });
+  });
+}
+
+const SharedDepth* SharingPlan::find(const std::string& trial) const {
   for (const auto& prefix : prefixes)
-    for (const auto& depth : prefix.depths) sum += depth.materialise_s;
-  return sum;
+    for (const auto& depth : prefix.depths)
+      if (std::find(depth.trials.begin(), depth.trials.end(), trial) != depth.trials.end()) return &depth;
+  return nullptr;
 }
 
 std::uint32_t SharingPlan::first_layer(const std::string& trial) const {
-  for (const auto& prefix : prefixes)
-    for (const auto& depth : prefix.depths)
-      if (std::find(depth.trials.begin(), depth.trials.end(), trial) != depth.trials.end()) return depth.end_layer;
-  return 0;
+  const SharedDepth* depth = find(trial);
+  return depth == nullptr ? 0 : depth->end_layer;
 }
 
-SharingPlan plan_sharing(const std::vector<SharingTrial>& trials, Bytes budget) {
-  std::map<std::string, std::vector<const SharingTrial*>> by_prefix;
+namespace {
+
+using Members = std::vector<const SharingTrial*>;
+
+/// Each with trials that can share by visits, or only whole data sets.
+std::vector<DepthChoice> choices_of(const std::vector<SharingTrial>& trials, const SharingBudget& budget) {
+  std::map<std::string, std::map<std::uint64_t, Members>> by_prefix;
   for (const auto& trial : trials)
-    if (!trial.frozen.empty()) by_prefix[trial.prefix].push_back(&trial);
+    if (!trial.frozen.empty()) by_prefix[trial.prefix][trial.order].push_back(&trial);
+  std::vector<DepthChoice> choices;
+  for (const auto& [prefix, orders] : by_prefix) {
+    Members all;
+    for (const auto& [order, members] : orders) all.insert(all.end(), members.begin(), members.end());
+    DepthChoice together(all, budget, orders.size() == 1);
+    if (orders.size() == 1 || !together.best(budget).depths.empty())
+      choices.push_back(std::move(together));
+    else
+      for (const auto& [order, members] : orders) choices.emplace_back(members, budget, true);
+  }
+  return choices;
+}
+
+}  // namespace
+
+SharingPlan plan_sharing(const std::vector<SharingTrial>& trials, const SharingBudget& budget) {
+  SharingBudget left = budget;
   std::vector<std::pair<double, DepthChoice>> choices;
-  for (const auto& [prefix, members] : by_prefix) {
-    DepthChoice choice(members);
-    choices.emplace_back(choice.best(budget).gain_s(), std::move(choice));
+  for (auto& choice : choices_of(trials, budget)) {
+    const double gain = choice.best(budget).gain_s();
+    choices.emplace_back(gain, std::move(choice));
   }
   std::stable_sort(choices.begin(), choices.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   SharingPlan plan;
   for (const auto& [gain, choice] : choices) {
-    SharedPrefix prefix = choice.best(budget);
+    SharedPrefix prefix = choice.best(left);
     if (prefix.depths.empty()) continue;
-    budget -= prefix.bytes();
+    left.host -= prefix.bytes();
+    left.disk -= prefix.disk_bytes();
     plan.prefixes.push_back(std::move(prefix));
   }
   return plan;
+}
+
+std::optional<Bytes> least_host_bytes(const std::vector<SharingTrial>& trials, const SharingBudget& budget) {
+  std::optional<Bytes> least;
+  for (const auto& choice : choices_of(trials, budget))
+    if (const auto bytes = choice.least_host_bytes(budget); bytes && (!least || *bytes < *least)) least = bytes;
+  return least;
 }
 
 std::string prefix_key(const TrialSetup& setup) {
@@ -206,12 +340,19 @@ std::string prefix_key(const TrialSetup& setup) {
                    setup.valid_rows);
 }
 
+double feature_row_s(const TrialSetup& setup, std::uint32_t end_layer) {
+  const double rate = has_link(setup.limits) ? setup.limits.load_bytes_per_s : kHostCopyBytesPerS;
+  return static_cast<double>(setup.source->description().layers[end_layer - 1].output_bytes_per_row) / rate;
+}
+
 SharingTrial sharing_trial(const TrialSetup& setup, std::uint64_t rows_left) {
   SharingTrial trial;
   trial.id = setup.id;
   trial.prefix = prefix_key(setup);
   trial.rows = std::uint64_t{setup.train_rows} + setup.valid_rows;
   trial.rows_left = rows_left;
+  trial.valid_rows = setup.valid_rows;
+  trial.epochs_left = static_cast<std::uint32_t>((rows_left + trial.rows - 1) / trial.rows);
   if (setup.source->spec().frozen_dropout) return trial;
   const double batch = setup.train.batch_size;
   const bool linked = has_link(setup.limits);
@@ -220,24 +361,10 @@ SharingTrial sharing_trial(const TrialSetup& setup, std::uint64_t rows_left) {
     const LayerCost& cost = setup.costs[l];
     const bool stays = !linked || setup.plan.resident;
     const double load_s = stays ? 0 : static_cast<double>(cost.parameter_bytes) / setup.limits.load_bytes_per_s;
-    const double rate = linked ? setup.limits.load_bytes_per_s : kHostCopyBytesPerS;
     trial.frozen.push_back({std::max(cost.forward_s, load_s) / batch, layer.forward_flops_per_row,
-                            static_cast<double>(layer.output_bytes_per_row) / rate, layer.output_bytes_per_row});
+                            feature_row_s(setup, l + 1), layer.output_bytes_per_row, cost.parameter_bytes});
   }
   return trial;
-}
-
-std::vector<TrialSetup> materialising_runs(const TrialSetup& trial, std::uint32_t from, std::uint32_t to, Bytes host) {
-  std::vector<TrialSetup> runs;
-  while (from < to) {
-    TrialSetup run = materialising_run(trial, from, to);
-    const std::uint32_t end = farthest_end(run, from, to, host);
-    run.materialise_to = end;
-    run.plan = plan_cuts(run, {});
-    runs.push_back(std::move(run));
-    from = end;
-  }
-  return runs;
 }
 
 }  // namespace hopyard

@@ -24,6 +24,8 @@ std::string swatch(const std::string& color, const std::string& label);
 /// About `count` round numbers within [low, high]; `high` > `low`.
 std::vector<double> round_ticks(double low, double high, std::size_t count);
 
+/// The section that says whether the best is really better.
+std::string rigor_section(const RigorReport& report);
 /// The section with one loss curve for each trial.
 std::string curves_section(const std::vector<TrialRecord>& trials);
 /// The section with the device timeline.

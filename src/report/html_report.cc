@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "report/html_parts.h"
+#include "report/learning_curve.h"
 #include "report/looks.h"
 
 namespace hopyard {
@@ -217,11 +218,11 @@ std::string html_report(const ReportInput& input) {
       "content=\"width=device-width,initial-scale=1\">\n"
       "<title>",
       escape_html(input.summary.name), " · Hopyard</title>\n<style>", kReportCss, "</style></head><body><main>\n",
-      header(input), leaderboard_section(input), kLooksBegin, looks_section(input.looks), kLooksEnd,
-      curves_section(input.trials), timeline_section(input), "<div class=\"pair\">", devices_section(input.summary),
-      peaks_section(input.summary), "</div><div class=\"pair\">", comparisons_section(input.summary),
-      transfers_section(input.summary), "</div></main><div id=\"tip\" hidden></div>\n<script>", kReportScript,
-      "</script></body></html>\n");
+      header(input), input.rigor ? rigor_section(*input.rigor) : "", leaderboard_section(input), kLooksBegin,
+      looks_section(input.looks), kLooksEnd, learning_curve_section(input.leaderboard), curves_section(input.trials),
+      timeline_section(input), "<div class=\"pair\">", devices_section(input.summary), peaks_section(input.summary),
+      "</div><div class=\"pair\">", comparisons_section(input.summary), transfers_section(input.summary),
+      "</div></main><div id=\"tip\" hidden></div>\n<script>", kReportScript, "</script></body></html>\n");
 }
 
 }  // namespace hopyard

@@ -1,6 +1,7 @@
 // report.html: one file without network: leaderboard, loss curves, device timeline, idle causes, predictions, peaks.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "base/record.h"
 #include "base/trace.h"
 #include "report/leaderboard.h"
+#include "report/rigor_report.h"
 #include "report/summary.h"
 
 namespace hopyard {
@@ -19,7 +21,8 @@ struct ReportInput {
   std::vector<std::string> tracks;  ///< of the TraceRecorder: "emulated:0/compute", …
   std::vector<TraceSlice> slices;
   std::size_t dropped_slices = 0;
-  std::vector<TestLook> looks;  ///< at the test split
+  std::optional<RigorReport> rigor = {};
+  std::vector<TestLook> looks = {};  ///< at the test split
 };
 
 /// The whole file; every text that comes from outside is escaped. Slices are merged for display, so that the file stays

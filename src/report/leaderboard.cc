@@ -13,23 +13,6 @@ namespace hopyard {
 
 namespace {
 
-std::string csv_cell(const std::string& cell) {
-  if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
-  std::string quoted = "\"";
-  for (const char c : cell) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return quoted + "\"";
-}
-
-}  // namespace
-
-std::string csv_line(const std::vector<std::string>& cells) {
-  std::vector<std::string> quoted;
-  for (const auto& cell : cells) quoted.push_back(csv_cell(cell));
-  return text::join(quoted, ",") + "\n";
-}
-
-namespace {
-
 constexpr const char* kWhere = "leaderboard";
 constexpr int kDecimals = 4;
 
@@ -84,6 +67,11 @@ std::string metric_name_of(const std::vector<LeaderboardRow>& rows) {
 
 std::string fixed(const std::optional<double>& value) { return value ? text::format_number(*value, kDecimals) : "-"; }
 
+std::string lineage_text(const Lineage& lineage) {
+  return text::cat("clone of ", lineage.parent,
+                   lineage.epochs > 0 ? text::cat(" after epoch ", lineage.epochs) : std::string());
+}
+
 std::string table_text(const std::vector<LeaderboardRow>& rows) {
   const auto paths = setting_paths(rows);
   const bool timed = std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.seconds > 0; });
@@ -110,7 +98,16 @@ std::string table_text(const std::vector<LeaderboardRow>& rows) {
   std::string out = table.to_text();
   for (const auto& row : rows)
     if (!row.reason.empty()) out += text::cat(row.trial, " ", to_string(row.state), ": ", row.reason, "\n");
+  for (const auto& row : rows)
+    if (row.lineage) out += text::cat(row.trial, ": ", lineage_text(*row.lineage), "\n");
   return out;
+}
+
+std::string csv_cell(const std::string& cell) {
+  if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
+  std::string quoted = "\"";
+  for (const char c : cell) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
 }
 
 std::string exact(const std::optional<double>& value) { return value ? to_string(SettingValue(*value)) : ""; }
@@ -142,6 +139,7 @@ LeaderboardRow row_of(const TrialRecord& record, const std::string& metric_name)
   row.reason = record.reason;
   row.seconds = record.seconds;
   row.metric_name = metric_name;
+  row.lineage = record.spec.lineage;
   if (record.last) row.digest = record.last->digest;
   if (record.scores.empty()) return row;
   const TrialScore& score = record.scores.back();
@@ -169,6 +167,7 @@ void to_json(Json& json, const LeaderboardRow& row) {
           {"metric", optional_to_json(row.metric)},
           {"digest", row.digest},
           {"seconds", row.seconds}};
+  if (row.lineage) json["parent"] = row.lineage->parent, json["parent_epochs"] = row.lineage->epochs;
 }
 
 void from_json(const Json& json, LeaderboardRow& row) {
@@ -188,6 +187,8 @@ void from_json(const Json& json, LeaderboardRow& row) {
   row.metric = optional_from_json(json, "metric");
   row.digest = json_get<std::string>(json, "digest", kWhere);
   row.seconds = read_number(json, "seconds", kWhere);
+  if (json.contains("parent"))
+    row.lineage = Lineage{json_get<std::string>(json, "parent", kWhere), read_small(json, "parent_epochs", kWhere)};
 }
 
 std::vector<std::string> setting_paths(const std::vector<LeaderboardRow>& rows) {
@@ -220,6 +221,12 @@ std::vector<LeaderboardRow> make_leaderboard(const std::vector<TrialRecord>& rec
     if (metrics.at(position)) rows.back().rank = static_cast<std::uint32_t>(rows.size());
   }
   return rows;
+}
+
+std::string csv_line(const std::vector<std::string>& cells) {
+  std::vector<std::string> quoted;
+  for (const auto& cell : cells) quoted.push_back(csv_cell(cell));
+  return text::join(quoted, ",") + "\n";
 }
 
 std::optional<TableFormat> parse_table_format(const std::string& word) {

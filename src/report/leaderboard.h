@@ -24,6 +24,7 @@ struct LeaderboardRow {
   std::string metric_name;                               ///< "valid/accuracy"
   std::string digest;                                    ///< of the trial's newest committed parameters
   double seconds = 0;                                    ///< device-busy; 0 when not known
+  std::optional<Lineage> lineage;                        ///< whose clone it is
   bool operator==(const LeaderboardRow&) const = default;
 };
 
@@ -43,7 +44,7 @@ enum class TableFormat { table, json, csv };
 /// Nothing for a word that is none of "table", "json", "csv".
 std::optional<TableFormat> parse_table_format(const std::string& word);
 
-/// One line of CSV, quoted as in RFC 4180.
+/// Cells of a line of CSV, quoted as in RFC 4180, with its newline.
 std::string csv_line(const std::vector<std::string>& cells);
 
 /// Ends with a newline. JSON: a list of rows. CSV: quoted as in RFC 4180, one column for

@@ -1,7 +1,7 @@
 #include "report/looks.h"
 
+#include "base/clock.h"
 #include "base/text.h"
-#include "base/wall_clock.h"
 #include "report/html_parts.h"
 #include "report/table.h"
 

@@ -69,15 +69,19 @@ std::string sharing_text(const std::vector<PlanSharing>& sharing) {
   Table table({{"layers"},
                {"trials that begin behind them"},
                {"rows", Align::right},
+               {"kept in"},
                {"host memory", Align::right},
+               {"disk", Align::right},
                {"GFLOP saved", Align::right},
                {"saved", Align::right},
-               {"once", Align::right}});
+               {"takes", Align::right}});
   for (const auto& depth : sharing) {
     const PlanShard span{depth.first_layer, depth.last_layer, depth.layers};
     table.add_row({span_text(span), text::join(depth.trials, ", "), std::to_string(depth.rows),
-                   text::format_bytes(depth.bytes), text::format_number(depth.saved_flops / 1e9, 1),
-                   format_in_unit(depth.saved_s, "s"), format_in_unit(depth.materialise_s, "s")});
+                   depth.tier == "fused" ? "a pass of each epoch" : depth.tier, text::format_bytes(depth.bytes),
+                   depth.disk_bytes > 0 ? text::format_bytes(depth.disk_bytes) : "-",
+                   text::format_number(depth.saved_flops / 1e9, 1), format_in_unit(depth.saved_s, "s"),
+                   format_in_unit(depth.materialise_s + depth.disk_s, "s")});
   }
   return table.to_text(2);
 }

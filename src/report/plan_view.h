@@ -61,10 +61,20 @@ struct PlanSharing {
   std::uint32_t layers = 0;
   std::vector<std::string> trials;                  ///< that begin behind them
   std::uint64_t rows = 0;                           ///< materialised, training and validation
-  Bytes bytes = 0;                                  ///< of the host tier
+  std::string tier;                                 ///< "host"; "disk"; "fused": computed once for each epoch
+  Bytes bytes = 0, disk_bytes = 0;                  ///< of the host tier and of the disk tier
   double saved_flops = 0, saved_s = 0;              ///< predicted, of these trials
-  double materialise_flops = 0, materialise_s = 0;  ///< predicted, once, from the row before in the same model
+  double materialise_flops = 0, materialise_s = 0;  ///< predicted, from the depth before in the same model
+  double disk_s = 0;                                ///< predicted, of writing to disk and reading from there
   bool operator==(const PlanSharing&) const = default;
+};
+
+/// Of one trial, with as many epochs as the search is expected to give it.
+struct PlanTrial {
+  std::string id;
+  std::uint32_t epochs = 0;
+  double device_s = 0;  ///< predicted, computing
+  bool operator==(const PlanTrial&) const = default;
 };
 
 struct PlanView {
@@ -72,6 +82,7 @@ struct PlanView {
   std::uint32_t trials = 0;
   std::vector<PlanGroup> groups;
   std::vector<PlanSharing> sharing;
+  std::vector<PlanTrial> times;
   PlanTiers tiers;
   double predicted_s = 0;  ///< of the whole run
   Bytes predicted_peak_device = 0, predicted_peak_host = 0, predicted_peak_disk = 0;
@@ -89,6 +100,8 @@ void to_json(Json& json, const PlanGroup& group);
 void from_json(const Json& json, PlanGroup& group);
 void to_json(Json& json, const PlanSharing& sharing);
 void from_json(const Json& json, PlanSharing& sharing);
+void to_json(Json& json, const PlanTrial& trial);
+void from_json(const Json& json, PlanTrial& trial);
 void to_json(Json& json, const PlanTiers& tiers);
 void from_json(const Json& json, PlanTiers& tiers);
 void to_json(Json& json, const PlanView& view);

@@ -85,11 +85,14 @@ void to_json(Json& json, const PlanSharing& sharing) {
           {"layers", sharing.layers},
           {"trials", sharing.trials},
           {"rows", sharing.rows},
+          {"tier", sharing.tier},
           {"bytes", sharing.bytes},
+          {"disk_bytes", sharing.disk_bytes},
           {"saved_flops", sharing.saved_flops},
           {"saved_s", sharing.saved_s},
           {"materialise_flops", sharing.materialise_flops},
-          {"materialise_s", sharing.materialise_s}};
+          {"materialise_s", sharing.materialise_s},
+          {"disk_s", sharing.disk_s}};
 }
 
 void from_json(const Json& json, PlanSharing& sharing) {
@@ -98,11 +101,22 @@ void from_json(const Json& json, PlanSharing& sharing) {
   sharing.layers = read_small(json, "layers", kWhere);
   sharing.trials = read_texts(json, "trials", kWhere);
   sharing.rows = json_get<std::uint64_t>(json, "rows", kWhere);
+  sharing.tier = json.contains("tier") ? text_of(json, "tier") : "host";  // before there were others
   sharing.bytes = bytes_of(json, "bytes");
+  if (json.contains("disk_bytes")) sharing.disk_bytes = bytes_of(json, "disk_bytes");
   sharing.saved_flops = number_of(json, "saved_flops");
   sharing.saved_s = number_of(json, "saved_s");
   sharing.materialise_flops = number_of(json, "materialise_flops");
   sharing.materialise_s = number_of(json, "materialise_s");
+  if (json.contains("disk_s")) sharing.disk_s = number_of(json, "disk_s");
+}
+
+void to_json(Json& json, const PlanTrial& trial) {
+  json = {{"trial", trial.id}, {"epochs", trial.epochs}, {"device_s", trial.device_s}};
+}
+
+void from_json(const Json& json, PlanTrial& trial) {
+  trial = {text_of(json, "trial"), read_small(json, "epochs", kWhere), number_of(json, "device_s")};
 }
 
 void to_json(Json& json, const PlanTiers& tiers) {
@@ -134,6 +148,7 @@ void to_json(Json& json, const PlanView& view) {
           {"trials", view.trials},
           {"groups", view.groups},
           {"sharing", view.sharing},
+          {"times", view.times},
           {"tiers", view.tiers},
           {"predicted_s", view.predicted_s},
           {"predicted_peak_device_bytes", view.predicted_peak_device},
@@ -148,6 +163,7 @@ void from_json(const Json& json, PlanView& view) {
   view.trials = read_small(json, "trials", kWhere);
   view.groups = read_list<PlanGroup>(json, "groups", kWhere);
   view.sharing = read_list<PlanSharing>(json, "sharing", kWhere);
+  if (json.contains("times")) view.times = read_list<PlanTrial>(json, "times", kWhere);
   if (!json.contains("tiers")) fail(ExitCode::input, kWhere, ": 'tiers' is missing");
   view.tiers = json.at("tiers").get<PlanTiers>();
   view.predicted_s = number_of(json, "predicted_s");

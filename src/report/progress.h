@@ -27,6 +27,7 @@ struct TrialProgress {
   std::optional<double> loss;    ///< newest training loss
   std::optional<double> metric;  ///< newest score
   std::optional<double> eta_s;   ///< until this trial ends
+  std::string note;              ///< "paused by a person", whose clone it is, why it ended; for `status`
 };
 
 struct DeviceProgress {

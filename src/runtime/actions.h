@@ -28,9 +28,25 @@ ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::
 /// Prints the trials that a config asks for before any score, and how many more there will be.
 ExitCode print_trials(const std::string& config_file, const std::vector<std::pair<std::string, std::string>>& overrides,
                       TableFormat format);
-ExitCode print_leaderboard(const std::string& directory, TableFormat format);
-/// Writes a trial's newest committed parameters as a Hugging Face folder.
-ExitCode export_trial(const std::string& directory, const std::string& trial, const std::string& out);
+/// `members`: single trials, also where they form groups.
+ExitCode print_leaderboard(const std::string& directory, TableFormat format, bool members = false);
+/// Prints how sure the leaderboard is, what losses are made of, the noise in the data and what choosing flatters.
+ExitCode print_analysis(const std::string& directory, TableFormat format);
+/// Writes a trial's newest committed parameters as a Hugging Face folder; of LoRA as a PEFT folder unless `merge`.
+ExitCode export_trial(const std::string& directory, const std::string& trial, const std::string& out, bool merge);
+/// What a person wants of an experiment: stop, resume, clone, set, pause, continue.
+struct SteerRequest {
+  std::string verb, directory, trial, reason;
+  std::vector<std::pair<std::string, std::string>> set;  ///< PATH=VALUE, values as a config writes them
+  bool warm = false;
+};
+/// Asks the process that trains the experiment, or queues the request for the next one. Prints when it takes effect.
+ExitCode steer_experiment(const SteerRequest& request);
+/// Prints trials, devices, tiers and operations, from the process that trains or from the journal.
+ExitCode print_status(const std::string& directory, TableFormat format);
+/// The same once a second until the run ends; on a terminal in place. `count` screens at most; 0: without a bound on a
+/// terminal, else one.
+ExitCode show_top(const std::string& directory, std::uint32_t count);
 
 struct TestRequest {
   std::string directory;

@@ -48,10 +48,23 @@ void add_data(YamlNode& data) {
   add(data, "order", "seed");
 }
 
-void add_model(YamlNode& model, const ModelSpec& defaults) {
+void add_model(YamlNode& model, const ModelSpec& defaults, const ExperimentConfig& config) {
   add(model, "freeze", defaults.freeze);
   add(model, "frozen_dropout", defaults.frozen_dropout);
   add(model, "dropout", kAuto);
+  add(model, "train_only", kAll);
+  add(model, "init", "checkpoint");
+  add(model, "reinit_layers", "0");
+  add(model, "pooling", "cls");
+  add(model, "head", "pooler");
+  YamlNode& adapter = section(model, "adapter");
+  add(adapter, "type", "none");
+  if (is_searched(config, "model.adapter.type")) return;  // what else there is depends on it
+  using Kind = AdapterSpec::Kind;
+  if (defaults.adapter.kind == Kind::bottleneck) add(adapter, "size", defaults.adapter.size);
+  if (defaults.adapter.kind != Kind::lora) return;
+  add(adapter, "from", kNone);
+  for (const char* key : {"rank", "alpha", "dropout", "targets"}) add(adapter, key, kAuto);
 }
 
 void add_optimizer(YamlNode& node, const OptimizerSpec& optimizer, bool type_searched) {
@@ -69,6 +82,7 @@ void add_optimizer(YamlNode& node, const OptimizerSpec& optimizer, bool type_sea
     add(node, "weight_decay", optimizer.weight_decay);
   }
   add(node, "decay", optimizer.decay_all ? "all" : "weights");
+  add(node, "layer_decay", optimizer.layer_decay);
 }
 
 void add_train(YamlNode& node, const TrainSpec& train, const ExperimentConfig& config) {
@@ -89,6 +103,9 @@ void add_search(YamlNode& node, const SearchSpec& search) {
   add(node, "method", "grid");
   add(node, "metric", search.metric);
   add(node, "goal", search.maximize ? "max" : "min");
+  add(node, "seeds", search.seeds);
+  add(node, "resamples", kNone);
+  if (search.resamples > 0) add(node, "resample_method", "bootstrap");
   if (!reacts_to_scores(search.method)) return;
   if (search.method == SearchSpec::Method::pbt) {
     add(node, "perturbation_interval", search.perturbation_interval);
@@ -128,6 +145,8 @@ void add_execute(YamlNode& node, const ExecuteSpec& execute) {
   add(node, "cuts", kAuto);
   add(node, "active_trials", kAuto);
   add(node, "sharing", kAuto);
+  add(node, "sharing_host", kAuto);
+  add(node, "sharing_disk", kAuto);
 }
 
 }  // namespace
@@ -135,7 +154,7 @@ void add_execute(YamlNode& node, const ExecuteSpec& execute) {
 void add_defaults(YamlNode& tree, const ExperimentConfig& config, const TrialConfig& first_trial) {
   add(tree, "seed", static_cast<std::int64_t>(config.seed));
   add_data(section(tree, "data"));
-  add_model(section(tree, "model"), first_trial.model);
+  add_model(section(tree, "model"), first_trial.model, config);
   add_train(section(tree, "train"), first_trial.train, config);
   add_search(section(tree, "search"), config.search);
   add_resources(section(tree, "resources"), config);

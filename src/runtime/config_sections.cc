@@ -67,6 +67,8 @@ OptimizerSpec read_optimizer(MapReader map) {
     optimizer.weight_decay = value->number(not_negative, "a number from 0");
   if (const auto value = map.find("decay"))
     optimizer.decay_all = value->word<bool>({{"weights", false}, {"all", true}});
+  if (const auto value = map.find("layer_decay"))
+    optimizer.layer_decay = value->number([](double x) { return x > 0 && x <= 1; }, "a number above 0 and at most 1");
   map.finish();
   return optimizer;
 }
@@ -131,6 +133,18 @@ void read_search_numbers(MapReader& map, SearchSpec& search) {
     search.max_concurrent_trials = count_or(*value, kAuto, kCountMax);
 }
 
+/// What makes a trial a group.
+void read_groups(MapReader& map, SearchSpec& search) {
+  using Resampling = rigor::ResampleKind;
+  if (const auto value = map.find("seeds")) search.seeds = count(*value, kReplicatesMax);
+  if (const auto value = map.find("resamples"); value && !value->is_word(kNone))
+    search.resamples = static_cast<std::uint32_t>(value->whole(2, kReplicatesMax));
+  if (search.resamples == 0) map.forbid("resample_method", "belongs to search.resamples, which is not set");
+  if (const auto value = map.find("resample_method"))
+    search.resample_method =
+        value->word<Resampling>({{"bootstrap", Resampling::bootstrap}, {"kfold", Resampling::kfold}});
+}
+
 }  // namespace
 
 std::vector<std::string> metrics_of(ModelTask task) {
@@ -177,6 +191,7 @@ SearchSpec read_search(MapReader map, ModelTask task) {
   if (const auto value = map.find("goal")) search.maximize = value->word<bool>({{"max", true}, {"min", false}});
   map.find("joint");  // read with the space
   read_search_numbers(map, search);
+  read_groups(map, search);
   map.finish();
   return search;
 }
@@ -217,23 +232,13 @@ ExecuteSpec read_execute(MapReader map) {
     execute.active_trials = count(*value);
   if (const auto value = map.find("sharing"))
     execute.share_frozen = value->word<bool>({{"auto", true}, {"off", false}});
+  for (const auto& [key, budget] :
+       {std::pair{"sharing_host", &execute.sharing_host}, std::pair{"sharing_disk", &execute.sharing_disk}}) {
+    if (const auto value = map.find(key); value && !value->is_word(kAuto))
+      *budget = value->is_word(kNone) ? 0 : value->bytes();
+  }
   map.finish();
   return execute;
-}
-
-ModelSpec read_model(MapReader map) {
-  ModelSpec model;
-  model.checkpoint = map.at("checkpoint").text();
-  std::vector<std::pair<std::string, ModelTask>> tasks;
-  for (const ModelTask task : {ModelTask::sequence_classification, ModelTask::causal_lm, ModelTask::regression})
-    tasks.emplace_back(to_string(task), task);
-  model.task = map.at("task").word(tasks);
-  if (const auto value = map.find("freeze")) model.freeze = value->whole(0, kCountMax);
-  if (const auto value = map.find("frozen_dropout")) model.frozen_dropout = value->boolean();
-  if (const auto value = map.find("dropout"); value && !value->is_word(kAuto))
-    model.overrides.emplace_back("dropout", value->number(is_share, kShare));
-  map.finish();
-  return model;
 }
 
 TrainSpec read_train(MapReader map) {

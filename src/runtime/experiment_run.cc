@@ -6,10 +6,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "report/html_report.h"
+#include "report/learning_curve.h"
 #include "report/trace_json.h"
 #include "runtime/machine.h"
+#include "runtime/predictions.h"
+#include "runtime/rigor_run.h"
 #include "runtime/run_summary.h"
 #include "runtime/sqlite_record.h"
+#include "runtime/steering_service.h"
 
 namespace hopyard {
 
@@ -20,30 +24,36 @@ ExperimentRun::ExperimentRun(const ExperimentConfig& config, RunDirectory direct
       view_(std::cout, [] { return terminal_size(1); }) {
   view_.event("planning: measuring each kind of layer once");
   plan_ = objects_.bench->plan_all(visits_done());
-  keep_partitions(journal(), objects_.bench->partitions().count());
+  keep_partitions(journal(), objects_.bench->partitions());
   if (!journal().fact("plan")) journal().put_fact("plan", Json(plan_).dump());
   check_fingerprint();
   objects_.make_engine();
 }
 
-ExperimentEnd ExperimentRun::train(Searcher& searcher, const std::atomic<bool>& interrupted) {
+ExperimentEnd ExperimentRun::train(Searcher& searcher, const std::atomic<bool>& interrupted, ChannelHandlers more) {
   const ExperimentConfig& config = objects_.bench->config();
   started_s_ = monotonic_seconds();
   ExperimentEnd end;
   {
-    std::function<std::vector<TrialStatus>()> status;
+    const Experiment* running = nullptr;
+    RequestChannel channel(paths().root, [this] { objects_.executor->nudge(); });
     Experiment experiment(
         {searcher, journal(), *objects_.executor, *objects_.host, *objects_.shared, *objects_.pool, *objects_.frozen,
          objects_.bench->partitions(), config.search.metric, config.execute.active_trials, orders_max(config.search),
          resources_json(config),
          [this](const TrialSpec& spec, std::uint32_t number) { return objects_.bench->resolve(spec, number); },
-         [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(status())); }, interrupted});
-    status = [&experiment] { return experiment.status(); };
+         [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(*running)); }, interrupted,
+         config.seed, [&](Experiment&) { serve(channel, more); },
+         [this](const TrialScore& score, const RowOutcomes& rows) {
+           keep_predictions(paths().trials(), score, rows);
+         }});
+    running = &experiment;
+    add_handlers(experiment, more);
     end = experiment.run();
     if (end == ExperimentEnd::interrupted) objects_.executor->stop();
     wall_s_ = monotonic_seconds() - started_s_;
     devices_ = objects_.executor->devices();
-    materialise_s_ = experiment.materialiser().busy_s();
+    materialised_ = experiment.materialiser().depths();
   }
   objects_.executor.reset();
   view_.clear();
@@ -78,30 +88,32 @@ std::uint32_t ExperimentRun::orders_max(const SearchSpec& search) const {
   return kOrdersPerDevice * objects_.bench->planner().device_count();
 }
 
-ProgressSnapshot ExperimentRun::snapshot(const std::vector<TrialStatus>& trials) {
+void ExperimentRun::add_handlers(Experiment& experiment, ChannelHandlers& handlers) {
+  handlers["status"] = [&](const ChannelRequest&) {
+    const StatusView view{objects_.bench->config().name, true, experiment.paused(), snapshot(experiment),
+                          experiment.operations(),       {}};
+    return Json{{"ok", true}, {"status", view}};
+  };
+  for (const auto verb : {OperationVerb::stop, OperationVerb::resume, OperationVerb::clone, OperationVerb::set,
+                          OperationVerb::pause, OperationVerb::go_on})
+    handlers[to_string(verb)] = [&](const ChannelRequest& request) {
+      return steer(experiment, objects_.bench->config(), request);
+    };
+}
+
+ProgressSnapshot ExperimentRun::snapshot(const Experiment& experiment) {
   ProgressSnapshot snapshot;
   snapshot.elapsed_s = monotonic_seconds() - started_s_;
-  show_trials(snapshot, trials);
+  show_trials(snapshot, experiment);
   show_devices(snapshot);
   return snapshot;
 }
 
-void ExperimentRun::show_trials(ProgressSnapshot& snapshot, const std::vector<TrialStatus>& trials) const {
+void ExperimentRun::show_trials(ProgressSnapshot& snapshot, const Experiment& experiment) const {
+  const auto trials = experiment.status();
   double done_s = 0, all_s = 0;
   for (const auto& trial : trials) {
-    TrialProgress row;
-    row.id = trial.spec.id;
-    row.settings = settings_text(trial.spec.settings);
-    row.state = trial.state;
-    row.epochs = trial.epochs;
-    row.visits = trial.visits_per_epoch;
-    const std::uint32_t visits = std::max(1u, trial.epochs * trial.visits_per_epoch);
-    const std::uint32_t present = std::min(trial.visits_done, visits - 1);
-    row.epoch = present / trial.visits_per_epoch + 1;
-    row.visit = present % trial.visits_per_epoch + 1;
-    row.fraction = trial.state == TrialState::finished ? 1 : (trial.visits_done + trial.visit_fraction) / visits;
-    row.loss = trial.loss;
-    row.metric = trial.metric;
+    TrialProgress row = trial_progress(trial, experiment.operations());
     const bool ended = trial.state > TrialState::active;
     done_s += (ended ? 1 : row.fraction) * trial.predicted_s;
     all_s += trial.predicted_s;
@@ -136,19 +148,18 @@ void ExperimentRun::report(ExperimentEnd end) {
   const auto records = journal().trials();
   const auto rows = make_leaderboard(records, objects_.bench->config().search);
   const RunSummary summary = make_summary({objects_.bench->config(), plan_, devices_, *objects_.host, *objects_.disk,
-                                           wall_s_, materialise_s_, image_bytes_});
+                                           wall_s_, materialised_, records, image_bytes_});
   if (end == ExperimentEnd::finished) {
     journal().put_fact("summary", Json(summary).dump());
     journal().put_fact("finished", "true");
   }
-  std::cout << '\n' << format_leaderboard(rows, TableFormat::table) << '\n' << format_summary(summary);
-  const ReportInput input{summary,
-                          rows,
-                          records,
-                          objects_.trace.tracks(),
-                          objects_.trace.slices(),
-                          objects_.trace.dropped(),
-                          open_record(paths().journal(), true)->looks()};
+  const RigorReport rigor = rigor_of_run(paths(), objects_.bench->config(), records, true);
+  std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n';
+  if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << curves << '\n';
+  std::cout << format_summary(summary);
+  ReportInput input{summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped(),
+                    rigor};
+  input.looks = open_record(paths().journal(), true)->looks();
   write_file_atomically(paths().report(), html_report(input));
   write_file_atomically(paths().timeline(), timeline_svg(input));
   write_trace_file(paths().trace(), objects_.trace);

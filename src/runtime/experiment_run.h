@@ -9,6 +9,7 @@
 
 #include "experiment/experiment.h"
 #include "report/progress.h"
+#include "runtime/request_channel.h"
 #include "runtime/run_objects.h"
 
 namespace hopyard {
@@ -20,8 +21,9 @@ class ExperimentRun {
   ExperimentRun(const ExperimentConfig& config, RunDirectory directory,
                 std::optional<std::vector<TrialSpec>> trials = std::nullopt);
 
-  /// Trains what `searcher` asks for to its end, or until `interrupted`.
-  ExperimentEnd train(Searcher& searcher, const std::atomic<bool>& interrupted);
+  /// Trains what `searcher` asks for to its end, or until `interrupted`. Meanwhile answers what comes through the run
+  /// directory's channel: people's verbs, and those that `more` adds, on the loop's thread.
+  ExperimentEnd train(Searcher& searcher, const std::atomic<bool>& interrupted, ChannelHandlers more = {});
   /// Prints leaderboard and summary, and writes report.html, timeline.svg and trace.json.
   void report(ExperimentEnd end);
 
@@ -33,8 +35,9 @@ class ExperimentRun {
   std::map<std::string, std::uint32_t> visits_done() const;
   void check_fingerprint();
   std::uint32_t orders_max(const SearchSpec& search) const;
-  ProgressSnapshot snapshot(const std::vector<TrialStatus>& trials);
-  void show_trials(ProgressSnapshot& snapshot, const std::vector<TrialStatus>& trials) const;
+  void add_handlers(Experiment& experiment, ChannelHandlers& handlers);
+  ProgressSnapshot snapshot(const Experiment& experiment);
+  void show_trials(ProgressSnapshot& snapshot, const Experiment& experiment) const;
   void show_devices(ProgressSnapshot& snapshot);
 
   Bytes image_bytes_;
@@ -43,7 +46,8 @@ class ExperimentRun {
   PlanView plan_;
   std::vector<DeviceReport> devices_;
   std::vector<std::pair<double, double>> busy_before_;  // of each device: when, busy until then
-  double started_s_ = 0, wall_s_ = 0, materialise_s_ = 0;
+  std::vector<MaterialisedDepth> materialised_;
+  double started_s_ = 0, wall_s_ = 0;
 };
 
 /// Says that the same command goes on; the exit code that says it to programs.

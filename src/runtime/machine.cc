@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "base/wall_clock.h"
 
 namespace hopyard {
 

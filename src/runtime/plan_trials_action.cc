@@ -30,9 +30,10 @@ TrialsView view_of(const ExperimentConfig& config) {
   TrialsView view;
   view.orders = orders_before_scores(config);
   // It asks for all without waiting; beyond the first it would have looked at scores, had there been any.
-  if (config.search.method == Method::tpe && view.orders.size() > kTpeStartupTrials) {
-    view.on_scores = view.orders.size() - kTpeStartupTrials;
-    view.orders.resize(kTpeStartupTrials);
+  const std::size_t startup = kTpeStartupTrials * members_of_group(config.search);
+  if (config.search.method == Method::tpe && view.orders.size() > startup) {
+    view.on_scores = view.orders.size() - startup;
+    view.orders.resize(startup);
   }
   view.clones = clones_expected(config.search);
   if (const auto epochs = epochs_expected(config.search, view.orders.size()))

@@ -3,15 +3,18 @@
 #include <iostream>
 
 #include "report/json_fields.h"
+#include "report/learning_curve.h"
 #include "report/looks.h"
 #include "report/plan_view.h"
 #include "runtime/actions.h"
 #include "runtime/machine.h"
 #include "runtime/recorded_run.h"
+#include "runtime/rigor_run.h"
 #include "runtime/run_directory.h"
 #include "runtime/run_summary.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_record.h"
+#include "runtime/steering_service.h"
 #include "runtime/workbench.h"
 
 namespace hopyard {
@@ -38,8 +41,11 @@ void print(const PlanView& view, TableFormat format) {
     fail(ExitCode::usage, "--format: a plan is printed as table or json");
 }
 
-/// Those at this row's trial, each with its place among all of the run.
+/// Those at this row's trial, or its members, each with its place among all of the run.
 void add_looks(Json& row, const std::vector<TestLook>& looks) {
+  if (row.contains("members"))
+    for (auto& member : row["members"]) add_looks(member, looks);
+  if (!row.contains("trial")) return;
   row["looks"] = Json::array();
   for (std::size_t i = 0; i < looks.size(); ++i) {
     if (row.at("trial") != looks[i].trial) continue;
@@ -70,24 +76,29 @@ ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::
   return ExitCode::done;
 }
 
-ExitCode print_leaderboard(const std::string& directory, TableFormat format) {
+ExitCode print_leaderboard(const std::string& directory, TableFormat format, bool members) {
   const RunPaths paths(directory);
   const ExperimentConfig config = recorded_config(paths);
   const auto journal = journal_of(paths);
-  const auto rows = make_leaderboard(journal->trials(), config.search);
+  const auto records = journal->trials();
+  const auto rows = make_leaderboard(records, config.search);
   const auto looks = open_record(paths.journal(), true)->looks();
+  const auto rigor = [&] { return rigor_of_run(paths, config, records, false); };
   if (format == TableFormat::json) {
-    Json all(rows);
+    Json all = members ? Json(rows) : groups_json(rigor());
     for (auto& row : all) add_looks(row, looks);
     std::cout << dump_json(all, 2) << '\n';
     return ExitCode::done;
   }
-  std::cout << format_leaderboard(rows, format);
-  if (format == TableFormat::table && !looks.empty()) std::cout << '\n' << format_looks(looks);
+  std::cout << (members ? format_leaderboard(rows, format) : format_groups(rigor(), format));
+  if (format != TableFormat::table) return ExitCode::done;
+  if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << '\n' << curves;
+  std::cout << changes_in_journal(config, *journal);
+  if (!looks.empty()) std::cout << '\n' << format_looks(looks);
   return ExitCode::done;
 }
 
-ExitCode export_trial(const std::string& directory, const std::string& id, const std::string& out) {
+ExitCode export_trial(const std::string& directory, const std::string& id, const std::string& out, bool merge) {
   const RunPaths paths(directory);
   const ExperimentConfig config = recorded_config(paths);
   const auto journal = journal_of(paths);
@@ -102,16 +113,18 @@ ExitCode export_trial(const std::string& directory, const std::string& id, const
   Workbench bench(config, kAssumedDiskSpeed.read_bytes_per_s, kAssumedDiskSpeed.write_bytes_per_s);
   const TrialSetup setup = bench.describe(record.spec, record.spec.index);
   const auto disk = open_rocks_disk_tier({claimed_disk_folder(paths, *journal), kNoLimit});
-  const auto read = [&](std::uint32_t layer, std::span<std::byte> bytes) {
+  const auto read = [&](std::uint32_t layer, Part part, std::span<std::byte> bytes) {
+    const auto blob = part == Part::own ? parameters_blob(layer) : frozen_blob(setup, layer);
     for (const auto& place : record.last->state)
-      if (place.blob == parameters_blob(layer)) return disk->read(place.version, place.blob, 0, bytes);
-    if (layer < setup.source->frozen_layers()) return setup.source->initialise(layer, setup.seed, bytes);
+      if (place.blob == blob) return disk->read(place.version, place.blob, 0, bytes);
+    if (part == Part::shared) return setup.source->initialise(layer, part, setup.seed, bytes);
     fail(ExitCode::input, directory, ": the journal does not name the bytes of layer ", layer, " of ", id);
   };
-  setup.source->export_to(out, read);
+  const std::string note = setup.source->export_to(out, read, merge ? ExportForm::merged : ExportForm::usual);
   const std::uint32_t inherited = record.spec.lineage ? record.spec.lineage->epochs : 0;
   const std::uint32_t epochs = record.scores.empty() ? inherited : record.scores.back().epoch;
   std::cout << out << ": " << id << " after " << epochs << " epochs, digest " << record.last->digest << '\n';
+  if (!note.empty()) std::cout << note << '\n';
   return ExitCode::done;
 }
 

@@ -6,6 +6,7 @@
 #include "runtime/actions.h"
 #include "runtime/experiment_run.h"
 #include "runtime/recorded_run.h"
+#include "runtime/request_channel.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_record.h"
 
@@ -110,7 +111,8 @@ ExitCode run_experiment(const RunRequest& request) {
     recorded = run_to_replay(request, config, directory.paths(), *journal);
     if (recorded) keep_partitions(*journal, recorded->config.data.partitions);
     take_up_partitions(config, *journal, directory.paths().journal());
-    if (journal->fact("finished") && !has_work(*journal, resources_json(config))) {
+    const bool asked = !queued_requests(where).empty();
+    if (!asked && journal->fact("finished") && !has_work(*journal, resources_json(config))) {
       std::cout << where << ": finished; its leaderboard (--fresh starts anew):\n\n";
       const ExitCode printed = print_leaderboard(where, TableFormat::table);
       return recorded ? print_divergence(*recorded, directory.paths()) : printed;

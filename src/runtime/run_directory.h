@@ -17,6 +17,7 @@ struct RunPaths {
   std::string config() const { return root + "/config.yaml"; }
   std::string journal() const { return root + "/journal.sqlite"; }
   std::string lock() const { return root + "/lock"; }
+  std::string trials() const { return root + "/trials"; }
   std::string report() const { return root + "/report.html"; }
   std::string timeline() const { return root + "/timeline.svg"; }
   std::string trace() const { return root + "/trace.json"; }

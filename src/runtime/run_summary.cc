@@ -1,6 +1,7 @@
 #include "runtime/run_summary.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/text.h"
 #include "report/leaderboard.h"
@@ -15,6 +16,45 @@ std::string settings_text(const std::vector<Setting>& settings) {
   for (std::size_t i = 0; i < settings.size(); ++i) parts.push_back(names[i] + " " + to_string(settings[i].value));
   return text::join(parts, ", ");
 }
+
+namespace {
+
+/// Prefixes of one model that differ in their weights or batches count together.
+std::vector<Comparison> compare_shared(const SummaryParts& parts) {
+  std::vector<Comparison> rows;
+  const auto row_of = [&](const std::string& layer) -> Comparison& {
+    const std::string what = "device time of what is shared up to " + layer;
+    for (auto& row : rows)
+      if (row.what == what) return row;
+    return rows.emplace_back(Comparison{what, 0, 0, "s"});
+  };
+  for (const auto& depth : parts.plan.sharing) row_of(depth.last_layer).predicted += depth.materialise_s;
+  for (const auto& depth : parts.materialised) row_of(depth.last_layer).measured += depth.busy_s;
+  return rows;
+}
+
+/// Trials count as far as they came.
+std::vector<Comparison> compare_trials(const SummaryParts& parts) {
+  double predicted_s = 0, measured_s = 0;
+  std::vector<double> errors;
+  for (const auto& record : parts.records) {
+    const auto time = std::find_if(parts.plan.times.begin(), parts.plan.times.end(),
+                                   [&](const PlanTrial& trial) { return trial.id == record.spec.id; });
+    if (time == parts.plan.times.end() || !record.last || record.seconds <= 0 || record.spec.lineage) continue;
+    const double visits = static_cast<double>(time->epochs) * parts.config.data.partitions;
+    const double done = static_cast<double>(record.last->epoch) * parts.config.data.partitions + record.last->visit + 1;
+    const double predicted = time->device_s * done / visits;
+    predicted_s += predicted;
+    measured_s += record.seconds;
+    errors.push_back(std::abs(predicted - record.seconds) / record.seconds);
+  }
+  if (errors.empty()) return {};
+  std::nth_element(errors.begin(), errors.begin() + errors.size() / 2, errors.end());
+  return {{"device time of all trials", predicted_s, measured_s, "s"},
+          {"error of a trial's predicted time, median", 0, errors[errors.size() / 2], "fraction"}};
+}
+
+}  // namespace
 
 RunSummary make_summary(const SummaryParts& parts) {
   RunSummary summary;
@@ -65,11 +105,8 @@ RunSummary make_summary(const SummaryParts& parts) {
       {"peak of the disk tier", static_cast<double>(plan.predicted_peak_disk), static_cast<double>(parts.disk.peak()),
        "bytes"},
       {"written to disk", static_cast<double>(plan.tiers.disk_written), static_cast<double>(disk.written), "bytes"}};
-  double materialise_s = 0;
-  for (const auto& depth : plan.sharing) materialise_s += depth.materialise_s;
-  if (!plan.sharing.empty())
-    summary.comparisons.push_back(
-        {"device time of computing shared layers once", materialise_s, parts.materialise_s, "s"});
+  for (auto& row : compare_shared(parts)) summary.comparisons.push_back(std::move(row));
+  for (auto& row : compare_trials(parts)) summary.comparisons.push_back(std::move(row));
   return summary;
 }
 

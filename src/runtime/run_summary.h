@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "experiment/materialiser.h"
 #include "pipeline/executor.h"
 #include "report/plan_view.h"
 #include "report/summary.h"
@@ -20,7 +21,8 @@ struct SummaryParts {
   const HostTier& host;
   const DiskTier& disk;
   double wall_s;
-  double materialise_s;  ///< device time of computing what trials share
+  const std::vector<MaterialisedDepth>& materialised;
+  const std::vector<TrialRecord>& records;
   Bytes image_bytes;
 };
 RunSummary make_summary(const SummaryParts& parts);

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/failure.h"
+#include "base/operation.h"
 #include "runtime/yaml_reader.h"
 
 namespace hopyard {
@@ -23,16 +24,6 @@ std::optional<Kind> kind_of(const std::string& key) {
                                    {"int", Kind::integer}})
     if (key == word) return kind;
   return std::nullopt;
-}
-
-/// A warm clone takes over its parent's bytes, so that only what leaves their layout and the number of steps as they
-/// are may differ.
-bool changes_in_flight(const std::string& path) {
-  static const std::set<std::string> paths{
-      "model.dropout",         "train.clip_norm",     "train.micro_batch_size", "train.optimizer.beta1",
-      "train.optimizer.beta2", "train.optimizer.eps", "train.optimizer.lr",     "train.optimizer.weight_decay",
-      "train.optimizer.decay", "train.schedule.type", "train.schedule.warmup"};
-  return paths.contains(path);
 }
 
 void read_values(const ValueReader& values, SearchedValue& searched) {

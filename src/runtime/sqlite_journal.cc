@@ -9,12 +9,13 @@
 #include "base/failure.h"
 #include "base/files.h"
 #include "runtime/sqlite.h"
+#include "runtime/sqlite_operations.h"
 
 namespace hopyard {
 
 namespace {
 
-constexpr int kSchemaVersion = 2;
+constexpr int kSchemaVersion = 3;
 constexpr int kApplicationId = 0x486f7079;  // "Hopy": tells our files from other programs' databases
 
 // Doubles, seeds and versions are text: SQLite has no NaN, no −0 and no unsigned 64-bit integers.
@@ -36,17 +37,22 @@ CREATE TABLE curve(trial TEXT NOT NULL, step INTEGER NOT NULL, loss TEXT NOT NUL
 CREATE TABLE facts(name TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT, WITHOUT ROWID;
 )sql";
 
-/// What version 2 added, for the search.
-constexpr const char* kSearchTables[] = {
+/// What versions from 2 on added.
+constexpr const char* kLaterTables[] = {
+    "replicates(trial TEXT PRIMARY KEY, group_id TEXT NOT NULL, seed_number INTEGER NOT NULL, resample INTEGER NOT "
+    "NULL) STRICT, "
+    "WITHOUT ROWID",
     "lineage(trial TEXT PRIMARY KEY, parent TEXT NOT NULL, epochs INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "decisions(number INTEGER PRIMARY KEY, kind TEXT NOT NULL, trial TEXT NOT NULL, until_epoch INTEGER NOT NULL, "
     "reason TEXT NOT NULL) STRICT",
     "news(decision INTEGER NOT NULL, position INTEGER NOT NULL, trial TEXT NOT NULL, epoch INTEGER NOT NULL, "
     "metric TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY(decision, position)) STRICT, WITHOUT ROWID"};
 
-void create_search_tables(Connection& connection, bool temporary) {
-  for (const char* table : kSearchTables)
-    connection.execute(std::string("CREATE ") + (temporary ? "TEMP " : "") + "TABLE IF NOT EXISTS " + table);
+/// What versions after the first added.
+void create_later_tables(Connection& connection, bool temporary) {
+  const std::string create = std::string("CREATE ") + (temporary ? "TEMP " : "") + "TABLE IF NOT EXISTS ";
+  for (const char* table : kLaterTables) connection.execute(create + table);
+  for (const char* table : kOperationTables) connection.execute(create + table);
 }
 
 /// True when the file holds our schema, false when it holds nothing yet.
@@ -81,7 +87,7 @@ void create_schema(Connection& connection) {
     connection.execute(kSchema);
     connection.execute("PRAGMA application_id=" + std::to_string(kApplicationId));
   }
-  create_search_tables(connection, false);
+  create_later_tables(connection, false);
   connection.execute("PRAGMA user_version=" + std::to_string(kSchemaVersion));
   transaction.commit();
   const auto slash = connection.path().rfind('/');
@@ -102,7 +108,7 @@ std::unique_ptr<Connection> open_reader(const std::string& path) {
     fail(ExitCode::input, path, ": there is no journal here: name the directory of a run");
   auto connection = std::make_unique<Connection>(path, SQLITE_OPEN_READONLY, kJournalBusyMs);
   if (!has_schema(*connection)) fail(ExitCode::input, path, ": the journal is still empty: has the run begun?");
-  if (schema_version(*connection) < kSchemaVersion) create_search_tables(*connection, true);  // stay empty
+  if (schema_version(*connection) < kSchemaVersion) create_later_tables(*connection, true);  // stay empty
   return connection;
 }
 
@@ -112,25 +118,24 @@ constexpr const char* kUntil = "until";
 constexpr const char* kWhole = "whole";
 constexpr const char* kScore = "score";
 
-const char* type_word(const SettingValue& value) {
-  static constexpr const char* words[] = {"bool", "int", "float", "text"};
-  return words[value.index()];
-}
-
-SettingValue read_setting(const Connection& connection, const Statement& row, int type_column, int value_column) {
-  const std::string type = row.text(type_column);
-  if (type == "bool") return row.text(value_column) == "true";
-  if (type == "int") return row.number<std::int64_t>(value_column);
-  if (type == "float") return row.real(value_column);
-  if (type == "text") return row.text(value_column);
-  connection.damaged("unknown type '" + type + "' of a setting");
-}
-
 TrialState read_state(const Connection& connection, const std::string& word) {
   for (const TrialState state :
        {TrialState::waiting, TrialState::active, TrialState::finished, TrialState::failed, TrialState::stopped})
     if (to_string(state) == word) return state;
   connection.damaged("unknown state '" + word + "' of a trial");
+}
+
+constexpr std::int64_t kAllRows = -1;  // instead of the number of a resample
+
+std::int64_t resample_number(const Replicate& replicate) {
+  return replicate.resample ? std::int64_t{*replicate.resample} : kAllRows;
+}
+
+/// group_id, seed_number and resample from this column on.
+Replicate read_replicate(const Statement& row, int column) {
+  Replicate replicate{row.text(column), row.small(column + 1), std::nullopt};
+  if (row.integer(column + 2) != kAllRows) replicate.resample = row.small(column + 2);
+  return replicate;
 }
 
 /// Records by trial id while trials() puts them together.
@@ -172,6 +177,7 @@ class SqliteJournal final : public Journal {
       add_setting_.run(spec.id, i, setting.path, std::string(type_word(setting.value)), to_string(setting.value));
     }
     if (spec.lineage) add_lineage_.run(spec.id, spec.lineage->parent, spec.lineage->epochs);
+    if (const auto& own = spec.replicate) add_replicate_.run(spec.id, own->group, own->seed, resample_number(*own));
     transaction.commit();
   }
 
@@ -252,6 +258,28 @@ class SqliteJournal final : public Journal {
     return all;
   }
 
+  void add_operation(const Operation& operation) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    operations_.add(operation);
+    transaction.commit();
+  }
+
+  void settle_operation(std::uint64_t number, const std::string& outcome) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    operations_.settle(number, outcome);
+    transaction.commit();
+  }
+
+  std::vector<Operation> operations() const override {
+    const std::lock_guard lock(mutex_);
+    Transaction picture(*connection_, Transaction::Kind::read);
+    auto all = operations_.all();
+    picture.commit();
+    return all;
+  }
+
   void put_fact(const std::string& name, const std::string& json) override {
     const std::lock_guard lock(mutex_);
     Transaction transaction = writing();
@@ -286,6 +314,7 @@ class SqliteJournal final : public Journal {
         },
         id);
     one_lineage_.each([&](const Statement& row) { spec->lineage = Lineage{row.text(0), row.small(1)}; }, id);
+    one_replicate_.each([&](const Statement& row) { spec->replicate = read_replicate(row, 0); }, id);
     return spec;
   }
 
@@ -323,6 +352,7 @@ class SqliteJournal final : public Journal {
     all_lineages_.each([&](const Statement& row) {
       records.of(row).spec.lineage = Lineage{row.text(1), row.small(2)};
     });
+    all_replicates_.each([&](const Statement& row) { records.of(row).spec.replicate = read_replicate(row, 1); });
   }
 
   void read_visits(Records& records) const {
@@ -354,9 +384,11 @@ class SqliteJournal final : public Journal {
   mutable std::mutex mutex_;  // guards all below
   std::unique_ptr<Connection> connection_;
 
+  mutable OperationTable operations_{*connection_};
   Statement add_trial_{*connection_, "INSERT INTO trials VALUES(?,?,?,?,?)"};
   Statement add_setting_{*connection_, "INSERT INTO settings VALUES(?,?,?,?,?)"};
   Statement add_lineage_{*connection_, "INSERT INTO lineage VALUES(?,?,?)"};
+  Statement add_replicate_{*connection_, "INSERT INTO replicates VALUES(?,?,?,?)"};
   Statement add_decision_{*connection_, "INSERT INTO decisions VALUES(?,?,?,?,?)"};
   Statement add_news_{*connection_, "INSERT INTO news VALUES(?,?,?,?,?,?)"};
   Statement add_visit_{*connection_, "INSERT INTO visits VALUES(?,?,?,?,?,?,?,?,?)"};
@@ -369,6 +401,7 @@ class SqliteJournal final : public Journal {
   Statement one_trial_{*connection_, "SELECT idx, seed FROM trials WHERE id=?"};
   Statement one_settings_{*connection_, "SELECT path, type, value FROM settings WHERE trial=? ORDER BY position"};
   Statement one_lineage_{*connection_, "SELECT parent, epochs FROM lineage WHERE trial=?"};
+  Statement one_replicate_{*connection_, "SELECT group_id, seed_number, resample FROM replicates WHERE trial=?"};
   Statement last_visit_{*connection_,
                         "SELECT epoch, visit FROM visits WHERE trial=? ORDER BY epoch DESC, visit DESC LIMIT 1"};
   Statement last_point_{*connection_, "SELECT step FROM curve WHERE trial=? ORDER BY step DESC LIMIT 1"};
@@ -377,6 +410,7 @@ class SqliteJournal final : public Journal {
   mutable Statement all_settings_{*connection_,
                                   "SELECT trial, path, type, value FROM settings ORDER BY trial, position"};
   mutable Statement all_lineages_{*connection_, "SELECT trial, parent, epochs FROM lineage"};
+  mutable Statement all_replicates_{*connection_, "SELECT trial, group_id, seed_number, resample FROM replicates"};
   mutable Statement all_decisions_{*connection_,
                                    "SELECT number, kind, trial, until_epoch, reason FROM decisions ORDER BY number"};
   mutable Statement all_news_{*connection_,

@@ -4,6 +4,7 @@
 
 #include "report/html_report.h"
 #include "report/looks.h"
+#include "report/rigor_report.h"
 #include "runtime/actions.h"
 #include "runtime/config_sections.h"
 #include "runtime/machine.h"
@@ -42,10 +43,10 @@ Overrides without_test_folder(const Overrides& overrides) {
 const TrialRecord& chosen_trial(const RecordedRun& recorded, const std::string& wanted) {
   std::string id = wanted;
   if (id.empty()) {
-    const auto rows = make_leaderboard(recorded.trials, recorded.config.search);
-    if (rows.empty() || rows.front().rank == 0)
+    const auto groups = make_groups(recorded.trials, recorded.config.search);
+    if (groups.empty() || groups.front().rank == 0)
       fail(ExitCode::usage, recorded.paths.root, ": no trial has a score yet; name one with --trial");
-    id = rows.front().trial;
+    id = groups.front().members.front().trial;  // of a group the first, since choosing the best would flatter
   }
   const TrialRecord& record = find_trial(recorded.trials, id, recorded.paths);
   if (!record.last)

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "base/failure.h"
+#include "partitioner/shard_tasks.h"
 #include "pipeline/batches.h"
-#include "pipeline/row_probe.h"
+#include "pipeline/frozen_store.h"
 #include "pipeline/simulator.h"
 #include "spill/disk_tier.h"
 #include "spill/host_tier.h"
@@ -42,9 +42,30 @@ void check_alike(const Dataset& train, const Dataset& valid) {
          "; prepare both together");
 }
 
+/// Of each shard, what its frozen bytes are, where trials share them.
+std::vector<std::uint64_t> frozen_contents(const TrialSetup& setup) {
+  std::vector<std::uint64_t> contents;
+  const auto shared = shared_layers(setup);
+  for (const auto& shard : setup.plan.shards) {
+    std::string keys;
+    for (const auto layer : shared)
+      if (shard.holds(layer)) keys += content_key(*setup.source, layer, setup.seed) + "\n";
+    contents.push_back(keys.empty() ? 0 : std::max<std::uint64_t>(1, std::hash<std::string>()(keys)));
+  }
+  return contents;
+}
+
 /// So many epochs of a trial. Where there are many visits, some follow each other as one, with all their commits.
-SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, const Partitions& partitions, double commit_s) {
-  const auto training = training_step(setup.plan, setup.limits);
+SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, double commit_s) {
+  const auto frozen = frozen_contents(setup);
+  auto training = training_step(setup.plan, setup.limits, frozen);
+  auto evaluation = evaluation_pass(setup.plan, setup.limits, frozen);
+  const Partitions& partitions = *setup.partitions;
+  if (setup.first_layer > 0)
+    for (auto* tasks : {&training, &evaluation}) {
+      const double read_s = feature_row_s(setup, setup.first_layer) * setup.train.batch_size;
+      (has_link(setup.limits) ? tasks->front().load_s : tasks->front().compute_s) += read_s;
+    }
   const std::uint32_t count = partitions.count(), visits = std::min(count, kSimulatedVisitsMax);
   const std::uint32_t batch_size = setup.train.batch_size;
   SimTrial trial;
@@ -59,15 +80,16 @@ SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, const Partitio
   if (setup.valid_rows == 0) return trial;
   SimPhase& last = trial.phases.back();
   last.ends_visit = false;
-  trial.phases.push_back(
-      {evaluation_pass(setup.plan, setup.limits), batch_count(setup.valid_rows, batch_size), true, last.commit_s});
+  trial.phases.push_back({std::move(evaluation), batch_count(setup.valid_rows, batch_size), true, last.commit_s});
   return trial;
 }
 
-/// One of the trials that begin there.
-const TrialSetup& user_of(const SharedDepth& depth, const std::vector<TrialSetup>& setups) {
-  return *std::find_if(setups.begin(), setups.end(),
-                       [&](const auto& setup) { return setup.id == depth.trials.front(); });
+/// That the trial computes.
+double device_seconds(const SimTrial& trial) {
+  double seconds = 0;
+  for (const auto& phase : trial.phases)
+    for (const auto& task : phase.tasks) seconds += task.compute_s * static_cast<double>(phase.repeats);
+  return seconds * static_cast<double>(trial.rounds);
 }
 
 std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std::vector<std::size_t>& members) {
@@ -89,7 +111,7 @@ std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config) {
 
 Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s,
                      std::optional<std::vector<TrialSpec>> trials)
-    : config_(config) {
+    : config_(config), training_rows_(config.search, config.seed) {
   train_ = std::make_shared<Dataset>(config.data.train);
   valid_ = std::make_shared<Dataset>(config.data.valid);
   check_alike(*train_, *valid_);
@@ -109,17 +131,18 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   inputs.disk_read_bytes_per_s = disk_read_bytes_per_s;
   inputs.disk_write_bytes_per_s = disk_write_bytes_per_s;
   planner_ = std::make_unique<Planner>(std::move(inputs));
-  if (config.data.partitions > 0) decide_partitions(0, 1);
+  if (config.data.partitions == 0) return;
+  // Refuses more of them than rows.
+  for (const auto& spec : specs_) training_rows_.partitions(train_rows(spec), config.data.partitions);
 }
 
 void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
-  std::uint32_t count = config_.data.partitions;
-  if (count == 0) {
-    const double seconds = step_s * static_cast<double>(batch_count(train_rows_, batch_size));
-    count = static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(train_rows_)));
-    config_.data.partitions = count;
-  }
-  partitions_ = std::make_unique<Partitions>(train_rows_, count, config_.seed);
+  if (config_.data.partitions > 0) return;
+  std::uint32_t rows_min = train_rows_;
+  for (const auto& spec : specs_) rows_min = std::min(rows_min, training_rows_.count(train_rows(spec)));
+  const double seconds = step_s * static_cast<double>(batch_count(train_rows_, batch_size));
+  config_.data.partitions =
+      static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(rows_min)));
 }
 
 std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
@@ -149,6 +172,8 @@ TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
   setup.number = number;
   setup.id = spec.id;
   setup.seed = spec.seed;
+  // The trials of one seed number see rows in the same order, also where they visit several partitions.
+  setup.visit_seed = training_rows_.order_seed(train_rows(spec));
   setup.source = source(trial.model);
   setup.train_data = train_;
   setup.valid_data = valid_;
@@ -166,25 +191,16 @@ TrialSetup Workbench::resolve(const TrialSpec& spec, std::uint32_t number) {
   return setup;
 }
 
-/// A trial that the search asked for later begins where a planned one of the same model and batches does.
-std::uint32_t Workbench::first_layer(const TrialSetup& setup) const {
-  if (const std::uint32_t planned = sharing_.first_layer(setup.id)) return planned;
-  for (const auto& known : planned_)
-    if (known.setup.first_layer > 0 && known.setup.source == setup.source &&
-        known.setup.train.batch_size == setup.train.batch_size && prefix_key(known.setup) == prefix_key(setup))
-      return known.setup.first_layer;
-  return 0;
-}
-
 Workbench::PlannedTrial Workbench::plan(const TrialSpec& spec) {
   PlannedTrial trial{spec, describe(spec, spec.index), {}, planner_->cpu_workspace()};
   TrialSetup& setup = trial.setup;
-  setup.first_layer = first_layer(setup);
+  begin_where_planned(spec, setup);
   trial.forecast = planner_->plan(setup);
-  if (!partitions_) decide_partitions(setup.plan.step_s, setup.train.batch_size);
+  decide_partitions(setup.plan.step_s, setup.train.batch_size);
+  setup.partitions = training_rows_.partitions(train_rows(spec), config_.data.partitions);
   std::uint64_t steps = 0;
-  for (std::uint32_t p = 0; p < partitions_->count(); ++p)
-    steps += batch_count(partitions_->rows(p), setup.train.batch_size);
+  for (std::uint32_t p = 0; p < setup.partitions->count(); ++p)
+    steps += batch_count(setup.partitions->rows(p), setup.train.batch_size);
   setup.total_steps = steps * setup.train.epochs;
   return trial;
 }
@@ -201,57 +217,6 @@ void Workbench::plan_trials() {
       settled = false;
     }
   }
-}
-
-bool Workbench::rows_may_be_shared(const TrialSetup& setup) const {
-  const TrainSpec& train = setup.train;
-  std::set<std::uint32_t> sizes;
-  const auto add = [&](std::uint64_t rows, std::uint32_t batch_size) {
-    for (const auto size : partial_sizes(rows, batch_size, train.micro_batch_size)) sizes.insert(size);
-  };
-  for (std::uint32_t p = 0; p < partitions_->count(); ++p) add(partitions_->rows(p), train.batch_size);
-  add(valid_rows_, train.batch_size);
-  for (const auto rows : {train_rows_, valid_rows_}) add(rows, train.micro_batch_size);  // as materialising cuts them
-  return rows_are_independent(*setup.source, *train_, setup.source->frozen_layers(), train.micro_batch_size,
-                              {sizes.begin(), sizes.end()}, config_.devices.front().threads);
-}
-
-std::vector<SharingTrial> Workbench::sharing_trials(const std::map<std::string, std::uint32_t>& visits_done) const {
-  std::vector<SharingTrial> trials;
-  std::vector<std::string> keys;  // of each trial: its prefix and batch
-  std::map<std::string, const TrialSetup*> deepest;
-  for (const auto& planned : planned_) {
-    const TrialSetup& setup = planned.setup;
-    const double visits = double(setup.train.epochs) * partitions_->count();
-    const auto done = visits_done.find(setup.id);
-    const double left = done == visits_done.end() ? 1 : 1 - std::min(visits, double(done->second)) / visits;
-    const double rows = double(setup.train.epochs) * (double(train_rows_) + valid_rows_);
-    trials.push_back(sharing_trial(setup, static_cast<std::uint64_t>(left * rows)));
-    keys.push_back(text::cat(trials.back().prefix, "|", setup.train.batch_size));
-    if (trials.back().frozen.empty()) continue;
-    const TrialSetup*& known = deepest[keys.back()];
-    if (known == nullptr || known->source->frozen_layers() < setup.source->frozen_layers()) known = &setup;
-  }
-  std::map<std::string, bool> may_share;
-  for (const auto& [key, setup] : deepest) may_share[key] = rows_may_be_shared(*setup);
-  for (std::size_t i = 0; i < trials.size(); ++i)
-    if (!may_share[keys[i]]) trials[i].frozen.clear();
-  return trials;
-}
-
-void Workbench::share(const std::map<std::string, std::uint32_t>& visits_done) {
-  Bytes largest = 0, frozen = 0;
-  for (const auto& trial : planned_) {
-    largest = std::max(largest, trial.forecast.host);
-    frozen = std::max(frozen, trial.forecast.frozen);
-  }
-  // Features must fit beside as many of the largest trials as there are devices.
-  const Bytes together = std::min<Bytes>(planner_->device_count(), planned_.size()) * largest + frozen;
-  const Bytes available = planner_->host_for_trials();
-  sharing_ = plan_sharing(sharing_trials(visits_done), available - std::min(available, together));
-  if (sharing_.prefixes.empty()) return;
-  planner_->leave_to_features(sharing_.bytes());
-  plan_trials();
 }
 
 PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_done) {
@@ -287,45 +252,20 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
   view.predicted_peak_host = view.tiers.host_need;
   view.predicted_peak_disk = view.tiers.disk_need;
   view.sharing = describe_sharing(setups);
-  view.predicted_s = predict_seconds(setups, forecasts, view.tiers.active_trials) +
+  if (!sharing_note_.empty()) view.notes.push_back(sharing_note_);
+  auto simulated = simulated_trials(setups, forecasts);
+  for (std::size_t i = 0; i < setups.size(); ++i)
+    view.times.push_back({setups[i].id, static_cast<std::uint32_t>(simulated[i].rounds), device_seconds(simulated[i])});
+  view.predicted_s = predict_seconds(std::move(simulated), setups.front().limits, view.tiers.active_trials) +
                      sharing_.materialise_s() / planner_->device_count();
   view.notes.push_back("Times are predicted from one measured micro-batch of each kind of layer on an idle machine.");
   return view;
 }
 
-/// Of the host tier, with nothing else in it yet: features, and the layers of the largest run that computes them.
-Bytes Workbench::materialising_bytes(const std::vector<TrialSetup>& setups) const {
-  const Bytes free = planner_->host_for_trials(), taken = planner_->inputs().host_memory - free;
-  Bytes largest = 0;
-  for (const auto& prefix : sharing_.prefixes) {
-    std::uint32_t from = 0;
-    for (const auto& depth : prefix.depths) {
-      for (const auto& run : materialising_runs(user_of(depth, setups), from, depth.end_layer, free)) {
-        Bytes bytes = 0;
-        for (const auto layer : shared_layers(run)) bytes += HostBuffer::rounded(run.costs[layer].parameter_bytes);
-        largest = std::max(largest, bytes);
-      }
-      from = depth.end_layer;
-    }
-  }
-  return largest == 0 ? 0 : taken + largest;
-}
-
-std::vector<PlanSharing> Workbench::describe_sharing(const std::vector<TrialSetup>& setups) const {
-  std::vector<PlanSharing> all;
-  for (const auto& prefix : sharing_.prefixes)
-    for (const auto& depth : prefix.depths) {
-      const auto& layers = user_of(depth, setups).source->description().layers;
-      all.push_back({layers.front().name, layers[depth.end_layer - 1].name, depth.end_layer, depth.trials, prefix.rows,
-                     depth.bytes, depth.saved_flops, depth.saved_s, depth.materialise_flops, depth.materialise_s});
-    }
-  return all;
-}
-
 PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast& forecast) const {
   PlanGroup group;
   const auto& description = setup.source->description();
-  group.title = text::cat(description.family, ", freeze ", setup.source->spec().freeze);
+  group.title = text::cat(description.family, ", ", training_text(setup.source->spec()));
   for (std::size_t l = 0; l < description.layers.size(); ++l) {
     PlanLayer layer;
     layer.name = description.layers[l].name;
@@ -387,6 +327,9 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   }
   tiers.host_need = std::max(host + frozen, materialising_bytes(setups));
   tiers.disk_need += largest * clones_expected(config_.search);
+  tiers.disk_need += sharing_.disk_bytes();
+  for (const auto& prefix : sharing_.prefixes)
+    for (const auto& depth : prefix.depths) tiers.disk_written += depth.disk_bytes;
   tiers.disk_need += largest;  // a commit writes the new version before it drops the old one
   if (tiers.disk_need > tiers.disk_budget)
     fail(ExitCode::capacity, "resources.disk.capacity: the states of ", setups.size(), " trials and one commit need ",
@@ -403,15 +346,19 @@ std::vector<std::uint32_t> Workbench::epochs_of(const std::vector<TrialSetup>& s
   return epochs;
 }
 
-double Workbench::predict_seconds(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts,
-                                  std::uint32_t active) const {
+std::vector<SimTrial> Workbench::simulated_trials(const std::vector<TrialSetup>& setups,
+                                                  const std::vector<TrialForecast>& forecasts) const {
   const auto epochs = epochs_of(setups);
   std::vector<SimTrial> trials;
   for (std::size_t i = 0; i < setups.size(); ++i) {
     const double commit_s = static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
-    trials.push_back(simulated(setups[i], epochs[i], *partitions_, commit_s));
+    trials.push_back(simulated(setups[i], epochs[i], commit_s));
   }
-  const DeviceLimits& device = setups.front().limits;
+  return trials;
+}
+
+double Workbench::predict_seconds(std::vector<SimTrial> trials, const DeviceLimits& device,
+                                  std::uint32_t active) const {
   SimOptions options;
   options.devices = planner_->device_count();
   if (device.load_bytes_per_s > 0) options.memory = usable_memory(device.memory);

@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "pipeline/simulator.h"
 #include "planner/planner.h"
 #include "planner/sharing.h"
 #include "report/plan_view.h"
 #include "runtime/config.h"
+#include "runtime/training_rows.h"
 
 namespace hopyard {
 
@@ -41,7 +43,8 @@ class Workbench {
   /// Plans every trial, so that what cannot run is refused before training; decides data.partitions if the config left
   /// it open. `visits_done`: of trials that are under way, by id. Returns what `hopyard plan` shows.
   PlanView plan_all(const std::map<std::string, std::uint32_t>& visits_done = {});
-  const Partitions& partitions() const { return *partitions_; }
+  /// How many each trial has; decided by plan_all() at the latest.
+  std::uint32_t partitions() const { return config_.data.partitions; }
   Planner& planner() { return *planner_; }
 
  private:
@@ -53,19 +56,25 @@ class Workbench {
   };
 
   PlannedTrial plan(const TrialSpec& spec);
-  std::uint32_t first_layer(const TrialSetup& setup) const;
+  void begin_where_planned(const TrialSpec& spec, TrialSetup& setup) const;
   void plan_trials();
   std::vector<SharingTrial> sharing_trials(const std::map<std::string, std::uint32_t>& visits_done) const;
   void share(const std::map<std::string, std::uint32_t>& visits_done);
+  SharingBudget sharing_budget() const;
+  std::string why_nothing_is_shared(const std::vector<SharingTrial>& trials, const SharingBudget& budget) const;
+  void note_partitions(const TrialSetup& setup, SharingTrial& trial) const;
   bool rows_may_be_shared(const TrialSetup& setup) const;  ///< as far as the sizes of batches matter
   Bytes materialising_bytes(const std::vector<TrialSetup>& setups) const;
   std::vector<PlanSharing> describe_sharing(const std::vector<TrialSetup>& setups) const;
   std::shared_ptr<const ModelSource> source(const ModelSpec& spec);
+  TrainRows train_rows(const TrialSpec& spec) const { return train_rows_of(spec, train_rows_); }
   void decide_partitions(double step_s, std::uint32_t batch_size);
   /// That the search will give each trial, when none fails; which ones get most is not known beforehand.
   std::vector<std::uint32_t> epochs_of(const std::vector<TrialSetup>& setups) const;
-  double predict_seconds(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts,
-                         std::uint32_t active) const;
+  /// Each trial as the simulator runs it, with the epochs that the search is expected to give it.
+  std::vector<SimTrial> simulated_trials(const std::vector<TrialSetup>& setups,
+                                         const std::vector<TrialForecast>& forecasts) const;
+  double predict_seconds(std::vector<SimTrial> trials, const DeviceLimits& device, std::uint32_t active) const;
   PlanGroup describe_group(const TrialSetup& setup, const TrialForecast& forecast) const;
   PlanTiers describe_tiers(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts) const;
 
@@ -75,8 +84,9 @@ class Workbench {
   std::vector<TrialSpec> specs_;
   std::vector<PlannedTrial> planned_;  // by plan_all(), as specs_
   SharingPlan sharing_;                // of planned_
+  std::string sharing_note_;           // why there is none
   std::unique_ptr<Planner> planner_;
-  std::unique_ptr<Partitions> partitions_;
+  TrainingRows training_rows_;
   std::vector<std::pair<ModelSpec, std::shared_ptr<const ModelSource>>> sources_;
 };
 

@@ -187,7 +187,7 @@ void check(const SearchSpec& spec) {
 
 std::uint64_t clones_expected(const SearchSpec& spec) {
   if (spec.method != SearchSpec::Method::pbt) return 0;
-  return (generations_of(spec) - 1) * quantile_of(spec, spec.trials);
+  return (generations_of(spec) - 1) * quantile_of(spec, spec.trials) * members_of_group(spec);
 }
 
 std::unique_ptr<Searcher> make_pbt(Space space, const SearchSpec& spec, std::uint64_t seed) {

@@ -82,7 +82,8 @@ LeaderVerdict judge_leader(std::span<const Contestant> contestants, const Leader
   auto p = test_against(leader, contestants, options, verdict);
   p.erase(p.begin() + static_cast<std::ptrdiff_t>(leader));
   const bool pairs = options.family == Family::all_pairs;
-  const auto corrected = holm(p, pairs ? count * (count - 1) / 2 : count - 1);
+  const std::size_t all = std::max(count, options.contestants);
+  const auto corrected = holm(p, pairs ? all * (all - 1) / 2 : all - 1);
   verdict.method += pairs ? ", Holm-corrected over all pairs" : ", Holm-corrected over the leader's comparisons";
   verdict.citation += kHolmCitation;
   for (std::size_t i = 0, j = 0; i < count; ++i) {

@@ -22,6 +22,7 @@ struct LeaderOptions {
   Family family = Family::leader_vs_others;
   std::uint64_t seed = 0;                ///< of the bootstrap's draws
   std::uint32_t resamples = kResamples;  ///< of the bootstrap
+  std::size_t contestants = 0;           ///< that there were in all, where only the best of them are given
 };
 
 struct Comparison {

@@ -32,14 +32,17 @@ void require_trials_for(const SearchSpec& spec, const std::vector<std::uint32_t>
 
 std::optional<std::vector<std::uint32_t>> epochs_expected(const SearchSpec& spec, std::size_t trials) {
   using Method = SearchSpec::Method;
+  const std::size_t members = members_of_group(spec);
   std::vector<std::uint32_t> epochs;
-  const auto add = [&](std::uint64_t count, std::uint32_t until) { epochs.insert(epochs.end(), count, until); };
+  const auto add = [&](std::uint64_t groups, std::uint32_t until) {
+    epochs.insert(epochs.end(), groups * members, until);
+  };
   if (spec.method == Method::hyperband) {
     for (const auto& bracket : hyperband_plan(spec.min_epochs, spec.max_epochs, spec.eta))
       for (std::size_t k = 0; k < bracket.size(); ++k)
         add(bracket[k].trials - (k + 1 < bracket.size() ? bracket[k + 1].trials : 0), bracket[k].epochs);
   } else if (spec.method == Method::asha || spec.method == Method::successive_halving) {
-    std::uint64_t here = trials;
+    std::uint64_t here = trials / members;
     for (const std::uint32_t until : rung_epochs(spec)) {
       const std::uint64_t further = until == spec.max_epochs ? 0 : here / spec.eta;
       add(here - further, until);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/trial.h"
+#include "select/rigor_resamples.h"
 
 namespace hopyard {
 
@@ -47,14 +48,19 @@ struct SearchSpec {
   double resample_probability = 0.25;       ///< pbt: a value is drawn anew instead of perturbed
   bool deterministic = false;               ///< scores take effect in canonical order: see make_canonical
   std::uint32_t max_concurrent_trials = 0;  ///< 0: as many as the loop likes
+  std::uint32_t seeds = 1;                  ///< of a group: members that differ by the seed
+  std::uint32_t resamples = 0;              ///< of a group: members that train on a resample each; 0: all on all rows
+  rigor::ResampleKind resample_method = rigor::ResampleKind::bootstrap;
   bool operator==(const SearchSpec&) const = default;
 };
+/// Trials of a group: one for each seed and resample. 1: there are no groups.
+std::uint32_t members_of_group(const SearchSpec& spec);
 /// Methods whose next question depends on scores: Searcher::reacts() says the same.
 bool reacts_to_scores(SearchSpec::Method method);
 /// Of these, those that train a trial in pieces, and so decide how many epochs it gets.
 bool trains_piecewise(SearchSpec::Method method);
-/// Epochs that each of `trials` trials is given when none fails, most first; nothing where all get all that they have.
-/// Of pbt, warm clones are counted in clones_expected().
+/// Epochs that each of `trials` trials, members of groups included, is given when none fails, most first; nothing where
+/// all get all that they have. Of pbt, warm clones are counted in clones_expected().
 std::optional<std::vector<std::uint32_t>> epochs_expected(const SearchSpec& spec, std::size_t trials);
 /// Warm clones that the search makes when no trial fails: each keeps a state of its own.
 std::uint64_t clones_expected(const SearchSpec& spec);
@@ -98,10 +104,24 @@ class Searcher {
 
 /// grid: all combinations, the last dimension fastest; no infinite range. random: `trials` draws, each keyed by its
 /// index. sobol: `trials` points of a scrambled Sobol sequence. tpe: Bergstra et al., NIPS 2011. successive_halving,
-/// asha, hyperband and pbt train trials piecewise. With spec.deterministic, one that reacts is made canonical.
-/// Failure(usage) when the space contradicts itself, or the method cannot use it or its numbers.
+/// asha, hyperband and pbt train trials piecewise. Where a group has several members, each of its trials becomes one
+/// (see make_grouped). With spec.deterministic, one that reacts is made canonical. Failure(usage) when the space
+/// contradicts itself, or the method cannot use it or its numbers.
 std::unique_ptr<Searcher> make_searcher(const SearchSpec& spec, const std::vector<Dimension>& space,
                                         std::uint64_t seed);
+
+inline constexpr std::uint32_t kReplicatesMax = 1000;  ///< members of a group
+
+/// Turns each trial of a searcher into a group of `seeds` × max(1, `resamples`) trials, numbered anew in the order of
+/// asking, seeds outermost: the group has the inner trial's id, a member that and ".s0", ".r1" or ".s0r1". An order is
+/// an order for each member. The inner searcher is told the mean of the members' scores at an epoch when all have told
+/// theirs, added up in the members' order. A member that fails makes its group fail at once, for a recipe that diverges
+/// with one seed in five is not a mean of four: its fellows are not asked for any more, and those under way come to the
+/// end of their order. One that somebody else stopped leaves the group, and the mean is over the others. The group is
+/// at its end when all its members are. A clone's members begin where the members of the same seed and resample of its
+/// parent are, as many as are left of these.
+std::unique_ptr<Searcher> make_grouped(std::unique_ptr<Searcher> searcher, std::uint32_t seeds,
+                                       std::uint32_t resamples);
 
 /// Makes a searcher independent of when scores arrive: it hears them as from `workers` workers that all take one unit
 /// of time for an epoch. At most so many orders are under way; an order's scores wait until those that come before in

@@ -196,6 +196,20 @@ TEST_P(JournalConformance, AClonesLineageIsKept) {
   EXPECT_THROW(journal_->add_trial(spec(3)), std::logic_error) << "the same without lineage is another trial";
 }
 
+TEST_P(JournalConformance, AReplicatesPlaceInItsGroupIsKept) {
+  TrialSpec member = spec(3), resampled = spec(4), clone = spec(5);
+  member.replicate = Replicate{"t1", 2, std::nullopt};
+  resampled.replicate = Replicate{"t1", 0, 0};
+  clone.lineage = Lineage{"t4", 1};
+  clone.replicate = Replicate{"t2", 0, 7};
+  for (const auto& one : {spec(2), member, resampled, clone}) {
+    journal_->add_trial(one);
+    journal_->add_trial(one);
+    EXPECT_EQ(journal_->trials().back().spec, one);
+  }
+  EXPECT_THROW(journal_->add_trial(spec(3)), std::logic_error) << "the same outside of the group is another trial";
+}
+
 TEST_P(JournalConformance, DecisionsKeepTheirOrderAndWhatTheySaw) {
   EXPECT_TRUE(journal_->decisions().empty());
   const std::vector<SearchDecision> decisions{
@@ -205,6 +219,54 @@ TEST_P(JournalConformance, DecisionsKeepTheirOrderAndWhatTheySaw) {
       {{{"t1", 2, std::numeric_limits<double>::infinity(), std::nullopt}}, "t2", std::nullopt, "place 5 of 9"}};
   for (const auto& decision : decisions) journal_->add_decision(decision);
   EXPECT_EQ(journal_->decisions(), decisions);
+}
+
+TEST_P(JournalConformance, OperationsAreKeptWhole) {
+  EXPECT_TRUE(journal_->operations().empty());
+  Operation set;
+  set.number = 1;
+  set.time_s = 1.7e9 + 0.1;
+  set.request = {OperationVerb::set,
+                 "t1",
+                 {{"train.optimizer.lr", 0.1 + 0.2}, {"train.schedule.type", "cosine"}},
+                 false,
+                 "it's \"ü\"\n",
+                 "kim",
+                 4'000'000'000u,
+                 "token 1"};
+  set.at_visits = 7;
+  Operation clone = set;
+  clone.number = 3;
+  clone.request.verb = OperationVerb::clone;
+  clone.request.warm = true;
+  clone.request.token = "token 2";
+  clone.clone = "c00";
+  Operation refused{4, 2.5, {OperationVerb::go_on}, 0, "", "nothing is paused"};
+  for (const auto& operation : {set, clone, refused}) journal_->add_operation(operation);
+  EXPECT_EQ(journal_->operations(), (std::vector{set, clone, refused}));
+}
+
+TEST_P(JournalConformance, OperationsAreSettledOnce) {
+  const Operation one{2, 1, {OperationVerb::stop, "t1"}, 3, "", std::nullopt};
+  journal_->add_operation(one);
+  EXPECT_EQ(journal_->operations().at(0).outcome, std::nullopt);
+  journal_->settle_operation(2, "");
+  journal_->settle_operation(2, "too late");
+  EXPECT_EQ(journal_->operations().at(0).outcome, "");
+  EXPECT_THROW(journal_->settle_operation(1, ""), std::logic_error);
+}
+
+TEST_P(JournalConformance, AnOperationComesOnce) {
+  Operation one{2, 1, {OperationVerb::stop, "t1"}, 3, "", std::nullopt};
+  one.request.token = "a";
+  journal_->add_operation(one);
+  EXPECT_THROW(journal_->add_operation(one), std::logic_error);
+  one.number = 3;
+  EXPECT_THROW(journal_->add_operation(one), std::logic_error) << "the token is known";
+  one.number = 1;
+  one.request.token = "b";
+  EXPECT_THROW(journal_->add_operation(one), std::logic_error) << "numbers rise";
+  EXPECT_EQ(journal_->operations().size(), 1u);
 }
 
 TEST_P(JournalConformance, ThreadsDoNotLoseEachOthersCommits) {

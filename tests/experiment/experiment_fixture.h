@@ -8,6 +8,7 @@
 
 #include <set>
 
+#include "fakes/dying_journal.h"
 #include "fakes/memory_journal.h"
 #include "fakes/small_world.h"
 
@@ -43,17 +44,27 @@ class ExperimentTest : public ::testing::Test {
     HostTier host(64 * MiB);
     IoPool pool(2);
     FrozenStore frozen(host);
-    const Partitions partitions(28, 2, 5);
     const auto searcher = make_searcher(search_, space_, 5);
     std::vector<std::unique_ptr<Device>> devices;
     devices.push_back(make_device());
     Executor executor(setup_.execute, 5, std::move(devices), host, nullptr);
-    const std::atomic<bool> interrupted{false};
-    Experiment experiment({*searcher, *journal, executor, host, shared, pool, frozen, partitions, search_.metric,
+    Experiment experiment({*searcher, *journal, executor, host, shared, pool, frozen, 2, search_.metric,
                            active_trials_, orders_max_, text::cat(device_memory_),
                            [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
-                           [](const std::string&) {}, [] {}, interrupted});
+                           [](const std::string&) {}, [] {}, interrupted_, 5, requests_});
     return experiment.run();
+  }
+
+  /// Runs that die after 0, 1, 2, … of `step` more writes each, until one comes to its end. How many died.
+  int run_with_deaths(int step) {
+    for (int deaths = 0;; ++deaths) {
+      DyingJournal dying(*journal_, step + deaths % 3, deaths % 2 == 0);
+      try {
+        EXPECT_EQ(run(GiB, &dying), ExperimentEnd::finished);
+        return deaths;
+      } catch (const DyingJournal::Death&) {
+      }
+    }
   }
 
   std::unique_ptr<Device> make_device() const {
@@ -83,9 +94,11 @@ class ExperimentTest : public ::testing::Test {
     if (unfit_.contains(spec.id)) fail(ExitCode::capacity, spec.id, " does not fit");
     fakes::TrialToRun one = trial_;
     one.seed = spec.seed;
-    one.train.optimizer.lr = std::get<double>(spec.settings.front().value);
+    one.train.optimizer.lr = rate_.value_or(std::get<double>(spec.settings.front().value));
     TrialSetup setup = fakes::trial_setup(world_, one, number, setup_);
     setup.id = spec.id;
+    setup.partitions = std::make_shared<Partitions>(28, 2, 5);
+    setup.visit_seed = spec.seed;
     return setup;
   }
 
@@ -103,9 +116,12 @@ class ExperimentTest : public ::testing::Test {
     medium_ = std::make_shared<MemoryDisk>();
   }
 
+  std::atomic<bool> interrupted_{false};
+  std::function<void(Experiment&)> requests_;  ///< what people ask for
   int reads_until_failure_ = -1, writes_until_failure_ = -1;
   Bytes device_memory_ = 0;      // 0: a cpu device
   std::set<std::string> unfit_;  ///< trials that cannot be planned
+  std::optional<double> rate_;   ///< instead of what the search chose
   std::optional<std::uint32_t> active_trials_;
   std::uint32_t orders_max_ = 4;
   fakes::SmallWorld world_{fakes::kTinyBert};

@@ -9,46 +9,6 @@ namespace {
 using Method = SearchSpec::Method;
 using testing::HasSubstr;
 
-/// Dies at a write, before or after it is done.
-class DyingJournal final : public Journal {
- public:
-  class Death : public std::runtime_error {
-   public:
-    using std::runtime_error::runtime_error;
-  };
-
-  DyingJournal(Journal& journal, int writes, bool after) : journal_(journal), writes_(writes), after_(after) {}
-
-  void add_trial(const TrialSpec& spec) override {
-    write([&] { journal_.add_trial(spec); });
-  }
-  void commit(const VisitCommit& commit, const std::vector<CurvePoint>& curve) override {
-    write([&] { journal_.commit(commit, curve); });
-  }
-  void end_trial(const std::string& trial, TrialState state, const std::string& reason) override {
-    write([&] { journal_.end_trial(trial, state, reason); });
-  }
-  void add_decision(const SearchDecision& decision) override {
-    write([&] { journal_.add_decision(decision); });
-  }
-  void put_fact(const std::string& name, const std::string& json) override { journal_.put_fact(name, json); }
-  std::vector<TrialRecord> trials() const override { return journal_.trials(); }
-  std::vector<SearchDecision> decisions() const override { return journal_.decisions(); }
-  std::optional<std::string> fact(const std::string& name) const override { return journal_.fact(name); }
-
- private:
-  template <class Write>
-  void write(Write&& what) {
-    const int left = writes_--;  // the committer writes from a thread of its own
-    if (left > 0 || (left == 0 && after_)) what();
-    if (left <= 0) throw Death("the machine is gone");
-  }
-
-  Journal& journal_;
-  std::atomic<int> writes_;
-  const bool after_;
-};
-
 class SearchLoopTest : public ExperimentTest {
  protected:
   void SetUp() override {
@@ -63,18 +23,6 @@ class SearchLoopTest : public ExperimentTest {
     search_.max_epochs = trial_.train.epochs = epochs;
     trial_.visits = 2 * epochs;
     space_ = {{"train.optimizer.lr", Dimension::Kind::loguniform, {}, 1e-4, 1e-2}};
-  }
-
-  /// Runs that die after 0, 1, 2, … of `step` more writes each, until one comes to its end.
-  int run_with_deaths(int step) {
-    for (int deaths = 0;; ++deaths) {
-      DyingJournal dying(*journal_, step + deaths % 3, deaths % 2 == 0);
-      try {
-        EXPECT_EQ(run(GiB, &dying), ExperimentEnd::finished);
-        return deaths;
-      } catch (const DyingJournal::Death&) {
-      }
-    }
   }
 
   /// What became of each trial.

@@ -61,6 +61,28 @@ class MemoryJournal final : public Journal {
     return decisions_;
   }
 
+  void add_operation(const Operation& operation) override {
+    const std::lock_guard lock(mutex_);
+    for (const auto& known : operations_) {
+      require(known.number < operation.number, "operation ", operation.number, " comes after ", known.number);
+      require(known.request.token != operation.request.token, "operation ", known.number, " has the same token");
+    }
+    operations_.push_back(operation);
+  }
+
+  void settle_operation(std::uint64_t number, const std::string& outcome) override {
+    const std::lock_guard lock(mutex_);
+    const auto known =
+        std::find_if(operations_.begin(), operations_.end(), [&](const auto& one) { return one.number == number; });
+    require(known != operations_.end(), "operation ", number, " is not recorded");
+    if (!known->outcome) known->outcome = outcome;
+  }
+
+  std::vector<Operation> operations() const override {
+    const std::lock_guard lock(mutex_);
+    return operations_;
+  }
+
   void put_fact(const std::string& name, const std::string& json) override {
     const std::lock_guard lock(mutex_);
     facts_[name] = json;
@@ -100,6 +122,7 @@ class MemoryJournal final : public Journal {
   mutable std::mutex mutex_;          // guards all below
   std::vector<TrialRecord> records_;  // by index
   std::vector<SearchDecision> decisions_;
+  std::vector<Operation> operations_;
   std::map<std::string, std::string> facts_;
 };
 

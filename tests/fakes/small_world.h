@@ -38,19 +38,22 @@ class SmallWorld {
     data = std::make_shared<Dataset>(folder / "data");
   }
 
-  std::shared_ptr<ModelSource> source(ModelTask task, std::int64_t freeze = 0) const {
+  std::shared_ptr<ModelSource> source(ModelTask task, std::int64_t freeze = 0,
+                                      std::vector<std::string> train_only = {}) const {
     ModelSpec spec;
     spec.checkpoint = folder / "model";
     spec.task = task;
     spec.freeze = freeze;
+    spec.train_only = std::move(train_only);
     return std::make_shared<ModelSource>(spec, data_shape(*data, task));
   }
 
   /// A checkpoint: layers then begin with these weights whatever the trial's seed.
   void give_weights() const {
     const auto drawn = source(ModelTask::sequence_classification);
-    drawn->export_to(folder / "model",
-                     [&](std::uint32_t layer, std::span<std::byte> out) { drawn->initialise(layer, 1, out); });
+    drawn->export_to(folder / "model", [&](std::uint32_t layer, Part part, std::span<std::byte> out) {
+      drawn->initialise(layer, part, 1, out);
+    });
   }
 
   TemporaryFolder folder;

@@ -23,7 +23,9 @@ struct SweepResult {
   ExperimentEnd end = ExperimentEnd::finished;
   std::vector<DeviceReport> devices;
   std::vector<TraceSlice> slices;
-  Bytes host_peak = 0;
+  std::vector<MaterialisedDepth> materialised;
+  std::map<std::string, double> device_s;  ///< of each trial
+  Bytes host_peak = 0, disk_peak = 0;
   double wall_s = 0, materialise_s = 0;
 };
 
@@ -93,12 +95,15 @@ inline SweepResult run_sweep(const ExperimentConfig& config, Journal& journal, D
     result.end = experiment.run();
     result.wall_s = monotonic_seconds() - begin;
     result.materialise_s = experiment.materialiser().busy_s();
+    result.materialised = experiment.materialiser().depths();
     if (result.end == ExperimentEnd::interrupted) executor.stop();
   }
   result.devices = executor.devices();
   result.slices = trace.slices();
   result.host_peak = host.peak();
+  result.disk_peak = disk.peak();
   result.outcomes = outcomes_of(journal);
+  for (const auto& record : journal.trials()) result.device_s[record.spec.id] = record.seconds;
   return result;
 }
 

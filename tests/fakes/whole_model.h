@@ -44,14 +44,15 @@ class WholeModel {
   WholeModel(const ModelSource& source, std::uint64_t trial_seed, const OptimizerSpec& optimizer)
       : source_(source), seed_(trial_seed), optimizer_(optimizer), generator_(at::detail::createCPUGenerator()) {
     for (std::uint32_t i = 0; i < layers().size(); ++i) {
-      layouts_.push_back(layout_of(layers()[i]));
-      parameters_.emplace_back(layouts_[i].bytes);
-      source.initialise(i, trial_seed, parameters_[i].bytes());
+      for (const Part part : {Part::own, Part::shared}) {
+        Parameters& parameters = parts_[static_cast<std::size_t>(part)].emplace_back(layout_of(layers()[i], part));
+        source.initialise(i, part, trial_seed, parameters.flat.bytes());
+      }
       moments_.emplace_back();
-      for (int m = 0; m < moment_count(optimizer); ++m) moments_[i].emplace_back(layouts_[i].bytes);
+      for (int m = 0; m < moment_count(optimizer); ++m) moments_[i].emplace_back(flat(i).size());
     }
     modules_ = source.make_layers();
-    for (std::uint32_t i = 0; i < modules_.size(); ++i) modules_[i]->bind(views(i), trains(i));
+    for (std::uint32_t i = 0; i < modules_.size(); ++i) modules_[i]->bind(views(i), true);
   }
 
   /// One optimizer step over a batch given as its micro-batches; `step` from 0. Returns the loss: the sum over counted
@@ -59,7 +60,7 @@ class WholeModel {
   double train_step(std::span<const Batch> micro_batches, double lr, std::optional<double> clip, std::uint64_t step) {
     std::int64_t items = 0;
     for (const Batch& batch : micro_batches) items += source_.counted_items(batch.inputs.size(0));
-    for (std::uint32_t i = 0; i < modules_.size(); ++i) modules_[i]->bind(views(i), trains(i));
+    for (std::uint32_t i = 0; i < modules_.size(); ++i) modules_[i]->bind(views(i), true);
     double loss = 0;
     for (std::uint32_t m = 0; m < micro_batches.size(); ++m) {
       const LossSum sum = source_.loss(forward(micro_batches[m], true, pass_key(seed_, step, m)), micro_batches[m]);
@@ -82,7 +83,7 @@ class WholeModel {
   at::Tensor forward(const Batch& batch, bool train, std::uint64_t key) {
     at::Tensor x;
     for (std::uint32_t i = 0; i < modules_.size(); ++i) {
-      Pass pass{train && (trains(i) || source_.spec().frozen_dropout), key, i, generator_};
+      Pass pass{train && (layers()[i].trains() || source_.spec().frozen_dropout), key, i, generator_};
       x = modules_[i]->forward(x, batch, pass);
     }
     return x;
@@ -94,36 +95,41 @@ class WholeModel {
       for (std::size_t p = 0; p < layers()[i].parameters.size(); ++p) {
         const ParameterDescription& parameter = layers()[i].parameters[p];
         if (parameter.tied_to) continue;
-        const auto [offset, bytes] = layouts_[i].places[p];
+        const auto [offset, bytes] = of(i, parameter.part()).layout.places[p];
         parts.push_back(
-            {parameter.name, "F32", parameter.shape, digest_bytes(parameters_[i].bytes().subspan(offset, bytes))});
+            {parameter.name, "F32", parameter.shape, digest_bytes(flat(i, parameter.part()).subspan(offset, bytes))});
       }
     return digest_parameters(std::move(parts));
   }
 
-  /// A layer's parameters as its flat buffer.
-  std::span<std::byte> flat(std::uint32_t layer) const { return parameters_[layer].bytes(); }
+  /// A part of a layer's parameters as its flat buffer.
+  std::span<std::byte> flat(std::uint32_t layer, Part part = Part::own) const { return of(layer, part).flat.bytes(); }
   std::span<std::byte> flat_moments(std::uint32_t layer, int moment) const { return moments_[layer][moment].bytes(); }
   Layer& module(std::uint32_t layer) { return *modules_[layer]; }
   /// Sums the gradients of tied uses into their owners, in layer order; train_step() does it by itself.
   void add_tied_gradients() {
     for (std::uint32_t i = 0; i < modules_.size(); ++i)
       for (std::size_t p = 0; p < layers()[i].parameters.size(); ++p)
-        if (const auto& owner = layers()[i].parameters[p].tied_to; owner && trains(owner->layer))
+        if (const auto& owner = layers()[i].parameters[p].tied_to; owner && !layers()[i].parameters[p].frozen)
           modules_[owner->layer]->bound()[owner->parameter].mutable_grad().add_(modules_[i]->bound()[p].grad());
   }
 
  private:
   const std::vector<LayerDescription>& layers() const { return source_.description().layers; }
-  bool trains(std::uint32_t layer) const { return layer >= source_.frozen_layers(); }
+  struct Parameters {
+    explicit Parameters(LayerLayout places) : layout(std::move(places)), flat(layout.bytes) {}
+    LayerLayout layout;
+    FlatBuffer flat;
+  };
+  const Parameters& of(std::uint32_t layer, Part part) const { return parts_[static_cast<std::size_t>(part)][layer]; }
 
   std::vector<at::Tensor> views(std::uint32_t layer) const {
     std::vector<at::Tensor> views;
     for (std::size_t p = 0; p < layers()[layer].parameters.size(); ++p) {
       const ParameterDescription& parameter = layers()[layer].parameters[p];
       const auto owner = parameter.tied_to.value_or(ParameterDescription::Owner{layer, static_cast<std::uint32_t>(p)});
-      views.push_back(
-          parameters_[owner.layer].view(layouts_[owner.layer].places[owner.parameter].offset, parameter.shape));
+      const Parameters& from = of(owner.layer, parameter.part());
+      views.push_back(from.flat.view(from.layout.places[owner.parameter].offset, parameter.shape));
     }
     return views;
   }
@@ -131,9 +137,9 @@ class WholeModel {
   /// Calls f(layer, parameter) for each trainable parameter in canonical order, tied ones at their owner.
   template <class F>
   void for_each_trainable(F&& f) const {
-    for (std::uint32_t i = source_.frozen_layers(); i < layers().size(); ++i)
+    for (std::uint32_t i = 0; i < layers().size(); ++i)
       for (std::size_t p = 0; p < layers()[i].parameters.size(); ++p)
-        if (!layers()[i].parameters[p].tied_to) f(i, p);
+        if (!layers()[i].parameters[p].tied_to && !layers()[i].parameters[p].frozen) f(i, p);
   }
 
   void clip_gradients(double max_norm) {
@@ -147,13 +153,13 @@ class WholeModel {
   void apply_updates(double lr, std::uint64_t step) {
     for_each_trainable([&](std::uint32_t i, std::size_t p) {
       const ParameterDescription& parameter = layers()[i].parameters[p];
-      ParameterUpdate one{parameters_[i].view(layouts_[i].places[p].offset, parameter.shape),
-                          modules_[i]->bound()[p].grad(),
-                          {},
-                          parameter.decays};
+      const Bytes offset = of(i, Part::own).layout.places[p].offset;
+      ParameterUpdate one{
+          of(i, Part::own).flat.view(offset, parameter.shape), modules_[i]->bound()[p].grad(), {}, parameter.decays};
       for (std::size_t m = 0; m < moments_[i].size(); ++m)
-        one.moments[m] = moments_[i][m].view(layouts_[i].places[p].offset, parameter.shape);
-      update(optimizer_, lr, step, std::span(&one, 1));
+        one.moments[m] = moments_[i][m].view(offset, parameter.shape);
+      update(optimizer_, layer_rate(optimizer_, lr, i, static_cast<std::uint32_t>(layers().size())), step,
+             std::span(&one, 1));
     });
   }
 
@@ -161,8 +167,7 @@ class WholeModel {
   const std::uint64_t seed_;
   const OptimizerSpec optimizer_;
   at::Generator generator_;
-  std::vector<LayerLayout> layouts_;
-  std::vector<FlatBuffer> parameters_;
+  std::vector<Parameters> parts_[2];  // own, shared
   std::vector<std::vector<FlatBuffer>> moments_;
   std::vector<std::shared_ptr<Layer>> modules_;
 };

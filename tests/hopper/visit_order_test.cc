@@ -18,7 +18,7 @@ TEST(VisitOrderTest, EveryEpochVisitsEveryPartitionOnce) {
       }
 }
 
-TEST(VisitOrderTest, TrialsSpreadOverThePartitions) {
+TEST(VisitOrderTest, SeedsBeginAtDifferentPartitions) {
   std::set<std::uint32_t> first;
   for (std::uint64_t seed = 0; seed < 50; ++seed) first.insert(visited_partition(seed, 0, 0, 4));
   EXPECT_EQ(first.size(), 4u);

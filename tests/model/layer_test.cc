@@ -138,7 +138,11 @@ struct Family {
   const char* name;
   const char* config;
   ModelTask task;
+  AdapterSpec adapter = {};
 };
+
+const AdapterSpec kLora{.kind = AdapterSpec::Kind::lora, .rank = 4, .dropout = 0.2, .targets = {"all"}};
+const AdapterSpec kBottleneck{.kind = AdapterSpec::Kind::bottleneck, .size = 6};
 
 const Family kFamilies[] = {
     {"bert", R"({"model_type":"bert","vocab_size":50,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":4,
@@ -148,6 +152,14 @@ const Family kFamilies[] = {
      ModelTask::causal_lm},
     {"mlp", R"({"model_type":"mlp","input_size":16,"hidden_sizes":[40,24],"activation":"gelu","dropout":0.1})",
      ModelTask::regression},
+    {"bert_lora",
+     R"({"model_type":"bert","vocab_size":50,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":4,
+         "intermediate_size":64,"max_position_embeddings":16})",
+     ModelTask::sequence_classification, kLora},
+    {"gpt2_lora", R"({"model_type":"gpt2","vocab_size":50,"n_embd":32,"n_layer":2,"n_head":4,"n_positions":16})",
+     ModelTask::causal_lm, kLora},
+    {"gpt2_bottleneck", R"({"model_type":"gpt2","vocab_size":50,"n_embd":32,"n_layer":2,"n_head":4,"n_positions":16})",
+     ModelTask::causal_lm, kBottleneck},
 };
 
 class Bits : public testing::TestWithParam<std::tuple<Family, int>> {
@@ -159,6 +171,7 @@ class Bits : public testing::TestWithParam<std::tuple<Family, int>> {
     ModelSpec spec;
     spec.checkpoint = folder_.path();
     spec.task = family.task;
+    spec.adapter = family.adapter;
     const bool features = std::string(family.name) == "mlp";
     DataShape shape{.tokens = 16, .classes = 3};
     if (features) shape.input = DataShape::Input::features;
@@ -199,7 +212,9 @@ TEST_P(Bits, OfGradientsAreEqualWhenEachLayerIsRecomputedFromItsInput) {
   }
 
   const at::Generator generator = at::detail::createCPUGenerator();
-  const auto pass = [&](std::uint32_t layer) { return Pass{true, kKey, layer, generator}; };
+  const auto pass = [&](std::uint32_t layer) {
+    return Pass{source_->description().layers[layer].trains(), kKey, layer, generator};
+  };
   std::vector<at::Tensor> inputs{at::Tensor()};
   {
     const at::NoGradGuard no_grad;
@@ -207,7 +222,7 @@ TEST_P(Bits, OfGradientsAreEqualWhenEachLayerIsRecomputedFromItsInput) {
       inputs.push_back(model_->module(i).forward(inputs[i], batch_, pass(i)));
   }
   at::Tensor gradient;
-  for (std::uint32_t i = static_cast<std::uint32_t>(count); i-- > 0;) {
+  for (std::uint32_t i = static_cast<std::uint32_t>(count); i-- > source_->frozen_layers();) {
     if (inputs[i].defined()) inputs[i].set_requires_grad(true);
     const at::Tensor output = model_->module(i).forward(inputs[i], batch_, pass(i));
     if (i + 1 == count)
@@ -215,9 +230,12 @@ TEST_P(Bits, OfGradientsAreEqualWhenEachLayerIsRecomputedFromItsInput) {
     else
       output.backward(gradient);
     if (inputs[i].defined()) gradient = inputs[i].grad();
-    for (std::size_t p = 0; p < whole[i].size(); ++p)
+    for (std::size_t p = 0; p < whole[i].size(); ++p) {
+      EXPECT_EQ(whole[i][p].defined(), !source_->description().layers[i].parameters[p].frozen);
+      if (!whole[i][p].defined()) continue;
       EXPECT_TRUE(model_->module(i).bound()[p].grad().equal(whole[i][p]))
           << source_->description().layers[i].parameters[p].name;
+    }
   }
 }
 

@@ -39,10 +39,11 @@ class Source : public Test {
   }
   static std::vector<float> initial(const ModelSource& source, std::uint32_t layer, std::size_t parameter,
                                     std::uint64_t seed = 1) {
-    const LayerLayout layout = layout_of(source.description().layers[layer]);
+    const Part part = source.description().layers[layer].parameters[parameter].part();
+    const LayerLayout layout = layout_of(source.description().layers[layer], part);
     const FlatBuffer buffer(layout.bytes);
     std::memset(buffer.bytes().data(), 0xff, layout.bytes);
-    source.initialise(layer, seed, buffer.bytes());
+    source.initialise(layer, part, seed, buffer.bytes());
     std::vector<float> values(layout.places[parameter].bytes / sizeof(float));
     std::memcpy(values.data(), buffer.bytes().data() + layout.places[parameter].offset, layout.places[parameter].bytes);
     return values;
@@ -94,7 +95,7 @@ TEST_F(Source, TiedParametersCountOnce) {
   const LayerDescription& head = source.description().layers.back();
   const ParameterDescription& output = head.parameters.back();
   EXPECT_EQ(output.tied_to, (ParameterDescription::Owner{0, 0}));
-  EXPECT_EQ(layout_of(head).bytes, 2u * 32 * 4) << "a tied use has no place";
+  EXPECT_EQ(layout_of(head, Part::own).bytes, 2u * 32 * 4) << "a tied use has no place";
   EXPECT_EQ(total_parameters(source.description()),
             (50 + 16) * 32 + 2 * (3 * 32 * 32 + 3 * 32 + 32 * 32 + 32 + 8 * 32 * 32 + 4 * 32 + 32 + 4 * 32) + 2 * 32);
   EXPECT_EQ(source.counted_items(3), 3 * 15);
@@ -102,14 +103,56 @@ TEST_F(Source, TiedParametersCountOnce) {
 
 TEST_F(Source, LayoutAlignsEachParameter) {
   const ModelSource source = open(kBert);
-  const LayerLayout layout = layout_of(source.description().layers[3]);
+  const LayerLayout layout = layout_of(source.description().layers[3], Part::own);
   EXPECT_EQ(layout.places[3].bytes, 3u * 4);
   for (const LayerLayout::Place& place : layout.places) EXPECT_EQ(place.offset % kTensorAlignment, 0u);
   EXPECT_EQ(layout.bytes, layout.places[3].offset + kTensorAlignment);
   const FlatBuffer buffer(layout.bytes);
   std::memset(buffer.bytes().data(), 0xff, layout.bytes);
-  source.initialise(3, 1, buffer.bytes());
+  source.initialise(3, Part::own, 1, buffer.bytes());
   for (Bytes i = layout.places[3].offset + 12; i < layout.bytes; ++i) EXPECT_EQ(buffer.bytes()[i], std::byte{0});
+}
+
+TEST_F(Source, EachParameterLiesInOnePart) {
+  spec_.freeze = 1;
+  spec_.train_only = {"bias"};
+  const ModelSource source = open(kBert);
+  EXPECT_EQ(source.frozen_layers(), 1u);
+  const auto modules = source.make_layers();
+  for (std::size_t l = 0; l < modules.size(); ++l) {
+    const LayerDescription& layer = source.description().layers[l];
+    EXPECT_EQ(modules[l]->description(), layer);
+    EXPECT_EQ(layer.trains(), l > 0);
+    const LayerLayout own = layout_of(layer, Part::own), shared = layout_of(layer, Part::shared);
+    for (std::size_t p = 0; p < layer.parameters.size(); ++p) {
+      const ParameterDescription& parameter = layer.parameters[p];
+      EXPECT_EQ(parameter.frozen, l == 0 || parameter.name.find("bias") == std::string::npos) << parameter.name;
+      const Bytes bytes = static_cast<Bytes>(parameter.elements()) * sizeof(float);
+      EXPECT_EQ(own.places[p].bytes, parameter.frozen ? 0 : bytes) << parameter.name;
+      EXPECT_EQ(shared.places[p].bytes, parameter.frozen ? bytes : 0) << parameter.name;
+    }
+    EXPECT_EQ(own.bytes == 0, l == 0);
+  }
+  spec_ = {};
+  const ModelSource trained = open(kBert);
+  for (std::size_t p = 0; p < trained.description().layers[1].parameters.size(); ++p)
+    EXPECT_EQ(initial(source, 1, p), initial(trained, 1, p)) << "first values do not depend on what is frozen";
+}
+
+TEST_F(Source, ALaterUseIsFrozenAsItsOwnerIs) {
+  shape_.classes = 0;
+  for (const std::int64_t freeze : {0, 1}) {
+    spec_.freeze = freeze;
+    const ModelSource source = open(kGpt2, ModelTask::causal_lm);
+    EXPECT_EQ(source.description().layers.back().parameters.back().frozen, freeze == 1);
+    EXPECT_TRUE(source.description().layers.back().trains());
+  }
+}
+
+TEST_F(Source, RefusesToTrainNothing) {
+  spec_.train_only = {"gate", "lora"};
+  EXPECT_THAT(refusal(kBert, ModelTask::sequence_classification, ExitCode::usage),
+              testing::HasSubstr("has a name that contains gate or lora"));
 }
 
 TEST_F(Source, InitialisesAsTheFamilyDoes) {
@@ -124,7 +167,7 @@ TEST_F(Source, InitialisesAsTheFamilyDoes) {
   for (float value : initial(source, 0, 4)) EXPECT_EQ(value, 0) << "LayerNorm.bias";
   EXPECT_NE(initial(source, 0, 0, 2), words) << "another seed";
   EXPECT_NE(initial(source, 1, 0), initial(source, 2, 0)) << "another name";
-  EXPECT_FALSE(source.from_checkpoint(0));
+  EXPECT_FALSE(source.from_checkpoint(0, Part::own));
 }
 
 TEST_F(Source, Gpt2ScalesResidualProjectionsAndMlpIsLinears) {
@@ -228,8 +271,8 @@ TEST_F(Source, RefusesBrokenCheckpoints) {
   write_weights(source, [&](auto& tensors) { encoder(tensors)->dtype = Dtype::i32; });
   EXPECT_THAT(refusal(kBert), testing::HasSubstr("is I32"));
   write_weights(source, [&](auto& tensors) { tensors.resize(tensors.size() - 4); });
-  EXPECT_FALSE(open(kBert).from_checkpoint(3)) << "head and pooler may be new";
-  EXPECT_TRUE(open(kBert).from_checkpoint(2));
+  EXPECT_FALSE(open(kBert).from_checkpoint(3, Part::own)) << "head and pooler may be new";
+  EXPECT_TRUE(open(kBert).from_checkpoint(2, Part::own));
 }
 
 TEST_F(Source, ReadsOldNamesAndHalfPrecision) {
@@ -277,7 +320,9 @@ TEST_F(Source, ExportsConfigLabelsAndTokenizer) {
   folder_.write("tokenizer.json", "{}");
   const ModelSource source = open(kBert);
   const std::string out = folder_ / "out/deep";
-  source.export_to(out, [&](std::uint32_t layer, std::span<std::byte> buffer) { source.initialise(layer, 1, buffer); });
+  source.export_to(out, [&](std::uint32_t layer, Part part, std::span<std::byte> buffer) {
+    source.initialise(layer, part, 1, buffer);
+  });
   const Json config = read_json(out + "/config.json");
   EXPECT_EQ(config["architectures"][0], "BertForSequenceClassification");
   EXPECT_EQ(config["id2label"]["2"], "c");

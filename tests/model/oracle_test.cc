@@ -22,6 +22,7 @@ struct Case {
   ModelTask task = ModelTask::sequence_classification;
   std::int64_t classes = 0;
   std::optional<double> clip;
+  double layer_decay = 1;
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& one) { return out << one.name; }
@@ -74,6 +75,7 @@ void for_each_parameter(const ModelSource& source, Check&& check) {
 
 const Case kMini{"minilm", ModelTask::sequence_classification, 16};
 const Case kBertPadded{"bert-padded", ModelTask::sequence_classification, 5};
+const Case kBertLayerDecay{"bert-layer-decay", ModelTask::sequence_classification, 5, std::nullopt, 0.7};
 const Case kGpt2Tied{"gpt2-tied", ModelTask::causal_lm, 0, 0.5};
 const Case kGpt2Untied{"gpt2-untied", ModelTask::causal_lm};
 const Case kMlp{"mlp", ModelTask::sequence_classification, 4};
@@ -125,7 +127,8 @@ at::Tensor without_key_bias(const std::string& name, const at::Tensor& parameter
 TEST_P(TrainingAgainstPyTorch, TwentyAdamwStepsAgree) {
   const OracleTensors expected = expected_of(GetParam());
   const ModelSource source(spec_of(GetParam()), shape_of(GetParam()));
-  const OptimizerSpec optimizer;
+  OptimizerSpec optimizer;
+  optimizer.layer_decay = GetParam().layer_decay;
   WholeModel model(source, kSeed, optimizer);
   // Unequal micro-batches: the loss is a mean over the whole batch all the same.
   const Batch whole = expected.batch();
@@ -150,8 +153,12 @@ TEST_P(TrainingAgainstPyTorch, TwentyAdamwStepsAgree) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, TrainingAgainstPyTorch, testing::Values(kBertPadded, kGpt2Tied, kMlp),
-                         [](const auto& info) { return info.param.name.substr(0, info.param.name.find('-')); });
+INSTANTIATE_TEST_SUITE_P(Cases, TrainingAgainstPyTorch, testing::Values(kBertPadded, kBertLayerDecay, kGpt2Tied, kMlp),
+                         [](const auto& info) {
+                           std::string name = info.param.name;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 TEST(Checkpoint, OfBertModelWithoutPrefixGivesTheSameWeights) {
   ModelSpec bare = spec_of(kMini);
@@ -159,14 +166,14 @@ TEST(Checkpoint, OfBertModelWithoutPrefixGivesTheSameWeights) {
   const ModelSource with_prefix(spec_of(kMini), shape_of(kMini)), without(bare, shape_of(kMini));
   const std::uint32_t head = static_cast<std::uint32_t>(without.description().layers.size()) - 1;
   for (std::uint32_t i = 0; i < head; ++i) {
-    const fakes::FlatBuffer a(layout_of(without.description().layers[i]).bytes), b(a.bytes().size());
-    with_prefix.initialise(i, 1, a.bytes());
-    without.initialise(i, 2, b.bytes());
+    const fakes::FlatBuffer a(layout_of(without.description().layers[i], Part::own).bytes), b(a.bytes().size());
+    with_prefix.initialise(i, Part::own, 1, a.bytes());
+    without.initialise(i, Part::own, 2, b.bytes());
     EXPECT_EQ(digest_bytes(a.bytes()), digest_bytes(b.bytes())) << i;
-    EXPECT_TRUE(without.from_checkpoint(i));
+    EXPECT_TRUE(without.from_checkpoint(i, Part::own));
   }
-  EXPECT_TRUE(with_prefix.from_checkpoint(head));
-  EXPECT_FALSE(without.from_checkpoint(head)) << "the classifier is new";
+  EXPECT_TRUE(with_prefix.from_checkpoint(head, Part::own));
+  EXPECT_FALSE(without.from_checkpoint(head, Part::own)) << "the classifier is new";
 }
 
 TEST(Export, LoadsInTransformersWithTheSameLogits) {
@@ -183,8 +190,8 @@ TEST(Export, LoadsInTransformersWithTheSameLogits) {
     const std::vector<Batch> batch{expected_of(one).batch()};
     model.train_step(batch, 1e-3, std::nullopt, 0);
     logits.push_back(model.logits(batch[0]));
-    source.export_to(out / one.name, [&](std::uint32_t layer, std::span<std::byte> buffer) {
-      std::memcpy(buffer.data(), model.flat(layer).data(), buffer.size());
+    source.export_to(out / one.name, [&](std::uint32_t layer, Part part, std::span<std::byte> buffer) {
+      std::memcpy(buffer.data(), model.flat(layer, part).data(), buffer.size());
     });
     arguments.insert(arguments.end(),
                      {class_name, out / one.name, cases_folder() + "/" + one.name + "/expected.safetensors",

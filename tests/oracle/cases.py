@@ -8,6 +8,7 @@ grad.PARAMETER, and where the case trains, trained.PARAMETER after twenty AdamW 
 
 import json
 import pathlib
+import re
 import sys
 
 import torch
@@ -47,15 +48,26 @@ def decays(name):
     return not (name.endswith("bias") or "LayerNorm" in name or ".ln_" in name)
 
 
-def make_adamw(model):
-    groups = [
-        {"params": [p for n, p in model.named_parameters() if decays(n)], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for n, p in model.named_parameters() if not decays(n)], "weight_decay": 0.0},
-    ]
+def layer_of(name, blocks):
+    """0 the embeddings, 1 to `blocks` the blocks, `blocks` + 1 the head."""
+    if ".embeddings." in name:
+        return 0
+    block = re.search(r"\.layer\.(\d+)\.", name)
+    return int(block[1]) + 1 if block else blocks + 1
+
+
+def make_adamw(model, layer_decay=1.0):
+    blocks = getattr(model.config, "num_hidden_layers", 0) if layer_decay != 1 else 0
+    groups = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = LEARNING_RATE * layer_decay ** (blocks + 1 - layer_of(name, blocks)) if blocks else LEARNING_RATE
+        groups.append({"params": [parameter], "lr": rate, "weight_decay": WEIGHT_DECAY if decays(name) else 0.0})
     return torch.optim.AdamW(groups, lr=LEARNING_RATE)
 
 
-def write_case(folder, model, inputs, run, train_clip=None, trains=False):
+def write_case(folder, model, inputs, run, train_clip=None, trains=False, layer_decay=1.0):
     """run(model, inputs) gives (loss, logits)."""
     model.eval()  # no dropout
     loss, logits = run(model, inputs)
@@ -65,7 +77,7 @@ def write_case(folder, model, inputs, run, train_clip=None, trains=False):
     expected |= {"logits": logits.detach().clone(), "loss": loss.detach().clone()}
     expected |= {f"grad.{name}": p.grad.clone() for name, p in model.named_parameters()}
     if trains:
-        optimizer = make_adamw(model)
+        optimizer = make_adamw(model, layer_decay)
         for _ in range(STEPS):
             optimizer.zero_grad()
             run(model, inputs)[0].backward()
@@ -99,6 +111,8 @@ def bert_cases(out):
     small = bert_config(5, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
     inputs = token_batch(97, 6, 12, 5, padded=True, seed=1)
     transformers_case(out, "bert-padded", BertForSequenceClassification(small), inputs, 1, trains=True)
+    transformers_case(out, "bert-layer-decay", BertForSequenceClassification(small), inputs, 9, trains=True,
+                      layer_decay=0.7)
     wide = bert_config(3, hidden_size=40, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64,
                        hidden_act="gelu_new", layer_norm_eps=1e-6, pad_token_id=3)
     inputs = token_batch(97, 3, 24, 3, padded=False, seed=2)

@@ -34,7 +34,7 @@ PlanView plan() {
   view.trials = 3;
   view.groups = {cut, frozen};
   view.tiers = {"2 × emulated, link 4 GiB/s", true, 256 * MiB, 512 * MiB, 500 * MiB, 8 * GiB, 3 * GiB, 11 * GiB, 2};
-  view.sharing = {{"embeddings", "encoder.0", 2, {"t01"}, 2500, 117 * MiB, 5e12, 59, 1e12, 3.4}};
+  view.sharing = {{"embeddings", "encoder.0", 2, {"t01"}, 2500, "host", 117 * MiB, 0, 5e12, 59, 1e12, 3.4, 0}};
   view.predicted_s = 400;
   view.predicted_peak_device = 250 * MiB, view.predicted_peak_host = 500 * MiB, view.predicted_peak_disk = 3 * GiB;
   view.notes = {"costs were measured on this machine"};
@@ -48,8 +48,10 @@ TEST(PlanView, TextSaysWhatWillHappen) {
   EXPECT_THAT(text, HasSubstr("bert, freeze 2: resident; trials t01"));
   EXPECT_THAT(text, HasSubstr("11.92 M   45 MiB         0.00"));
   EXPECT_THAT(text, HasSubstr("s0     embeddings … encoder.0 (2)"));
-  EXPECT_THAT(text,
-              HasSubstr("embeddings … encoder.0 (2)  t01                            2500      117 MiB       5000.0"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          "embeddings … encoder.0 (2)  t01                            2500  host         117 MiB     -       5000.0"));
   EXPECT_THAT(text, HasSubstr("the state of 2 of 3 trials at a time"));
   EXPECT_THAT(text, HasSubstr("11 GiB will be written"));
   EXPECT_THAT(text, HasSubstr("note: costs were measured on this machine"));

@@ -84,6 +84,61 @@ TEST(Config, PutsSettingsInPlace) {
             (TrainSpec{.epochs = 2, .batch_size = 16, .micro_batch_size = 8, .optimizer = {.lr = 3e-4}}));
 }
 
+TEST(Config, ReadsWhatOfAModelTrains) {
+  const auto model = [](const std::string& text, const std::vector<Setting>& settings = {}) {
+    return resolve_trial(parse(config_with("  freeze: {grid: [0, 2]}\n", text)), {.settings = settings}).model;
+  };
+  const ModelSpec plain{.checkpoint = "data/model"};
+  EXPECT_EQ(model(""), plain);
+  EXPECT_EQ(model("  adapter: {type: none}\n  init: checkpoint\n  reinit_layers: 0\n  pooling: cls\n  head: pooler\n"
+                  "  train_only: all\n"),
+            plain);
+  ModelSpec spec = plain;
+  spec.reinit_layers = 2, spec.pooling = Pooling::mean, spec.head = HeadKind::mlp, spec.train_only = {"bias", "norm"};
+  EXPECT_EQ(model("  reinit_layers: 2\n  pooling: mean\n  head: mlp\n  train_only: [bias, norm]\n"), spec);
+  spec = plain;
+  spec.from_scratch = true;
+  EXPECT_EQ(model("  init: scratch\n"), spec);
+  spec = plain;
+  spec.adapter = {AdapterSpec::Kind::lora, 4, 8, 0.1, {"query", "value"}, "runs/peft"};
+  EXPECT_EQ(
+      model("  adapter: {type: lora, rank: 4, alpha: 8, dropout: 0.1, targets: [query, value], from: runs/peft}\n"),
+      spec);
+  EXPECT_EQ(
+      model("  adapter: {type: lora, rank: 4, alpha: 8, dropout: 0.1, targets: 'query, value', from: runs/peft}\n"),
+      spec);
+  spec.adapter = {.kind = AdapterSpec::Kind::lora};
+  EXPECT_EQ(model("  adapter: {type: lora, rank: auto, alpha: auto, dropout: auto, targets: auto, from: none}\n"),
+            spec);
+  spec.adapter = {.kind = AdapterSpec::Kind::bottleneck, .size = 16};
+  EXPECT_EQ(model("  adapter: {type: bottleneck, size: 16}\n"), spec);
+}
+
+TEST(Config, SearchesAdaptersUnderTheirTypeAndJointly) {
+  const auto adapter = parse(
+      config_with("  freeze: {grid: [0, 2]}\n",
+                  "  adapter: {type: {grid: [none, lora]}, rank: {grid: [4, 8], when: {model.adapter.type: lora}}}\n"));
+  EXPECT_EQ(resolve_trial(adapter, {.settings = {{"model.adapter.type", std::string("none")}}}).model.adapter,
+            AdapterSpec());
+  const TrialSpec lora{
+      .settings = {{"model.adapter.type", std::string("lora")}, {"model.adapter.rank", std::int64_t{8}}}};
+  EXPECT_EQ(resolve_trial(adapter, lora).model.adapter, (AdapterSpec{.kind = AdapterSpec::Kind::lora, .rank = 8}));
+  expect_equal(parse(resolved_yaml(adapter)), adapter);
+
+  const auto joint =
+      parse(kConfigText, {{"search.joint",
+                           "[{model: {freeze: 0, adapter: {type: lora, rank: 2, targets: 'query, key'}}}, "
+                           "{model: {freeze: 1, init: scratch}}]"},
+                          {"model.freeze", "0"}});
+  ASSERT_EQ(joint.space.size(), 2u);
+  const auto& entries = joint.space.back().joint;
+  const ModelSpec first = resolve_trial(joint, {.settings = entries[0]}).model;
+  EXPECT_THAT(first.adapter.targets, ElementsAre("query", "key"));
+  EXPECT_EQ(first.adapter.rank, 2);
+  EXPECT_TRUE(resolve_trial(joint, {.settings = entries[1]}).model.from_scratch);
+  expect_equal(parse(resolved_yaml(joint)), joint);
+}
+
 TEST(Config, ReadsRangesAndWords) {
   const ExperimentConfig config = parse(kConfigText, {{"search", "{method: random, trials: 7, metric: valid/loss}"},
                                                       {"train.optimizer.lr", "{loguniform: [1e-5, 1e-3]}"},
@@ -163,6 +218,21 @@ TEST(Config, StepsConditionsAndJointSettings) {
                                    {"train.epochs", std::int64_t{4}}}};
   EXPECT_EQ(resolve_trial(config, sgd).train.optimizer.momentum, 0.3);
   EXPECT_TRUE(resolve_trial(config, sgd).model.overrides.empty());
+}
+
+TEST(Config, ReadsGroups) {
+  const auto plain = parse(kConfigText).search;
+  EXPECT_EQ(members_of_group(plain), 1u);
+  EXPECT_EQ(plain.resamples, 0u);
+  const auto seeds = parse(kConfigText, {{"search.seeds", "3"}});
+  EXPECT_EQ(members_of_group(seeds.search), 3u);
+  EXPECT_NE(config_digest(seeds), config_digest(parse(kConfigText)));
+  EXPECT_EQ(config_digest(parse(kConfigText, {{"search.seeds", "1"}, {"search.resamples", "none"}})),
+            config_digest(parse(kConfigText)));
+  const auto folds = parse(kConfigText, {{"search.resamples", "4"}, {"search.resample_method", "kfold"}}).search;
+  EXPECT_EQ(members_of_group(folds), 4u);
+  EXPECT_EQ(folds.resample_method, rigor::ResampleKind::kfold);
+  EXPECT_EQ(parse(kConfigText, {{"search.resamples", "4"}}).search.resample_method, rigor::ResampleKind::bootstrap);
 }
 
 TEST(Config, ReadsEveryOtherKey) {

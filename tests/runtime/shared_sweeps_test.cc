@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/rng.h"
+#include "fakes/failure_of.h"
 #include "fakes/feature_world.h"
 #include "fakes/small_world.h"
 #include "fakes/sweep_run.h"
@@ -24,18 +25,25 @@ constexpr const char* kLargeEmulated = "{type: emulated, count: 2, memory: 16MiB
 class SharedSweepsTest : public ::testing::Test {
  protected:
   ExperimentConfig config(const std::string& devices, const std::string& sharing) const {
-    return parse_config(text::cat("version: 1\nname: small\nseed: ", seed_, "\ndata: {train: ", folder_,
-                                  "/data, valid: ", folder_, "/data, ", rows_, ", partitions: 2}\nmodel: ",
-                                  "{checkpoint: ", folder_, "/model, task: sequence-classification, freeze: ", freeze_,
-                                  more_model_, "}\ntrain: {epochs: 2, batch_size: ", batch_,
-                                  ", optimizer: {type: adamw, lr: {grid: [1.0e-3, 3.0e-3]}}}\nsearch: ", search_,
-                                  "\nresources: {devices: [", devices, "], host_memory: ", host_,
-                                  ", disk: {path: spill, capacity: 1GiB}}\nexecute: {sharing: ", sharing, "}\n"),
-                        "config.yaml", {});
+    return parse_config(
+        text::cat("version: 1\nname: small\nseed: ", seed_, "\ndata: {train: ", folder_, "/data, valid: ", folder_,
+                  "/data, ", rows_, ", partitions: ", partitions_, "}\nmodel: ", "{checkpoint: ", folder_,
+                  "/model, task: sequence-classification, freeze: ", freeze_, more_model_,
+                  "}\ntrain: {epochs: 2, batch_size: ", batch_,
+                  ", optimizer: {type: adamw, lr: {grid: [1.0e-3, 3.0e-3]}}}\nsearch: ", search_,
+                  "\nresources: {devices: [", devices, "], host_memory: ", host_,
+                  ", disk: {path: spill, capacity: ", disk_, "}}\nexecute: {sharing: ", sharing, execute_, "}\n"),
+        "config.yaml", {});
   }
   SweepResult run(const std::string& devices, const std::string& sharing) const {
     SweepStore store;
     return run_sweep(config(devices, sharing), store);
+  }
+  /// So many rows, in so many partitions, that features of two visits and the frozen layers take less than all
+  /// features.
+  void by_visits() {
+    rows_ = "train_rows: 360, valid_rows: 11";
+    partitions_ = 18;
   }
   static Bytes features(const PlanView& plan) {
     Bytes bytes = 0;
@@ -43,10 +51,12 @@ class SharedSweepsTest : public ::testing::Test {
     return bytes;
   }
 
-  fakes::SmallWorld world_{fakes::kTinyBert};
+  fakes::SmallWorld world_{fakes::kTinyBert, 400};
   std::string folder_ = world_.folder.path(), rows_ = "train_rows: 38, valid_rows: 11";
   std::uint64_t seed_ = 5;
-  std::string freeze_ = "{grid: [0, 1, 3, 5]}", batch_ = "8, micro_batch_size: 4", host_ = "64MiB", more_model_;
+  int partitions_ = 2;
+  std::string execute_, disk_ = "1GiB", freeze_ = "{grid: [0, 1, 3, 5]}", batch_ = "8, micro_batch_size: 4",
+                        host_ = "64MiB", more_model_;
   std::string search_ = "{method: grid, metric: valid/accuracy}";
 };
 
@@ -101,8 +111,9 @@ TEST_F(SharedSweepsTest, RandomWeightsAreSharedByTrialsOfOneSeedOnly) {
 TEST_F(SharedSweepsTest, LayersOfDifferentWidthsWorkInPlace) {
   const fakes::FeatureWorld features;
   const auto drawn = features.source();
-  drawn->export_to(features.folder / "model",
-                   [&](std::uint32_t layer, std::span<std::byte> out) { drawn->initialise(layer, 1, out); });
+  drawn->export_to(features.folder / "model", [&](std::uint32_t layer, Part part, std::span<std::byte> out) {
+    drawn->initialise(layer, part, 1, out);
+  });
   folder_ = features.folder.path();
   freeze_ = "{grid: [2, 4]}";
   for (const bool partial : {true, false}) {  // here a row of a batch of three is not that of a batch of four
@@ -159,6 +170,93 @@ TEST_F(SharedSweepsTest, AfterAnyInterruptionWhatIsStillNeededIsComputedAgain) {
     began_with_fewer |= second.plan.sharing.size() < first.plan.sharing.size();
   }
   EXPECT_TRUE(began_with_fewer) << "no resumed run with too little left to share it all";
+}
+
+/// Budgets at which host memory holds features by visits at most, or nothing.
+struct Forced {
+  const char* name;
+  std::string execute;
+  std::set<std::string> tiers;
+};
+
+TEST_F(SharedSweepsTest, EveryTierGivesTheSameBits) {
+  world_.give_weights();
+  by_visits();
+  const auto alone = run(kOneCpu, "off");
+  const std::vector<Forced> all{{"host", "", {"host"}},
+                                {"disk", ", sharing_host: 370KiB", {"disk"}},
+                                {"fused", ", sharing_host: 370KiB, sharing_disk: none", {"fused"}},
+                                {"recompute", ", sharing_host: 20KiB", {}}};
+  for (const auto& forced : all)
+    for (const char* devices : {kTwoCpus, kSmallEmulated}) {
+      execute_ = forced.execute;
+      const auto shared = run(devices, "auto");
+      std::set<std::string> tiers;
+      Bytes host = 0;
+      for (const auto& depth : shared.plan.sharing) tiers.insert(depth.tier), host += depth.bytes;
+      EXPECT_EQ(tiers, forced.tiers) << devices;
+      EXPECT_EQ(shared.outcomes, alone.outcomes) << forced.name << " " << devices;
+      EXPECT_LE(shared.host_peak, shared.plan.predicted_peak_host) << forced.name << " " << devices;
+      EXPECT_LE(shared.disk_peak, shared.plan.predicted_peak_disk) << forced.name << " " << devices;
+      if (tiers.empty()) {
+        EXPECT_NE(format_plan(shared.plan).find("Nothing is shared: the least that is worth it takes"),
+                  std::string::npos);
+      }
+    }
+}
+
+TEST_F(SharedSweepsTest, AnyTierAfterAnyInterruption) {
+  world_.give_weights();
+  by_visits();
+  const auto alone = run(kOneCpu, "off");
+  for (const char* execute : {", sharing_host: 370KiB", ", sharing_host: 370KiB, sharing_disk: none"})
+    for (const int interrupt_after : {2, 90, 200}) {
+      execute_ = execute;
+      SweepStore store;
+      const auto first = run_sweep(config(kTwoCpus, "auto"), store, interrupt_after);
+      EXPECT_EQ(first.end, ExperimentEnd::interrupted) << interrupt_after;
+      const auto second = run_sweep(config(kTwoCpus, "auto"), store);
+      EXPECT_EQ(second.end, ExperimentEnd::finished);
+      EXPECT_EQ(second.outcomes, alone.outcomes) << execute << interrupt_after;
+    }
+}
+
+TEST_F(SharedSweepsTest, RandomBudgetsGiveTheSameBitsAndAreKept) {
+  world_.give_weights();
+  search_ = "{method: random, trials: 6, metric: valid/accuracy}";
+  freeze_ = "{choice: [0, 2, 4, 5]}";
+  std::set<std::string> tiers;
+  for (seed_ = 1; seed_ <= 16; ++seed_) {
+    KeyedStream draw(seed_ + 100);
+    partitions_ = static_cast<int>(1 + draw.below(14));
+    rows_ = text::cat("train_rows: ", 60 + draw.below(200), ", valid_rows: 11");
+    const Bytes host = (60 + draw.below(340)) * KiB, disk = draw.below(1800) * KiB;
+    execute_ = text::cat(", sharing_host: ", host, "B, sharing_disk: ", disk == 0 ? "none" : text::cat(disk, "B"),
+                         draw.below(2) == 0 ? "" : ", active_trials: 2");
+    const char* devices[] = {kOneCpu, kTwoCpus, kSmallEmulated, kLargeEmulated};
+    const auto shared = run(devices[draw.below(4)], "auto");
+    EXPECT_EQ(shared.outcomes, run(kTwoCpus, "off").outcomes) << seed_ << execute_;
+    Bytes host_planned = 0, disk_planned = 0;
+    for (const auto& depth : shared.plan.sharing) {
+      tiers.insert(depth.tier);
+      host_planned += depth.bytes, disk_planned += depth.disk_bytes;
+    }
+    EXPECT_LE(host_planned, host);
+    EXPECT_LE(disk_planned, disk);
+    EXPECT_LE(shared.host_peak, shared.plan.predicted_peak_host) << seed_;
+    EXPECT_LE(shared.disk_peak, shared.plan.predicted_peak_disk) << seed_;
+  }
+  EXPECT_EQ(tiers.size(), 3u);
+}
+
+TEST_F(SharedSweepsTest, ABudgetThatTheTiersDoNotHaveIsRefused) {
+  for (const char* key : {"sharing_host", "sharing_disk"}) {
+    execute_ = text::cat(", ", key, ": 2GiB");
+    const auto sentence = fakes::failure_of(ExitCode::capacity, [&] { run(kOneCpu, "auto"); });
+    EXPECT_EQ(sentence.find(text::cat("execute.", key, ": 2147483648 bytes (2.00 GiB) are asked for and resources.")),
+              0u)
+        << sentence;
+  }
 }
 
 TEST_F(SharedSweepsTest, WhatASweepSharesWithAndWithoutGoesOnEitherWay) {

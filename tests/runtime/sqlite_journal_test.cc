@@ -109,8 +109,8 @@ TEST(SqliteJournal, RefusesWhatIsNoJournal) {
 TEST(SqliteJournal, RefusesANewerSchema) {
   const std::string path = new_path();
   open_journal(path, false);
-  run_sql(path, "PRAGMA user_version=3");
-  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 3, this one reads up to 2)"));
+  run_sql(path, "PRAGMA user_version=4");
+  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 4, this one reads up to 3)"));
   EXPECT_THAT(failure_of(path, true), testing::HasSubstr("newer Hopyard"));
 }
 
@@ -118,10 +118,13 @@ TEST(SqliteJournal, AnOlderSchemaIsReadAndBroughtUpToDate) {
   const std::string path = new_path();
   const TrialSpec spec{"t00", 0, 1, {{"train.optimizer.lr", 3e-5}}};
   open_journal(path, false)->add_trial(spec);
-  run_sql(path, "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; PRAGMA user_version=1");
+  run_sql(path,
+          "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; DROP TABLE replicates; DROP TABLE operations; "
+          "DROP TABLE operation_changes; PRAGMA user_version=1");
   const auto reader = open_journal(path, true);
   EXPECT_EQ(reader->trials().at(0).spec, spec);
   EXPECT_TRUE(reader->decisions().empty());
+  EXPECT_TRUE(reader->operations().empty());
   const SearchDecision decision{{{"t00", 1, 0.5, std::nullopt}}, "t00", 3u, std::nullopt};
   open_journal(path, false)->add_decision(decision);
   EXPECT_EQ(open_journal(path, true)->decisions(), std::vector{decision});
@@ -156,6 +159,9 @@ TEST(SqliteJournal, EveryRecordIsSyncedBeforeItsCallReturns) {
   before = syncs;
   journal->end_trial("t00", TrialState::finished, "");
   EXPECT_GT(syncs, before) << "end_trial";
+  before = syncs;
+  journal->add_operation({1, 0.5, {OperationVerb::stop, "t00"}, 0, "", std::nullopt});
+  EXPECT_GT(syncs, before) << "add_operation";
 }
 
 TEST(SqliteJournal, AReadOnlyJournalCannotWrite) {

@@ -28,9 +28,10 @@ std::vector<Dimension> space_for(Method method) {
   return space;
 }
 
-SearchSpec spec_for(Method method) {
+SearchSpec spec_for(Method method, std::uint32_t seeds = 1) {
   SearchSpec spec = search_spec(method, method == Method::grid || method == Method::hyperband ? 0 : 18, kEpochs);
   spec.perturbation_interval = 2;
+  spec.seeds = seeds;
   return spec;
 }
 
@@ -41,23 +42,23 @@ double metric(const TrialSpec& trial, std::uint32_t epoch) {
   return key % 31 == 0 ? std::nan("") : static_cast<double>(key % 50);
 }
 
-std::unique_ptr<Searcher> make(Method method, std::uint64_t seed, std::uint32_t canonical) {
-  auto searcher = make_searcher(spec_for(method), space_for(method), seed);
+std::unique_ptr<Searcher> make(Method method, std::uint64_t seed, std::uint32_t canonical, std::uint32_t seeds = 1) {
+  auto searcher = make_searcher(spec_for(method, seeds), space_for(method), seed);
   return canonical == 0 ? std::move(searcher) : make_canonical(std::move(searcher), canonical);
 }
 
 TEST(Replay, ASearcherMadeAgainAsksTheSameNextQuestion) {
   for (const Method method : kMethods)
     for (std::uint64_t run = 0; run < 2 * kRuns; ++run) {
-      const std::uint32_t canonical = run % 2 == 0 ? 0 : 3;
-      const auto searcher = make(method, run, canonical);
+      const std::uint32_t canonical = run % 2 == 0 ? 0 : 3, seeds = run % 3 == 0 ? 3 : 1;
+      const auto searcher = make(method, run, canonical, seeds);
       SearchWorld whole(metric, 1 + static_cast<std::uint32_t>(run % 5), run, kEpochs);
       whole.run(*searcher);
       ASSERT_TRUE(searcher->finished()) << static_cast<int>(method) << ' ' << run;
       KeyedStream cuts(run);
       for (int i = 0; i < 6; ++i) {
         const auto cut = static_cast<std::ptrdiff_t>(cuts.below(whole.events.size() + 1));
-        const auto again = make(method, run, canonical);
+        const auto again = make(method, run, canonical, seeds);
         const std::vector<SearchEvent> before(whole.events.begin(), whole.events.begin() + cut);
         const std::vector<SearchEvent> after(whole.events.begin() + cut, whole.events.end());
         ASSERT_TRUE(replay(*again, before)) << static_cast<int>(method) << ' ' << run << ' ' << cut;
@@ -69,30 +70,31 @@ TEST(Replay, ASearcherMadeAgainAsksTheSameNextQuestion) {
 
 /// Asking in vain between the events changes nothing.
 TEST(Replay, AskingInVainChangesNothing) {
-  for (const Method method : kMethods) {
-    SearchWorld eager(metric, 100, 7, kEpochs), again(metric, 100, 7, kEpochs);
-    const auto searcher = make(method, 7, 0);
-    eager.run(*searcher);
-    const auto other = make(method, 7, 0);
-    std::size_t asked = 0;
-    for (const auto& event : eager.events) {
-      const auto* order = std::get_if<TrialOrder>(&event);
-      if (order != nullptr) {
-        ASSERT_EQ(other->ask(), *order);
-        ++asked;
-        continue;
+  for (const Method method : kMethods)
+    for (const std::uint32_t seeds : {1u, 3u}) {
+      SearchWorld eager(metric, 300, 7, kEpochs);
+      const auto searcher = make(method, 7, 0, seeds);
+      eager.run(*searcher);
+      const auto other = make(method, 7, 0, seeds);
+      std::size_t asked = 0;
+      for (const auto& event : eager.events) {
+        const auto* order = std::get_if<TrialOrder>(&event);
+        if (order != nullptr) {
+          ASSERT_EQ(other->ask(), *order);
+          ++asked;
+          continue;
+        }
+        ASSERT_FALSE(other->ask()) << static_cast<int>(method) << " after " << asked << " orders";
+        ASSERT_TRUE(replay(*other, {event}));
       }
-      ASSERT_FALSE(other->ask()) << static_cast<int>(method) << " after " << asked << " orders";
-      ASSERT_TRUE(replay(*other, {event}));
     }
-  }
 }
 
 /// Every trial ends once: it finished, failed or was stopped with a reason.
 TEST(Replay, NoTrialIsForgotten) {
   for (const Method method : kMethods)
     for (std::uint64_t run = 0; run < kRuns; ++run) {
-      const auto searcher = make(method, run, run % 3 == 0 ? 4 : 0);
+      const auto searcher = make(method, run, run % 3 == 0 ? 4 : 0, run % 2 == 0 ? 1 : 4);
       SearchWorld world(metric, 6, run, kEpochs);
       world.run(*searcher);
       std::map<std::string, int> ends;
@@ -110,31 +112,33 @@ TEST(Replay, NoTrialIsForgotten) {
 }
 
 TEST(Replay, IdsSortLikeTheirNumbers) {
-  for (const Method method : kMethods) {
-    const auto searcher = make(method, 3, 0);
-    SearchWorld world(metric, 4, 3, kEpochs);
-    world.run(*searcher);
-    std::map<std::string, std::uint32_t> index_of;
-    for (const auto& event : world.events)
-      if (const auto* order = std::get_if<TrialOrder>(&event)) index_of[order->trial.id] = order->trial.index;
-    std::uint32_t next = 0;
-    for (const auto& [id, index] : index_of) EXPECT_EQ(index, next++) << id;
-  }
+  for (const Method method : kMethods)
+    for (const std::uint32_t seeds : {1u, 12u}) {
+      const auto searcher = make(method, 3, 0, seeds);
+      SearchWorld world(metric, 4, 3, kEpochs);
+      world.run(*searcher);
+      std::map<std::string, std::uint32_t> index_of;
+      for (const auto& event : world.events)
+        if (const auto* order = std::get_if<TrialOrder>(&event)) index_of[order->trial.id] = order->trial.index;
+      std::uint32_t next = 0;
+      for (const auto& [id, index] : index_of) EXPECT_EQ(index, next++) << id;
+    }
 }
 
 /// Whoever is fast and whoever is slow: a canonical searcher gives the same orders in the same sequence.
 TEST(Canonical, TheExperimentIsAFunctionOfConfigAndSeed) {
-  for (const Method method : kMethods) {
-    std::set<std::vector<std::string>> outcomes;
-    for (std::uint64_t key = 0; key < kRuns; ++key) {
-      const auto searcher = make(method, 11, 4);
-      SearchWorld world(metric, 1 + static_cast<std::uint32_t>(key % 6), key, kEpochs);
-      world.run(*searcher);
-      EXPECT_TRUE(searcher->finished()) << static_cast<int>(method);
-      outcomes.insert(world.orders());
+  for (const Method method : kMethods)
+    for (const std::uint32_t seeds : {1u, 3u}) {
+      std::set<std::vector<std::string>> outcomes;
+      for (std::uint64_t key = 0; key < kRuns; ++key) {
+        const auto searcher = make(method, 11, 4, seeds);
+        SearchWorld world(metric, 1 + static_cast<std::uint32_t>(key % 6), key, kEpochs);
+        world.run(*searcher);
+        EXPECT_TRUE(searcher->finished()) << static_cast<int>(method);
+        outcomes.insert(world.orders());
+      }
+      EXPECT_EQ(outcomes.size(), 1u) << static_cast<int>(method) << ' ' << seeds;
     }
-    EXPECT_EQ(outcomes.size(), 1u) << static_cast<int>(method);
-  }
 }
 
 /// With workers that really take turns, canonical delivery changes nothing but the order of the equal.

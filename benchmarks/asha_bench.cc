@@ -1,0 +1,83 @@
+#include "asha_bench.h"
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+
+#include "base/failure.h"
+#include "sweeps.h"
+
+namespace hopyard {
+
+namespace {
+
+/// Scores in the order in which they came, with the device time of all trials until then.
+struct Progress {
+  std::mutex mutex;  // guards all below
+  double device_s = 0;
+  std::vector<std::pair<double, double>> scores;  // device time, metric
+};
+
+/// A journal that also notes progress; everything else goes to the one below.
+class WatchedJournal final : public Journal {
+ public:
+  WatchedJournal(std::unique_ptr<Journal> below, Progress& progress) : below_(std::move(below)), progress_(progress) {}
+  void commit(const VisitCommit& commit, const std::vector<CurvePoint>& curve) override {
+    below_->commit(commit, curve);
+    const std::lock_guard lock(progress_.mutex);
+    progress_.device_s += commit.seconds;
+    if (commit.score) progress_.scores.emplace_back(progress_.device_s, commit.score->metric);
+  }
+  void add_trial(const TrialSpec& spec) override { below_->add_trial(spec); }
+  void end_trial(const std::string& trial, TrialState state, const std::string& reason) override {
+    below_->end_trial(trial, state, reason);
+  }
+  std::vector<TrialRecord> trials() const override { return below_->trials(); }
+  void add_decision(const SearchDecision& decision) override { below_->add_decision(decision); }
+  std::vector<SearchDecision> decisions() const override { return below_->decisions(); }
+  void put_fact(const std::string& name, const std::string& json) override { below_->put_fact(name, json); }
+  std::optional<std::string> fact(const std::string& name) const override { return below_->fact(name); }
+
+ private:
+  const std::unique_ptr<Journal> below_;
+  Progress& progress_;
+};
+
+void run_watched(const ExperimentConfig& config, Progress& progress) {
+  run_whole(config, [&](std::unique_ptr<Journal> below) {
+    return std::make_unique<WatchedJournal>(std::move(below), progress);
+  });
+}
+
+}  // namespace
+
+std::vector<BenchRow> bench_asha(const BenchScale& scale) {
+  const SweepData data(scale.quick);
+  const char* rates[] = {"1.0e-5", "1.0e-4", "3.0e-4", "1.0e-3"};
+  std::string joint;
+  for (const std::string& freeze : {std::string("0"), std::string("4"), data.all_but_head()})
+    for (const char* lr : rates)
+      joint +=
+          text::cat(joint.empty() ? "" : ", ", "{model: {freeze: ", freeze, "}, train: {optimizer: {lr: ", lr, "}}}");
+  SweepText text;
+  text.rows = std::max(1u, scale.sharing_rows / 2);
+  text.train = "epochs: 9, batch_size: 32, optimizer: {type: adamw}";
+  text.search = text::cat("method: grid, joint: [", joint, "]");
+  Progress grid, asha;
+  run_watched(sweep_config(data, text), grid);
+  text.search = text::cat("method: asha, trials: 12, min_epochs: 1, eta: 3, joint: [", joint, "]");
+  run_watched(sweep_config(data, text), asha);
+  double best = 0, reached_s = std::numeric_limits<double>::infinity(), asha_best = 0;
+  for (const auto& [device_s, metric] : grid.scores) best = std::max(best, metric);
+  for (const auto& [device_s, metric] : asha.scores) {
+    asha_best = std::max(asha_best, metric);
+    if (metric >= best) reached_s = std::min(reached_s, device_s);
+  }
+  return {{"ASHA, device time to the grid's best validation score ÷ the grid's whole device time",
+           reached_s / grid.device_s, "ratio", 0.35, 0.2, true,
+           text::cat("12 trials of 9 epochs, ", text.rows, " rows; grid ", text::format_number(grid.device_s, 1),
+                     " s, best ", text::format_number(best, 4), "; ASHA ", text::format_number(asha.device_s, 1),
+                     " s in all, best ", text::format_number(asha_best, 4))}};
+}
+
+}  // namespace hopyard

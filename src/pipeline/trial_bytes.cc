@@ -1,0 +1,143 @@
+// A trial's bytes in host memory: its blobs, what it shares with others, and what goes from task to task.
+#include <algorithm>
+#include <cstring>
+
+#include "base/failure.h"
+#include "pipeline/trial_run.h"
+
+namespace hopyard {
+
+namespace {
+
+HostBuffer buffer_from(HostReservation& granted, Bytes bytes) {
+  return HostBuffer(granted.split(HostBuffer::rounded(bytes)), bytes);
+}
+
+}  // namespace
+
+void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::function<void()> wake) {
+  std::vector<BlobSpec> blobs;
+  const auto modules = setup_.source->make_layers();
+  blobs.resize(blob_count(setup_));
+  const auto add_blob = [&](std::uint32_t blob, Bytes bytes, bool persistent) {
+    blobs[blob] = {bytes, persistent};
+    return blob;
+  };
+  for (std::uint32_t l = 0; l < modules.size(); ++l) {
+    LayerState layer;
+    layer.module = modules[l];
+    layer.own = layout_of(modules[l]->description(), Part::own);
+    layer.shared = layout_of(modules[l]->description(), Part::shared);
+    layer.trainable = is_trainable(setup_, l);
+    layer.unused = std::move(grant.unused[l]);
+    if (!uses_layer(setup_, l)) {
+      layers_.push_back(std::move(layer));
+      norms_.emplace_back();
+      continue;
+    }
+    if (layer.trainable) layer.parameters = add_blob(parameters_blob(l), layer.own.bytes, true);
+    if (has_frozen_blob(setup_, l))
+      layer.frozen_blob = add_blob(frozen_blob(setup_, l), layer.shared.bytes, true);
+    else
+      layer.frozen = std::move(grant.frozen[l]);
+    if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
+      layer.moments = add_blob(moments_blob(l), moment_bytes(setup_, layer.own), true);
+    // Also while it is one shard, which keeps none: it may be cut while it runs.
+    if (layer.trainable && two_pass()) layer.gradients = add_blob(gradients_blob(l), layer.own.bytes, false);
+    norms_.emplace_back(layer.own.places.size(), 0.0);
+    const auto& parameters = modules[l]->description().parameters;
+    for (std::uint32_t p = 0; p < parameters.size(); ++p) {
+      if (!parameters[p].tied_to || l < setup_.first_layer) continue;
+      TiedUse use{l, p, *parameters[p].tied_to, {}, !parameters[p].frozen};
+      const Bytes bytes = static_cast<Bytes>(parameters[p].elements()) * sizeof(float);
+      if (use.trainable) use.gradient = buffer_from(grant.bytes, bytes);
+      tied_.push_back(std::move(use));
+    }
+    layers_.push_back(std::move(layer));
+  }
+  next_use_ = std::vector<std::atomic<std::uint64_t>>(blobs.size());
+  cache_ = std::make_unique<BlobCache>(
+      disk, pool, grant.bytes.split(setup_.window), std::move(blobs),
+      [this](std::uint32_t blob) {
+        const std::uint64_t use = next_use_[blob].load(std::memory_order_relaxed), now = tasks_done_;
+        return use - std::min(use, now);
+      },
+      std::move(wake));
+}
+
+void TrialRun::make_boundaries(HostReservation& granted) {
+  const BoundarySizes sizes = boundary_sizes(setup_);
+  const auto make = [&](Bytes bytes) { return std::make_unique<Boundary>(buffer_from(granted, bytes)); };
+  for (const Bytes bytes : sizes.activations) activations_.push_back(make(bytes));
+  if (one_shard() || setup_.materialise_to) return;
+  for (int i = 0; i < 2; ++i) gradients_.push_back(make(sizes.gradient));
+  for (int i = 0; i < 2 && sizes.evaluation > 0; ++i) evaluations_.push_back(make(sizes.evaluation));
+}
+
+void TrialRun::fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write) {
+  const std::uint32_t one[] = {blob};
+  cache_->acquire_blocking(one);
+  write(cache_->bytes(blob));
+  cache_->release(one, true);
+}
+
+void TrialRun::fill_parameters(std::uint32_t layer, Part part, std::uint32_t blob) {
+  fill(blob, [&](std::span<std::byte> out) { setup_.source->initialise(layer, part, setup_.seed, out); });
+}
+
+void TrialRun::initialise() {
+  for (std::uint32_t l = 0; l < layers_.size(); ++l) {
+    if (layers_[l].parameters) fill_parameters(l, Part::own, *layers_[l].parameters);
+    if (layers_[l].frozen_blob) fill_parameters(l, Part::shared, *layers_[l].frozen_blob);
+    if (layers_[l].moments)
+      fill(*layers_[l].moments, [](std::span<std::byte> out) { std::memset(out.data(), 0, out.size()); });
+  }
+}
+
+void TrialRun::restore(const std::vector<BlobVersion>& state) {
+  std::vector<BlobVersion> ours;
+  for (const auto& layer : layers_)
+    for (const auto& blob : state)
+      if (layer.parameters == blob.blob || layer.moments == blob.blob || layer.frozen_blob == blob.blob)
+        ours.push_back(blob);
+  cache_->restore(ours);
+  const auto is_named = [&](std::uint32_t which) {
+    return std::any_of(ours.begin(), ours.end(), [&](const auto& blob) { return which == blob.blob; });
+  };
+  for (std::uint32_t l = 0; l < layers_.size(); ++l) {
+    const LayerState& layer = layers_[l];
+    const auto is_there = [&](const std::optional<std::uint32_t>& blob) {
+      return !blob || layer.own.bytes == 0 || is_named(*blob);
+    };
+    require(is_there(layer.parameters), "no committed state of layer ", l, ", which trains");
+    require(is_there(layer.moments), "no committed moments of layer ", l);
+    if (layer.frozen_blob && !is_named(*layer.frozen_blob)) fill_parameters(l, Part::shared, *layer.frozen_blob);
+  }
+}
+
+Digest TrialRun::digest() {
+  std::vector<ParameterDigest> all;
+  const auto add = [&](const std::vector<ParameterDigest>& some) { all.insert(all.end(), some.begin(), some.end()); };
+  for (auto& layer : layers_) {
+    const auto add_blob = [&](std::optional<std::uint32_t> which, Part part) {
+      if (!which) return;
+      const std::uint32_t blob[] = {*which};
+      cache_->acquire_blocking(blob);
+      add(parameter_digests(layer.module->description(), layer.layout(part), cache_->bytes(*which)));
+      cache_->release(blob, false);
+    };
+    if (layer.unused) add(*layer.unused);
+    if (layer.frozen) add(*layer.frozen->digests);
+    add_blob(layer.frozen_blob, Part::shared);
+    add_blob(layer.parameters, Part::own);
+  }
+  return digest_parameters(std::move(all));
+}
+
+std::byte* TrialRun::in_host(const LayerState& layer, Part part) {
+  if (layer.layout(part).bytes == 0) return nullptr;
+  if (part == Part::own) return cache_->bytes(*layer.parameters).data();
+  return layer.frozen ? const_cast<std::byte*>(layer.frozen->bytes.data()) : cache_->bytes(*layer.frozen_blob).data();
+}
+
+}  // namespace hopyard

@@ -1,0 +1,88 @@
+// What is kept of each row against what is judged of all of them.
+#include "model/row_outcomes.h"
+
+#include <ATen/Functions.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "fakes/small_world.h"
+
+namespace hopyard {
+namespace {
+
+double sum(const std::vector<float>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+class RowOutcomesTest : public ::testing::Test {
+ protected:
+  Batch batch(ModelTask task) const {
+    std::vector<std::uint32_t> rows(6);
+    std::iota(rows.begin(), rows.end(), 3u);
+    return make_batches(*world_.data, task, rows, 6).front();
+  }
+  fakes::SmallWorld world_{fakes::kTinyGpt2};
+};
+
+TEST_F(RowOutcomesTest, OfClassesAddUpToWhatIsJudged) {
+  const auto source = world_.source(ModelTask::sequence_classification);
+  const Batch rows = batch(ModelTask::sequence_classification);
+  const at::Tensor logits = at::linspace(-2, 3, 18, at::kFloat).sin().view({6, 3}) * 4;
+  const RowOutcomes outcomes = row_outcomes(*source, logits, rows);
+  const MetricSums sums = source->judge(logits, rows);
+  EXPECT_NEAR(sum(outcomes.losses), sums.loss, 1e-5 * std::abs(sums.loss));
+  EXPECT_EQ(sum(outcomes.correct), sums.correct);
+  ASSERT_EQ(outcomes.values.size(), 18u);
+  EXPECT_EQ(outcomes.width, 3u);
+  for (std::size_t i = 0; i < 6; ++i) {
+    const float* row = &outcomes.values[i * 3];
+    EXPECT_NEAR(row[0] + row[1] + row[2], 1, 1e-6);
+    EXPECT_NEAR(-std::log(row[outcomes.labels[i]]), outcomes.losses[i], 1e-5);
+    EXPECT_EQ(std::max_element(row, row + 3) - row, outcomes.predicted[i]);
+    EXPECT_EQ(outcomes.correct[i], outcomes.predicted[i] == outcomes.labels[i] ? 1 : 0);
+  }
+}
+
+TEST_F(RowOutcomesTest, OfTokensAreMeansOverARow) {
+  const auto source = world_.source(ModelTask::causal_lm);
+  const Batch rows = batch(ModelTask::causal_lm);
+  const at::Tensor logits = at::linspace(0, 900, 6 * 8 * 97, at::kFloat).sin().view({6, 8, 97}) * 3;
+  const RowOutcomes outcomes = row_outcomes(*source, logits, rows);
+  const MetricSums sums = source->judge(logits, rows);
+  ASSERT_EQ(outcomes.losses.size(), 6u);
+  EXPECT_TRUE(outcomes.values.empty());
+  EXPECT_TRUE(outcomes.predicted.empty());
+  EXPECT_NEAR(sum(outcomes.losses) * 7, sums.loss, 1e-5 * sums.loss);
+  EXPECT_NEAR(sum(outcomes.correct) * 7, sums.correct, 1e-5);
+}
+
+TEST_F(RowOutcomesTest, OfValuesAreSquaredErrors) {
+  const auto source = world_.source(ModelTask::regression);
+  const Batch rows = batch(ModelTask::regression);
+  const at::Tensor logits = at::linspace(-1, 2, 6, at::kFloat).view({6, 1});
+  const RowOutcomes outcomes = row_outcomes(*source, logits, rows);
+  EXPECT_NEAR(sum(outcomes.losses), source->judge(logits, rows).loss, 1e-5);
+  ASSERT_EQ(outcomes.targets.size(), 6u);
+  for (std::size_t i = 0; i < 6; ++i)
+    EXPECT_FLOAT_EQ(std::pow(outcomes.values[i] - outcomes.targets[i], 2.0f), outcomes.losses[i]);
+}
+
+TEST(RowOutcomes, AddUpRowByRowWithinABound) {
+  RowOutcomes all, part;
+  part.losses.assign(1024, 1);
+  part.width = 2048;
+  part.values.assign(1024 * 2048, 0.5f);
+  all.add(part);
+  EXPECT_EQ(all, part);
+  all.add(part);
+  EXPECT_EQ(all.values.size(), kOutcomeValuesMax);
+  all.add(part);
+  EXPECT_EQ(all.width, 0u);
+  EXPECT_TRUE(all.values.empty()) << "too many to be kept, so that none are";
+  all.add(part);
+  EXPECT_TRUE(all.values.empty());
+  EXPECT_EQ(all.losses.size(), 4096u);
+}
+
+}  // namespace
+}  // namespace hopyard
