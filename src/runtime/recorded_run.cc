@@ -1,6 +1,7 @@
 #include "runtime/recorded_run.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/failure.h"
 #include "runtime/run_objects.h"
@@ -102,13 +103,40 @@ std::vector<ReplayStep> steps_to(const RecordedRun& run, const TrialRecord& tria
   if (until <= inherited)
     fail(ExitCode::usage, "--trial: '", trial.spec.id, "' has trained nothing that could be done again");
   std::vector<ReplayStep> steps{{{trial.spec, until}, std::nullopt}};
-  for (std::optional<Lineage> from = trial.spec.lineage; from;) {
+  for (std::optional<Lineage> from = trial.spec.lineage; from && from->epochs > 0;) {
     const TrialSpec& parent = record_of(run.trials, from->parent).spec;
     steps.insert(steps.begin(), {{parent, from->epochs}, std::nullopt});
     from = parent.lineage;
   }
   for (std::size_t i = 0; i < steps.size(); ++i) steps[i].order.trial.index = static_cast<std::uint32_t>(i);
   return steps;
+}
+
+namespace {
+
+void repeat(const RecordedRun& run, Journal& journal, const std::function<bool(const OperationRequest&)>& wanted) {
+  const auto known = journal.operations();
+  for (Operation operation : run.journal->operations()) {
+    const bool copied = !known.empty() && operation.number <= known.back().number;  // before a crash
+    if (copied || operation.refused() || !wanted(operation.request)) continue;
+    operation.outcome.reset();
+    journal.add_operation(operation);
+  }
+}
+
+}  // namespace
+
+void repeat_operations(const RecordedRun& run, Journal& journal) {
+  repeat(run, journal, [](const OperationRequest& request) {
+    return request.verb != OperationVerb::pause && request.verb != OperationVerb::go_on;
+  });
+}
+
+void repeat_settings(const RecordedRun& run, const std::vector<ReplayStep>& steps, Journal& journal) {
+  repeat(run, journal, [&](const OperationRequest& request) {
+    const auto of_this = [&](const ReplayStep& step) { return step.order.trial.id == request.trial; };
+    return request.verb == OperationVerb::set && std::any_of(steps.begin(), steps.end(), of_this);
+  });
 }
 
 TrialComparison compare_trial(const RecordedRun& before, const TrialRecord& trial, const RunRecord& now,

@@ -43,6 +43,12 @@ std::vector<ReplayStep> recorded_steps(const RecordedRun& run);
 /// then the trial. Failure(usage) when it trained nothing.
 std::vector<ReplayStep> steps_to(const RecordedRun& run, const TrialRecord& trial);
 
+/// Puts what people did into the journal of a run that begins as a repetition: it takes effect again at the boundaries
+/// at which it did. What was refused or came too late is left out, and so is pausing, which changes no result.
+void repeat_operations(const RecordedRun& run, Journal& journal);
+/// The same for one trial and its ancestors: what was set while they trained.
+void repeat_settings(const RecordedRun& run, const std::vector<ReplayStep>& steps, Journal& journal);
+
 /// One trial in two runs, as far as the second one goes.
 struct TrialComparison {
   std::string trial;
