@@ -138,7 +138,8 @@ void keep_the_best(std::vector<Choice>& choices) {
 /// Which depths of a prefix are worth their bytes, and where.
 class DepthChoice {
  public:
-  DepthChoice(const std::vector<const SharingTrial*>& trials, const SharingBudget& budget) : costs_(trials, budget) {}
+  DepthChoice(const std::vector<const SharingTrial*>& trials, const SharingBudget& budget, bool by_visits)
+      : costs_(trials, budget, by_visits) {}
 
   /// Nothing when computing is cheaper, or nothing fits.
   SharedPrefix best(const SharingBudget& budget) const {
