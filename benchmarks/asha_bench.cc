@@ -35,6 +35,11 @@ class WatchedJournal final : public Journal {
   std::vector<TrialRecord> trials() const override { return below_->trials(); }
   void add_decision(const SearchDecision& decision) override { below_->add_decision(decision); }
   std::vector<SearchDecision> decisions() const override { return below_->decisions(); }
+  void add_operation(const Operation& operation) override { below_->add_operation(operation); }
+  void settle_operation(std::uint64_t number, const std::string& outcome) override {
+    below_->settle_operation(number, outcome);
+  }
+  std::vector<Operation> operations() const override { return below_->operations(); }
   void put_fact(const std::string& name, const std::string& json) override { below_->put_fact(name, json); }
   std::optional<std::string> fact(const std::string& name) const override { return below_->fact(name); }
 
