@@ -89,7 +89,8 @@ class PublishedAsha {
   std::vector<std::set<std::string>> promoted_;
 };
 
-/// On learning curves of a real sweep, with one to eight workers, every job is the one that the paper's algorithm gives.
+/// On learning curves of a real sweep, with one to eight workers, every job is the one that the paper's algorithm
+/// gives.
 TEST(Asha, PromotesAsThePaperDoesOnRecordedCurves) {
   const std::size_t trials = std::size(kRecordedCurves), epochs = std::size(kRecordedCurves[0]);
   const auto spec = halving(Method::asha, static_cast<std::uint32_t>(trials), static_cast<std::uint32_t>(epochs));
