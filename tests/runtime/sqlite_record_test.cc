@@ -49,10 +49,17 @@ TEST_F(SqliteRecordTest, EveryVisitsDigestIsKept) {
 TEST_F(SqliteRecordTest, LooksKeepTheirOrderAndGetTheirResultLater) {
   const auto reader = open(true);
   EXPECT_TRUE(open()->looks().empty());
-  TestLook first{"t1", 3, "00112233445566778899aabbccddeeff", {"ada", 4'000'000'000u, 1.7e9 + 0.1}, "the best", {}};
+  TestLook first;
+  first.trial = "t1";
+  first.epochs = 3;
+  first.digest = "00112233445566778899aabbccddeeff";
+  first.by.author = "ada";
+  first.by.uid = 4'000'000'000u;
+  first.by.time_s = 1.7e9 + 0.1;
+  first.reason = "the best";
   TestLook second = first;
   second.reason = "it's \"again\"\n";
-  second.by = {"", 0, 1.8e9};
+  second.by = Signature();
   const auto one = open()->add_look(first), two = open()->add_look(second);
   EXPECT_NE(one, two);
   EXPECT_THAT(open(true)->looks(), ElementsAre(first, second)) << "before there are results";
@@ -83,7 +90,8 @@ TEST_F(SqliteRecordTest, AJournalFromBeforeHasAnEmptyRecord) {
   const auto reader = open(true);  // nobody has written a record yet
   EXPECT_TRUE(reader->looks().empty());
   EXPECT_TRUE(reader->asks().empty());
-  EXPECT_THROW(reader->add_look({"t1", 1, "", {}, "", {}}), std::logic_error);
+  const TestLook look;
+  EXPECT_THROW(reader->add_look(look), std::logic_error);
   EXPECT_THROW(open_record(folder_ / "none.sqlite", true), Failure);
 }
 

@@ -24,6 +24,12 @@ std::unique_ptr<Searcher> make(Method method, std::uint64_t seed) {
                        {range("lr", Dimension::Kind::loguniform, 1e-5, 1e-1)}, seed);
 }
 
+ReplayStep stop_step(const TrialStop& stop) {
+  ReplayStep step;
+  step.stop = stop;
+  return step;
+}
+
 /// The orders that a searcher gave, and its stops as soon as they were given, as the journal would have them.
 std::vector<ReplayStep> record(Searcher& searcher, std::uint32_t workers, std::uint64_t key) {
   SearchWorld world(losses, workers, key, kEpochs);
@@ -33,11 +39,11 @@ std::vector<ReplayStep> record(Searcher& searcher, std::uint32_t workers, std::u
     world.run(searcher, events);
     for (; orders < world.events.size(); ++orders)
       if (const auto* order = std::get_if<TrialOrder>(&world.events[orders])) steps.push_back({*order, std::nullopt});
-    for (; stops < world.stops.size(); ++stops) steps.push_back({{}, world.stops[stops]});
+    for (; stops < world.stops.size(); ++stops) steps.push_back(stop_step(world.stops[stops]));
     if (events > 10'000) ADD_FAILURE() << "the searcher does not end";
   }
   world.run(searcher);
-  for (; stops < world.stops.size(); ++stops) steps.push_back({{}, world.stops[stops]});
+  for (; stops < world.stops.size(); ++stops) steps.push_back(stop_step(world.stops[stops]));
   return steps;
 }
 
@@ -76,7 +82,7 @@ TEST(ReplaySearch, WaitsForWhatAStepNeedsAndNoLonger) {
   const auto searcher = make_replay_searcher({{order("t05", 2), std::nullopt},
                                               {order("t06", 3, Lineage{"t05", 2}), std::nullopt},
                                               {order("t05", 4), std::nullopt},
-                                              {{}, TrialStop{"t06", "worse"}}},
+                                              stop_step({"t06", "worse"})},
                                              "the end");
   EXPECT_EQ(asked(*searcher), "0 t05@2");
   EXPECT_EQ(asked(*searcher), "nothing");
@@ -99,7 +105,7 @@ TEST(ReplaySearch, LeavesOutWhatCannotBeAnyMore) {
                                               {order("t01", 1), std::nullopt},
                                               {order("t00", 3), std::nullopt},
                                               {order("t02", 3, Lineage{"t00", 1}), std::nullopt},
-                                              {{}, TrialStop{"t02", "worse"}},
+                                              stop_step({"t02", "worse"}),
                                               {order("t01", 2), std::nullopt}},
                                              "the end");
   asked(*searcher);
