@@ -241,9 +241,10 @@ ExecuteSpec read_execute(MapReader map) {
   return execute;
 }
 
-TrainSpec read_train(MapReader map) {
+TrainSpec read_train(MapReader map, std::uint32_t& rows) {
   TrainSpec train;
   if (const auto value = map.find("epochs")) train.epochs = count(*value);
+  if (const auto value = map.find("rows")) rows = count_or(*value, kAll, kRowsMax);
   if (const auto value = map.find("batch_size")) train.batch_size = count(*value);
   train.micro_batch_size = train.batch_size;
   if (const auto value = map.find("micro_batch_size"); value && !value->is_word(kAuto)) {

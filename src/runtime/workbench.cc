@@ -136,6 +136,13 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   for (const auto& spec : specs_) training_rows_.partitions(train_rows(spec), config.data.partitions);
 }
 
+TrainRows Workbench::train_rows(const TrialSpec& spec) const {
+  const std::uint32_t wanted = resolve_trial(config_, spec).rows;
+  if (wanted > train_rows_)
+    fail(ExitCode::usage, "train.rows: ", wanted, " rows are asked for and data.train_rows grants ", train_rows_);
+  return train_rows_of(spec, wanted == 0 ? train_rows_ : wanted);
+}
+
 void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
   if (config_.data.partitions > 0) return;
   std::uint32_t rows_min = train_rows_;

@@ -67,7 +67,7 @@ class Workbench {
   Bytes materialising_bytes(const std::vector<TrialSetup>& setups) const;
   std::vector<PlanSharing> describe_sharing(const std::vector<TrialSetup>& setups) const;
   std::shared_ptr<const ModelSource> source(const ModelSpec& spec);
-  TrainRows train_rows(const TrialSpec& spec) const { return train_rows_of(spec, train_rows_); }
+  TrainRows train_rows(const TrialSpec& spec) const;
   void decide_partitions(double step_s, std::uint32_t batch_size);
   /// That the search will give each trial, when none fails; which ones get most is not known beforehand.
   std::vector<std::uint32_t> epochs_of(const std::vector<TrialSetup>& setups) const;
