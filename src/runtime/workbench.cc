@@ -265,7 +265,9 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
     view.times.push_back({setups[i].id, static_cast<std::uint32_t>(simulated[i].rounds), device_seconds(simulated[i])});
   view.predicted_s = predict_seconds(std::move(simulated), setups.front().limits, view.tiers.active_trials) +
                      sharing_.materialise_s() / planner_->device_count();
-  view.notes.push_back("Times are predicted from one measured micro-batch of each kind of layer on an idle machine.");
+  view.notes.push_back(
+      "Times are predicted from each kind of layer, measured on as many threads at a time as there are devices, and "
+      "count no wait for commits beyond their bytes.");
   return view;
 }
 
