@@ -17,7 +17,7 @@ struct Shape {
 
 std::vector<Shape> shapes(const SweepData& data, std::uint32_t rows) {
   const std::string rates = "optimizer: {type: adamw, lr: {grid: [3.0e-5, 1.0e-4, 3.0e-4, 1.0e-3]}}";
-  const std::string emulated = data.small ? "{type: emulated, count: 2, memory: 300KiB, link: 1GiB/s}"
+  const std::string emulated = data.small ? "{type: emulated, count: 2, memory: 4MiB, link: 1GiB/s}"
                                           : "{type: emulated, count: 2, memory: 256MiB, link: 4GiB/s}";
   std::vector<Shape> all{
       {"whole models", {rows, "freeze: 0", "epochs: 1, batch_size: 32, " + rates, "method: grid"}},

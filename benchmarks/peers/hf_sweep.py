@@ -66,7 +66,7 @@ def run_trial(trial, options, threads):
         model.base_model.embeddings.requires_grad_(False)
         for layer in model.base_model.encoder.layer[:trial["freeze"] - 1]:
             layer.requires_grad_(False)
-    optimizer = torch.optim.AdamW(parameter_groups(model, trial.get("weight_decay", 0.01)), lr=trial["lr"], fused=True)
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), lr=trial["lr"], fused=True)
     rows, start, loss = len(train["labels"]), time.perf_counter(), None
     model.train()
     for _ in range(options.epochs):
@@ -113,7 +113,7 @@ def arguments():
     add("--checkpoint", required=True)
     add("--train", required=True)
     add("--valid", required=True)
-    add("--trials", required=True, help="a JSON list of {lr, freeze, weight_decay, seed}")
+    add("--trials", required=True, help="a JSON list of {lr, freeze, seed}")
     add("--mode", choices=["sequential", "ray"], default="sequential")
     add("--train-rows", type=int, default=0, help="the first rows only; 0 for all")
     add("--valid-rows", type=int, default=0)

@@ -131,6 +131,9 @@ void check_changes(const OperationRequest& request, bool in_flight, bool epochs_
 void decide_set(const SteeringView& view, const OperationRequest& request, Decision& decision) {
   const auto& trial = needed_trial(view, request, "set changes values of one trial; `hopyard set DIR --trial=ID`");
   refuse_ended(view, trial, "; a clone may go on with other values: `hopyard clone`");
+  if (group_of(trial.spec) != trial.spec.id)
+    refuse(trial.spec.id, " is one of group ", group_of(trial.spec),
+           ", whose members differ by seeds and rows alone; `hopyard clone` makes a trial with other values");
   check_changes(request, true, false, "in flight");
   decision.operation.at_visits = next_boundary(trial);
   if (decision.operation.at_visits >= trial.visits_total())
@@ -237,6 +240,10 @@ TrialSpec clone_of(const TrialSpec& parent, const Operation& clone, const std::v
       with_changes(settings_after(parent, operations, clone.at_visits, clone.number), clone.request.changes);
   spec.seed = clone.request.warm ? parent.seed : trial_seed(experiment_seed, spec.settings);
   spec.lineage = Lineage{parent.id, clone.request.warm ? clone.at_visits / visits_per_epoch : 0};
+  if (!parent.replicate) return spec;
+  // On the same rows, in the same order; a recipe of its own.
+  spec.replicate = Replicate{spec.id, parent.replicate->seed, parent.replicate->resample};
+  if (!clone.request.warm) spec.seed = replicate_seed(spec.seed, parent.replicate->seed);
   return spec;
 }
 

@@ -72,7 +72,7 @@ class ExperimentTest : public ::testing::Test {
     DeviceSpec spec;
     spec.type = DeviceSpec::Type::emulated;
     spec.memory = device_memory_;
-    spec.link_bytes_per_s = 4e9;
+    spec.link_bytes_per_s = link_bytes_per_s_;
     return make_emulated_device(spec, 0, nullptr);
   }
 
@@ -119,7 +119,8 @@ class ExperimentTest : public ::testing::Test {
   std::atomic<bool> interrupted_{false};
   std::function<void(Experiment&)> requests_;  ///< what people ask for
   int reads_until_failure_ = -1, writes_until_failure_ = -1;
-  Bytes device_memory_ = 0;      // 0: a cpu device
+  Bytes device_memory_ = 0;  // 0: a cpu device
+  double link_bytes_per_s_ = 4e9;
   std::set<std::string> unfit_;  ///< trials that cannot be planned
   std::optional<double> rate_;   ///< instead of what the search chose
   std::optional<std::uint32_t> active_trials_;

@@ -83,8 +83,8 @@ TEST_F(FeatureShelfTest, FusedSegmentsLeaveAndAreComputedAgain) {
     compute(*shelf, segment);
     expect_there(*shelf, segment);
   }
-  EXPECT_EQ(shelf->state(2), State::here);
-  EXPECT_EQ(shelf->state(1), State::absent);
+  EXPECT_EQ(shelf->state(1), State::here);
+  EXPECT_EQ(shelf->state(2), State::absent);
   EXPECT_TRUE(disk_.versions().empty());
 }
 

@@ -198,7 +198,8 @@ TEST_F(MaterialiserTest, RowsOfAVisitAreThoseOfAllRows) {
     HostTier elsewhere(4 * MiB);
     const auto expected = fakes::features_by_hand(world_, same, elsewhere);
     const auto got = materialiser_->features(parts);
-    for (const auto row : partitions_->members()[p])
+    const auto rows = partitions_->members()[p];
+    for (const auto row : rows)
       EXPECT_EQ(std::memcmp(got.train->row(row), expected.train->row(row), 8 * 32 * 4), 0) << row;
   }
 }

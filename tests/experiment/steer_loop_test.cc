@@ -2,6 +2,7 @@
 // journal changes nothing of it.
 #include <gmock/gmock.h>
 
+#include "base/clock.h"
 #include "experiment/experiment_fixture.h"
 
 namespace hopyard {
@@ -41,17 +42,22 @@ class SteerLoopTest : public ExperimentTest {
   static std::function<bool(const TrialStatus&)> after(std::uint32_t visits) {
     return [visits](const TrialStatus& trial) { return trial.visits_done >= visits; };
   }
+  /// While that visit trains; where it is over before anybody looks, before the next.
   static std::function<bool(const TrialStatus&)> within(std::uint32_t visits) {
-    return [visits](const TrialStatus& trial) { return trial.visits_done == visits && trial.visit_fraction > 0; };
+    return [visits](const TrialStatus& trial) {
+      return trial.visits_done > visits || (trial.visits_done == visits && trial.visit_fraction > 0);
+    };
   }
   static bool is_stopped(const TrialStatus& trial) { return trial.state == TrialState::stopped; }
 
   void ask_when_due(Experiment& experiment) {
-    if (wishes_.empty()) return;
-    for (const auto& trial : experiment.status()) {
-      if (wishes_.empty() || trial.spec.id != wishes_.front().watched || !wishes_.front().due(trial)) continue;
-      const auto answer = experiment.steer(wishes_.front().request, false);
-      answers_.push_back(answer);
+    while (!wishes_.empty()) {
+      const auto all = experiment.status();
+      const auto due = [&](const auto& trial) {
+        return trial.spec.id == wishes_.front().watched && wishes_.front().due(trial);
+      };
+      if (std::none_of(all.begin(), all.end(), due)) return;
+      answers_.push_back(experiment.steer(wishes_.front().request, false));
       wishes_.pop_front();
     }
   }
@@ -105,11 +111,33 @@ TEST_F(SteerLoopTest, AStoppedTrialKeepsWhatIsCommittedAndTheOthersGoOn) {
   EXPECT_EQ(stopped.state, TrialState::stopped);
   EXPECT_EQ(stopped.reason, "by kim: because");
   ASSERT_EQ(answers_.size(), 1u);
-  EXPECT_THAT(answers_[0].boundary, HasSubstr("next task"));
-  EXPECT_EQ(stopped.last->epoch * 2 + stopped.last->visit + 1, 3u) << "the visit under way is dropped";
+  EXPECT_EQ(stopped.last->epoch * 2 + stopped.last->visit + 1, answers_[0].operation->at_visits);
   EXPECT_EQ(digest("t01"), whole.at("t01"));
   EXPECT_EQ(journal_->operations().at(0).outcome, "");
-  EXPECT_EQ(journal_->operations().at(0).at_visits, 3u);
+  EXPECT_EQ(journal_->operations().at(0).at_visits, answers_[0].operation->at_visits);
+}
+
+/// A link so slow that a visit lasts: the stop finds it in its middle.
+TEST_F(SteerLoopTest, AStopDropsTheVisitUnderWayAtItsNextTask) {
+  device_memory_ = MiB;
+  link_bytes_per_s_ = 2e6;
+  double asked_s = 0, stopped_s = 0, visit_s = 0;
+  requests_ = [&](Experiment& experiment) {
+    ask_when_due(experiment);
+    if (!answers_.empty() && asked_s == 0) asked_s = monotonic_seconds();
+    if (asked_s > 0 && stopped_s == 0 && is_stopped(experiment.status().at(0))) stopped_s = monotonic_seconds();
+    interrupted_ = stopped_s > 0;
+  };
+  wish(request(Verb::stop, "t00"), within(0));
+  const double begin = monotonic_seconds();
+  ASSERT_EQ(run(GiB), ExperimentEnd::interrupted);
+  visit_s = monotonic_seconds() - begin;
+  ASSERT_EQ(answers_.size(), 1u);
+  EXPECT_THAT(answers_[0].boundary, HasSubstr("next task"));
+  EXPECT_EQ(records().at("t00").state, TrialState::stopped);
+  EXPECT_FALSE(records().at("t00").last) << "dropped";
+  RecordProperty("stop_ms", static_cast<int>((stopped_s - asked_s) * 1000));
+  RecordProperty("run_ms", static_cast<int>(visit_s * 1000));
 }
 
 TEST_F(SteerLoopTest, AResumedTrialEndsAsIfItHadNeverStopped) {
@@ -130,17 +158,13 @@ TEST_F(SteerLoopTest, SetChangesTheRateFromItsBoundaryOn) {
   EXPECT_NE(steered, whole.at("t00"));
   EXPECT_EQ(digest("t01"), whole.at("t01"));
 
-  // The oracle: a run that was interrupted after 3 visits and whose config then had the other rate.
+  // The oracle: a run that died after 3 visits and whose config then had the other rate.
   forget();
   space_ = {{"train.optimizer.lr", Dimension::Kind::grid, {kFirstRate}}};
-  requests_ = [this](Experiment& experiment) {
-    interrupted_ = interrupted_ || experiment.status().at(0).visits_done == 3;
-  };
-  active_trials_ = 1;
-  ASSERT_EQ(run(GiB), ExperimentEnd::interrupted);
-  ASSERT_EQ(records().at("t00").last->epoch * 2 + records().at("t00").last->visit + 1, 3u);
-  interrupted_ = false;
   requests_ = nullptr;
+  DyingJournal dying(*journal_, 3, true);  // the trial, and three commits
+  EXPECT_THROW(run(GiB, &dying), DyingJournal::Death);
+  ASSERT_EQ(records().at("t00").last->epoch * 2 + records().at("t00").last->visit + 1, 3u);
   rate_ = kOtherRate;
   ASSERT_EQ(run(GiB), ExperimentEnd::finished);
   EXPECT_EQ(digest("t00"), steered);

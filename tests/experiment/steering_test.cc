@@ -55,6 +55,19 @@ TEST_F(SteeringTest, StopTakesEffectAtTheNextTaskAndKeepsWhatIsCommitted) {
   EXPECT_THAT(refusal(request(Verb::stop, "t00")), HasSubstr("at its end"));
 }
 
+TEST_F(SteeringTest, ACloneOfAGroupsMemberSeesItsParentsRows) {
+  view_.trials[0].spec.replicate = Replicate{"t00", 2, 1};
+  OperationRequest asked = request(Verb::clone, "t00", {{"train.optimizer.lr", 1e-5}});
+  TrialSpec clone = *decide(view_, asked).clone;
+  EXPECT_EQ(clone.replicate, (Replicate{"c00", 2, 1})) << "a recipe of its own";
+  EXPECT_EQ(clone.seed, replicate_seed(trial_seed(99, clone.settings), 2));
+  view_.trials[0].visits_done = 4;
+  asked.warm = true;
+  clone = *decide(view_, asked).clone;
+  EXPECT_EQ(clone.replicate, (Replicate{"c00", 2, 1}));
+  EXPECT_EQ(clone.seed, 7u);
+}
+
 TEST_F(SteeringTest, TheSecondWhoStopsATrialIsToldWhoWasFirst) {
   took_effect(request(Verb::stop, "t00"), true);
   EXPECT_THAT(refusal(request(Verb::stop, "t00")), HasSubstr("is being stopped already, by kim at 1970"));
@@ -133,6 +146,13 @@ TEST_F(SteeringTest, AColdCloneIsItsParentPlusADifference) {
   EXPECT_THAT(refusal(request(Verb::clone, "t00")), HasSubstr("--set is missing"));
   view_.operations.push_back(decision.operation);
   EXPECT_EQ(decide(view_, request(Verb::clone, "t01", {{"model.freeze", std::int64_t{0}}})).clone->id, "c01");
+}
+
+TEST_F(SteeringTest, AMemberOfAGroupIsNotChangedByItself) {
+  view_.trials[0].spec.replicate = Replicate{"t0", 2, 1};
+  EXPECT_THAT(refusal(request(Verb::set, "t00", {{"train.optimizer.lr", 1e-5}})), HasSubstr("one of group t0,"));
+  view_.trials[0].spec.replicate->group = "t00";  // of one
+  EXPECT_EQ(decide(view_, request(Verb::set, "t00", {{"train.optimizer.lr", 1e-5}})).operation.at_visits, 5u);
 }
 
 TEST_F(SteeringTest, AWarmCloneBeginsAtAnEpochsEnd) {

@@ -21,7 +21,7 @@ class RowOutcomesTest : public ::testing::Test {
     std::iota(rows.begin(), rows.end(), 3u);
     return make_batches(*world_.data, task, rows, 6).front();
   }
-  fakes::SmallWorld world_{fakes::kTinyGpt2};
+  fakes::SmallWorld world_{fakes::kTinyBert}, tokens_world_{fakes::kTinyGpt2};
 };
 
 TEST_F(RowOutcomesTest, OfClassesAddUpToWhatIsJudged) {
@@ -44,7 +44,7 @@ TEST_F(RowOutcomesTest, OfClassesAddUpToWhatIsJudged) {
 }
 
 TEST_F(RowOutcomesTest, OfTokensAreMeansOverARow) {
-  const auto source = world_.source(ModelTask::causal_lm);
+  const auto source = tokens_world_.source(ModelTask::causal_lm);
   const Batch rows = batch(ModelTask::causal_lm);
   const at::Tensor logits = at::linspace(0, 900, 6 * 8 * 97, at::kFloat).sin().view({6, 8, 97}) * 3;
   const RowOutcomes outcomes = row_outcomes(*source, logits, rows);

@@ -75,7 +75,7 @@ struct Sweep {
 Sweep singles() {
   Sweep sweep;
   sweep.add("t00", 1e-3, 0.8);
-  sweep.add("t01", 3e-3, 0.79);
+  sweep.add("t01", 3e-3, 0.75);
   sweep.add("t02", 1e-2, 0.5);
   return sweep;
 }
@@ -193,12 +193,14 @@ TEST(RigorReport, MembersCountAsFarAsAllOfThemCame) {
   Sweep sweep = groups();
   sweep.records[1].state = TrialState::active;
   sweep.records[1].scores.pop_back();
-  EXPECT_EQ(sweep.report().groups[0].epochs, 1u) << "the third one is still to come further";
-  EXPECT_EQ(sweep.report().groups[0].score.runs, 3u);
+  for (const auto& row : sweep.report().groups) {
+    EXPECT_EQ(row.epochs, row.group == "t00" ? 1u : 2u) << "the second one is still to come further";
+    EXPECT_EQ(row.score.runs, 3u);
+  }
   sweep.records[1].state = TrialState::stopped;
   for (const auto& row : sweep.report().groups) {
     EXPECT_EQ(row.epochs, 2u);
-    EXPECT_EQ(row.score.runs, row.group == "t00" ? 2u : 3u) << "somebody stopped the third one";
+    EXPECT_EQ(row.score.runs, row.group == "t00" ? 2u : 3u) << "somebody stopped the second one";
   }
 }
 

@@ -22,7 +22,8 @@ class PeersRun(unittest.TestCase):
         trials, train_rows, valid_rows = peers_run.heads_work(argparse.Namespace(smoke=False, heads_rows=400))
         self.assertEqual((12, 400, 100), (len(trials), train_rows, valid_rows))
         config = peers_run.heads_config(trials, train_rows, valid_rows, 2)
-        self.assertIn("lr: {grid: [0.0001, 0.0003, 0.001, 0.003]}, weight_decay: {grid: [0.0, 0.01, 0.1]}", config)
+        self.assertIn("lr: {grid: [0.0001, 0.0003, 0.001, 0.003]}, weight_decay: 0.01", config)
+        self.assertIn("search: {method: grid, seeds: 3, ", config)
         self.assertIn("devices: [{type: cpu, count: 2, threads: 1}]", config)
 
     def test_ratios_are_to_the_yardstick_of_their_kind_and_of_medians(self):
