@@ -18,8 +18,8 @@ constexpr const char* kBackbone =
 
 struct Size {
   const char* backbone = kBackbone;
-  const char *memory = "10MiB", *link = "100MB/s";
-  std::uint32_t rows = 40;
+  const char *memory = "10MiB", *link = "50MB/s";
+  std::uint32_t rows = 24;
 };
 
 Size size_of(const BenchScale& scale) {

@@ -12,6 +12,7 @@
 #include "device/memory_account.h"
 #include "engine_bench.h"
 #include "formats/json.h"
+#include "journal_bench.h"
 #include "lora_bench.h"
 #include "prediction_bench.h"
 #include "report/table.h"
@@ -90,7 +91,8 @@ int run() {
       {"sharing", bench_sharing},
       {"lora", bench_lora},
       {"prediction", bench_prediction},
-      {"asha", bench_asha}};
+      {"asha", bench_asha},
+      {"journal", bench_journal}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();

@@ -10,6 +10,8 @@ DEFINE_string(format, "table", "table, json or csv");
 DEFINE_string(trial, "", "id of a trial, as the leaderboard prints it");
 DEFINE_bool(members, false, "single trials, also where they form groups");
 DEFINE_string(out, "", "folder to write");
+DEFINE_bool(trials, false, "list the trials that would run, and plan nothing");
+DEFINE_string(replay, "", "run directory whose decisions are repeated, whatever the scores");
 DEFINE_string(reason, "", "why, for the journal");
 DEFINE_bool(warm, false, "the clone goes on from its parent's state at an epoch's end");
 DEFINE_uint32(count, 0, "screens to show; by default one, and on a terminal until the run ends");
@@ -30,17 +32,19 @@ std::string needed(const std::string& value, const char* option) {
   return value;
 }
 
+const char* value_word(const std::string& option) {
+  if (option == "trial") return "ID";
+  if (option == "format") return "FORMAT";
+  if (option == "reason") return "TEXT";
+  if (option == "count") return "N";
+  return "DIR";
+}
+
 std::string describe_option(const std::string& option) {
   if (option == "set") return "  --set=PATH=VALUE  changes a value of the config; may be given several times\n";
   gflags::CommandLineFlagInfo info;
   gflags::GetCommandLineFlagInfo(option.c_str(), &info);
-  const std::string head = "  --" + option +
-                           (info.type == "bool" ? ""
-                                                : "=" + text::cat(option == "dir" || option == "out" ? "DIR"
-                                                                  : option == "trial"                ? "ID"
-                                                                  : option == "reason"               ? "TEXT"
-                                                                  : option == "count"                ? "N"
-                                                                                                     : "FORMAT"));
+  const std::string head = "  --" + option + (info.type == "bool" ? "" : std::string("=") + value_word(option));
   return head + std::string(head.size() < 20 ? 20 - head.size() : 1, ' ') + info.description + "\n";
 }
 
@@ -53,21 +57,24 @@ ExitCode steer(const char* verb, const Arguments& arguments) {
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all{
       {"run",
-       "CONFIG.yaml [--dir=DIR] [--set PATH=VALUE …] [--fresh]",
+       "CONFIG.yaml [--dir=DIR] [--set PATH=VALUE …] [--fresh] [--replay=DIR]",
        "trains the trials of a config to the end; the same command goes on after a crash",
        "hopyard run examples/debian-sections.yaml --set train.epochs=2",
-       {"dir", "fresh", "set"},
+       {"dir", "fresh", "set", "replay"},
        1,
        [](const Arguments& a) {
-         return run_experiment({a.positional[0], FLAGS_dir, a.set, FLAGS_fresh});
+         return run_experiment({a.positional[0], FLAGS_dir, a.set, FLAGS_fresh, FLAGS_replay});
        }},
       {"plan",
-       "CONFIG.yaml|DIR [--set PATH=VALUE …] [--format=table|json]",
+       "CONFIG.yaml|DIR [--trials] [--set PATH=VALUE …] [--format=table|json]",
        "says what a run will do and cost before it trains; of a run directory, beside what was measured",
-       "hopyard plan examples/debian-sections.yaml",
-       {"format", "set"},
+       "hopyard plan examples/debian-sections.yaml --trials",
+       {"trials", "format", "set"},
        1,
-       [](const Arguments& a) { return print_plan(a.positional[0], a.set, format_flag()); }},
+       [](const Arguments& a) {
+         return FLAGS_trials ? print_trials(a.positional[0], a.set, format_flag())
+                             : print_plan(a.positional[0], a.set, format_flag());
+       }},
       {"leaderboard",
        "DIR [--members] [--format=table|json|csv]",
        "prints the trials of a run, or its groups, best first, and which cannot be told apart from the best",
@@ -90,6 +97,24 @@ const std::vector<Verb>& verbs() {
        1,
        [](const Arguments& a) {
          return export_trial(a.positional[0], needed(FLAGS_trial, "trial"), needed(FLAGS_out, "out"), FLAGS_merge);
+       }},
+      {"test",
+       "DIR [--trial=ID] [--reason=TEXT] [--set PATH=VALUE …]",
+       "evaluates a trial, by default the best, on data.test, and records who looked",
+       "hopyard test runs/debian-sections --reason='for the paper'",
+       {"trial", "reason", "set"},
+       1,
+       [](const Arguments& a) {
+         return test_trial({a.positional[0], FLAGS_trial, FLAGS_reason, a.set});
+       }},
+      {"reproduce",
+       "DIR --trial=ID [--dir=DIR] [--set PATH=VALUE …] [--fresh]",
+       "trains one trial again, alone and with its lineage, and compares digests",
+       "hopyard reproduce runs/debian-sections --trial=t04",
+       {"trial", "dir", "fresh", "set"},
+       1,
+       [](const Arguments& a) {
+         return reproduce_trial({a.positional[0], needed(FLAGS_trial, "trial"), FLAGS_dir, a.set, FLAGS_fresh});
        }},
       {"status",
        "DIR [--format=table|json]",

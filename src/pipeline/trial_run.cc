@@ -46,7 +46,8 @@ void TrialRun::begin_visit(Visit visit) {
   train_program_ = training_program(setup_);
   evaluate_program_ = evaluation_program(setup_);
   unit_ = 0;
-  unit_tasks_.assign(train_program_.begin(), train_program_.end());
+  const auto& first = training_units() > 0 ? train_program_ : evaluate_program_;  // a visit without rows only evaluates
+  unit_tasks_.assign(first.begin(), first.end());
   note_all_next_uses();
 }
 

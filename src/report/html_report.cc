@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "report/html_parts.h"
 #include "report/learning_curve.h"
+#include "report/looks.h"
 
 namespace hopyard {
 
@@ -200,7 +201,16 @@ std::string comparisons_section(const RunSummary& run) {
   return out + "</tbody></table></section>\n";
 }
 
+// Somebody may look at the test split when the report has long been written.
+constexpr const char *kLooksBegin = "<!--looks-->", *kLooksEnd = "<!--/looks-->";
+
 }  // namespace
+
+std::string with_looks(const std::string& report, const std::vector<TestLook>& looks) {
+  const auto begin = report.find(kLooksBegin), end = report.find(kLooksEnd);
+  if (begin == std::string::npos || end == std::string::npos || end < begin) return report;
+  return report.substr(0, begin) + kLooksBegin + looks_section(looks) + report.substr(end);
+}
 
 std::string html_report(const ReportInput& input) {
   return cat(
@@ -208,9 +218,9 @@ std::string html_report(const ReportInput& input) {
       "content=\"width=device-width,initial-scale=1\">\n"
       "<title>",
       escape_html(input.summary.name), " · Hopyard</title>\n<style>", kReportCss, "</style></head><body><main>\n",
-      header(input), input.rigor ? rigor_section(*input.rigor) : "", leaderboard_section(input),
-      learning_curve_section(input.leaderboard), curves_section(input.trials), timeline_section(input),
-      "<div class=\"pair\">", devices_section(input.summary), peaks_section(input.summary),
+      header(input), input.rigor ? rigor_section(*input.rigor) : "", leaderboard_section(input), kLooksBegin,
+      looks_section(input.looks), kLooksEnd, learning_curve_section(input.leaderboard), curves_section(input.trials),
+      timeline_section(input), "<div class=\"pair\">", devices_section(input.summary), peaks_section(input.summary),
       "</div><div class=\"pair\">", comparisons_section(input.summary), transfers_section(input.summary),
       "</div></main><div id=\"tip\" hidden></div>\n<script>", kReportScript, "</script></body></html>\n");
 }

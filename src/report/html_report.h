@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/journal.h"
+#include "base/record.h"
 #include "base/trace.h"
 #include "report/leaderboard.h"
 #include "report/rigor_report.h"
@@ -21,11 +22,15 @@ struct ReportInput {
   std::vector<TraceSlice> slices;
   std::size_t dropped_slices = 0;
   std::optional<RigorReport> rigor = {};
+  std::vector<TestLook> looks = {};  ///< at the test split
 };
 
 /// The whole file; every text that comes from outside is escaped. Slices are merged for display, so that the file stays
 /// small whatever the number of slices.
 std::string html_report(const ReportInput& input);
+
+/// A report with these looks at the test split in place of those that it had; a file that is no report stays as it is.
+std::string with_looks(const std::string& report, const std::vector<TestLook>& looks);
 
 /// The device timeline alone, as a picture of its own (README, slides).
 std::string timeline_svg(const ReportInput& input);

@@ -15,6 +15,7 @@ struct RunRequest {
   std::string directory;  ///< empty: runs/NAME
   std::vector<std::pair<std::string, std::string>> overrides;
   bool fresh = false;
+  std::string replay;  ///< a run directory whose decisions are repeated; empty: the search decides
 };
 
 /// Trains an experiment to its end, or goes on with it. Prints progress, leaderboard and summary.
@@ -24,6 +25,9 @@ ExitCode run_experiment(const RunRequest& request);
 /// beside.
 ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::string, std::string>>& overrides,
                     TableFormat format);
+/// Prints the trials that a config asks for before any score, and how many more there will be.
+ExitCode print_trials(const std::string& config_file, const std::vector<std::pair<std::string, std::string>>& overrides,
+                      TableFormat format);
 /// `members`: single trials, also where they form groups.
 ExitCode print_leaderboard(const std::string& directory, TableFormat format, bool members = false);
 /// Prints how sure the leaderboard is, what losses are made of, the noise in the data and what choosing flatters.
@@ -43,6 +47,24 @@ ExitCode print_status(const std::string& directory, TableFormat format);
 /// The same once a second until the run ends; on a terminal in place. `count` screens at most; 0: without a bound on a
 /// terminal, else one.
 ExitCode show_top(const std::string& directory, std::uint32_t count);
+
+struct TestRequest {
+  std::string directory;
+  std::string trial;                                           ///< empty: the best of the leaderboard
+  std::string reason;                                          ///< goes into the journal
+  std::vector<std::pair<std::string, std::string>> overrides;  ///< of resources, execute and data.test
+};
+/// Evaluates a trial on the test split, and records that somebody looked.
+ExitCode test_trial(const TestRequest& request);
+
+struct ReproduceRequest {
+  std::string directory, trial;
+  std::string out;                                             ///< empty: a directory beside the run's
+  std::vector<std::pair<std::string, std::string>> overrides;  ///< of resources and execute
+  bool fresh = false;
+};
+/// Trains one trial again, with its lineage, and compares digests; ExitCode::internal where they differ.
+ExitCode reproduce_trial(const ReproduceRequest& request);
 /// Prints what was found on this machine and what to do about what was not.
 ExitCode print_doctor();
 

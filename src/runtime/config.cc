@@ -37,7 +37,7 @@ TrialConfig read_trial(const std::string& file, const YamlNode& tree) {
   MapReader top(file, tree, "");
   TrialConfig trial;
   trial.model = read_model(top.at("model").map());
-  trial.train = read_train(top.section("train"));
+  trial.train = read_train(top.section("train"), trial.rows);
   return trial;
 }
 

@@ -35,6 +35,7 @@ struct ExperimentConfig {
 struct TrialConfig {
   ModelSpec model;
   TrainSpec train;
+  std::uint32_t rows = 0;  ///< train.rows: trains on the first so many of data.train_rows; 0: on all
   bool operator==(const TrialConfig&) const = default;
 };
 

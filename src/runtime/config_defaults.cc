@@ -87,6 +87,7 @@ void add_optimizer(YamlNode& node, const OptimizerSpec& optimizer, bool type_sea
 
 void add_train(YamlNode& node, const TrainSpec& train, const ExperimentConfig& config) {
   add(node, "epochs", train.epochs);
+  add(node, "rows", kAll);
   add(node, "batch_size", train.batch_size);
   if (is_searched(config, "train.batch_size"))
     add(node, "micro_batch_size", kAuto);

@@ -95,18 +95,6 @@ std::vector<std::uint32_t> read_cuts(const ValueReader& value) {
   return cuts;
 }
 
-std::vector<std::string> metrics_of(ModelTask task) {
-  switch (task) {
-    case ModelTask::sequence_classification:
-      return {"valid/accuracy", "valid/loss"};
-    case ModelTask::causal_lm:
-      return {"valid/loss", "valid/perplexity", "valid/accuracy"};
-    case ModelTask::regression:
-      return {"valid/mse", "valid/loss"};
-  }
-  return {};
-}
-
 using Method = SearchSpec::Method;
 const std::vector<std::pair<std::string, Method>> kSearchMethods{{"grid", Method::grid},
                                                                  {"random", Method::random},
@@ -158,6 +146,18 @@ void read_groups(MapReader& map, SearchSpec& search) {
 }
 
 }  // namespace
+
+std::vector<std::string> metrics_of(ModelTask task) {
+  switch (task) {
+    case ModelTask::sequence_classification:
+      return {"valid/accuracy", "valid/loss"};
+    case ModelTask::causal_lm:
+      return {"valid/loss", "valid/perplexity", "valid/accuracy"};
+    case ModelTask::regression:
+      return {"valid/mse", "valid/loss"};
+  }
+  return {};
+}
 
 std::string default_metric(ModelTask task) { return metrics_of(task).front(); }
 
@@ -241,9 +241,10 @@ ExecuteSpec read_execute(MapReader map) {
   return execute;
 }
 
-TrainSpec read_train(MapReader map) {
+TrainSpec read_train(MapReader map, std::uint32_t& rows) {
   TrainSpec train;
   if (const auto value = map.find("epochs")) train.epochs = count(*value);
+  if (const auto value = map.find("rows")) rows = count_or(*value, kAll, kRowsMax);
   if (const auto value = map.find("batch_size")) train.batch_size = count(*value);
   train.micro_batch_size = train.batch_size;
   if (const auto value = map.find("micro_batch_size"); value && !value->is_word(kAuto)) {

@@ -18,8 +18,11 @@ void read_resources(MapReader map, ExperimentConfig& config);
 ExecuteSpec read_execute(MapReader map);
 /// Requires a tree without searched values.
 ModelSpec read_model(MapReader map);
-TrainSpec read_train(MapReader map);
+/// `rows`: how many of the training rows; stays as it is where the config does not say.
+TrainSpec read_train(MapReader map, std::uint32_t& rows);
 
+/// Those that there are, as the config names them: "valid/accuracy".
+std::vector<std::string> metrics_of(ModelTask task);
 /// The metric that a task's trials are compared by unless the config says otherwise.
 std::string default_metric(ModelTask task);
 

@@ -12,6 +12,7 @@
 #include "runtime/predictions.h"
 #include "runtime/rigor_run.h"
 #include "runtime/run_summary.h"
+#include "runtime/sqlite_record.h"
 #include "runtime/steering_service.h"
 
 namespace hopyard {
@@ -156,8 +157,9 @@ void ExperimentRun::report(ExperimentEnd end) {
   std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n';
   if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << curves << '\n';
   std::cout << format_summary(summary);
-  const ReportInput input{
-      summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped(), rigor};
+  ReportInput input{summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped(),
+                    rigor};
+  input.looks = open_record(paths().journal(), true)->looks();
   write_file_atomically(paths().report(), html_report(input));
   write_file_atomically(paths().timeline(), timeline_svg(input));
   write_trace_file(paths().trace(), objects_.trace);

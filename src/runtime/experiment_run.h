@@ -53,4 +53,8 @@ class ExperimentRun {
 /// Says that the same command goes on; the exit code that says it to programs.
 ExitCode print_interrupted();
 
+/// Names what a run directory does again: {"directory": …}, of a reproduction also "trial".
+inline constexpr const char* kReproducesFact = "reproduces";
+inline constexpr const char* kReplaysFact = "replays";
+
 }  // namespace hopyard

@@ -1,6 +1,7 @@
 #include "runtime/machine.h"
 
 #include <ATen/Version.h>
+#include <pwd.h>
 #include <torch/version.h>
 #include <unistd.h>
 
@@ -86,6 +87,14 @@ std::optional<DiskSpeed> probe_disk(const std::string& parent) {
   const ProbeFolder folder{text::cat(parent, "/.hopyard-disk-probe-", getpid())};
   const auto disk = open_rocks_disk_tier({folder.path, kProbeCapacity});
   return measure_disk(*disk);
+}
+
+Signature signature_of_user() {
+  Signature by;
+  by.uid = ::getuid();
+  by.time_s = wall_seconds();
+  if (const passwd* user = ::getpwuid(by.uid)) by.author = user->pw_name;
+  return by;
 }
 
 Bytes process_bytes() {

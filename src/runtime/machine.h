@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/record.h"
 #include "spill/disk_tier.h"
 
 namespace hopyard {
@@ -30,6 +31,9 @@ inline constexpr DiskSpeed kAssumedDiskSpeed{1e9, 1e9};
 std::optional<DiskSpeed> measure_disk(DiskTier& disk);
 /// The same in a folder below `parent` that is gone afterwards. Failure when `parent` cannot be written.
 std::optional<DiskSpeed> probe_disk(const std::string& parent);
+
+/// Whoever runs this process, now.
+Signature signature_of_user();
 
 /// Resident bytes of this process now.
 Bytes process_bytes();

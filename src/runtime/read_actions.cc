@@ -2,14 +2,18 @@
 #include <filesystem>
 #include <iostream>
 
+#include "report/json_fields.h"
 #include "report/learning_curve.h"
+#include "report/looks.h"
 #include "report/plan_view.h"
 #include "runtime/actions.h"
 #include "runtime/machine.h"
+#include "runtime/recorded_run.h"
 #include "runtime/rigor_run.h"
 #include "runtime/run_directory.h"
 #include "runtime/run_summary.h"
 #include "runtime/sqlite_journal.h"
+#include "runtime/sqlite_record.h"
 #include "runtime/steering_service.h"
 #include "runtime/workbench.h"
 
@@ -37,18 +41,18 @@ void print(const PlanView& view, TableFormat format) {
     fail(ExitCode::usage, "--format: a plan is printed as table or json");
 }
 
-std::unique_ptr<Journal> journal_of(const RunPaths& paths) {
-  recorded_config(paths);
-  return open_journal(paths.journal(), true);
-}
-
-const TrialRecord& find_trial(const std::vector<TrialRecord>& records, const std::string& id, const RunPaths& paths) {
-  std::vector<std::string> known;
-  for (const auto& record : records) {
-    if (record.spec.id == id) return record;
-    known.push_back(record.spec.id);
+/// Those at this row's trial, or its members, each with its place among all of the run.
+void add_looks(Json& row, const std::vector<TestLook>& looks) {
+  if (row.contains("members"))
+    for (auto& member : row["members"]) add_looks(member, looks);
+  if (!row.contains("trial")) return;
+  row["looks"] = Json::array();
+  for (std::size_t i = 0; i < looks.size(); ++i) {
+    if (row.at("trial") != looks[i].trial) continue;
+    Json look = looks[i];
+    look["number"] = i + 1;
+    row["looks"].push_back(std::move(look));
   }
-  fail(ExitCode::usage, "--trial: ", paths.root, " has no trial '", id, "'; it has ", text::join(known, ", "));
 }
 
 }  // namespace
@@ -78,11 +82,19 @@ ExitCode print_leaderboard(const std::string& directory, TableFormat format, boo
   const auto journal = journal_of(paths);
   const auto records = journal->trials();
   const auto rows = make_leaderboard(records, config.search);
-  std::cout << (members ? format_leaderboard(rows, format)
-                        : format_groups(rigor_of_run(paths, config, records, false), format));
+  const auto looks = open_record(paths.journal(), true)->looks();
+  const auto rigor = [&] { return rigor_of_run(paths, config, records, false); };
+  if (format == TableFormat::json) {
+    Json all = members ? Json(rows) : groups_json(rigor());
+    for (auto& row : all) add_looks(row, looks);
+    std::cout << dump_json(all, 2) << '\n';
+    return ExitCode::done;
+  }
+  std::cout << (members ? format_leaderboard(rows, format) : format_groups(rigor(), format));
   if (format != TableFormat::table) return ExitCode::done;
   if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << '\n' << curves;
   std::cout << changes_in_journal(config, *journal);
+  if (!looks.empty()) std::cout << '\n' << format_looks(looks);
   return ExitCode::done;
 }
 

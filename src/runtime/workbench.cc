@@ -98,16 +98,16 @@ std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std:
   return ids;
 }
 
-std::vector<TrialSpec> trials_before_scores(const ExperimentConfig& config) {
+}  // namespace
+
+std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config) {
   SearchSpec search = config.search;
   search.deterministic = false;  // it would wait for scores
   const auto searcher = make_searcher(search, config.space, config.seed);
-  std::vector<TrialSpec> trials;
-  while (auto order = searcher->ask()) trials.push_back(std::move(order->trial));
-  return trials;
+  std::vector<TrialOrder> orders;
+  while (auto order = searcher->ask()) orders.push_back(std::move(*order));
+  return orders;
 }
-
-}  // namespace
 
 Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s,
                      std::optional<std::vector<TrialSpec>> trials)
@@ -117,7 +117,10 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   check_alike(*train_, *valid_);
   train_rows_ = rows_to_use(*train_, config.data.train_rows, "data.train_rows");
   valid_rows_ = rows_to_use(*valid_, config.data.valid_rows, "data.valid_rows");
-  specs_ = trials ? *std::move(trials) : trials_before_scores(config);
+  if (trials)
+    specs_ = *std::move(trials);
+  else
+    for (auto& order : orders_before_scores(config)) specs_.push_back(std::move(order.trial));
   PlannerInputs inputs;
   inputs.devices = config.devices;
   inputs.host_memory = config.host_memory;
@@ -131,6 +134,13 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   if (config.data.partitions == 0) return;
   // Refuses more of them than rows.
   for (const auto& spec : specs_) training_rows_.partitions(train_rows(spec), config.data.partitions);
+}
+
+TrainRows Workbench::train_rows(const TrialSpec& spec) const {
+  const std::uint32_t wanted = resolve_trial(config_, spec).rows;
+  if (wanted > train_rows_)
+    fail(ExitCode::usage, "train.rows: ", wanted, " rows are asked for and data.train_rows grants ", train_rows_);
+  return train_rows_of(spec, wanted == 0 ? train_rows_ : wanted);
 }
 
 void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
@@ -152,6 +162,15 @@ std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
   check_columns(*valid_, valid_rows_, *made, shape);
   sources_.emplace_back(spec, made);
   return made;
+}
+
+std::shared_ptr<const Dataset> Workbench::open_test(const TrialSetup& setup, const std::string& folder) const {
+  auto data = std::make_shared<Dataset>(folder);
+  check_alike(*train_, *data);
+  const ModelTask task = setup.source->spec().task;
+  data_shape(*data, task);
+  check_columns(*data, data->rows(), *setup.source, data_shape(*train_, task));
+  return data;
 }
 
 TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {

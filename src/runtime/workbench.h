@@ -17,6 +17,9 @@
 
 namespace hopyard {
 
+/// All that the config's search asks for before it is told anything.
+std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config);
+
 /// Threads that do disk work; each holds kDiskStagingBytes of the host tier.
 inline constexpr int kIoThreads = 2;
 
@@ -34,6 +37,9 @@ class Workbench {
   TrialSetup resolve(const TrialSpec& spec, std::uint32_t number);
   /// As resolve(), without planning: for export.
   TrialSetup describe(const TrialSpec& spec, std::uint32_t number);
+  /// The test split, checked as the other data are. Its rows may stand in a trial's setup instead of the validation
+  /// rows.
+  std::shared_ptr<const Dataset> open_test(const TrialSetup& setup, const std::string& folder) const;
   /// Plans every trial, so that what cannot run is refused before training; decides data.partitions if the config left
   /// it open. `visits_done`: of trials that are under way, by id. Returns what `hopyard plan` shows.
   PlanView plan_all(const std::map<std::string, std::uint32_t>& visits_done = {});
@@ -61,7 +67,7 @@ class Workbench {
   Bytes materialising_bytes(const std::vector<TrialSetup>& setups) const;
   std::vector<PlanSharing> describe_sharing(const std::vector<TrialSetup>& setups) const;
   std::shared_ptr<const ModelSource> source(const ModelSpec& spec);
-  TrainRows train_rows(const TrialSpec& spec) const { return train_rows_of(spec, train_rows_); }
+  TrainRows train_rows(const TrialSpec& spec) const;
   void decide_partitions(double step_s, std::uint32_t batch_size);
   /// That the search will give each trial, when none fails; which ones get most is not known beforehand.
   std::vector<std::uint32_t> epochs_of(const std::vector<TrialSetup>& setups) const;

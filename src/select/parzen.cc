@@ -15,6 +15,8 @@ using rigor::normal_cdf;
 constexpr double kPriorWeight = 1;
 constexpr std::size_t kFullWeights = 25;
 constexpr int kBisections = 60;  // more than a double's bits below the range
+// So many widths away a kernel is less than a rounding of the prior's part; with many observations, most are.
+constexpr double kFarWidths = 10;
 
 /// Weights of `count` observations and the prior, summing to 1.
 std::vector<double> weights(std::size_t count) {
@@ -120,8 +122,9 @@ Coordinate ParzenEstimator::sample(KeyedStream& stream) const {
 
 double ParzenEstimator::kernel_density(const Kernel& kernel, double value) const {
   const double x = (value - kernel.mean) / kernel.width;
+  const double half = step_ / 2 / kernel.width;
+  if (std::abs(x) > kFarWidths + half) return 0;
   if (step_ > 0) {
-    const double half = step_ / 2 / kernel.width;
     return (normal_cdf(x + half) - normal_cdf(x - half)) / kernel.mass;
   }
   constexpr double kInverseSqrtTwoPi = 0.3989422804014327;

@@ -2,7 +2,9 @@
 import json
 import os
 import pathlib
+import shutil
 import sqlite3
+import struct
 import subprocess
 import tempfile
 
@@ -75,3 +77,27 @@ def leaderboard(directory):
 
 def digests(directory):
     return {row["trial"]: row["digest"] for row in leaderboard(directory)}
+
+
+def first_rows(source, rows, target):
+    """A data folder of the first so many rows of one that has a single part."""
+    source, target = pathlib.Path(source), pathlib.Path(target)
+    shutil.copytree(source, target)
+    described = json.loads((source / "dataset.json").read_text())
+    part = described["parts"][0]["file"]
+    whole = (source / part).read_bytes()
+    begin = 8 + struct.unpack("<Q", whole[:8])[0]
+    header, values = {}, b""
+    for name, tensor in json.loads(whole[8:begin]).items():
+        if name == "__metadata__":
+            continue
+        first, last = tensor["data_offsets"]
+        size = (last - first) // tensor["shape"][0] * rows
+        header[name] = tensor | {"shape": [rows, *tensor["shape"][1:]], "data_offsets": [len(values), len(values) + size]}
+        values += whole[begin + first:begin + first + size]
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (target / part).write_bytes(struct.pack("<Q", len(text)) + text + values)
+    described["rows"] = described["parts"][0]["rows"] = rows
+    (target / "dataset.json").write_text(json.dumps(described))
+    return str(target)

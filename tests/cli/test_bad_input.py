@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from program import HOPYARD, ROOT, Sweep, hopyard
+from program import HOPYARD, ROOT, Sweep, hopyard, leaderboard
 
 
 class BadInput(unittest.TestCase):
@@ -38,6 +38,43 @@ class BadInput(unittest.TestCase):
         for bad, words in cases:
             with self.subTest(words):
                 self.refused(2, words, *self.run_config(bad))
+
+    def test_spaces_that_cannot_be_searched(self):
+        lr, freeze = "{grid: [1.0e-3, 3.0e-3]}", "{grid: [0, 2]}"
+        random = self.sweep.text.replace("method: grid", "method: random, trials: 4")
+        cases = [  # empty, infinite under grid, contradictory
+            (self.sweep.text.replace(freeze, "{grid: []}"), ["model.freeze"]),
+            (self.sweep.text.replace(lr, "{loguniform: [1.0e-4, 1.0e-2]}"), ["train.optimizer.lr", "step", "random"]),
+            (random.replace(lr, "{loguniform: [1.0e-2, 1.0e-4]}"), ["train.optimizer.lr", "lower end first"]),
+            (random.replace(lr, "{loguniform: [0, 1.0e-4]}"), ["train.optimizer.lr", "above 0"]),
+            (random.replace(lr, "{grid: [1.0e-3], when: {model.freeze: 9}}"), ["train.optimizer.lr", "never is"]),
+            (random.replace(lr, "{grid: [1.0e-3], when: {train.batch_size: 16}}"), ["train.batch_size", "not searched"]),
+            (self.sweep.text.replace(freeze, "{int: [0, 1.5]}"), ["model.freeze", "whole"]),
+        ]
+        for bad, words in cases:
+            with self.subTest(words):
+                self.refused(2, words, *self.run_config(bad))
+                self.refused(2, words, "plan", self.sweep.write("bad.yaml", bad), "--trials")
+        self.assertFalse(pathlib.Path(self.sweep.directory("bad")).exists())
+
+    def test_a_metric_that_no_trial_reports(self):
+        for metric in ("valid/perplexity", "test/accuracy", "accuracy"):
+            text = self.sweep.text.replace("metric: valid/accuracy", f"metric: {metric}")
+            self.refused(2, ["search.metric", metric, "valid/accuracy"], *self.run_config(text))
+
+    def test_a_loss_that_is_not_finite_ends_its_trial_alone(self):
+        text = self.sweep.text.replace("{grid: [1.0e-3, 3.0e-3]}", "{grid: [1.0e-3, 1.0e+30]}")
+        directory = self.sweep.directory("diverges")
+        code, out, err = hopyard("run", self.sweep.write("diverges.yaml", text), "--dir", directory)
+        self.assertEqual(code, 0, out + err)
+        for row in leaderboard(directory):
+            diverged = row["settings"]["train.optimizer.lr"] == 1e30
+            self.assertEqual(row["state"], "failed" if diverged else "finished", row)
+            self.assertEqual("not finite" in row["reason"], diverged)
+        code, _, err = hopyard("run", self.sweep.write("all.yaml", text.replace("1.0e-3, ", "")), "--dir",
+                               self.sweep.directory("all"))
+        self.assertEqual(code, 1, err)
+        self.assertIn("every trial failed", err)
 
     def test_command_line(self):
         self.refused(2, ["rum", "run"], "rum")

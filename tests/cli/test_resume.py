@@ -51,25 +51,46 @@ class Resume(unittest.TestCase):
         left = [path.name for path in pathlib.Path(directory).rglob("*") if ".tmp" in path.name]
         self.assertEqual(left, [])
 
-    def test_a_population_killed_and_resumed_ends_as_if_undisturbed(self):
-        text = self.sweep.text.replace("{method: grid,", "{method: pbt, trials: 4, deterministic: true,")
-        config = self.sweep.write("pbt.yaml", text.replace("epochs: 1", "epochs: 3"))
-        whole, killed = self.sweep.directory("population"), self.sweep.directory("population killed")
+    def killed_at_random(self, config, directory, seconds, seed):
+        """Runs until the end, killed at random moments before; returns how often."""
+        moments = random.Random(seed)
+        for kills in range(8):
+            process = subprocess.Popen([HOPYARD, "run", config, "--dir", directory], cwd=ROOT, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=moments.uniform(0.3, 0.9) * seconds)
+                return kills  # it came to its end between two kills
+            process.kill()
+            process.wait()
+        code, out, err = hopyard("run", config, "--dir", directory)
+        self.assertEqual(code, 0, out + err)
+        return kills + 1
+
+    def same_whatever_kills_it(self, name, search, epochs):
+        """search.deterministic: the whole experiment is a function of config and seed."""
+        text = self.sweep.text.replace("search: {method: grid,", f"search: {{{search}, deterministic: true,")
+        text = text.replace("{grid: [1.0e-3, 3.0e-3]}", "{loguniform: [1.0e-4, 1.0e-2]}")
+        config = self.sweep.write(f"{name}.yaml", text.replace("epochs: 1", f"epochs: {epochs}"))
+        whole = self.sweep.directory(name)
         begin = time.monotonic()
         code, out, err = hopyard("run", config, "--dir", whole)
         self.assertEqual(code, 0, out + err)
         seconds = time.monotonic() - begin
-        for share in [0.5, 0.7, 0.9]:
-            process = subprocess.Popen([HOPYARD, "run", config, "--dir", killed], cwd=ROOT, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=share * seconds)
-            process.kill()
-            process.wait()
-        code, out, err = hopyard("run", config, "--dir", killed)
-        self.assertEqual(code, 0, out + err)
-        self.assertEqual(digests(killed), digests(whole))
-        rows = leaderboard(killed)
+        expected = [{key: value for key, value in row.items() if key != "seconds"} for row in leaderboard(whole)]
+        for seed in range(2):
+            killed = self.sweep.directory(f"{name} killed {seed}")
+            self.assertGreater(self.killed_at_random(config, killed, seconds, seed), 0)
+            rows = [{key: value for key, value in row.items() if key != "seconds"} for row in leaderboard(killed)]
+            self.assertEqual(rows, expected)
+        return killed, expected
+
+    def test_asha_killed_at_random_moments_ends_as_if_undisturbed(self):
+        _, rows = self.same_whatever_kills_it("asha", "method: asha, trials: 8, eta: 2", 4)
+        self.assertEqual({row["state"] for row in rows}, {"finished", "stopped"})
+        self.assertEqual({row["epochs"] for row in rows}, {1, 2, 4})
+
+    def test_a_population_killed_at_random_moments_ends_as_if_undisturbed(self):
+        killed, rows = self.same_whatever_kills_it("pbt", "method: pbt, trials: 4", 3)
         self.assertGreater(len(rows), 4)  # clones took the places of the worst
         clone = max(rows, key=lambda row: row["trial"])["trial"]
         code, out, err = hopyard("export", killed, f"--trial={clone}", f"--out={self.sweep.directory('clone')}")

@@ -84,7 +84,7 @@ class Verbs(unittest.TestCase):
     def test_help(self):
         code, out, _ = hopyard()
         self.assertEqual(code, 0)
-        for verb in ("run", "plan", "leaderboard", "export", "doctor"):
+        for verb in ("run", "plan", "leaderboard", "export", "test", "reproduce", "doctor"):
             self.assertIn(verb, out)
             code, page, _ = hopyard(verb, "--help")
             self.assertEqual(code, 0)

@@ -128,7 +128,7 @@ TEST(Config, SearchesAdaptersUnderTheirTypeAndJointly) {
   const auto joint =
       parse(kConfigText, {{"search.joint",
                            "[{model: {freeze: 0, adapter: {type: lora, rank: 2, targets: 'query, key'}}}, "
-                           "{model: {freeze: 1, init: scratch}}]"},
+                           "{model: {freeze: 1, init: scratch}}, {train: {rows: 50}}]"},
                           {"model.freeze", "0"}});
   ASSERT_EQ(joint.space.size(), 2u);
   const auto& entries = joint.space.back().joint;
@@ -136,6 +136,7 @@ TEST(Config, SearchesAdaptersUnderTheirTypeAndJointly) {
   EXPECT_THAT(first.adapter.targets, ElementsAre("query", "key"));
   EXPECT_EQ(first.adapter.rank, 2);
   EXPECT_TRUE(resolve_trial(joint, {.settings = entries[1]}).model.from_scratch);
+  EXPECT_EQ(resolve_trial(joint, {.settings = entries[2]}).rows, 50u);
   expect_equal(parse(resolved_yaml(joint)), joint);
 }
 

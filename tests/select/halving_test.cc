@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "select/recorded_curves.h"
 #include "select/search_world.h"
 
 namespace hopyard {
@@ -56,6 +57,61 @@ TEST(Asha, PromotesAsThePaperDoes) {
                                           "t08@9"));                  // the best two of six in rung 1: .43 .44
   EXPECT_TRUE(searcher->finished());
   EXPECT_FALSE(searcher->ask());
+}
+
+/// get_job() of algorithm 2 of Li et al., MLSys 2020, as it stands there, over what was told so far.
+class PublishedAsha {
+ public:
+  PublishedAsha(std::vector<std::uint32_t> rungs, std::size_t eta)
+      : epochs_(std::move(rungs)), eta_(eta), results_(epochs_.size()), promoted_(epochs_.size()) {}
+
+  void tell(const TrialScore& score) {
+    for (std::size_t k = 0; k < epochs_.size(); ++k)
+      if (epochs_[k] == score.epoch) results_[k].emplace_back(score.metric, score.trial);
+  }
+
+  /// "t03@9"; "new" where no trial can be promoted.
+  std::string get_job() {
+    for (std::size_t k = epochs_.size() - 1; k-- > 0;) {
+      auto top = results_[k];
+      std::sort(top.begin(), top.end());
+      top.resize(top.size() / eta_);
+      for (const auto& [loss, trial] : top)
+        if (promoted_[k].insert(trial).second) return text::cat(trial, "@", epochs_[k + 1]);
+    }
+    return "new";
+  }
+
+ private:
+  const std::vector<std::uint32_t> epochs_;
+  const std::size_t eta_;
+  std::vector<std::vector<std::pair<double, std::string>>> results_;  // by rung
+  std::vector<std::set<std::string>> promoted_;
+};
+
+/// On learning curves of a real sweep, with one to eight workers, every job is the one that the paper's algorithm
+/// gives.
+TEST(Asha, PromotesAsThePaperDoesOnRecordedCurves) {
+  const std::size_t trials = std::size(kRecordedCurves), epochs = std::size(kRecordedCurves[0]);
+  const auto spec = halving(Method::asha, static_cast<std::uint32_t>(trials), static_cast<std::uint32_t>(epochs));
+  const auto loss = [](const TrialSpec& trial, std::uint32_t epoch) { return kRecordedCurves[trial.index][epoch - 1]; };
+  for (std::uint32_t workers = 1; workers <= 8; ++workers) {
+    const auto searcher = make_searcher(spec, {}, 1);
+    SearchWorld world(loss, workers, workers, spec.max_epochs);
+    world.run(*searcher);
+    PublishedAsha published({1, 3, 9}, spec.eta);
+    std::size_t promotions = 0;
+    for (const auto& event : world.events) {
+      if (const auto* score = std::get_if<TrialScore>(&event)) published.tell(*score);
+      const auto* order = std::get_if<TrialOrder>(&event);
+      if (order == nullptr) continue;
+      const std::string job = published.get_job();
+      ASSERT_EQ(order->until_epoch == 1u ? "new" : describe_order(*order), job) << workers;
+      promotions += job != "new";
+    }
+    EXPECT_EQ(published.get_job(), "new") << "it ended with a trial that could be promoted";
+    EXPECT_GE(promotions, trials / 3 + trials / 9) << workers;
+  }
 }
 
 /// Of nine results in rung 0 three go on at most: a fourth place is the end.

@@ -1,0 +1,140 @@
+#include "runtime/sqlite_record.h"
+
+#include <map>
+#include <mutex>
+
+#include "base/failure.h"
+#include "runtime/sqlite.h"
+#include "runtime/sqlite_journal.h"
+
+namespace hopyard {
+
+namespace {
+
+struct Table {
+  const char *name, *columns;
+};
+constexpr Table kTables[] = {
+    {"looks",
+     "(number INTEGER PRIMARY KEY, trial TEXT NOT NULL, epochs INTEGER NOT NULL, digest TEXT NOT NULL, "
+     "author TEXT NOT NULL, uid INTEGER NOT NULL, time TEXT NOT NULL, reason TEXT NOT NULL) STRICT"},
+    {"look_metrics",
+     "(look INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, "
+     "PRIMARY KEY(look, position)) STRICT, WITHOUT ROWID"},
+    {"asks",
+     "(number INTEGER PRIMARY KEY, trial TEXT NOT NULL, whole INTEGER NOT NULL, until_epoch INTEGER NOT NULL, "
+     "author TEXT NOT NULL, uid INTEGER NOT NULL, time TEXT NOT NULL) STRICT"}};
+
+std::unique_ptr<Connection> open_connection(const std::string& path, bool read_only) {
+  open_journal(path, read_only);  // refuses what is no journal, and makes one
+  const int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+  auto connection = std::make_unique<Connection>(path, flags, kJournalBusyMs);
+  if (!read_only) connection->execute("PRAGMA synchronous=FULL");
+  for (const auto& [name, columns] : kTables) {
+    const bool there =
+        connection->query_integer(text::cat("SELECT count(*) FROM sqlite_master WHERE name='", name, "'")) > 0;
+    // Temporary ones stay empty.
+    if (!there)
+      connection->execute(text::cat("CREATE ", read_only ? "TEMP " : "", "TABLE IF NOT EXISTS ", name, columns));
+  }
+  return connection;
+}
+
+class SqliteRecord final : public RunRecord {
+ public:
+  SqliteRecord(const std::string& path, bool read_only)
+      : read_only_(read_only), connection_(open_connection(path, read_only)) {}
+
+  std::vector<VisitDigest> visit_digests(const std::string& trial) const override {
+    const std::lock_guard lock(mutex_);
+    std::vector<VisitDigest> all;
+    trials_visits_.each([&](const Statement& row) { all.push_back({row.small(0), row.small(1), row.text(2)}); }, trial);
+    return all;
+  }
+
+  std::uint32_t add_look(const TestLook& look) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    const std::int64_t number = connection_->query_integer("SELECT max(number) FROM looks") + 1;
+    add_look_.run(number, look.trial, look.epochs, look.digest, look.by.author, look.by.uid, look.by.time_s,
+                  look.reason);
+    transaction.commit();
+    return static_cast<std::uint32_t>(number);
+  }
+
+  void finish_look(std::uint32_t number, const std::vector<std::pair<std::string, double>>& metrics) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    for (std::size_t i = 0; i < metrics.size(); ++i) add_metric_.run(number, i, metrics[i].first, metrics[i].second);
+    transaction.commit();
+  }
+
+  std::vector<TestLook> looks() const override {
+    const std::lock_guard lock(mutex_);
+    Transaction picture(*connection_, Transaction::Kind::read);
+    std::vector<TestLook> all;
+    std::map<std::int64_t, std::size_t> places;
+    all_looks_.each([&](const Statement& row) {
+      places[row.integer(0)] = all.size();
+      all.push_back(
+          {row.text(1), row.small(2), row.text(3), {row.text(4), row.small(5), row.real(6)}, row.text(7), {}});
+    });
+    all_metrics_.each([&](const Statement& row) {
+      const auto place = places.find(row.integer(0));
+      if (place == places.end()) connection_->damaged("a metric of an unknown look");
+      all[place->second].metrics.emplace_back(row.text(1), row.real(2));
+    });
+    picture.commit();
+    return all;
+  }
+
+  void add_ask(const RecordedAsk& ask) override {
+    const std::lock_guard lock(mutex_);
+    Transaction transaction = writing();
+    connection_->execute("DELETE FROM asks WHERE trial NOT IN (SELECT id FROM trials)");  // left by a crash
+    const std::int64_t number = connection_->query_integer("SELECT max(number) FROM asks") + 1;
+    add_ask_.run(number, ask.trial, !ask.until_epoch, ask.until_epoch.value_or(0), ask.by.author, ask.by.uid,
+                 ask.by.time_s);
+    transaction.commit();
+  }
+
+  std::vector<RecordedAsk> asks() const override {
+    const std::lock_guard lock(mutex_);
+    std::vector<RecordedAsk> all;
+    all_asks_.each([&](const Statement& row) {
+      RecordedAsk& ask = all.emplace_back();
+      ask.trial = row.text(0);
+      if (row.integer(1) == 0) ask.until_epoch = row.small(2);
+      ask.by = {row.text(3), row.small(4), row.real(5)};
+    });
+    return all;
+  }
+
+ private:
+  Transaction writing() {
+    require(!read_only_, connection_->path(), ": the record was opened to be read only");
+    return Transaction(*connection_, Transaction::Kind::write);
+  }
+
+  const bool read_only_;
+  mutable std::mutex mutex_;  // guards all below
+  std::unique_ptr<Connection> connection_;
+  Statement add_look_{*connection_, "INSERT INTO looks VALUES(?,?,?,?,?,?,?,?)"};
+  Statement add_metric_{*connection_, "INSERT INTO look_metrics VALUES(?,?,?,?)"};
+  Statement add_ask_{*connection_, "INSERT INTO asks VALUES(?,?,?,?,?,?,?)"};
+  mutable Statement trials_visits_{*connection_,
+                                   "SELECT epoch, visit, digest FROM visits WHERE trial=? ORDER BY epoch, visit"};
+  mutable Statement all_looks_{*connection_, "SELECT * FROM looks ORDER BY number"};
+  mutable Statement all_metrics_{*connection_, "SELECT look, name, value FROM look_metrics ORDER BY look, position"};
+  mutable Statement all_asks_{*connection_,
+                              "SELECT trial, whole, until_epoch, author, uid, time FROM asks "
+                              "WHERE trial IN (SELECT id FROM trials) ORDER BY number"};
+};
+
+}  // namespace
+
+std::unique_ptr<RunRecord> open_record(const std::string& path, bool read_only) {
+  return std::make_unique<SqliteRecord>(path, read_only);
+}
+
+}  // namespace hopyard
