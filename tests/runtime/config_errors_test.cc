@@ -76,14 +76,15 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
        "'1.5'"},
       {"freeze: {grid: [0, 2]}", "freeze: {grid: [0, 2, +0]}",
        "c.yaml:12:25: model.freeze.grid[2] = 0 stands in this list twice"},
-      {"freeze: {grid: [0, 2]}", "adapter: lora", "c.yaml:12:12: model.adapter must be a map, found 'lora'"},
+      {"freeze: {grid: [0, 2]}", "adapter: lora",
+       "c.yaml:12:12: model.adapter must be a map of keys and values, found 'lora'"},
       {"freeze: {grid: [0, 2]}", "adapter: {type: ia3}",
        "c.yaml:12:19: model.adapter.type must be one of none, lora, bottleneck, found 'ia3'"},
       {"freeze: {grid: [0, 2]}", "adapter: {rank: 8}",
-       "c.yaml:12:13: model.adapter.rank belongs to type: lora; where model.adapter.type is searched, write {choice: "
+       "c.yaml:12:19: model.adapter.rank belongs to type: lora; where model.adapter.type is searched, write {choice: "
        "[…], when: {model.adapter.type: lora}}"},
       {"freeze: {grid: [0, 2]}", "adapter: {type: lora, size: 8}",
-       "c.yaml:12:25: model.adapter.size belongs to type: bottleneck; where model.adapter.type is searched, write "
+       "c.yaml:12:31: model.adapter.size belongs to type: bottleneck; where model.adapter.type is searched, write "
        "{choice: […], when: {model.adapter.type: bottleneck}}"},
       {"freeze: {grid: [0, 2]}", "adapter: {type: lora, rank: 0}",
        "c.yaml:12:31: model.adapter.rank must be a whole number from 1 to 1000000, found '0'"},

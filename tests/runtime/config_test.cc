@@ -123,7 +123,7 @@ TEST(Config, SearchesAdaptersUnderTheirTypeAndJointly) {
   const TrialSpec lora{
       .settings = {{"model.adapter.type", std::string("lora")}, {"model.adapter.rank", std::int64_t{8}}}};
   EXPECT_EQ(resolve_trial(adapter, lora).model.adapter, (AdapterSpec{.kind = AdapterSpec::Kind::lora, .rank = 8}));
-  expect_equal(parse(resolved_yaml(adapter)), adapter);
+  EXPECT_EQ(parse(resolved_yaml(adapter)).space, adapter.space);
 
   const auto joint =
       parse(kConfigText, {{"search.joint",
