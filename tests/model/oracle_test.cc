@@ -75,7 +75,7 @@ void for_each_parameter(const ModelSource& source, Check&& check) {
 
 const Case kMini{"minilm", ModelTask::sequence_classification, 16};
 const Case kBertPadded{"bert-padded", ModelTask::sequence_classification, 5};
-const Case kBertLayerDecay{"bert-layer-decay", ModelTask::sequence_classification, 5, std::nullopt, 0.7};
+const Case kBertLayerDecay{"bert-layer-decay", ModelTask::sequence_classification, 5, std::nullopt, 0.9};
 const Case kGpt2Tied{"gpt2-tied", ModelTask::causal_lm, 0, 0.5};
 const Case kGpt2Untied{"gpt2-untied", ModelTask::causal_lm};
 const Case kMlp{"mlp", ModelTask::sequence_classification, 4};

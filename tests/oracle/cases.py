@@ -112,7 +112,7 @@ def bert_cases(out):
     inputs = token_batch(97, 6, 12, 5, padded=True, seed=1)
     transformers_case(out, "bert-padded", BertForSequenceClassification(small), inputs, 1, trains=True)
     transformers_case(out, "bert-layer-decay", BertForSequenceClassification(small), inputs, 9, trains=True,
-                      layer_decay=0.7)
+                      layer_decay=0.9)
     wide = bert_config(3, hidden_size=40, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64,
                        hidden_act="gelu_new", layer_norm_eps=1e-6, pad_token_id=3)
     inputs = token_batch(97, 3, 24, 3, padded=False, seed=2)
