@@ -149,10 +149,7 @@ void ExperimentRun::report(ExperimentEnd end) {
   const auto rows = make_leaderboard(records, objects_.bench->config().search);
   const RunSummary summary = make_summary({objects_.bench->config(), plan_, devices_, *objects_.host, *objects_.disk,
                                            wall_s_, materialised_, records, image_bytes_});
-  if (end == ExperimentEnd::finished) {
-    journal().put_fact("summary", Json(summary).dump());
-    journal().put_fact("finished", "true");
-  }
+  if (end == ExperimentEnd::finished) journal().put_fact("summary", Json(summary).dump());
   const RigorReport rigor = rigor_of_run(paths(), objects_.bench->config(), records, true);
   std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n';
   if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << curves << '\n';
@@ -163,6 +160,8 @@ void ExperimentRun::report(ExperimentEnd end) {
   write_file_atomically(paths().report(), html_report(input));
   write_file_atomically(paths().timeline(), timeline_svg(input));
   write_trace_file(paths().trace(), objects_.trace);
+  // Last, so that all of these are written anew after a kill.
+  if (end == ExperimentEnd::finished) journal().put_fact("finished", "true");
   std::cout << "\nreport: " << paths().report() << "\ntrace:  " << paths().trace() << '\n';
 }
 

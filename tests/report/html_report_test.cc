@@ -23,13 +23,14 @@ std::size_t count(const std::string& text, const std::string& part) {
   return found;
 }
 
-/// The elements in order must open and close like brackets; void elements and self-closed ones aside.
+/// The elements in order must open and close like brackets; comments, void elements and self-closed ones aside.
 void expect_balanced(const std::string& html) {
   static const std::set<std::string> alone{"meta", "!doctype", "input"};
   std::vector<std::string> open;
   for (std::size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
     const std::size_t end = html.find('>', at);
     ASSERT_NE(end, std::string::npos);
+    if (html.compare(at, 4, "<!--") == 0) continue;
     const bool closes = html[at + 1] == '/';
     const std::size_t from = at + 1 + closes;
     const std::string name = html.substr(from, html.find_first_of(" >/\n", from) - from);
