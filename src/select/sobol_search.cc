@@ -21,10 +21,10 @@ std::unique_ptr<Searcher> make_sobol_searcher(Space space, const SearchSpec& spe
   if (space.size() > kSobolDimensions)
     fail(ExitCode::usage, "search.method: sobol has direction numbers for ", kSobolDimensions, " dimensions and ",
          space.size(), " are searched; search fewer or with method: random");
-  return std::make_unique<ListSearcher>(
-      spec.trials, seed, [key = derive(seed, "sobol"), space = std::move(space)](std::size_t index) {
-        return scrambled_point(space, key, index);
-      });
+  return std::make_unique<ListSearcher>(spec.trials, seed,
+                                        [key = derive(seed, "sobol"), space = std::move(space)](std::size_t index) {
+                                          return scrambled_point(space, key, index);
+                                        });
 }
 
 }  // namespace hopyard

@@ -48,8 +48,8 @@ class ExperimentTest : public ::testing::Test {
     std::vector<std::unique_ptr<Device>> devices;
     devices.push_back(make_device());
     Executor executor(setup_.execute, 5, std::move(devices), host, nullptr);
-    Experiment experiment({*searcher, *journal, executor, host, shared, pool, frozen, 2, search_.metric,
-                           active_trials_, orders_max_, text::cat(device_memory_),
+    Experiment experiment({*searcher, *journal, executor, host, shared, pool, frozen, 2, search_.metric, active_trials_,
+                           orders_max_, text::cat(device_memory_),
                            [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
                            [](const std::string&) {}, [] {}, interrupted_, 5, requests_});
     return experiment.run();
