@@ -1,10 +1,8 @@
 // What a run directory remembers for people, beside what a run needs to go on (journal.h): the digest after every
-// visit, who looked at the test split, what a foreign optimizer asked for. The SQLite form is in runtime, in the same
-// file.
+// visit, and who looked at the test split. The SQLite form is in runtime, in the same file.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,14 +28,6 @@ struct TestLook {
   bool operator==(const TestLook&) const = default;
 };
 
-/// Somebody outside asked for a trial (search.method: external).
-struct RecordedAsk {
-  std::string trial;
-  std::optional<std::uint32_t> until_epoch;  ///< to be trained so far; without, to its end
-  Signature by;
-  bool operator==(const RecordedAsk&) const = default;
-};
-
 /// The parameters of a trial as they were after one of its visits.
 struct VisitDigest {
   std::uint32_t epoch = 0, visit = 0;
@@ -56,10 +46,6 @@ class RunRecord {
   virtual std::uint32_t add_look(const TestLook& look) = 0;
   virtual void finish_look(std::uint32_t number, const std::vector<std::pair<std::string, double>>& metrics) = 0;
   virtual std::vector<TestLook> looks() const = 0;  ///< in the order of looking
-  /// Before it takes effect; the trial is added to the journal next, where it is new. An ask whose trial never was is
-  /// none.
-  virtual void add_ask(const RecordedAsk& ask) = 0;
-  virtual std::vector<RecordedAsk> asks() const = 0;  ///< in the order of asking
 };
 
 }  // namespace hopyard

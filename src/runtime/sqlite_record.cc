@@ -20,10 +20,7 @@ constexpr Table kTables[] = {
      "author TEXT NOT NULL, uid INTEGER NOT NULL, time TEXT NOT NULL, reason TEXT NOT NULL) STRICT"},
     {"look_metrics",
      "(look INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, "
-     "PRIMARY KEY(look, position)) STRICT, WITHOUT ROWID"},
-    {"asks",
-     "(number INTEGER PRIMARY KEY, trial TEXT NOT NULL, whole INTEGER NOT NULL, until_epoch INTEGER NOT NULL, "
-     "author TEXT NOT NULL, uid INTEGER NOT NULL, time TEXT NOT NULL) STRICT"}};
+     "PRIMARY KEY(look, position)) STRICT, WITHOUT ROWID"}};
 
 std::unique_ptr<Connection> open_connection(const std::string& path, bool read_only) {
   open_journal(path, read_only);  // refuses what is no journal, and makes one
@@ -88,28 +85,6 @@ class SqliteRecord final : public RunRecord {
     return all;
   }
 
-  void add_ask(const RecordedAsk& ask) override {
-    const std::lock_guard lock(mutex_);
-    Transaction transaction = writing();
-    connection_->execute("DELETE FROM asks WHERE trial NOT IN (SELECT id FROM trials)");  // left by a crash
-    const std::int64_t number = connection_->query_integer("SELECT max(number) FROM asks") + 1;
-    add_ask_.run(number, ask.trial, !ask.until_epoch, ask.until_epoch.value_or(0), ask.by.author, ask.by.uid,
-                 ask.by.time_s);
-    transaction.commit();
-  }
-
-  std::vector<RecordedAsk> asks() const override {
-    const std::lock_guard lock(mutex_);
-    std::vector<RecordedAsk> all;
-    all_asks_.each([&](const Statement& row) {
-      RecordedAsk& ask = all.emplace_back();
-      ask.trial = row.text(0);
-      if (row.integer(1) == 0) ask.until_epoch = row.small(2);
-      ask.by = {row.text(3), row.small(4), row.real(5)};
-    });
-    return all;
-  }
-
  private:
   Transaction writing() {
     require(!read_only_, connection_->path(), ": the record was opened to be read only");
@@ -121,14 +96,10 @@ class SqliteRecord final : public RunRecord {
   std::unique_ptr<Connection> connection_;
   Statement add_look_{*connection_, "INSERT INTO looks VALUES(?,?,?,?,?,?,?,?)"};
   Statement add_metric_{*connection_, "INSERT INTO look_metrics VALUES(?,?,?,?)"};
-  Statement add_ask_{*connection_, "INSERT INTO asks VALUES(?,?,?,?,?,?,?)"};
   mutable Statement trials_visits_{*connection_,
                                    "SELECT epoch, visit, digest FROM visits WHERE trial=? ORDER BY epoch, visit"};
   mutable Statement all_looks_{*connection_, "SELECT * FROM looks ORDER BY number"};
   mutable Statement all_metrics_{*connection_, "SELECT look, name, value FROM look_metrics ORDER BY look, position"};
-  mutable Statement all_asks_{*connection_,
-                              "SELECT trial, whole, until_epoch, author, uid, time FROM asks "
-                              "WHERE trial IN (SELECT id FROM trials) ORDER BY number"};
 };
 
 }  // namespace

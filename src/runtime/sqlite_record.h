@@ -10,7 +10,7 @@ namespace hopyard {
 
 /// Opens the record in the journal at `path`; with `read_only` false it creates the journal too. A connection of its
 /// own: a journal of the same file may be open, in this process or another. Durability and failures as open_journal();
-/// a look or an ask names a trial that is recorded, or soon will be.
+/// a look names a trial that is recorded.
 std::unique_ptr<RunRecord> open_record(const std::string& path, bool read_only);
 
 }  // namespace hopyard

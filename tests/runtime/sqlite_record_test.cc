@@ -1,4 +1,4 @@
-// Looks, asks and digests in the journal's file.
+// Looks and digests in the journal's file.
 #include "runtime/sqlite_record.h"
 
 #include <gmock/gmock.h>
@@ -68,28 +68,9 @@ TEST_F(SqliteRecordTest, LooksKeepTheirOrderAndGetTheirResultLater) {
   EXPECT_THAT(open(true)->looks(), ElementsAre(first, second));
 }
 
-TEST_F(SqliteRecordTest, AsksKeepTheirOrder) {
-  const std::vector<RecordedAsk> asks{
-      {"t1", 2u, {"ada", 7, 1.5}}, {"t2", std::nullopt, {"", 0, 2.5}}, {"t1", 3u, {"ada", 7, 3.5}}};
-  for (const auto& ask : asks) open()->add_ask(ask);
-  EXPECT_EQ(open(true)->asks(), asks);
-}
-
-/// A crash came between the ask and its trial: nobody was answered.
-TEST_F(SqliteRecordTest, AnAskWhoseTrialNeverWasIsNone) {
-  const auto record = open();
-  record->add_ask({"t3", 9u, {"ada", 7, 1}});
-  EXPECT_TRUE(record->asks().empty());
-  const RecordedAsk again{"t3", 1u, {"bob", 8, 2}};
-  record->add_ask(again);
-  journal_->add_trial({"t3", 2, 1, {}});
-  EXPECT_THAT(record->asks(), ElementsAre(again));
-}
-
 TEST_F(SqliteRecordTest, AJournalFromBeforeHasAnEmptyRecord) {
   const auto reader = open(true);  // nobody has written a record yet
   EXPECT_TRUE(reader->looks().empty());
-  EXPECT_TRUE(reader->asks().empty());
   const TestLook look;
   EXPECT_THROW(reader->add_look(look), std::logic_error);
   EXPECT_THROW(open_record(folder_ / "none.sqlite", true), Failure);
