@@ -1,0 +1,21 @@
+#include "base/nonce.h"
+
+#include <sys/random.h>
+
+#include "base/failure.h"
+
+namespace hopyard {
+
+std::string random_hex(std::size_t bytes) {
+  require(bytes <= 256, "a nonce of ", bytes, " bytes: getrandom gives 256 at once");
+  std::string raw(bytes, '\0'), hex;
+  require(::getrandom(raw.data(), bytes, 0) == static_cast<ssize_t>(bytes), "getrandom gave fewer than ", bytes,
+          " bytes");
+  for (const unsigned char byte : raw) {
+    hex += "0123456789abcdef"[byte >> 4];
+    hex += "0123456789abcdef"[byte & 15];
+  }
+  return hex;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,35 @@
+// Addresses and the two things that TCPStore does not do well: listening on one address, and saying who is not there.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "transport/transport.h"
+
+namespace hopyard {
+
+/// Numeric addresses of a name, in the resolver's order; empty, and why in `error`, when there are none. May take as
+/// long as the resolver does.
+std::vector<std::string> resolve(const std::string& name, std::string& error);
+bool is_loopback(const std::string& numeric_host);
+
+/// A bound, listening socket; closed with the object unless somebody took it. Move-only.
+class ListeningSocket {
+ public:
+  /// Port 0: any that is free. Failure(usage) names address and port, and what is wrong with them.
+  explicit ListeningSocket(Endpoint endpoint);
+  ListeningSocket(const ListeningSocket&) = delete;
+  ~ListeningSocket();
+  const Endpoint& endpoint() const { return endpoint_; }
+  /// The file descriptor, which now belongs to the caller.
+  int take();
+
+ private:
+  Endpoint endpoint_;
+  int descriptor_ = -1;
+};
+
+/// Tries to connect for at most `seconds`. Empty when somebody accepts, else why not, as the system puts it.
+std::string try_to_connect(const Endpoint& endpoint, double seconds);
+
+}  // namespace hopyard

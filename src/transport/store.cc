@@ -1,0 +1,107 @@
+#include "transport/store.h"
+
+#include <c10/util/Logging.h>
+#include <torch/csrc/distributed/c10d/exception.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/clock.h"
+#include "base/text.h"
+
+namespace hopyard {
+namespace {
+
+constexpr double kConnectRetrySeconds = 0.05, kKeyPollSeconds = 0.02;
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+}
+
+std::vector<std::uint8_t> to_value(std::string_view bytes) { return {bytes.begin(), bytes.end()}; }
+
+}  // namespace
+
+Store host_store(ListeningSocket& socket) {
+  c10d::TCPStoreOptions options;
+  options.port = socket.endpoint().port;
+  options.isServer = true;
+  options.waitWorkers = false;
+  options.timeout = milliseconds(kStoreSeconds);
+  const auto host = socket.endpoint().host;
+  options.masterListenFd = socket.take();
+  return c10::make_intrusive<c10d::TCPStore>(host == "0.0.0.0" ? "127.0.0.1" : host == "::" ? "::1" : host, options);
+}
+
+Store connect_store(const Endpoint& endpoint, double seconds, std::string& error) {
+  const double until_s = monotonic_seconds() + seconds;
+  for (;;) {
+    const std::string why = try_to_connect(endpoint, std::max(0.001, until_s - monotonic_seconds()));
+    if (why.empty()) break;
+    if (monotonic_seconds() + kConnectRetrySeconds >= until_s) {
+      error =
+          text::cat("nobody answers at ", to_string(endpoint), " within ", text::format_seconds(seconds), ": ", why);
+      return {};
+    }
+    sleep_seconds(kConnectRetrySeconds);
+  }
+  try {
+    c10d::TCPStoreOptions options;
+    options.port = endpoint.port;
+    options.waitWorkers = false;
+    options.timeout = milliseconds(kStoreSeconds);
+    return c10::make_intrusive<c10d::TCPStore>(endpoint.host, options);
+  } catch (const std::exception& problem) {
+    error = text::cat("no store at ", to_string(endpoint), ": ", plain_text(problem));
+    return {};
+  }
+}
+
+void push(const Store& store, const std::string& queue, std::string_view value) {
+  store->queuePush(queue, to_value(value));
+}
+
+std::string fetch(const Store& store, const std::string& queue, const std::atomic<bool>& ended,
+                  const std::function<void(std::string_view)>& take, double until_s) {
+  while (!ended && monotonic_seconds() < until_s) {
+    try {
+      store->wait({queue}, milliseconds(kFetchSliceSeconds));
+      const auto value = store->queuePop(queue, false);
+      take({reinterpret_cast<const char*>(value.data()), value.size()});
+    } catch (const c10::DistStoreError&) {  // the slice has passed
+    } catch (const std::exception& problem) {
+      return plain_text(problem);
+    }
+  }
+  return "";
+}
+
+void drain(const Store& store, const std::string& queue) {
+  try {
+    while (store->queueLen(queue) > 0) store->queuePop(queue, false);
+  } catch (const c10::DistQueueEmptyError&) {  // its reader took the last one
+  }
+}
+
+std::optional<std::string> poll_key(const Store& store, const std::string& key, double seconds) {
+  const double until_s = monotonic_seconds() + seconds;
+  while (!store->check({key})) {
+    if (monotonic_seconds() >= until_s) return std::nullopt;
+    sleep_seconds(kKeyPollSeconds);
+  }
+  const auto value = store->get(key);
+  return std::string(value.begin(), value.end());
+}
+
+void put(const Store& store, const std::string& key, std::string_view value) { store->set(key, to_value(value)); }
+
+std::string plain_text(const std::exception& error) {
+  const auto* ours = dynamic_cast<const c10::Error*>(&error);
+  std::string text = ours != nullptr ? ours->what_without_backtrace() : error.what();
+  if (!text.empty() && text[0] == '[' && text.find("] ") != std::string::npos) text.erase(0, text.find("] ") + 2);
+  return text.substr(0, text.find('\n'));
+}
+
+std::string names::endpoint_key(std::uint32_t restarts) { return text::cat("hopyard/", restarts, "/endpoint"); }
+
+}  // namespace hopyard
