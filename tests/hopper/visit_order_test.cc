@@ -28,5 +28,33 @@ TEST(VisitOrderTest, AVisitBeyondThePartitionsIsABrokenContract) {
   EXPECT_THROW(visited_partition(1, 0, 4, 4), std::logic_error);
 }
 
+TEST(RotationsTest, EqualTrialsStandEvenlyAround) {
+  Rotations rotations(5, 4);
+  const std::vector<double> work(8, 1.0);
+  std::vector<std::uint32_t> trials(4);
+  for (const std::uint32_t rotation : rotations.add(work)) ++trials.at(rotation);
+  EXPECT_EQ(trials, std::vector<std::uint32_t>(4, 2));
+}
+
+TEST(RotationsTest, GroupsHaveEqualWork) {
+  const double work[] = {1, 4, 2, 3, 1, 3, 2, 4};  // two groups of 10
+  const auto rotations = Rotations(5, 2).add(work);
+  std::vector<double> sums(2);
+  for (std::size_t i = 0; i < std::size(work); ++i) sums.at(rotations[i]) += work[i];
+  EXPECT_EQ(sums, (std::vector<double>{10, 10}));
+}
+
+TEST(RotationsTest, ATrialThatComesLaterJoinsTheGroupWithTheLeastWork) {
+  Rotations rotations(5, 3);
+  const double first[] = {3, 2, 1}, later[] = {1};
+  const auto before = rotations.add(first);
+  EXPECT_EQ(rotations.add(later)[0], before[2]);
+}
+
+TEST(RotationsTest, OneTrialHasTheRotationOfItsSeed) {
+  const double work[] = {7};
+  for (std::uint64_t seed = 0; seed < 10; ++seed) EXPECT_EQ(Rotations(seed, 5).add(work)[0], seed_rotation(seed, 5));
+}
+
 }  // namespace
 }  // namespace hopyard

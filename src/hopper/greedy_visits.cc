@@ -1,0 +1,90 @@
+#include "hopper/greedy_visits.h"
+
+namespace hopyard {
+
+namespace {
+
+/// Keeps the greatest preference and what it is for.
+class Best {
+ public:
+  void offer(const GreedyVisits::Preference& preference, const PlacedVisit& visit) {
+    if (best_ && !(preference > preference_)) return;
+    preference_ = preference;
+    best_ = visit;
+  }
+  const std::optional<PlacedVisit>& visit() const { return best_; }
+
+ private:
+  GreedyVisits::Preference preference_{};
+  std::optional<PlacedVisit> best_;
+};
+
+}  // namespace
+
+const Bits& GreedyVisits::candidates(const OpenShop& shop, std::uint32_t partition) const {
+  return shop.wanting(partition);
+}
+
+bool GreedyVisits::allows(const OpenShop&, std::uint32_t, const TrialProgress&, std::uint32_t, std::uint32_t) const {
+  return true;
+}
+
+GreedyVisits::Preference GreedyVisits::of_place(const OpenShop& shop, const PlacedVisit& visit) const {
+  return {-shop.queue_s(visit.worker)};
+}
+
+std::optional<PlacedVisit> GreedyVisits::for_worker(const OpenShop& shop, std::uint32_t worker, Place place) const {
+  if (!shop.open(worker, place)) return std::nullopt;
+  Best best;
+  for (const std::uint32_t partition : shop.partitions_of(worker)) {
+    candidates(shop, partition).for_each_in_both(shop.idle(), [&](std::uint32_t number) {
+      const TrialProgress& trial = shop.trial(number);
+      if (!allows(shop, number, trial, partition, worker)) return;
+      const PlacedVisit visit{number, trial.epoch, trial.visit, partition, worker};
+      best.offer(of_trial(shop, visit), visit);
+    });
+  }
+  return best.visit();
+}
+
+std::optional<PlacedVisit> GreedyVisits::for_trial(const OpenShop& shop, std::uint32_t number, Place place) const {
+  if (!shop.idle().test(number)) return std::nullopt;
+  const TrialProgress& trial = shop.trial(number);
+  Best best;
+  trial.to_visit.for_each_in_both(shop.open_partitions(place), [&](std::uint32_t partition) {
+    for (const std::uint32_t home : shop.homes(partition)) {
+      if (!shop.open(home, place) || !allows(shop, number, trial, partition, home)) continue;
+      const PlacedVisit visit{number, trial.epoch, trial.visit, partition, home};
+      best.offer(of_place(shop, visit), visit);
+    }
+  });
+  return best.visit();
+}
+
+std::optional<PlacedVisit> GreedyVisits::after(const OpenShop& shop, const PlacedVisit& visit) const {
+  const TrialProgress next = progress_after(shop, visit);
+  if (next.done()) return std::nullopt;
+  for (std::uint32_t step = 0; step < shop.partitions(); ++step) {
+    const std::uint32_t partition = (next.next_in_order() + step) % shop.partitions();
+    if (!next.to_visit.test(partition)) continue;
+    const auto home = shortest_queue(
+        shop, partition, [&](std::uint32_t worker) { return allows(shop, visit.trial, next, partition, worker); });
+    if (home) return PlacedVisit{visit.trial, next.epoch, next.visit, partition, *home};
+  }
+  return std::nullopt;
+}
+
+TrialProgress progress_after(const OpenShop& shop, const PlacedVisit& visit) {
+  TrialProgress next = shop.trial(visit.trial);
+  next.under_way.reset();
+  next.holders = {visit.worker};
+  next.to_visit.reset(visit.partition);
+  if (++next.visit == shop.partitions()) {
+    ++next.epoch;
+    next.visit = 0;
+    next.to_visit = Bits::all(shop.partitions());
+  }
+  return next;
+}
+
+}  // namespace hopyard

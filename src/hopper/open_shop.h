@@ -1,0 +1,169 @@
+// The state that schedulers of visits decide on: an open shop (Cerebro §4.1), whose jobs are trials, whose machines are
+// workers, and whose operations are visits in any order. A plain value: no clock, no thread, no file.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hopper/bits.h"
+#include "hopper/placement.h"
+
+namespace hopyard {
+
+/// A visit and where it is trained.
+struct PlacedVisit {
+  std::uint32_t trial = 0;
+  std::uint32_t epoch = 0;
+  std::uint32_t visit = 0;  ///< of the epoch: 0 … partitions − 1
+  std::uint32_t partition = 0;
+  std::uint32_t worker = 0;
+  bool operator==(const PlacedVisit&) const = default;
+};
+/// "trial 3, epoch 0, visit 2: partition 5 on worker 1".
+std::ostream& operator<<(std::ostream& out, const PlacedVisit& visit);
+std::string to_string(const PlacedVisit& visit);
+
+struct ShopWorker {
+  std::uint32_t slots = 1;      ///< trials that it trains at a time, by interleaving
+  std::uint32_t lookahead = 0;  ///< trials beside them whose state it may fetch while those train
+  std::uint32_t devices = 1;    ///< it does the work of so many trials in the time of one
+  double speed = 1;             ///< a visit takes visit_s ÷ speed
+  bool alive = true;
+  bool operator==(const ShopWorker&) const = default;
+};
+
+/// A trial as it comes into the shop: new, or taken up from a journal.
+struct ShopTrial {
+  std::uint32_t epochs = 1;            ///< it is wanted trained until here
+  std::uint32_t rotation = 0;          ///< of `order: seed` (visit_order.h)
+  double visit_s = 1;                  ///< predicted, at speed 1
+  std::uint32_t epoch = 0;             ///< the one under way: those before are all committed
+  std::vector<std::uint32_t> visited;  ///< partitions committed in this epoch
+  std::vector<std::uint32_t> holders;  ///< workers that hold its newest state; none: not trained yet, begins anywhere
+};
+
+/// Where a trial stands. Holders that are dead hold it on their disks.
+struct TrialProgress {
+  std::uint32_t epochs = 1, rotation = 0;
+  double visit_s = 1;
+  std::uint32_t epoch = 0;
+  std::uint32_t visit = 0;  ///< the next of the epoch
+  Bits to_visit;            ///< partitions that this epoch has left
+  std::vector<std::uint32_t> holders;
+  std::optional<PlacedVisit> under_way;  ///< from begin() to commit() or give_up()
+  bool trained = false;                  ///< under way, but for its commit
+  bool held = false;                     ///< begins nothing: evaluates, is paused, was stopped
+
+  bool done() const { return epoch >= epochs; }
+  std::uint64_t visits_left() const;
+  double remaining_s() const { return static_cast<double>(visits_left()) * visit_s; }
+  /// The partition that `order: seed` has next. Requires !done().
+  std::uint32_t next_in_order() const;
+};
+
+/// Which places of a worker count: those that train, or also those that fetch ahead.
+enum class Place { train, fetch };
+
+/// Keeps that each trial visits each partition once an epoch, is in one visit at a time, and begins an epoch when the
+/// one before is committed; whoever breaks that gets std::logic_error. O(replication) a change, but for O(trials)
+/// when a worker comes or goes. Not thread-safe.
+class OpenShop {
+ public:
+  /// A worker for each of the placement's.
+  OpenShop(const Placement& placement, std::vector<ShopWorker> workers);
+
+  // Trials are numbered from 0 as they come.
+  std::uint32_t add(const ShopTrial& trial);
+  /// More epochs, or fewer: those begun are not taken back.
+  void want(std::uint32_t trial, std::uint32_t epochs);
+  /// While held, a trial begins no visit; one under way goes on.
+  void hold(std::uint32_t trial, bool held);
+  /// What was measured since it came. Above 0.
+  void predict(std::uint32_t trial, double visit_s);
+
+  /// Comes, or comes back, with its partitions and with the states that it holds.
+  void join(std::uint32_t worker);
+  /// Is dead. What it had under way is given up and returned.
+  std::vector<PlacedVisit> leave(std::uint32_t worker);
+
+  /// Takes a place of the worker. Requires that the trial is idle, wants this epoch, visit and partition, and that the
+  /// worker is a living home of it with a place.
+  void begin(const PlacedVisit& visit);
+  /// Its slot is free; its trial is not idle before the commit.
+  void trained(const PlacedVisit& visit);
+  /// It counts, and `holders` hold the new state, all others none that is of use. At least one.
+  void commit(const PlacedVisit& visit, std::vector<std::uint32_t> holders);
+  /// It is to be trained again, anywhere, from the state before.
+  void give_up(const PlacedVisit& visit);
+
+  std::uint32_t partitions() const { return static_cast<std::uint32_t>(placement_.homes.size()); }
+  std::uint32_t trial_count() const { return static_cast<std::uint32_t>(trials_.size()); }
+  const TrialProgress& trial(std::uint32_t trial) const { return trials_.at(trial); }
+  const std::vector<ShopWorker>& workers() const { return workers_; }
+  const Placement& placement() const { return placement_; }
+  const std::vector<std::uint32_t>& homes(std::uint32_t partition) const { return placement_.homes[partition]; }
+  const std::vector<std::uint32_t>& partitions_of(std::uint32_t worker) const { return partitions_of_[worker]; }
+  Bits living() const;
+
+  /// Trials that could begin a visit now: not done, held or under way, and a living worker holds their state.
+  const Bits& idle() const { return idle_; }
+  /// Trials whose epoch has the partition left, idle or not.
+  const Bits& wanting(std::uint32_t partition) const { return wanting_[partition]; }
+  /// Of those, trials that `order: seed` has there next.
+  const Bits& in_order(std::uint32_t partition) const { return in_order_[partition]; }
+  /// How many visits have begun since the shop was made.
+  std::uint64_t begun() const { return begun_; }
+  /// Whether the worker lives and has such a place free; and partitions of which a home has.
+  bool open(std::uint32_t worker, Place place) const { return room(worker, place); }
+  const Bits& open_partitions(Place place) const { return open_partitions_[index(place)]; }
+  /// Visits that hold a place of the worker: they train, fetch or wait.
+  std::uint32_t occupied(std::uint32_t worker) const { return occupied_[worker]; }
+  /// Time until the worker would begin one more visit, if all visits were like those it has and were at their begin.
+  double queue_s(std::uint32_t worker) const;
+  /// A worker to fetch a trial's state from: a living holder, that with the least to do; nothing when there is none.
+  std::optional<std::uint32_t> source(std::uint32_t trial) const;
+  bool done() const;
+  /// Trials, not done or held, all of whose holders are dead.
+  std::vector<std::uint32_t> stranded() const;
+
+  /// Workers and trials to which something happened since the last call, that could have made a visit possible;
+  /// ascending, once each.
+  struct Changes {
+    std::vector<std::uint32_t> workers, trials;
+  };
+  Changes take_changes();
+
+ private:
+  static std::size_t index(Place place) { return static_cast<std::size_t>(place); }
+  bool room(std::uint32_t worker, Place place) const;
+  void require_under_way(const PlacedVisit& visit) const;
+  bool state_lives(const TrialProgress& trial) const;
+  void refresh_idle(std::uint32_t trial);
+  void occupy(const PlacedVisit& visit, bool more);
+  void update_open(std::uint32_t worker);
+  void want_all(std::uint32_t trial);
+  void put_in_order(std::uint32_t trial, bool there);
+
+  Placement placement_;
+  std::vector<std::vector<std::uint32_t>> partitions_of_;
+  std::vector<ShopWorker> workers_;
+  std::vector<std::uint32_t> occupied_;
+  std::vector<double> queued_s_;
+  std::vector<TrialProgress> trials_;
+  Bits idle_;
+  std::vector<Bits> wanting_, in_order_;
+  std::uint64_t begun_ = 0;
+  std::array<Bits, 2> is_open_;                           // by worker
+  std::array<Bits, 2> open_partitions_;                   // with an open home
+  std::array<std::vector<std::uint32_t>, 2> open_homes_;  // of each partition
+  Bits changed_workers_, changed_trials_;
+};
+
+/// The whole state as text, a line for each worker and trial: for logs and for what a test prints.
+std::string describe(const OpenShop& shop);
+
+}  // namespace hopyard

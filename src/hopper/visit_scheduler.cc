@@ -1,0 +1,236 @@
+#include "hopper/visit_scheduler.h"
+
+#include <algorithm>
+
+#include "base/failure.h"
+#include "base/rng.h"
+#include "hopper/greedy_visits.h"
+
+namespace hopyard {
+
+namespace {
+
+/// How far a partition is from where the trial's rotation stands, 0 … 1.
+double off_rotation(const OpenShop& shop, const PlacedVisit& visit) {
+  const std::uint32_t count = shop.partitions();
+  const std::uint32_t next = shop.trial(visit.trial).next_in_order();
+  return static_cast<double>((visit.partition + count - next) % count) / count;
+}
+
+bool holds(const OpenShop& shop, const PlacedVisit& visit) {
+  const auto& holders = shop.trial(visit.trial).holders;
+  return std::find(holders.begin(), holders.end(), visit.worker) != holders.end();
+}
+
+/// A visit of the trial to the partition, on its home with such a place that has the least to do.
+std::optional<PlacedVisit> at_open_home(const OpenShop& shop, std::uint32_t number, std::uint32_t partition,
+                                        Place place) {
+  const TrialProgress& trial = shop.trial(number);
+  const auto home = shortest_queue(shop, partition, [&](std::uint32_t worker) { return shop.open(worker, place); });
+  if (!home) return std::nullopt;
+  return PlacedVisit{number, trial.epoch, trial.visit, partition, *home};
+}
+
+GreedyVisits::Preference behind_then_longest(const OpenShop& shop, const PlacedVisit& visit) {
+  const TrialProgress& trial = shop.trial(visit.trial);
+  return {-(static_cast<double>(trial.epoch) * shop.partitions() + trial.visit), trial.remaining_s()};
+}
+
+class SeedVisits : public GreedyVisits {
+ public:
+  std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t number, Place place) const override {
+    if (!shop.idle().test(number)) return std::nullopt;
+    return at_open_home(shop, number, shop.trial(number).next_in_order(), place);
+  }
+
+ protected:
+  const Bits& candidates(const OpenShop& shop, std::uint32_t partition) const override {
+    return shop.in_order(partition);
+  }
+  bool allows(const OpenShop&, std::uint32_t, const TrialProgress& trial, std::uint32_t partition,
+              std::uint32_t) const override {
+    return partition == trial.next_in_order();
+  }
+  Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const override {
+    return behind_then_longest(shop, visit);
+  }
+};
+
+class PatientVisits : public GreedyVisits {
+ public:
+  std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t number, Place place) const override {
+    if (!shop.idle().test(number)) return std::nullopt;
+    const TrialProgress& trial = shop.trial(number);
+    const std::uint32_t next = trial.next_in_order();
+    if (trial.to_visit.test(next))
+      if (const auto visit = at_open_home(shop, number, next, place)) return visit;
+    if (waits_patiently(shop, trial)) return std::nullopt;
+    const auto partition = trial.to_visit.first_in_both(shop.open_partitions(place), next);
+    return partition ? at_open_home(shop, number, *partition, place) : std::nullopt;
+  }
+
+ protected:
+  bool allows(const OpenShop& shop, std::uint32_t, const TrialProgress& trial, std::uint32_t partition,
+              std::uint32_t) const override {
+    return partition == trial.next_in_order() || !waits_patiently(shop, trial);
+  }
+  Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const override {
+    const Preference among_equals = behind_then_longest(shop, visit);
+    return {off_rotation(shop, visit) == 0 ? 1.0 : 0.0, among_equals[0], among_equals[1]};
+  }
+
+ private:
+  static bool waits_patiently(const OpenShop& shop, const TrialProgress& trial) {
+    const std::uint32_t next = trial.next_in_order();
+    if (!trial.to_visit.test(next)) return false;  // it has left its rotation
+    const auto home = shortest_queue(shop, next, [](std::uint32_t) { return true; });
+    return home && shop.queue_s(*home) < kPatience * trial.visit_s;
+  }
+};
+
+class RandomVisits : public GreedyVisits {
+ public:
+  explicit RandomVisits(std::uint64_t seed) : seed_(derive(seed, "visits")) {}
+
+ protected:
+  Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const override { return {drawn(shop, visit)}; }
+  Preference of_place(const OpenShop& shop, const PlacedVisit& visit) const override { return {drawn(shop, visit)}; }
+
+ private:
+  double drawn(const OpenShop& shop, const PlacedVisit& visit) const {
+    std::uint64_t key = derive(seed_, shop.begun());
+    for (const std::uint32_t part : {visit.trial, visit.partition, visit.worker}) key = derive(key, part);
+    return static_cast<double>(key >> 11);
+  }
+  std::uint64_t seed_;
+};
+
+/// The longest remaining first is what keeps the last trial from being alone at the end. Trials that are equal but for
+/// a visit or two follow their rotations, which stand evenly around, and so leave each other's partitions free.
+class LongestVisits : public GreedyVisits {
+ public:
+  std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t number, Place place) const override {
+    if (!shop.idle().test(number)) return std::nullopt;
+    const TrialProgress& trial = shop.trial(number);
+    const auto partition = trial.to_visit.first_in_both(shop.open_partitions(place), trial.next_in_order());
+    return partition ? at_open_home(shop, number, *partition, place) : std::nullopt;
+  }
+
+ protected:
+  Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const override {
+    constexpr double kVisits = 2;
+    const TrialProgress& trial = shop.trial(visit.trial);
+    return {trial.remaining_s() - kVisits * trial.visit_s * off_rotation(shop, visit)};
+  }
+};
+
+class ReplicaVisits : public LongestVisits {
+ public:
+  std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t number, Place place) const override {
+    return GreedyVisits::for_trial(shop, number, place);
+  }
+  std::optional<PlacedVisit> after(const OpenShop& shop, const PlacedVisit& visit) const override {
+    const TrialProgress next = progress_after(shop, visit);
+    if (next.done()) return std::nullopt;
+    for (const std::uint32_t partition : shop.partitions_of(visit.worker))
+      if (next.to_visit.test(partition))
+        return PlacedVisit{visit.trial, next.epoch, next.visit, partition, visit.worker};
+    return LongestVisits::after(shop, visit);
+  }
+
+ protected:
+  Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const override {
+    return {holds(shop, visit) ? 1.0 : 0.0, LongestVisits::of_trial(shop, visit)[0]};
+  }
+  Preference of_place(const OpenShop& shop, const PlacedVisit& visit) const override {
+    return {holds(shop, visit) ? 1.0 : 0.0, -shop.queue_s(visit.worker), -off_rotation(shop, visit)};
+  }
+};
+
+void begin_for_workers(OpenShop& shop, const VisitScheduler& scheduler, const OpenShop::Changes& changes, Place place,
+                       std::vector<PlacedVisit>& begun) {
+  for (const std::uint32_t worker : changes.workers)
+    while (const auto visit = scheduler.for_worker(shop, worker, place)) {
+      shop.begin(*visit);
+      begun.push_back(*visit);
+    }
+}
+
+void begin_for_trials(OpenShop& shop, const VisitScheduler& scheduler, const OpenShop::Changes& changes, Place place,
+                      std::vector<PlacedVisit>& begun) {
+  for (const std::uint32_t trial : changes.trials)
+    if (const auto visit = scheduler.for_trial(shop, trial, place)) {
+      shop.begin(*visit);
+      begun.push_back(*visit);
+    }
+}
+
+}  // namespace
+
+std::string to_string(VisitSchedulerKind kind) {
+  switch (kind) {
+    case VisitSchedulerKind::seed:
+      return "seed";
+    case VisitSchedulerKind::random:
+      return "random";
+    case VisitSchedulerKind::lrtf:
+      return "lrtf";
+    case VisitSchedulerKind::replica:
+      return "replica";
+    case VisitSchedulerKind::patient:
+      return "patient";
+  }
+  require(false, "no scheduler of visits has number ", static_cast<int>(kind));
+  return "";
+}
+
+std::optional<VisitSchedulerKind> parse_visit_scheduler(std::string_view word) {
+  for (const VisitSchedulerKind kind : kVisitSchedulerKinds)
+    if (to_string(kind) == word) return kind;
+  return std::nullopt;
+}
+
+std::unique_ptr<VisitScheduler> make_visit_scheduler(VisitSchedulerKind kind, std::uint64_t seed) {
+  switch (kind) {
+    case VisitSchedulerKind::seed:
+      return std::make_unique<SeedVisits>();
+    case VisitSchedulerKind::random:
+      return std::make_unique<RandomVisits>(seed);
+    case VisitSchedulerKind::lrtf:
+      return std::make_unique<LongestVisits>();
+    case VisitSchedulerKind::replica:
+      return std::make_unique<ReplicaVisits>();
+    case VisitSchedulerKind::patient:
+      return std::make_unique<PatientVisits>();
+  }
+  require(false, "no scheduler of visits has number ", static_cast<int>(kind));
+  return nullptr;
+}
+
+std::vector<PlacedVisit> dispatch(OpenShop& shop, const VisitScheduler& scheduler) {
+  const OpenShop::Changes changes = shop.take_changes();
+  std::vector<PlacedVisit> begun;
+  for (const Place place : {Place::train, Place::fetch}) {
+    begin_for_workers(shop, scheduler, changes, place, begun);
+    begin_for_trials(shop, scheduler, changes, place, begun);
+  }
+  return begun;
+}
+
+std::vector<std::uint32_t> replica_targets(const OpenShop& shop, const VisitScheduler& scheduler,
+                                           const PlacedVisit& visit, std::uint32_t copies) {
+  std::vector<std::uint32_t> targets;
+  if (copies < 2) return targets;
+  const auto next = scheduler.after(shop, visit);
+  if (next && next->worker != visit.worker) targets.push_back(next->worker);
+  // Then the workers behind it, so that copies spread.
+  const auto count = static_cast<std::uint32_t>(shop.workers().size());
+  for (std::uint32_t step = 1; step < count && targets.size() + 1 < copies; ++step) {
+    const std::uint32_t worker = (visit.worker + step) % count;
+    if (shop.workers()[worker].alive && std::find(targets.begin(), targets.end(), worker) == targets.end())
+      targets.push_back(worker);
+  }
+  return targets;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,192 @@
+#include "hopper/hopper_simulator.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "base/environment.h"
+#include "base/rng.h"
+#include "hopper/shop_fixture.h"
+
+namespace hopyard {
+namespace {
+
+using Orders = std::map<std::uint32_t, std::vector<std::uint32_t>>;
+
+/// The partitions of each trial, in the order of its visits.
+Orders orders(const HopperSimResult& result) {
+  Orders found;
+  for (const SimVisit& done : result.visits) found[done.visit.trial].push_back(done.visit.partition);
+  return found;
+}
+
+std::vector<PlacedVisit> record(const HopperSimResult& result) {
+  std::vector<PlacedVisit> visits;
+  for (const SimVisit& done : result.visits) visits.push_back(done.visit);
+  return visits;
+}
+
+TEST(HopperSimulatorTest, CerebroFig5) {
+  const double epochs_s[] = {6, 3, 3, 3, 6};
+  const auto spec = fakes::cluster(epochs_s, 3, 3);
+  const auto result = simulate_hopper(spec, *make_visit_scheduler(VisitSchedulerKind::lrtf, 0));
+  EXPECT_EQ(result.makespan_s, 7);
+  EXPECT_EQ(exactly_once_fault(spec, result), "");
+}
+
+TEST(HopperSimulatorTest, OneTrialGoesRoundOneAfterAnother) {
+  const double epochs_s[] = {6};
+  auto spec = fakes::cluster(epochs_s, 3, 3, 1, 2);
+  spec.hop_s = 0.5;
+  const auto result = simulate_hopper(spec, *make_visit_scheduler(VisitSchedulerKind::seed, 0));
+  EXPECT_EQ(result.makespan_s, 2 * 6 + 6 * 0.5);
+  EXPECT_EQ(result.busy_s, std::vector<double>(3, 4.0));
+}
+
+TEST(HopperSimulatorTest, SlotsShareWhatDevicesDo) {
+  const double epochs_s[] = {2, 2, 2, 2};
+  auto spec = fakes::cluster(epochs_s, 1, 1);
+  const auto scheduler = make_visit_scheduler(VisitSchedulerKind::seed, 0);
+  for (const std::uint32_t slots : {1u, 2u, 4u}) {
+    spec.workers[0].worker.slots = slots;
+    EXPECT_EQ(simulate_hopper(spec, *scheduler).makespan_s, 8);
+  }
+  spec.workers[0].worker.devices = 2;
+  EXPECT_EQ(simulate_hopper(spec, *scheduler).makespan_s, 4);
+}
+
+/// While one trial trains, the state of the next comes.
+TEST(HopperSimulatorTest, HopsAreHiddenBehindTraining) {
+  const std::vector<double> epochs_s(8, 8.0);
+  auto spec = fakes::cluster(epochs_s, 4, 4);
+  spec.hop_s = 0.5;
+  const auto scheduler = make_visit_scheduler(VisitSchedulerKind::seed, 0);
+  EXPECT_EQ(simulate_hopper(spec, *scheduler).makespan_s, 16 + 8 * 0.5);
+  for (SimWorker& worker : spec.workers) worker.worker.lookahead = 1;
+  EXPECT_EQ(simulate_hopper(spec, *scheduler).makespan_s, 16 + 0.5);
+}
+
+TEST(HopperSimulatorTest, OrderSeedIsTheSameForOneWorkerAndForMany) {
+  const double epochs_s[] = {6, 3, 3, 3, 6, 1, 2};
+  const auto scheduler = make_visit_scheduler(VisitSchedulerKind::seed, 0);
+  const Orders alone = orders(simulate_hopper(fakes::cluster(epochs_s, 1, 6, 1, 3), *scheduler));
+  for (const std::uint32_t workers : {2u, 3u, 6u})
+    for (const std::uint32_t replication : {1u, 2u}) {
+      auto spec = fakes::cluster(epochs_s, workers, 6, replication, 3);
+      spec.workers[0].worker.speed = 0.1;
+      EXPECT_EQ(orders(simulate_hopper(spec, *scheduler)), alone);
+    }
+}
+
+TEST(HopperSimulatorTest, EqualArgumentsGiveEqualResults) {
+  const std::vector<double> epochs_s(20, 10.0);
+  const auto spec = fakes::cluster(epochs_s, 5, 10, 2);
+  for (const VisitSchedulerKind kind : kVisitSchedulerKinds) {
+    const auto once = simulate_hopper(spec, *make_visit_scheduler(kind, 5));
+    EXPECT_EQ(once, simulate_hopper(spec, *make_visit_scheduler(kind, 5)));
+  }
+}
+
+TEST(HopperSimulatorTest, TheRandomOrderFollowsFromItsSeed) {
+  const std::vector<double> epochs_s(20, 10.0);
+  const auto spec = fakes::cluster(epochs_s, 5, 10);
+  const auto random = [&](std::uint64_t seed) {
+    return orders(simulate_hopper(spec, *make_visit_scheduler(VisitSchedulerKind::random, seed)));
+  };
+  EXPECT_NE(random(1), random(2));
+}
+
+TEST(HopperSimulatorTest, ARecordIsRepeatedAlsoOnOtherWorkers) {
+  const double epochs_s[] = {6, 3, 3, 3, 6, 1, 2};
+  const auto spec = fakes::cluster(epochs_s, 3, 6, 2, 2);
+  const auto free = simulate_hopper(spec, *make_visit_scheduler(VisitSchedulerKind::random, 9));
+  const auto replay = make_replay_scheduler(record(free), 6);
+  const auto again = simulate_hopper(spec, *replay);
+  EXPECT_EQ(orders(again), orders(free));
+  const auto sorted = [](std::vector<PlacedVisit> visits) {
+    std::sort(visits.begin(), visits.end(), [](const PlacedVisit& a, const PlacedVisit& b) {
+      return std::tie(a.trial, a.epoch, a.visit) < std::tie(b.trial, b.epoch, b.visit);
+    });
+    return visits;
+  };
+  EXPECT_EQ(sorted(record(again)), sorted(record(free)));  // on the same workers too
+  EXPECT_EQ(orders(simulate_hopper(fakes::cluster(epochs_s, 1, 6, 1, 2), *replay)), orders(free));
+}
+
+TEST(HopperSimulatorTest, ADeadWorkersVisitGoesToAReplica) {
+  const double epochs_s[] = {4};
+  auto spec = fakes::cluster(epochs_s, 2, 2, 2);
+  spec.state_replicas = 2;
+  spec.detect_s = 0.25;
+  spec.workers[0].outages = {{1, SimOutage{}.end_s}};
+  spec.workers[1].outages = {{0, 0.5}};  // joins late
+  const auto result = simulate_hopper(spec, *make_visit_scheduler(VisitSchedulerKind::seed, 0));
+  EXPECT_EQ(exactly_once_fault(spec, result), "");
+  EXPECT_EQ(result.given_up, 1u);
+  EXPECT_EQ(result.makespan_s, 1 + 0.25 + 4);
+}
+
+TEST(HopperSimulatorTest, APartitionWithoutALivingHomeIsNamed) {
+  const double epochs_s[] = {4, 4};
+  auto spec = fakes::cluster(epochs_s, 2, 2);
+  spec.workers[1].outages = {{1, SimOutage{}.end_s}};
+  const auto result = simulate_hopper(spec, *make_visit_scheduler(VisitSchedulerKind::lrtf, 0));
+  EXPECT_EQ(result.stuck, "partition 1 has no living home: worker 1 is gone");
+}
+
+/// A spec with stragglers, late joiners, and workers that die; always such that all can be done.
+HopperSimSpec faulty_cluster(std::uint64_t seed) {
+  KeyedStream random(derive(seed, "faults"));
+  const auto workers = static_cast<std::uint32_t>(2 + random.below(5));
+  const auto partitions = static_cast<std::uint32_t>(workers + random.below(workers + 1));
+  std::vector<double> epochs_s(1 + random.below(12));
+  for (double& epoch_s : epochs_s) epoch_s = 1 + 9 * random.uniform();
+  const auto epochs = static_cast<std::uint32_t>(1 + random.below(3));
+  auto spec = fakes::cluster(epochs_s, workers, partitions, 2, epochs);
+  spec.hop_s = 0.2 * random.uniform();
+  spec.detect_s = 0.5 * random.uniform();
+  spec.state_replicas = 2;
+  // Either one dies for good, when everything has a second place, or any may die and come back.
+  const auto lost = random.below(3) == 0 ? random.below(workers) : workers;
+  for (std::uint32_t w = 0; w < workers; ++w) {
+    ShopWorker& worker = spec.workers[w].worker;
+    worker.slots = static_cast<std::uint32_t>(1 + random.below(3));
+    worker.lookahead = static_cast<std::uint32_t>(random.below(2));
+    worker.speed = random.below(4) == 0 ? 0.1 : 1;
+    if (w == lost) spec.workers[w].outages.push_back({20 * random.uniform(), SimOutage{}.end_s});
+    if (lost < workers) continue;
+    double at_s = random.below(4) == 0 ? 0 : 20 * random.uniform();
+    for (auto outages = random.below(4); outages > 0; --outages) {
+      const double end_s = at_s + 3 * random.uniform();
+      spec.workers[w].outages.push_back({at_s, end_s});
+      at_s = end_s + 0.01 + 10 * random.uniform();
+    }
+  }
+  return spec;
+}
+
+/// HOPYARD_HOPPER_RUNS: how many seeds; nightly, thousands.
+TEST(HopperSimulatorTest, FaultyRunsCommitEachVisitExactlyOnce) {
+  const std::string asked = environment_variable("HOPYARD_HOPPER_RUNS").value_or("300");
+  std::uint64_t given_up = 0;
+  for (std::uint64_t seed = 0; seed < std::stoull(asked); ++seed) {
+    const auto spec = faulty_cluster(seed);
+    auto undisturbed = spec;
+    for (SimWorker& worker : undisturbed.workers) worker = {};
+    for (const VisitSchedulerKind kind : kVisitSchedulerKinds) {
+      const auto scheduler = make_visit_scheduler(kind, seed);
+      const auto result = simulate_hopper(spec, *scheduler);
+      ASSERT_EQ(result.stuck, "") << "seed " << seed << ", " << to_string(kind);
+      ASSERT_EQ(exactly_once_fault(spec, result), "") << "seed " << seed << ", " << to_string(kind);
+      given_up += result.given_up;
+      if (kind != VisitSchedulerKind::seed) continue;
+      ASSERT_EQ(orders(result), orders(simulate_hopper(undisturbed, *scheduler))) << "seed " << seed;
+    }
+  }
+  EXPECT_GT(given_up, std::stoull(asked));
+}
+
+}  // namespace
+}  // namespace hopyard
