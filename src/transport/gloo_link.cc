@@ -20,6 +20,8 @@
 namespace hopyard {
 namespace {
 
+constexpr double kSlackSeconds = 0.5;  // for whoever is late to say what was wrong
+
 using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
 using Work = c10::intrusive_ptr<c10d::Work>;
 
@@ -260,7 +262,7 @@ class GlooLink : public Link {
 OpenedLink open_gloo_link(const Endpoint& store, const std::string& bind_address, const WorkerId& self,
                           const LinkOrder& order, std::shared_ptr<TrafficCounter> traffic) {
   require(self != order.peer, "a link of ", to_string(self), " to itself");
-  auto opened = bounded(order.open_s, [=] { return open_group(store, bind_address, self, order); });
+  auto opened = bounded(order.open_s + kSlackSeconds, [=] { return open_group(store, bind_address, self, order); });
   if (opened && opened->error.empty()) {
     return {std::make_unique<GlooLink>(std::move(*opened), self, order, std::move(traffic)), ""};
   }

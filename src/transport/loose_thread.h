@@ -24,6 +24,8 @@ class LooseThread {
   /// Waits for at most kGiveUpSeconds, then leaves the thread to itself.
   ~LooseThread() { finished_within(kGiveUpSeconds); }
   bool finished_within(double seconds) const;
+  /// Leaves the thread to itself now.
+  void give_up() { state_.reset(); }
 
  private:
   struct State {
@@ -39,9 +41,10 @@ class LooseThread {
 template <class Work>
 auto bounded(double seconds, Work work) -> std::optional<decltype(work())> {
   auto slot = std::make_shared<std::optional<decltype(work())>>();
-  const LooseThread thread([slot, work = std::move(work)]() mutable { slot->emplace(work()); });
-  if (!thread.finished_within(seconds)) return std::nullopt;
-  return std::move(*slot);
+  LooseThread thread([slot, work = std::move(work)]() mutable { slot->emplace(work()); });
+  if (thread.finished_within(seconds)) return std::move(*slot);
+  thread.give_up();
+  return std::nullopt;
 }
 
 }  // namespace hopyard

@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "base/clock.h"
+#include "base/environment.h"
 #include "base/text.h"
 
 namespace hopyard {
@@ -18,11 +19,17 @@ std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
 }
 
+// c10d writes a stack trace to standard error for each connection that breaks; we have a sentence for it.
+void quieten_c10d() {
+  if (!environment_variable("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = c10::GLOG_ERROR;
+}
+
 std::vector<std::uint8_t> to_value(std::string_view bytes) { return {bytes.begin(), bytes.end()}; }
 
 }  // namespace
 
 Store host_store(ListeningSocket& socket) {
+  quieten_c10d();
   c10d::TCPStoreOptions options;
   options.port = socket.endpoint().port;
   options.isServer = true;
@@ -34,6 +41,7 @@ Store host_store(ListeningSocket& socket) {
 }
 
 Store connect_store(const Endpoint& endpoint, double seconds, std::string& error) {
+  quieten_c10d();
   const double until_s = monotonic_seconds() + seconds;
   for (;;) {
     const std::string why = try_to_connect(endpoint, std::max(0.001, until_s - monotonic_seconds()));
@@ -65,10 +73,10 @@ std::string fetch(const Store& store, const std::string& queue, const std::atomi
                   const std::function<void(std::string_view)>& take, double until_s) {
   while (!ended && monotonic_seconds() < until_s) {
     try {
-      store->wait({queue}, milliseconds(kFetchSliceSeconds));
+      store->wait({queue}, milliseconds(std::clamp(until_s - monotonic_seconds(), 0.001, kStoreSeconds)));
       const auto value = store->queuePop(queue, false);
-      take({reinterpret_cast<const char*>(value.data()), value.size()});
-    } catch (const c10::DistStoreError&) {  // the slice has passed
+      if (!value.empty()) take({reinterpret_cast<const char*>(value.data()), value.size()});
+    } catch (const c10::DistStoreError&) {  // nothing came
     } catch (const std::exception& problem) {
       return plain_text(problem);
     }

@@ -19,9 +19,7 @@ namespace hopyard {
 
 using Store = c10::intrusive_ptr<c10d::TCPStore>;
 
-/// Slice in which a reader waits for its queue: so long it takes at most to see that it should end.
-constexpr double kFetchSliceSeconds = 0.2;
-/// TCPStore's own timeout, of calls that should find what they ask for.
+/// TCPStore's own timeout, of calls that should find what they ask for, and of a reader's wait for its queue.
 constexpr double kStoreSeconds = 5;
 
 /// The store itself, listening on the socket, with a client of its own. Throws what c10d throws.
@@ -31,11 +29,14 @@ Store host_store(ListeningSocket& socket);
 Store connect_store(const Endpoint& endpoint, double seconds, std::string& error);
 
 void push(const Store& store, const std::string& queue, std::string_view value);
-/// Takes the values of a queue, until `ended`, `until_s` (monotonic_seconds) or the connection breaks; says why it
-/// broke, or nothing.
+/// Takes the values of a queue but for ticks, until `ended`, `until_s` (monotonic_seconds) or the connection breaks;
+/// says why it broke, or nothing.
 std::string fetch(const Store& store, const std::string& queue, const std::atomic<bool>& ended,
                   const std::function<void(std::string_view)>& take,
                   double until_s = std::numeric_limits<double>::infinity());
+/// Wakes the reader of a queue, so that it sees that it should end. Done at every beat, since a wait that times out
+/// costs lines on standard error.
+inline void tick(const Store& store, const std::string& queue) { push(store, queue, ""); }
 /// Throws away what is in a queue.
 void drain(const Store& store, const std::string& queue);
 /// The value of a key, polled every 20 ms for at most `seconds`.

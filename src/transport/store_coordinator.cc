@@ -321,8 +321,10 @@ class StoreCoordinator : public CoordinatorEnd {
           core->watch();
           if (monotonic_seconds() < next_pulse_s) continue;
           put(store, names::kPulse, core->pulse());
+          for (const auto& queue : {names::kInbox, names::kBeats}) tick(store, queue);
           next_pulse_s = monotonic_seconds() + core->beat_s();
         }
+        for (const auto& queue : {names::kInbox, names::kBeats}) tick(store, queue);
       } catch (const std::exception& problem) {
         HOPYARD_ERROR << "the coordinator's store broke: " << plain_text(problem);
       }

@@ -19,6 +19,7 @@ namespace hopyard {
 namespace {
 
 constexpr WorkerId kCoordinator{0, 0};
+constexpr double kSlackSeconds = 0.5;        // for whoever is late to say what was wrong
 constexpr double kConnectOthersSeconds = 5;  // the second and third connection to a store that has let us in
 
 struct Meeting {
@@ -103,6 +104,8 @@ Attempt try_to_join(const LaunchSpec& launch, const Membership& membership, doub
         const auto unchecked = FrameSeal::open_unchecked(bytes);
         if (frame && frame->kind == Frame::Kind::accept && frame->body == admission.mailbox) {
           admission.worker = frame->worker;
+        } else if (frame && frame->kind == Frame::Kind::expel) {
+          attempt.error = text::cat("it was let in too late: ", frame->body);
         } else if (unchecked && unchecked->kind == Frame::Kind::refuse) {
           attempt = {std::nullopt, true,
                      text::cat("the coordinator at ", to_string(meeting.endpoint), " turned rank ", launch.rank,
@@ -113,7 +116,7 @@ Attempt try_to_join(const LaunchSpec& launch, const Membership& membership, doub
         ended = true;
       },
       until_s);
-  if (attempt.refused) return attempt;
+  if (!attempt.error.empty()) return attempt;
   if (!broke.empty())
     return failed(text::cat("the coordinator's store at ", to_string(meeting.endpoint), " broke: ", broke));
   if (!ended) return failed(text::cat("the coordinator at ", to_string(meeting.endpoint), " gives no answer"));
@@ -237,12 +240,14 @@ class Core {
 };
 
 // Beats until the end. Throws what c10d throws.
-void beat(Core& core, const Store& store) {
+void beat(Core& core, const Store& store, const std::string& mailbox) {
   for (std::uint64_t beats = 1; !core.ended; ++beats) {
     push(store, names::kBeats, core.seal.seal({Frame::Kind::beat, core.id, beats, ""}, FrameSeal::Way::to_coordinator));
     if (const auto pulse = poll_key(store, names::kPulse, 0)) core.pulse(*pulse);
+    tick(store, mailbox);
     sleep_seconds(core.bounds.beat_s);
   }
+  tick(store, mailbox);
 }
 
 void send_all(Core& core, const Store& store) {
@@ -263,12 +268,13 @@ class StoreWorker : public WorkerEnd {
       : core_(std::make_shared<Core>(options, admission)),
         endpoint_(admission.endpoint),
         bind_address_(options.bind_address) {
-    fetcher_ = start([store = admission.receiving, queue = names::mailbox(admission.mailbox)](Core& core) {
-      const auto broke = fetch(store, queue, core.ended, [&](std::string_view bytes) { core.take(bytes); });
+    const auto mailbox = names::mailbox(admission.mailbox);
+    fetcher_ = start([store = admission.receiving, mailbox](Core& core) {
+      const auto broke = fetch(store, mailbox, core.ended, [&](std::string_view bytes) { core.take(bytes); });
       if (!broke.empty()) throw std::runtime_error(broke);
     });
     sender_ = start([store = admission.sending](Core& core) { send_all(core, store); });
-    beater_ = start([store = admission.beating](Core& core) { beat(core, store); });
+    beater_ = start([store = admission.beating, mailbox](Core& core) { beat(core, store, mailbox); });
     watcher_ = start([](Core& core) {
       for (; !core.ended; sleep_seconds(core.bounds.beat_s / 2)) core.watch();
     });
@@ -316,7 +322,7 @@ class StoreWorker : public WorkerEnd {
 JoinResult join_store(const LaunchSpec& launch, const TransportOptions& options, double timeout_s) {
   LivenessWatch{options.liveness};  // says what is wrong with the bounds
   const double until_s = monotonic_seconds() + timeout_s;
-  auto attempt = bounded(timeout_s, [launch, membership = options.membership, until_s] {
+  auto attempt = bounded(timeout_s + kSlackSeconds, [launch, membership = options.membership, until_s] {
     try {
       return try_to_join(launch, membership, until_s);
     } catch (const std::exception& problem) {
