@@ -58,6 +58,11 @@ Descriptor open_for_reading(const std::string& path, struct stat& status) {
 
 }  // namespace
 
+void sync_file(const std::string& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (*file < 0 || ::fdatasync(*file) != 0) fail_on(path, "make it durable");
+}
+
 void sync_folder(const std::string& path) {
   const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (*folder < 0 || ::fsync(*folder) != 0) fail_on(path, "make the folder durable");

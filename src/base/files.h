@@ -27,6 +27,8 @@ class AtomicFile {
 };
 /// The whole file; Failure(input) names it when it is missing, unreadable or longer than `limit_bytes`.
 std::string read_file(const std::string& path, std::size_t limit_bytes);
+/// Makes what was written to a file durable, but not its name.
+void sync_file(const std::string& path);
 /// Makes a folder's entries (created, renamed, removed files) durable.
 void sync_folder(const std::string& path);
 

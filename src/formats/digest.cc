@@ -62,6 +62,8 @@ Digest digest_bytes(std::span<const std::byte> bytes) {
   return chunks.finish();
 }
 
+std::uint64_t checksum_bytes(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+
 Digest digest_parameters(std::vector<ParameterDigest> parameters) {
   const auto order = [](const ParameterDigest& p) { return std::tie(p.name, p.dtype, p.shape, p.content); };
   std::sort(parameters.begin(), parameters.end(), [&](const auto& a, const auto& b) { return order(a) < order(b); });

@@ -20,6 +20,9 @@ std::string to_hex(const Digest& digest);
 /// XXH3-128 of each 1 MiB chunk, then of the chunk hashes.
 Digest digest_bytes(std::span<const std::byte> bytes);
 
+/// XXH3-64, for what is checked when it is read again.
+std::uint64_t checksum_bytes(std::span<const std::byte> bytes);
+
 /// One parameter's part of a model digest.
 struct ParameterDigest {
   std::string name, dtype;

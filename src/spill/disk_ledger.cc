@@ -22,17 +22,14 @@ void DiskLedger::give_back(Bytes bytes) {
   used_ -= bytes;
 }
 
-void DiskLedger::add(Version version, Entry entry, Bytes reserved) {
+void DiskLedger::add(Version version, Entry entry) {
   const std::lock_guard lock(mutex_);
-  require(entry.bytes <= reserved, "version ", version, " takes ", entry.bytes, " bytes, of which ", reserved,
-          " were reserved");
-  require(entries_.emplace(version, entry).second, "version ", version, " was written twice");
-  used_ -= reserved - entry.bytes;
+  require(entries_.emplace(version, std::move(entry)).second, "version ", version, " was written twice");
 }
 
-void DiskLedger::adopt(Version version, Bytes bytes) {
-  reserve(bytes);
-  add(version, {bytes, Durability::durable}, bytes);
+void DiskLedger::adopt(Version version, Entry entry) {
+  reserve(entry.bytes);
+  add(version, std::move(entry));
 }
 
 std::optional<DiskLedger::Entry> DiskLedger::find(Version version) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "spill/disk_tier.h"
+#include "spill/version_file.h"
 
 namespace hopyard {
 
@@ -19,6 +21,7 @@ class DiskLedger {
   struct Entry {
     Bytes bytes = 0;
     Durability durability = Durability::spilled;
+    std::shared_ptr<const StoredVersion> stored = nullptr;  ///< null where no file is
   };
 
   /// `folder` is named in errors.
@@ -27,10 +30,10 @@ class DiskLedger {
   /// Throws DiskFull when `bytes` more would be too many.
   void reserve(Bytes bytes);
   void give_back(Bytes bytes);
-  /// A version was written within a reservation: `entry.bytes` of the `reserved` stay taken.
-  void add(Version version, Entry entry, Bytes reserved);
+  /// A version was written, whose bytes are reserved already.
+  void add(Version version, Entry entry);
   /// Counts what was found on opening; throws DiskFull when it is more than the capacity.
-  void adopt(Version version, Bytes bytes);
+  void adopt(Version version, Entry entry);
   std::optional<Entry> find(Version version) const;
   void set_durable(Version version);
   /// The version is no longer listed, but its bytes are taken until give_back(). Nothing when it is unknown.

@@ -1,5 +1,5 @@
-// The disk tier: versions of blobs in RocksDB. A version is one SST file, written by SstFileWriter and ingested by
-// move; it is dropped as a whole. Version numbers are never used twice, also after a crash.
+// The disk tier: versions of blobs. A version is one file, written once and dropped as a whole; RocksDB says which ones
+// are durable. Version numbers are never used twice, also after a crash.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ class DiskTier {
   /// Makes a spilled version survive a crash, as if it had been written durable; on return it does. Its bytes are not
   /// written again. Requires that the version exists; a durable one stays as it is.
   virtual void make_durable(Version version) = 0;
-  /// Fills `out` from a blob's bytes starting at `offset`. Checked (XXH3 of each block); throws when anything is amiss.
+  /// Fills `out` from a blob's bytes starting at `offset`. Checked (XXH3 of each piece); throws when anything is amiss.
   virtual void read(Version version, std::uint32_t blob, Bytes offset, std::span<std::byte> out) const = 0;
   /// Forgets a version; its file goes away. Dropping an unknown version does nothing.
   virtual void drop(Version version) = 0;
@@ -63,12 +63,13 @@ class DiskTier {
   virtual DiskCounters counters() const = 0;
 };
 
-/// Memory that each thread holds once it has read and written through the disk tier: not reserved here, but by whoever
+/// Memory that each thread holds once it has read or written through the disk tier: not reserved here, but by whoever
 /// runs the threads.
-constexpr Bytes kDiskStagingBytes = 16 * MiB;
+constexpr Bytes kDiskStagingBytes = 4 * MiB;
 
-/// The folder holds two databases: one for durable versions, one for spilled ones that is never synced and starts empty
-/// at each open. Bytes are counted by the sizes of the SST files; RocksDB's own bookkeeping (at most a few MiB) is not.
+/// The folder holds a file for each version and a RocksDB database, in which each durable version has an entry: its
+/// blobs, where they are in the file, and checksums. What has no entry is gone at the next opening. Bytes are counted
+/// by the sizes of the files; RocksDB's own bookkeeping (at most a few MiB) is not.
 struct RocksOptions {
   std::string folder;  ///< made if need be; belongs to one process at a time
   Bytes capacity = 8 * GiB;

@@ -1,4 +1,4 @@
-// The disk tier over RocksDB: version numbers, capacity and recovery on top of two SstStores.
+// The disk tier: files of versions, and RocksDB, which says which of them are durable and what is in them.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -6,7 +6,9 @@
 #include <atomic>
 #include <charconv>
 #include <filesystem>
+#include <memory>
 #include <mutex>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/failure.h"
@@ -14,7 +16,8 @@
 #include "base/log.h"
 #include "spill/disk_ledger.h"
 #include "spill/disk_tier.h"
-#include "spill/sst_store.h"
+#include "spill/version_file.h"
+#include "spill/version_index.h"
 
 namespace hopyard {
 
@@ -23,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kIncarnationShift = 32;  // version = incarnation << 32 | counter
+constexpr const char* kFileEnding = ".blobs";
 
 bool takes_direct_io(const std::string& folder) {
   const std::string path = folder + "/direct-io-probe";
@@ -36,13 +40,6 @@ void make_folder(const std::string& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) fail(ExitCode::input, folder, ": cannot make this folder for the disk tier: ", error.message());
-}
-
-void empty_folder(const std::string& folder) {
-  std::error_code error;
-  fs::remove_all(folder, error);
-  if (error) fail(ExitCode::input, folder, ": cannot empty this folder of the disk tier: ", error.message());
-  make_folder(folder);
 }
 
 std::string ready_folder(const std::string& folder) {
@@ -60,32 +57,27 @@ std::uint64_t stored_incarnation(const std::string& path) {
   return number;
 }
 
-/// A file outside of the databases; removed with this object, unless ingestion has moved it away.
+/// Gives reserved bytes back, and removes the file, unless they were used.
 class IncomingFile {
  public:
-  IncomingFile(const std::string& folder, Version version) : path_(text::cat(folder, "/", version, ".sst")) {}
-  ~IncomingFile() { ::unlink(path_.c_str()); }
+  IncomingFile(DiskLedger& ledger, std::string path, Bytes bytes)
+      : ledger_(ledger), path_(std::move(path)), bytes_(bytes) {
+    ledger_.reserve(bytes_);
+  }
+  ~IncomingFile() {
+    if (kept_) return;
+    ::unlink(path_.c_str());
+    ledger_.give_back(bytes_);
+  }
   IncomingFile(const IncomingFile&) = delete;
   const std::string& path() const { return path_; }
-
- private:
-  const std::string path_;
-};
-
-/// Gives reserved bytes back unless they were used.
-class Reserved {
- public:
-  Reserved(DiskLedger& ledger, Bytes bytes) : ledger_(ledger), bytes_(bytes) { ledger_.reserve(bytes); }
-  ~Reserved() { ledger_.give_back(bytes_); }
-  Reserved(const Reserved&) = delete;
-  void use(Version version, DiskLedger::Entry entry) {
-    ledger_.add(version, entry, bytes_);
-    bytes_ = 0;
-  }
+  void keep() { kept_ = true; }
 
  private:
   DiskLedger& ledger_;
-  Bytes bytes_;
+  const std::string path_;
+  const Bytes bytes_;
+  bool kept_ = false;
 };
 
 class RocksDiskTier : public DiskTier {
@@ -94,12 +86,10 @@ class RocksDiskTier : public DiskTier {
       : folder_(ready_folder(options.folder)),
         direct_io_(options.direct_io && takes_direct_io(folder_)),
         ledger_(folder_, options.capacity),
-        durable_(folder_ + "/durable", /*synced=*/true, direct_io_) {
+        index_(folder_ + "/index") {
     if (options.direct_io && !direct_io_) HOPYARD_WARN << folder_ << ": its file system refuses direct I/O";
-    // Only now is this process known to be alone here: the durable store holds a lock.
-    empty_folder(incoming_folder());
-    empty_folder(folder_ + "/spilled");
-    spilled_ = std::make_unique<SstStore>(folder_ + "/spilled", /*synced=*/false, direct_io_);
+    make_folder(versions_folder());
+    adopt_versions();  // only now is this process known to be alone here: the index holds a lock
     start_incarnation();
   }
 
@@ -108,40 +98,43 @@ class RocksDiskTier : public DiskTier {
     for (std::size_t i = 1; i < blobs.size(); ++i)
       require(blobs[i - 1].blob < blobs[i].blob, "blob ", blobs[i].blob, " follows blob ", blobs[i - 1].blob);
     const double begin = monotonic_seconds();
-    Reserved reserved(ledger_, SstStore::file_bytes_max(blobs));
     const Version version = next_version_++;
-    const IncomingFile file(incoming_folder(), version);
-    const Bytes size = store(durability).write_file(file.path(), version, blobs);
-    store(durability).ingest(file.path());
-    reserved.use(version, {size, durability});
+    IncomingFile file(ledger_, path_of(version), version_file_bytes(blobs));
+    const auto stored = std::make_shared<const StoredVersion>(write_version_file(file.path(), blobs, direct_io_));
+    if (durability == Durability::durable) sync(version, *stored);
+    file.keep();
+    ledger_.add(version, {stored->file_bytes(), durability, stored});
     count(blobs, monotonic_seconds() - begin);
     return version;
   }
 
-  // The file gets a second name, which the durable store takes in (and syncs) like a new one; then the first name goes.
   void make_durable(Version version) override {
     const auto entry = ledger_.find(version);
     require(entry.has_value(), "version ", version, " is unknown and cannot be made durable");
     if (entry->durability == Durability::durable) return;
-    const IncomingFile file(incoming_folder(), version);
-    spilled_->link_file(version, file.path());
-    durable_.ingest(file.path());
+    sync(version, *entry->stored);
     ledger_.set_durable(version);
-    spilled_->drop(version);
   }
 
   void read(Version version, std::uint32_t blob, Bytes offset, std::span<std::byte> out) const override {
     const double begin = monotonic_seconds();
-    read_where_it_is(version, blob, offset, out);
+    const auto entry = ledger_.find(version);
+    const StoredBlob* stored = entry ? entry->stored->find(blob) : nullptr;
+    if (stored == nullptr)
+      fail(ExitCode::input, "the disk tier in ", folder_, " has no version ", version, " with blob ", blob,
+           ": start again with --fresh");
+    read_version_file(path_of(version), *stored, offset, out, direct_io_);
     const std::lock_guard lock(mutex_);
     counters_.read += out.size();
     counters_.read_seconds += monotonic_seconds() - begin;
   }
 
+  // After a crash the index may name a file that is gone; never does a file stay that nothing names.
   void drop(Version version) override {
     const auto entry = ledger_.remove(version);
     if (!entry) return;
-    store(entry->durability).drop(version);
+    if (entry->durability == Durability::durable) index_.remove(version);
+    ::unlink(path_of(version).c_str());
     ledger_.give_back(entry->bytes);
   }
 
@@ -165,32 +158,37 @@ class RocksDiskTier : public DiskTier {
   }
 
  private:
-  std::string incoming_folder() const { return folder_ + "/incoming"; }
-  SstStore& store(Durability durability) { return durability == Durability::durable ? durable_ : *spilled_; }
+  std::string versions_folder() const { return folder_ + "/versions"; }
+  std::string path_of(Version version) const { return text::cat(versions_folder(), "/", version, kFileEnding); }
 
-  void read_where_it_is(Version version, std::uint32_t blob, Bytes offset, std::span<std::byte> out) const {
-    const auto entry = ledger_.find(version);
-    if (!entry)
-      fail(ExitCode::input, "the disk tier in ", folder_, " has no version ", version, " (for blob ", blob,
-           "): start again with --fresh");
-    if (entry->durability == Durability::durable) return durable_.read(version, blob, offset, out);
-    try {
-      spilled_->read(version, blob, offset, out);
-    } catch (const Failure&) {  // make_durable() may have moved it in the meantime
-      const auto now = ledger_.find(version);
-      if (!now || now->durability == Durability::spilled) throw;
-      durable_.read(version, blob, offset, out);
+  // The order of a commit: the file, its name, then the entry that names it.
+  void sync(Version version, const StoredVersion& stored) {
+    sync_file(path_of(version));
+    sync_folder(versions_folder());
+    index_.put(version, stored);
+  }
+
+  void adopt_versions() {
+    std::set<std::string> named;
+    for (auto& [version, stored] : index_.all()) {
+      const std::string path = path_of(version);
+      std::error_code error;
+      if (!fs::exists(path, error)) {
+        index_.remove(version);
+      } else {
+        const Bytes bytes = stored.file_bytes();
+        ledger_.adopt(version, {bytes, Durability::durable, std::make_shared<const StoredVersion>(std::move(stored))});
+        named.insert(path);
+      }
+      newest_ = std::max(newest_, version);
     }
+    for (const auto& file : fs::directory_iterator(versions_folder()))
+      if (!named.contains(file.path().string())) fs::remove_all(file.path());
   }
 
   void start_incarnation() {
     const std::string path = folder_ + "/incarnation";
-    std::uint64_t incarnation = stored_incarnation(path);
-    for (const auto& [version, bytes] : durable_.versions()) {
-      incarnation = std::max(incarnation, version >> kIncarnationShift);
-      ledger_.adopt(version, bytes);
-    }
-    ++incarnation;
+    const std::uint64_t incarnation = std::max(stored_incarnation(path), newest_ >> kIncarnationShift) + 1;
     write_file_atomically(path, std::to_string(incarnation));
     next_version_ = incarnation << kIncarnationShift;
   }
@@ -204,8 +202,8 @@ class RocksDiskTier : public DiskTier {
   const std::string folder_;
   const bool direct_io_;
   DiskLedger ledger_;
-  SstStore durable_;
-  std::unique_ptr<SstStore> spilled_;
+  VersionIndex index_;
+  Version newest_ = 0;  // that the index named when it was opened
   std::atomic<Version> next_version_{0};
   mutable std::mutex mutex_;  // guards counters_
   mutable DiskCounters counters_;

@@ -98,7 +98,7 @@ class Resume(unittest.TestCase):
         self.assertEqual(code, 0, out + err)
 
     def bytes_on_disk(self, directory):
-        return sum(path.stat().st_size for path in (pathlib.Path(directory) / "spill").rglob("*.sst"))
+        return sum(path.stat().st_size for path in (pathlib.Path(directory) / "spill").rglob("*.blobs"))
 
     def test_a_killed_run_holds_no_more_than_an_undisturbed_one(self):
         directory = self.sweep.directory("killed once")

@@ -30,7 +30,7 @@ class Steering(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.sweep = Sweep()
-        text = cls.sweep.text.replace("epochs: 1", "epochs: 4").replace("freeze: {grid: [0, 2]}", "freeze: 0")
+        text = cls.sweep.text.replace("epochs: 1", "epochs: 8").replace("freeze: {grid: [0, 2]}", "freeze: 0")
         cls.config = cls.sweep.write("steered.yaml", text)
         cls.whole_directory = cls.sweep.directory("whole")
         code, out, err = hopyard("run", cls.config, "--dir", cls.whole_directory)
@@ -148,7 +148,7 @@ class Steering(unittest.TestCase):
     def test_operations_survive_kills_at_random_moments(self):
         random.seed(23)
         directory = self.sweep.directory("killed")
-        config = self.sweep.write("long.yaml", pathlib.Path(self.config).read_text().replace("epochs: 4", "epochs: 12"))
+        config = self.sweep.write("long.yaml", pathlib.Path(self.config).read_text().replace("epochs: 8", "epochs: 12"))
         wishes = [
             ("set", "--trial=t00", "--set", "train.optimizer.lr=5e-4"),
             ("clone", "--trial=t01", "--warm", "--set", "train.optimizer.lr=2e-3"),
@@ -264,10 +264,12 @@ class Steering(unittest.TestCase):
         directory = self.sweep.directory("watched")
         process = self.start(directory)
         self.wait_for_visits(directory, 0)
+        self.steer("pause", directory)  # or it may end between two looks
         code, out, err = hopyard("top", directory, "--count=2")
         self.assertEqual(code, 0, err)
-        self.assertEqual(out.count(": running"), 2, out)
+        self.assertEqual(out.count(": running, paused"), 2, out)
         self.assertIn("emulated", out)
+        self.steer("continue", directory)
         self.finish(process)
 
 

@@ -35,7 +35,7 @@ class MemoryDiskTier : public DiskTier {
  public:
   explicit MemoryDiskTier(Bytes capacity = GiB, std::shared_ptr<MemoryDisk> disk = std::make_shared<MemoryDisk>())
       : disk_(std::move(disk)), ledger_("memory", capacity), next_version_(++disk_->incarnation << 32) {
-    for (const auto& [version, blobs] : disk_->versions) ledger_.adopt(version, bytes_of(blobs));
+    for (const auto& [version, blobs] : disk_->versions) ledger_.adopt(version, {bytes_of(blobs), Durability::durable});
   }
 
   DiskFaults faults;
@@ -52,7 +52,7 @@ class MemoryDiskTier : public DiskTier {
     ledger_.reserve(bytes);
     const std::lock_guard lock(mutex_);
     const Version version = next_version_++;
-    ledger_.add(version, {bytes, durability}, bytes);
+    ledger_.add(version, {bytes, durability});
     (durability == Durability::durable ? disk_->versions : spilled_)[version] = std::move(copy);
     counters_.written += bytes;
     return version;
