@@ -32,7 +32,7 @@ class AshaSearcher final : public BookedSearcher {
       : BookedSearcher(spec.trials, seed, spec.maximize),
         trials_(spec.trials),
         eta_(spec.eta),
-        key_(derive(seed, "search")),
+        draws_(derive(seed, "search")),
         space_(std::move(space)) {
     for (const std::uint32_t epochs : rung_epochs(spec)) rungs_.push_back({epochs, {}});
   }
@@ -44,7 +44,7 @@ class AshaSearcher final : public BookedSearcher {
     ++rungs_[0].under_way;
     rung_of_.push_back(0);
     dead_.push_back(false);
-    return order_new(space_.settings(space_.draw(derive(key_, asked()))), rungs_[0].epochs);
+    return order_new(space_.settings(draws_.at(space_, asked())), rungs_[0].epochs);
   }
 
   /// While a trial is under way its rung may grow, and another be promoted; and what is promotable is asked for first.
@@ -114,7 +114,7 @@ class AshaSearcher final : public BookedSearcher {
   }
 
   const std::size_t trials_, eta_;
-  const std::uint64_t key_;
+  DistinctDraws draws_;
   const Space space_;
   std::vector<AshaRung> rungs_;
   std::vector<std::size_t> rung_of_;  // by trial: where it is, or to where it was asked for last

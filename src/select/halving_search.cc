@@ -21,7 +21,7 @@ std::size_t count_trials(const Plan& plan) {
 class HalvingSearcher final : public BookedSearcher {
  public:
   HalvingSearcher(Space space, const Plan& plan, bool maximize, std::uint64_t seed)
-      : BookedSearcher(count_trials(plan), seed, maximize), key_(derive(seed, "search")), space_(std::move(space)) {
+      : BookedSearcher(count_trials(plan), seed, maximize), draws_(derive(seed, "search")), space_(std::move(space)) {
     std::uint64_t first_draw = 0;
     for (const auto& rungs : plan) {
       brackets_.emplace_back(rungs, first_draw);
@@ -37,7 +37,7 @@ class HalvingSearcher final : public BookedSearcher {
       if (order->trial) return order_further(*order->trial, order->until_epoch);
       bracket.entered(static_cast<std::uint32_t>(asked()));
       bracket_of_.push_back(b);
-      return order_new(space_.settings(space_.draw(derive(key_, bracket.take_draw()))), order->until_epoch);
+      return order_new(space_.settings(draws_.at(space_, bracket.take_draw())), order->until_epoch);
     }
     return std::nullopt;
   }
@@ -64,7 +64,7 @@ class HalvingSearcher final : public BookedSearcher {
       stop(loser.trial, not_promoted(loser.epoch, loser.place, loser.among));
   }
 
-  const std::uint64_t key_;
+  DistinctDraws draws_;
   const Space space_;
   std::vector<HalvingBracket> brackets_;
   std::vector<std::uint32_t> bracket_of_;  // by trial

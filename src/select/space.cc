@@ -204,4 +204,16 @@ std::vector<Setting> Space::settings(const Point& point) const {
   return settings;
 }
 
+const Point& DistinctDraws::at(const Space& space, std::size_t number) {
+  constexpr std::uint64_t kTriesMax = 1000;  // all combinations are taken, or as good as all
+  while (points_.size() <= number) {
+    const std::uint64_t key = derive(key_, points_.size());
+    Point point = space.draw(key);
+    for (std::uint64_t i = 0; i < kTriesMax && seen_.contains(point); ++i) point = space.draw(derive(key, i));
+    seen_.insert(point);
+    points_.push_back(std::move(point));
+  }
+  return points_[number];
+}
+
 }  // namespace hopyard

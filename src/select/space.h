@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "base/rng.h"
@@ -60,6 +61,20 @@ class Space {
   std::vector<Dimension> dimensions_;
   std::vector<std::optional<std::size_t>> providers_;  // the dimension that a condition reads
   std::vector<std::size_t> order_;
+};
+
+/// Draws of a space, numbered from 0, none of which comes twice while there may be another one: what compares a known
+/// number of trials goes through a small space wholly.
+class DistinctDraws {
+ public:
+  explicit DistinctDraws(std::uint64_t key) : key_(key) {}
+  /// The same whatever was asked for before.
+  const Point& at(const Space& space, std::size_t number);
+
+ private:
+  const std::uint64_t key_;
+  std::vector<Point> points_;
+  std::set<Point> seen_;
 };
 
 }  // namespace hopyard

@@ -49,6 +49,16 @@ TEST(Quantum, RangesKeepToTheirStepsInEveryMethod) {
   }
 }
 
+TEST(Draws, HalvingGoesThroughASmallSpaceBeforeItRepeatsItself) {
+  const std::vector<Dimension> space{range("k", Kind::integer, 1, 4, 1), range("p", Kind::uniform, 0, 0.2, 0.1)};
+  for (const Method method : {Method::successive_halving, Method::asha}) {
+    const auto all = asked(search_spec(method, 16), space);
+    ASSERT_EQ(all.size(), 16u);
+    EXPECT_EQ(std::set<std::string>(all.begin(), all.begin() + 12).size(), 12u);
+    EXPECT_EQ(std::set<std::string>(all.begin(), all.end()).size(), 12u);
+  }
+}
+
 TEST(Quantum, ALoguniformOneIsStillDenserBelow) {
   const auto all = asked(search_spec(Method::random, 2000), {range("q", Kind::loguniform, 1, 64, 1)});
   const auto low =
