@@ -1,8 +1,7 @@
 // Two-level admission: which trials' state the host tier holds (DESIGN "Two-level admission").
 #include <algorithm>
 
-#include "experiment/experiment.h"
-#include "hopper/visit_order.h"
+#include "experiment/local_trainer.h"
 
 namespace hopyard {
 
@@ -13,72 +12,85 @@ constexpr std::uint32_t kPassedOverMax = 8;
 
 }  // namespace
 
-std::uint32_t Experiment::active_count() const {
+std::uint32_t LocalTrainer::active_count() const {
   return static_cast<std::uint32_t>(
-      std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->run != nullptr; }));
+      std::count_if(held_.begin(), held_.end(), [](const auto& held) { return held.second.run != nullptr; }));
 }
 
-void Experiment::admit() {
-  std::vector<Entry*> waiting;
-  for (auto& entry : entries_)
-    if (entry->has_work() && entry->run == nullptr && features_ready(*entry)) waiting.push_back(entry.get());
+/// Runs whose visit is committed train the next one, or give back what they hold: the trial pauses, or the active set
+/// goes round and admit() brings in those that are behind.
+void LocalTrainer::go_on(TrialEntries trials, bool paused) {
+  for (const auto& trial : trials) {
+    Held& held = held_of(*trial);
+    if (held.run == nullptr || trial->under_way) continue;
+    if (!paused && trial->has_work() && !others_are_behind(trials, *trial)) {
+      const bool ready = features_ready(*trial);
+      if (ready) start_visit(*trial);
+      if (ready || !materialiser_.waits()) continue;  // what it waits for is on its way, unless that waits for room
+    }
+    held.run.reset();
+    if (!trial->ended()) trial->status.state = TrialState::waiting;
+  }
+}
+
+void LocalTrainer::admit(TrialEntries trials) {
+  std::vector<TrialEntry*> waiting;
+  for (const auto& trial : trials)
+    if (trial->has_work() && held_of(*trial).run == nullptr && features_ready(*trial)) waiting.push_back(trial.get());
   // Least progress first, so that the active set goes round; then in the order of asking.
-  std::stable_sort(waiting.begin(), waiting.end(),
-                   [](const Entry* a, const Entry* b) { return a->status.visits_done < b->status.visits_done; });
-  Entry* passed = nullptr;
-  for (Entry* entry : waiting) {
+  std::stable_sort(waiting.begin(), waiting.end(), [](const TrialEntry* a, const TrialEntry* b) {
+    return a->status.visits_done < b->status.visits_done;
+  });
+  Held* passed = nullptr;
+  for (TrialEntry* trial : waiting) {
     if (parts_.active_trials && active_count() >= *parts_.active_trials) return;
     if (passed != nullptr && passed->passed_over >= kPassedOverMax) return;
-    if (try_admit(*entry)) {
+    if (try_admit(*trial)) {
       if (passed != nullptr) ++passed->passed_over;
-      entry->passed_over = 0;
+      held_of(*trial).passed_over = 0;
     } else if (passed == nullptr) {
-      passed = entry;
+      passed = &held_of(*trial);
     }
   }
 }
 
-bool Experiment::try_admit(Entry& entry) {
-  const Bytes frozen = parts_.frozen.missing_bytes(*entry.setup.source, shared_layers(entry.setup), entry.setup.seed);
-  const Bytes need = entry.setup.window + trial_overhead_bytes(entry.setup) + frozen;
+bool LocalTrainer::try_admit(TrialEntry& trial) {
+  const Bytes frozen = parts_.frozen.missing_bytes(*trial.setup.source, shared_layers(trial.setup), trial.setup.seed);
+  const Bytes need = trial.setup.window + trial_overhead_bytes(trial.setup) + frozen;
   if (need > parts_.host.capacity() - parts_.host.used()) return false;  // without reading anything
-  auto grant = grant_trial(entry.setup, parts_.host, parts_.frozen, materialiser_.features(entry.setup));
+  auto grant = grant_trial(trial.setup, parts_.host, parts_.frozen, materialiser_.features(trial.setup));
   if (!grant) return false;  // a trial that was cut while it ran took the room
-  entry.run = std::make_shared<TrialRun>(entry.setup, std::move(*grant), parts_.disk, parts_.pool,
-                                         [&executor = parts_.executor] { executor.wake(); });
-  if (entry.state.empty())
-    entry.run->initialise();
+  Held& held = held_of(trial);
+  held.run = std::make_shared<TrialRun>(trial.setup, std::move(*grant), parts_.disk, parts_.pool,
+                                        [&executor = parts_.executor] { executor.wake(); });
+  if (trial.state.empty())
+    held.run->initialise();
   else
-    entry.run->restore(entry.state);
-  if (entry.status.state == TrialState::waiting) entry.status.state = TrialState::active;
-  start_visit(entry);
+    held.run->restore(trial.state);
+  if (trial.status.state == TrialState::waiting) trial.status.state = TrialState::active;
+  start_visit(trial);
   return true;
 }
 
-bool Experiment::others_are_behind(const Entry& entry) const {
-  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
+bool LocalTrainer::others_are_behind(TrialEntries trials, const TrialEntry& trial) {
+  return std::any_of(trials.begin(), trials.end(), [&](const auto& other) {
     // What waits for features needs no place yet, unless they wait for one.
-    return other->has_work() && other->run == nullptr && other->status.visits_done < entry.status.visits_done &&
-           (features_ready(*other) || materialiser_.waits());
+    return other->has_work() && held_of(*other).run == nullptr &&
+           other->status.visits_done < trial.status.visits_done && (features_ready(*other) || materialiser_.waits());
   });
 }
 
-std::uint32_t Experiment::partition_of(const Entry& entry, std::uint32_t visits_done) const {
-  const std::uint32_t count = parts_.partitions;
-  return visited_partition(entry.setup.visit_seed, visits_done / count, visits_done % count, count);
+bool LocalTrainer::features_ready(const TrialEntry& trial) const {
+  return trial.setup.first_layer == 0 ||
+         materialiser_.ready(trial.setup, trial.partition_after(trial.status.visits_done));
 }
 
-bool Experiment::features_ready(const Entry& entry) const {
-  return entry.setup.first_layer == 0 ||
-         materialiser_.ready(entry.setup, partition_of(entry, entry.status.visits_done));
-}
-
-std::vector<FeatureDemand> Experiment::feature_demands() const {
+std::vector<FeatureDemand> LocalTrainer::feature_demands(TrialEntries trials) const {
   std::vector<FeatureDemand> demands;
-  for (const auto& entry : entries_) {
-    if (!entry->has_work() || entry->setup.first_layer == 0) continue;
-    const std::uint32_t visits = entry->status.visits_done + (entry->under_way ? 1 : 0);
-    if (visits < entry->visits_wanted) demands.push_back({&entry->setup, partition_of(*entry, visits), visits});
+  for (const auto& trial : trials) {
+    if (!trial->has_work() || trial->setup.first_layer == 0) continue;
+    const std::uint32_t visits = trial->status.visits_done + (trial->under_way ? 1 : 0);
+    if (visits < trial->visits_wanted) demands.push_back({&trial->setup, trial->partition_after(visits), visits});
   }
   return demands;
 }

@@ -9,13 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
-#include "experiment/committer.h"
 #include "experiment/journaled_search.h"
-#include "experiment/materialiser.h"
-#include "experiment/shared_versions.h"
 #include "experiment/steering.h"
-#include "pipeline/executor.h"
+#include "experiment/trial_entry.h"
+#include "experiment/visit_trainer.h"
 #include "select/search.h"
 
 namespace hopyard {
@@ -26,14 +23,9 @@ class Experiment;
 struct ExperimentParts {
   Searcher& searcher;
   Journal& journal;
-  Executor& executor;
-  HostTier& host;
-  SharedVersions& disk;
-  IoPool& pool;
-  FrozenStore& frozen;
+  VisitTrainer& trainer;
   std::uint32_t partitions;  ///< how many, of each trial
   std::string metric;
-  std::optional<std::uint32_t> active_trials;
   /// Orders of a search that reacts to scores that are under way at a time: more would be asked for before their turn.
   std::uint32_t orders_max = 1;
   std::string resources;  ///< as JSON text: a trial that did not fit is tried again under others
@@ -46,25 +38,10 @@ struct ExperimentParts {
   /// Set when a person or a signal wants the run to end; committed work stays.
   const std::atomic<bool>& interrupted;
   std::uint64_t seed = 0;  ///< of the experiment
-  /// Called often from the loop's thread: hands what people ask for to steer(). A nudge of the executor calls it soon.
+  /// Called often from the loop's thread: hands what people ask for to steer(). A nudge of the trainer calls it soon.
   std::function<void(Experiment&)> requests = {};
-  KeepOutcomes keep_outcomes = {};  ///< may be empty
 };
 inline constexpr double kProgressSeconds = 0.25;
-
-/// A trial as the loop sees it; for progress.
-struct TrialStatus {
-  TrialSpec spec;
-  std::vector<Setting> settings;  ///< in force: those of the spec, and what a person set
-  TrialState state = TrialState::waiting;
-  std::string reason;
-  std::uint32_t epochs = 0, visits_per_epoch = 0;
-  std::uint32_t visits_done = 0;  ///< of all epochs
-  double visit_fraction = 0;      ///< of the visit under way
-  std::optional<double> loss, metric;
-  double predicted_s = 0;  ///< device time of the whole trial
-  bool held = false;       ///< a person has paused it
-};
 
 /// What a person is told of a request.
 struct OperationAnswer {
@@ -88,10 +65,7 @@ void forget_uncommitted(const Journal& journal, DiskTier& disk);
 /// Runs trials to their end. One thread; not reusable. What the journal holds is taken up where it ended.
 class Experiment {
  public:
-  explicit Experiment(ExperimentParts parts)
-      : parts_(std::move(parts)),
-        search_(parts_.searcher, parts_.journal),
-        materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen, parts_.event}) {}
+  explicit Experiment(ExperimentParts parts) : parts_(std::move(parts)), search_(parts_.searcher, parts_.journal) {}
   /// A trial fails alone when its loss is not finite or it does not fit its device. Throws everything else: a disk, a
   /// file, the journal, the machine's memory, a broken contract. Committed work stays, and the journal says of no trial
   /// that it failed for that.
@@ -102,33 +76,9 @@ class Experiment {
   std::vector<TrialStatus> status() const;
   const std::vector<Operation>& operations() const { return operations_; }
   bool paused() const { return paused_; }
-  const Materialiser& materialiser() const { return materialiser_; }
 
  private:
-  struct Entry {
-    TrialStatus status;
-    TrialSetup setup;                   ///< empty but for its number where it was refused
-    std::string refusal;                ///< why it cannot run here; empty when it can
-    std::shared_ptr<TrialRun> run;      ///< while it is in the active set
-    std::vector<FeatureHold> features;  ///< that the visit under way reads
-    bool under_way = false;             ///< a visit of the run is not committed yet
-    bool committing = false;            ///< that visit has ended
-    bool dropped = false;               ///< that visit is given up: a person stops the trial
-    bool beside_search = false;       ///< the search neither knows of it nor hears of it: a person's clone, or resumed
-    std::uint32_t visits_wanted = 0;  ///< of all epochs, that the search has asked for
-    std::vector<BlobVersion> state;   ///< committed; empty before the first commit
-    std::string digest;               ///< of that state
-    std::uint64_t steps = 0;
-    double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
-    std::uint32_t passed_over = 0;        ///< how often a smaller trial was admitted before it
-    bool ended() const { return status.state > TrialState::active; }
-    bool waits_for_parent() const {
-      return !ended() && state.empty() && status.spec.lineage && status.spec.lineage->epochs > 0;
-    }
-    bool wanted() const { return !ended() && status.visits_done < visits_wanted; }
-    bool has_work() const { return wanted() && !status.held && !waits_for_parent(); }
-    std::uint32_t visits_total() const { return status.epochs * status.visits_per_epoch; }
-  };
+  using Entry = TrialEntry;
 
   // take_up.cc: going on where the journal ends
   void take_up_journal();
@@ -163,34 +113,19 @@ class Experiment {
   void begin_waiting_clones();
   bool was_resumed(const std::string& trial) const;
 
-  // admission.cc
-  void go_on();
-  bool others_are_behind(const Entry& entry) const;
-  void admit();
-  bool try_admit(Entry& entry);
-  std::uint32_t partition_of(const Entry& entry, std::uint32_t visits_done) const;
-  bool features_ready(const Entry& entry) const;  ///< for its next visit
-  std::vector<FeatureDemand> feature_demands() const;
-  std::uint32_t active_count() const;
-  void start_visit(Entry& entry);
-  void visit_ended(VisitResult result);
-  void committed(CommitDone done);
+  void ended(VisitEnd end);
+  void committed(Entry& entry, const VisitCommit& commit);
   void end(Entry& entry, TrialState state, const std::string& reason);
   void close(Entry& entry, TrialState state, const std::string& reason);  ///< as end(), which the search knows already
   bool all_ended() const;
 
   ExperimentParts parts_;
   JournaledSearch search_;
-  Materialiser materialiser_;
   std::vector<std::unique_ptr<Entry>> entries_;  // in the order of coming
   std::map<std::string, Entry*> by_id_;
   std::map<std::uint32_t, Entry*> by_number_;  // of its setup, which is the spec's index
   std::vector<Operation> operations_;          // as in the journal
   bool paused_ = false;                        // a person has paused the whole experiment
-  std::unique_ptr<Committer> committer_;
 };
-
-/// The sentence of an error, for people.
-std::string describe(const std::exception_ptr& error);
 
 }  // namespace hopyard

@@ -79,7 +79,7 @@ void Experiment::check_possible(const Decision& decision) {
     fail(ExitCode::usage, "--warm: the clone would begin after epoch ", decision.clone->lineage->epochs, " of ",
          setup.train.epochs,
          ", with nothing left to train; give it more with --set train.epochs=N, or leave out --warm");
-  const Bytes need = 2 * trial_state_bytes(setup), room = parts_.disk.capacity() - parts_.disk.used();
+  const Bytes need = 2 * trial_state_bytes(setup), room = parts_.trainer.disk_room();
   if (need > room)
     fail(ExitCode::capacity, "resources.disk.capacity: a clone needs ", need, " bytes (", text::format_bytes(need),
          ") for its state and a commit, and ", room, " (", text::format_bytes(room), ") are left");
@@ -145,10 +145,10 @@ bool Experiment::apply_stop(Entry& entry, const Operation& operation) {
   if (entry.ended()) return settle(operation, text::cat(entry.status.spec.id, " had ended before")), true;
   if (entry.status.visits_done < operation.at_visits || entry.committing) return false;
   if (entry.under_way) {
-    if (!std::exchange(entry.dropped, true)) parts_.executor.abandon_visit(entry.setup.number);
+    parts_.trainer.abandon(entry);
     return false;
   }
-  entry.run.reset();
+  parts_.trainer.release(entry);
   end(entry, TrialState::stopped, stop_reason(operation.request));
   settle(operation, "");
   return true;
@@ -168,7 +168,7 @@ bool Experiment::apply_resume(Entry& entry, const Operation& operation) {
     parts_.journal.end_trial(entry.status.spec.id, TrialState::waiting, "");
     entry.status.state = TrialState::waiting;
     entry.status.reason.clear();
-    materialiser_.want(entry.setup);
+    parts_.trainer.want(entry);
   }
   settle(operation, "");
   return true;
@@ -186,10 +186,10 @@ bool Experiment::apply_set(Entry& entry, const Operation& operation) {
     TrialSpec in_force = entry.status.spec;
     in_force.settings = settings;
     TrialSetup setup = parts_.resolve(in_force, in_force.index);
-    entry.run.reset();  // begins again from its committed state, as after a crash
-    if (!entry.ended()) materialiser_.let_go(entry.setup);
+    parts_.trainer.release(entry);  // begins again from its committed state, as after a crash
+    if (!entry.ended()) parts_.trainer.let_go(entry);
     entry.setup = std::move(setup);
-    if (!entry.ended()) materialiser_.want(entry.setup);
+    if (!entry.ended()) parts_.trainer.want(entry);
     entry.status.settings = std::move(settings);
     if (!entry.ended()) entry.status.state = TrialState::waiting;
     parts_.event(text::cat(entry.status.spec.id, ": goes on with ", changes_text(operation.request.changes)));
@@ -205,7 +205,7 @@ bool Experiment::apply_clone(const Operation& operation) {
     parts_.journal.add_trial(spec);
     Entry& clone = add(spec, spec.settings);
     fail_if_refused(clone);
-    if (!clone.ended()) materialiser_.want(clone.setup);
+    if (!clone.ended()) parts_.trainer.want(clone);
   }
   settle(operation, "");
   return true;

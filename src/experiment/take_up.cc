@@ -50,7 +50,7 @@ void Experiment::take_up_journal() {
     if (!entry->ended() && entry->status.visits_done >= entry->visits_total())
       end(*entry, TrialState::finished, "");
     else if (!entry->ended())
-      materialiser_.want(entry->setup);
+      parts_.trainer.want(*entry);
   apply_operations();  // before anything goes on: a crash may have come between a boundary and what waited for it
 }
 
@@ -82,7 +82,7 @@ void Experiment::share_versions() const {
     std::map<std::uint64_t, BlobVersion> own;
     for (const auto& blob : entry->state) own[blob.version] = blob;
     for (const auto& [version, blob] : own)
-      if (!seen.emplace(version, blob).second) parts_.disk.share(std::span(&blob, 1));
+      if (!seen.emplace(version, blob).second) parts_.trainer.share(std::span(&blob, 1));
   }
 }
 

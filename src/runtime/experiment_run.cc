@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "experiment/local_trainer.h"
 #include "report/html_report.h"
 #include "report/learning_curve.h"
 #include "report/trace_json.h"
@@ -37,23 +38,25 @@ ExperimentEnd ExperimentRun::train(Searcher& searcher, const std::atomic<bool>& 
   {
     const Experiment* running = nullptr;
     RequestChannel channel(paths().root, [this] { objects_.executor->nudge(); });
+    LocalTrainer trainer({*objects_.executor, *objects_.host, *objects_.shared, *objects_.pool, *objects_.frozen,
+                          config.search.metric, config.execute.active_trials,
+                          [this](const std::string& line) { view_.event(line); },
+                          [this](const TrialScore& score, const RowOutcomes& rows) {
+                            keep_predictions(paths().trials(), score, rows);
+                          }});
     Experiment experiment(
-        {searcher, journal(), *objects_.executor, *objects_.host, *objects_.shared, *objects_.pool, *objects_.frozen,
-         objects_.bench->partitions(), config.search.metric, config.execute.active_trials, orders_max(config.search),
+        {searcher, journal(), trainer, objects_.bench->partitions(), config.search.metric, orders_max(config.search),
          resources_json(config),
          [this](const TrialSpec& spec, std::uint32_t number) { return objects_.bench->resolve(spec, number); },
          [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(*running)); }, interrupted,
-         config.seed, [&](Experiment&) { serve(channel, more); },
-         [this](const TrialScore& score, const RowOutcomes& rows) {
-           keep_predictions(paths().trials(), score, rows);
-         }});
+         config.seed, [&](Experiment&) { serve(channel, more); }});
     running = &experiment;
     add_handlers(experiment, more);
     end = experiment.run();
     if (end == ExperimentEnd::interrupted) objects_.executor->stop();
     wall_s_ = monotonic_seconds() - started_s_;
     devices_ = objects_.executor->devices();
-    materialised_ = experiment.materialiser().depths();
+    materialised_ = trainer.materialiser().depths();
   }
   objects_.executor.reset();
   view_.clear();

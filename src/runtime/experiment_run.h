@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "experiment/experiment.h"
+#include "experiment/materialiser.h"
 #include "report/progress.h"
 #include "runtime/request_channel.h"
 #include "runtime/run_objects.h"

@@ -8,6 +8,7 @@
 
 #include <set>
 
+#include "experiment/local_trainer.h"
 #include "fakes/dying_journal.h"
 #include "fakes/memory_journal.h"
 #include "fakes/small_world.h"
@@ -48,8 +49,9 @@ class ExperimentTest : public ::testing::Test {
     std::vector<std::unique_ptr<Device>> devices;
     devices.push_back(make_device());
     Executor executor(setup_.execute, 5, std::move(devices), host, nullptr);
-    Experiment experiment({*searcher, *journal, executor, host, shared, pool, frozen, 2, search_.metric, active_trials_,
-                           orders_max_, text::cat(device_memory_),
+    LocalTrainer trainer(
+        {executor, host, shared, pool, frozen, search_.metric, active_trials_, [](const std::string&) {}});
+    Experiment experiment({*searcher, *journal, trainer, 2, search_.metric, orders_max_, text::cat(device_memory_),
                            [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
                            [](const std::string&) {}, [] {}, interrupted_, 5, requests_});
     return experiment.run();

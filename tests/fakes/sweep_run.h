@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "experiment/experiment.h"
+#include "experiment/local_trainer.h"
 #include "fakes/memory_disk_tier.h"
 #include "fakes/memory_journal.h"
 #include "runtime/workbench.h"
@@ -84,18 +85,19 @@ inline SweepResult run_sweep(const ExperimentConfig& config, Journal& journal, D
   const auto searcher = make_searcher(config.search, config.space, config.seed);
   Executor executor(config.execute, config.seed, devices_of(bench, trace), host, &trace);
   {
-    Experiment experiment({*searcher, journal, executor, host, shared, pool, frozen, bench.partitions(),
-                           config.search.metric, config.execute.active_trials, 4, "resources",
+    const auto event = [&](const std::string&) {
+      if (--interrupt_after == 0) interrupted = true;
+    };
+    LocalTrainer trainer(
+        {executor, host, shared, pool, frozen, config.search.metric, config.execute.active_trials, event});
+    Experiment experiment({*searcher, journal, trainer, bench.partitions(), config.search.metric, 4, "resources",
                            [&](const TrialSpec& spec, std::uint32_t number) { return bench.resolve(spec, number); },
-                           [&](const std::string&) {
-                             if (--interrupt_after == 0) interrupted = true;
-                           },
-                           [] {}, interrupted});
+                           event, [] {}, interrupted});
     const double begin = monotonic_seconds();
     result.end = experiment.run();
     result.wall_s = monotonic_seconds() - begin;
-    result.materialise_s = experiment.materialiser().busy_s();
-    result.materialised = experiment.materialiser().depths();
+    result.materialise_s = trainer.materialiser().busy_s();
+    result.materialised = trainer.materialiser().depths();
     if (result.end == ExperimentEnd::interrupted) executor.stop();
   }
   result.devices = executor.devices();

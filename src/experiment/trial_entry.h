@@ -1,0 +1,58 @@
+// A trial as the loop knows it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/journal.h"
+#include "base/trial.h"
+#include "hopper/visit_order.h"
+#include "pipeline/trial_setup.h"
+
+namespace hopyard {
+
+/// A trial as others see it; for progress.
+struct TrialStatus {
+  TrialSpec spec;
+  std::vector<Setting> settings;  ///< in force: those of the spec, and what a person set
+  TrialState state = TrialState::waiting;
+  std::string reason;
+  std::uint32_t epochs = 0, visits_per_epoch = 0;
+  std::uint32_t visits_done = 0;  ///< of all epochs
+  double visit_fraction = 0;      ///< of the visit under way
+  std::optional<double> loss, metric;
+  double predicted_s = 0;  ///< device time of the whole trial
+  bool held = false;       ///< a person has paused it
+};
+
+/// What the loop and its trainer know together. The trainer sets what it says of itself, the loop all else.
+struct TrialEntry {
+  TrialStatus status;
+  TrialSetup setup;                 ///< empty but for its number where it was refused
+  std::string refusal;              ///< why it cannot run here; empty when it can
+  bool under_way = false;           ///< the trainer: a visit has begun and is not committed
+  bool committing = false;          ///< the trainer: that visit has ended
+  bool beside_search = false;       ///< the search neither knows of it nor hears of it: a person's clone, or resumed
+  std::uint32_t visits_wanted = 0;  ///< of all epochs, that the search has asked for
+  std::vector<BlobVersion> state;   ///< committed; empty before the first commit
+  std::string digest;               ///< of that state
+  std::uint64_t steps = 0;
+  double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
+
+  bool ended() const { return status.state > TrialState::active; }
+  bool waits_for_parent() const {
+    return !ended() && state.empty() && status.spec.lineage && status.spec.lineage->epochs > 0;
+  }
+  bool wanted() const { return !ended() && status.visits_done < visits_wanted; }
+  bool has_work() const { return wanted() && !status.held && !waits_for_parent(); }
+  std::uint32_t visits_total() const { return status.epochs * status.visits_per_epoch; }
+  /// Where its next visit goes when it has so many behind it.
+  std::uint32_t partition_after(std::uint32_t visits) const {
+    const std::uint32_t count = status.visits_per_epoch;
+    return visited_partition(setup.visit_seed, visits / count, visits % count, count);
+  }
+};
+
+}  // namespace hopyard
