@@ -12,6 +12,7 @@
 #include "device/memory_account.h"
 #include "engine_bench.h"
 #include "formats/json.h"
+#include "hop_bench.h"
 #include "journal_bench.h"
 #include "lora_bench.h"
 #include "prediction_bench.h"
@@ -24,6 +25,7 @@
 DEFINE_string(out, "", "file to write the rows to, as JSON");
 DEFINE_bool(quick, false, "a smoke run: small sizes, figures without meaning");
 DEFINE_int32(sharing_rows, 320, "training rows of the group sharing, twice those of prediction; 2000 is the full size");
+DEFINE_int32(hop_worker, 0, "port: be a worker of the group hop, which starts this program again for it");
 DEFINE_string(only, "", "run only benchmarks whose group has this name");
 
 namespace hopyard {
@@ -92,7 +94,8 @@ int run() {
       {"lora", bench_lora},
       {"prediction", bench_prediction},
       {"asha", bench_asha},
-      {"journal", bench_journal}};
+      {"journal", bench_journal},
+      {"hop", bench_hop}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();
@@ -122,5 +125,6 @@ int run() {
 int main(int argc, char** argv) {
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   hopyard::log::start(argv[0], false);
+  if (FLAGS_hop_worker != 0) return hopyard::run_hop_worker(static_cast<std::uint16_t>(FLAGS_hop_worker));
   return hopyard::run();
 }
