@@ -21,7 +21,8 @@ const TrialSetup& user_of(const SharedDepth& depth, const std::vector<TrialSetup
 
 /// A trial that the search asked for later begins where a planned one of the same model and batches does.
 void Workbench::begin_where_planned(const TrialSpec& spec, TrialSetup& setup) const {
-  if (const SharedDepth* planned = sharing_.find(setup.id)) {
+  const bool is_planned = std::find(specs_.begin(), specs_.end(), spec) != specs_.end();  // its id alone says little
+  if (const SharedDepth* planned = is_planned ? sharing_.find(setup.id) : nullptr) {
     setup.first_layer = planned->end_layer;
     setup.feature_tier = planned->tier;
     return;
