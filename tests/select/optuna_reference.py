@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Makes optuna_regrets.txt: what Optuna's TPESampler reaches with its defaults, for tpe_test.cc to compare with.
 
-    python3 -m venv .venv-optuna && .venv-optuna/bin/pip install optuna==4.6.0
-    .venv-optuna/bin/python tests/select/optuna_reference.py > tests/select/optuna_regrets.txt
+    .venv-oracle/bin/python tests/select/optuna_reference.py > tests/select/optuna_regrets.txt
 """
 
 import math
