@@ -9,7 +9,8 @@ namespace hopyard {
 namespace {
 
 constexpr OperationVerb kVerbs[] = {OperationVerb::stop, OperationVerb::resume, OperationVerb::clone,
-                                    OperationVerb::set,  OperationVerb::pause,  OperationVerb::go_on};
+                                    OperationVerb::set,  OperationVerb::pause,  OperationVerb::go_on,
+                                    OperationVerb::ask,  OperationVerb::finish};
 
 }  // namespace
 
@@ -27,6 +28,10 @@ std::string to_string(OperationVerb verb) {
       return "pause";
     case OperationVerb::go_on:
       return "continue";
+    case OperationVerb::ask:
+      return "ask";
+    case OperationVerb::finish:
+      return "finish";
   }
   return "?";
 }

@@ -10,19 +10,21 @@
 
 namespace hopyard {
 
-enum class OperationVerb { stop, resume, clone, set, pause, go_on };
+/// ask and finish are of searches that are driven from outside; finish: no more will be asked for.
+enum class OperationVerb { stop, resume, clone, set, pause, go_on, ask, finish };
 std::string to_string(OperationVerb verb);  ///< "stop", …; go_on is "continue"
 std::optional<OperationVerb> parse_operation_verb(const std::string& word);
 
 struct OperationRequest {
   OperationVerb verb = OperationVerb::stop;
-  std::string trial;             ///< empty: the whole experiment
-  std::vector<Setting> changes;  ///< of set and clone
+  std::string trial;             ///< empty: the whole experiment; of ask, a new trial
+  std::vector<Setting> changes;  ///< of set and clone; of ask, the new trial's settings
   bool warm = false;             ///< of clone
   std::string reason;
-  std::string author;     ///< name of the user, as the system knows it
-  std::uint32_t uid = 0;  ///< as the kernel says, not the request
-  std::string token;      ///< one for each request: whoever asks twice with one token has asked once
+  std::string author;        ///< name of the user, as the system knows it
+  std::uint32_t uid = 0;     ///< as the kernel says, not the request
+  std::string token;         ///< one for each request: whoever asks twice with one token has asked once
+  std::uint32_t epochs = 0;  ///< of ask: that the trial is to have behind it; 0: all that it has
   bool operator==(const OperationRequest&) const = default;
 };
 
@@ -31,7 +33,8 @@ struct Operation {
   std::uint64_t number = 0;  ///< from 1, rising
   double time_s = 0;         ///< seconds since 1970
   OperationRequest request;
-  /// The boundary: so many visits of the trial come before it. Of a warm clone, of its parent.
+  /// The boundary: so many visits of the trial come before it. Of a warm clone, of its parent. Of ask and finish, which
+  /// take effect at once, 0.
   std::uint32_t at_visits = 0;
   std::string clone;  ///< id of the trial that it makes
   /// Nothing while it waits for its boundary; empty when it took effect; else why it never did.

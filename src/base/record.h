@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "base/trial.h"
 
 namespace hopyard {
 
@@ -35,6 +38,14 @@ struct VisitDigest {
   bool operator==(const VisitDigest&) const = default;
 };
 
+/// How a trial stands.
+struct TrialStanding {
+  TrialState state = TrialState::waiting;
+  std::string reason;              ///< why it ended
+  std::vector<TrialScore> scores;  ///< one for each finished epoch
+  bool operator==(const TrialStanding&) const = default;
+};
+
 /// Any thread, calls serialised by the implementation. Errors throw Failure. What a writing call has recorded when it
 /// returns is durable.
 class RunRecord {
@@ -42,6 +53,8 @@ class RunRecord {
   virtual ~RunRecord() = default;
   /// Of every committed visit, in their order.
   virtual std::vector<VisitDigest> visit_digests(const std::string& trial) const = 0;
+  /// Cheap, whatever the run's size: for whoever waits. Nothing when there is no such trial.
+  virtual std::optional<TrialStanding> standing(const std::string& trial) const = 0;
   /// Before the test split is opened, without metrics; gives the number by which finish_look() adds them.
   virtual std::uint32_t add_look(const TestLook& look) = 0;
   virtual void finish_look(std::uint32_t number, const std::vector<std::pair<std::string, double>>& metrics) = 0;

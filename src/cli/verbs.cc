@@ -15,6 +15,10 @@ DEFINE_string(replay, "", "run directory whose decisions are repeated, whatever 
 DEFINE_string(reason, "", "why, for the journal");
 DEFINE_bool(warm, false, "the clone goes on from its parent's state at an epoch's end");
 DEFINE_uint32(count, 0, "screens to show; by default one, and on a terminal until the run ends");
+DEFINE_uint32(epochs, 0, "that the trial is to have behind it; all that it has by default");
+DEFINE_bool(finish, false, "nothing more is asked for: the run ends when what was asked for has ended");
+DEFINE_uint32(epoch, 0, "whose score is wanted; by default the last one that was asked for");
+DEFINE_string(wait, "0s", "waits so long at most for that score or the end of the trial");
 DEFINE_bool(merge, false, "add a LoRA trial's change to the weights: a Hugging Face folder instead of a PEFT one");
 
 namespace hopyard {
@@ -36,7 +40,8 @@ const char* value_word(const std::string& option) {
   if (option == "trial") return "ID";
   if (option == "format") return "FORMAT";
   if (option == "reason") return "TEXT";
-  if (option == "count") return "N";
+  if (option == "count" || option == "epochs" || option == "epoch") return "N";
+  if (option == "wait") return "TIME";
   return "DIR";
 }
 
@@ -46,6 +51,12 @@ std::string describe_option(const std::string& option) {
   gflags::GetCommandLineFlagInfo(option.c_str(), &info);
   const std::string head = "  --" + option + (info.type == "bool" ? "" : std::string("=") + value_word(option));
   return head + std::string(head.size() < 20 ? 20 - head.size() : 1, ' ') + info.description + "\n";
+}
+
+double wait_flag() {
+  const auto seconds = text::parse_duration(FLAGS_wait);
+  if (!seconds) fail(ExitCode::usage, "--wait: '", FLAGS_wait, "' is no time, for example 30s or 10min");
+  return *seconds;
 }
 
 ExitCode steer(const char* verb, const Arguments& arguments) {
@@ -130,6 +141,24 @@ const std::vector<Verb>& verbs() {
        {"count"},
        1,
        [](const Arguments& a) { return show_top(a.positional[0], FLAGS_count); }},
+      {"ask",
+       "DIR --set PATH=VALUE … | --trial=ID | --finish  [--epochs=N] [--reason=TEXT] [--format=table|json]",
+       "asks a run with search: {method: external} for a trial, or for more epochs of one, as your own optimizer says",
+       "hopyard ask runs/mine --set train.optimizer.lr=3e-5 --set model.freeze=4 --epochs=1",
+       {"set", "trial", "epochs", "finish", "reason", "format"},
+       1,
+       [](const Arguments& a) {
+         return ask_run({a.positional[0], FLAGS_trial, FLAGS_reason, a.set, FLAGS_epochs, FLAGS_finish}, format_flag());
+       }},
+      {"tell",
+       "DIR --trial=ID [--epoch=N] [--wait=TIME] [--format=table|json]",
+       "has the run tell how a trial stands and what it scored, and waits for it",
+       "hopyard tell runs/mine --trial=t0003 --epoch=1 --wait=10min --format=json",
+       {"trial", "epoch", "wait", "format"},
+       1,
+       [](const Arguments& a) {
+         return tell_trial({a.positional[0], needed(FLAGS_trial, "trial"), FLAGS_epoch, wait_flag()}, format_flag());
+       }},
       {"stop",
        "DIR --trial=ID [--reason=TEXT]",
        "ends a trial at its next task; what it has committed stays",

@@ -23,7 +23,7 @@ ExperimentEnd Experiment::run() {
       parts_.trainer.finish();
       return ExperimentEnd::interrupted;
     }
-    if (!paused_) ask();
+    if (!paused_ || search_.requests() != nullptr) ask();
     if (parts_.requests) parts_.requests(*this);
     apply_operations();
     parts_.trainer.start_visits(entries_, paused_);
@@ -47,7 +47,8 @@ void Experiment::ask() {
   take_stops();
   auto working = static_cast<std::uint32_t>(std::count_if(
       entries_.begin(), entries_.end(), [](const auto& entry) { return entry->has_work() && !entry->beside_search; }));
-  for (; !search_.reacts() || working < parts_.orders_max; ++working) {
+  const bool bounded = search_.reacts() && search_.requests() == nullptr;
+  for (; !bounded || working < parts_.orders_max; ++working) {
     const auto order = search_.ask();
     if (!order) break;
     accept(*order);
@@ -56,6 +57,7 @@ void Experiment::ask() {
   // What a person holds, or what waits for a trial that a person holds, goes on some time.
   const auto open = [](const auto& entry) { return entry->wanted(); };
   if (working > 0 || std::any_of(entries_.begin(), entries_.end(), open)) return;
+  if (!search_.finished() && search_.requests() != nullptr) return;  // it waits for whoever asks
   require(search_.finished(), "the search waits for scores while no trial trains");
   for (auto& entry : entries_)
     if (!entry->ended()) close(*entry, TrialState::stopped, "the search ended without it");

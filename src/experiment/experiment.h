@@ -9,11 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "base/failure.h"
 #include "experiment/journaled_search.h"
 #include "experiment/steering.h"
 #include "experiment/trial_entry.h"
 #include "experiment/visit_trainer.h"
 #include "select/search.h"
+#include "select/trial_requests.h"
 
 namespace hopyard {
 
@@ -27,6 +29,7 @@ struct ExperimentParts {
   std::uint32_t partitions;  ///< how many, of each trial
   std::string metric;
   /// Orders of a search that reacts to scores that are under way at a time: more would be asked for before their turn.
+  /// Where trials are requested from outside, all that are requested are under way.
   std::uint32_t orders_max = 1;
   std::string resources;  ///< as JSON text: a trial that did not fit is tried again under others
   /// Resolves a trial: everything of its setup. Failure when it cannot run.
@@ -47,8 +50,10 @@ inline constexpr double kProgressSeconds = 0.25;
 struct OperationAnswer {
   std::optional<Operation> operation;  ///< in the journal by now; nothing when it was refused
   std::string refusal;
+  ExitCode refusal_code = ExitCode::usage;
   std::string boundary;             ///< when it takes effect
   std::vector<std::string> before;  ///< of each change, the value until now; empty where the config says it
+  std::optional<TrialSpec> made;    ///< the trial that it makes
 };
 
 enum class ExperimentEnd { finished, interrupted };
@@ -98,11 +103,18 @@ class Experiment {
   void fail_if_refused(Entry& entry);
   void stop(const TrialStop& stop);
 
+  // ask.cc: trials that are asked for from outside
+  Decision decide_request(const OperationRequest& request) const;
+  void decide_new(Decision& decision) const;
+  void decide_further(Decision& decision) const;
+  void hand_over(const Operation& operation);
+
   // steer.cc: what people ask for
   SteeringView view() const;
   void take_up_operations();
   void note(Decision& decision);
   void check_possible(const Decision& decision);
+  void check_room(const TrialSetup& setup, const char* what) const;  ///< on disk, for a new trial
   void apply_operations();
   bool apply(const Operation& operation);  ///< false while it waits for its boundary
   bool apply_stop(Entry& entry, const Operation& operation);

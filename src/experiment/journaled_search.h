@@ -32,6 +32,7 @@ class JournaledSearch {
   std::optional<TrialStop> take_stop();
   bool finished() const { return stops_.empty() && searcher_.finished(); }
   bool reacts() const { return searcher_.reacts(); }
+  TrialRequests* requests() const { return searcher_.requests(); }
 
  private:
   /// How far a trial's records have been told while the journal is taken up.

@@ -36,6 +36,7 @@ SteeringView Experiment::view() const {
 
 OperationAnswer Experiment::steer(const OperationRequest& request, bool keep_refusal) {
   take_stops();  // a trial that the search has just stopped is none to be stopped again
+  const bool is_request = request.verb == Verb::ask || request.verb == Verb::finish;
   OperationAnswer answer;
   const auto known = std::find_if(operations_.begin(), operations_.end(),
                                   [&](const auto& one) { return one.request.token == request.token; });
@@ -48,20 +49,26 @@ OperationAnswer Experiment::steer(const OperationRequest& request, bool keep_ref
   decision.operation.request = request;
   decision.operation.number = operations_.empty() ? 1 : operations_.back().number + 1;
   try {
-    decision = decide(view(), request);
-    check_possible(decision);
+    decision = is_request ? decide_request(request) : decide(view(), request);
+    if (!is_request) check_possible(decision);
   } catch (const Failure& refusal) {
     if (refusal.code() != ExitCode::usage && refusal.code() != ExitCode::capacity) throw;
     answer.refusal = refusal.what();
+    answer.refusal_code = refusal.code();
     if (!keep_refusal) return answer;
     decision.operation.outcome = answer.refusal;
     decision.operation.clone.clear();
   }
   note(decision);
-  if (answer.refusal.empty()) apply_operations();
+  if (answer.refusal.empty()) {
+    hand_over(decision.operation);
+    if (is_request) ask();  // so that the trial is there when the answer is
+    apply_operations();
+  }
   answer.operation = decision.operation;
   answer.boundary = std::move(decision.boundary);
   answer.before = std::move(decision.before);
+  answer.made = std::move(decision.clone);
   return answer;
 }
 
@@ -79,10 +86,19 @@ void Experiment::check_possible(const Decision& decision) {
     fail(ExitCode::usage, "--warm: the clone would begin after epoch ", decision.clone->lineage->epochs, " of ",
          setup.train.epochs,
          ", with nothing left to train; give it more with --set train.epochs=N, or leave out --warm");
-  const Bytes need = 2 * trial_state_bytes(setup), room = parts_.trainer.disk_room();
+  check_room(setup, "a clone");
+}
+
+void Experiment::check_room(const TrialSetup& setup, const char* what) const {
+  const Bytes need = 2 * trial_state_bytes(setup);
+  Bytes taken = 0;  // by those that have written nothing yet
+  for (const auto& entry : entries_)
+    if (!entry->ended() && entry->state.empty() && entry->refusal.empty()) taken += trial_state_bytes(entry->setup);
+  const Bytes left = parts_.trainer.disk_room(), room = left - std::min(left, taken);
   if (need > room)
-    fail(ExitCode::capacity, "resources.disk.capacity: a clone needs ", need, " bytes (", text::format_bytes(need),
-         ") for its state and a commit, and ", room, " (", text::format_bytes(room), ") are left");
+    fail(ExitCode::capacity, "resources.disk.capacity: ", what, " needs ", need, " bytes (", text::format_bytes(need),
+         ") for its state and a commit, and ", room, " (", text::format_bytes(room),
+         ") are left beside the trials that are there");
 }
 
 void Experiment::note(Decision& decision) {
@@ -134,6 +150,10 @@ bool Experiment::apply(const Operation& operation) {
     case Verb::pause:
     case Verb::go_on:
       (entry == nullptr ? paused_ : entry->status.held) = request.verb == Verb::pause;
+      settle(operation, "");
+      return true;
+    case Verb::ask:
+    case Verb::finish:  // the search has heard of it
       settle(operation, "");
       return true;
   }

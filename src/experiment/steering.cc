@@ -14,6 +14,8 @@ using Visit = SteeredTrial::Visit;
 
 constexpr std::size_t kIdsShown = 12;
 
+bool is_clone(const Operation& operation) { return operation.request.verb == Verb::clone && !operation.clone.empty(); }
+
 template <class... Parts>
 [[noreturn]] void refuse(const Parts&... parts) {
   fail(ExitCode::usage, parts...);
@@ -168,8 +170,7 @@ void decide_clone(const SteeringView& view, const OperationRequest& request, Dec
                                   parent.spec.id, " after epoch ", epoch);
   }
   note_before(view, parent, operation.at_visits, decision);
-  const auto clones = std::count_if(view.operations.begin(), view.operations.end(),
-                                    [](const auto& known) { return !known.clone.empty(); });
+  const auto clones = std::count_if(view.operations.begin(), view.operations.end(), is_clone);
   operation.clone = text::cat("c", clones < 10 ? "0" : "", clones);
   decision.clone = clone_of(parent.spec, operation, view.operations, parent.visits_per_epoch, view.seed);
 }
@@ -224,6 +225,9 @@ Decision decide(const SteeringView& view, const OperationRequest& request) {
     case Verb::go_on:
       decide_pause(view, request, decision);
       break;
+    case Verb::ask:
+    case Verb::finish:
+      require(false, to_string(request.verb), " is decided where the search is");
   }
   return decision;
 }
@@ -234,7 +238,7 @@ TrialSpec clone_of(const TrialSpec& parent, const Operation& clone, const std::v
   spec.id = clone.clone;
   spec.index = kFirstCloneIndex +
                static_cast<std::uint32_t>(std::count_if(operations.begin(), operations.end(), [&](const auto& known) {
-                 return !known.clone.empty() && known.number < clone.number;
+                 return is_clone(known) && known.number < clone.number;
                }));
   spec.settings =
       with_changes(settings_after(parent, operations, clone.at_visits, clone.number), clone.request.changes);

@@ -41,6 +41,7 @@ void Experiment::take_up_journal() {
   const auto records = parts_.journal.trials();
   for (const auto& record : records) take_up(record);
   share_versions();
+  for (const auto& operation : operations_) hand_over(operation);
   search_.take_up(
       for_search(records, operations_, parts_.partitions), [this](const TrialOrder& order) { accept(order); },
       [this](const TrialStop& one) { stop(one); });

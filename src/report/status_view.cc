@@ -73,8 +73,9 @@ SettingValue value_from(const Json& json) {
 Json request_json(const OperationRequest& request) {
   Json changes = Json::object();
   for (const auto& change : request.changes) changes[change.path] = value_json(change.value);
-  return {{"verb", to_string(request.verb)}, {"trial", request.trial},   {"changes", changes}, {"warm", request.warm},
-          {"reason", request.reason},        {"author", request.author}, {"uid", request.uid}};
+  return {
+      {"verb", to_string(request.verb)}, {"trial", request.trial},   {"changes", changes}, {"warm", request.warm},
+      {"reason", request.reason},        {"author", request.author}, {"uid", request.uid}, {"epochs", request.epochs}};
 }
 
 OperationRequest request_from(const Json& json) {
@@ -90,6 +91,7 @@ OperationRequest request_from(const Json& json) {
   request.reason = text_at(json, "reason");
   request.author = text_at(json, "author");
   request.uid = read_small(json, "uid", kWhere);
+  request.epochs = read_small(json, "epochs", kWhere);
   return request;
 }
 
@@ -123,7 +125,8 @@ std::string place_of(const Operation& operation) {
 
 std::string operations_table(const StatusView& view) {
   Table table({{"#", Align::right}, {"when"}, {"by"}, {"what"}, {"boundary"}, {"outcome"}, {"reason"}});
-  for (const auto& operation : view.operations)
+  for (const auto& operation : view.operations) {
+    if (operation.request.verb == OperationVerb::ask && operation.outcome == "") continue;  // the trial says it
     table.add_row({std::to_string(operation.number), format_wall_time(operation.time_s), operation.request.author,
                    operation_text(operation.request) + (operation.clone.empty() ? "" : " → " + operation.clone),
                    operation.refused() ? "" : place_of(operation),
@@ -131,6 +134,7 @@ std::string operations_table(const StatusView& view) {
                    : operation.refused() ? *operation.outcome
                                          : "took effect",
                    operation.request.reason});
+  }
   for (const auto& request : view.queued)
     table.add_row({"-", "", request.author, operation_text(request), "", "queued for the next run", request.reason});
   return table.empty() ? "" : "\n" + table.to_text();
@@ -183,6 +187,7 @@ std::string operation_text(const OperationRequest& request) {
   std::string text = to_string(request.verb);
   for (const auto& part : {request.trial, changes_text(request.changes)})
     if (!part.empty()) text += " " + part;
+  if (request.epochs > 0) text += text::cat(" to epoch ", request.epochs);
   return text + (request.warm ? " (warm)" : "");
 }
 

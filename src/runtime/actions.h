@@ -42,6 +42,23 @@ struct SteerRequest {
 };
 /// Asks the process that trains the experiment, or queues the request for the next one. Prints when it takes effect.
 ExitCode steer_experiment(const SteerRequest& request);
+/// What somebody asks of a run whose search is driven from outside: a new trial, one trial further, or its end.
+struct AskRequest {
+  std::string directory, trial, reason;
+  std::vector<std::pair<std::string, std::string>> set;  ///< PATH=VALUE, of what is searched
+  std::uint32_t epochs = 0;                              ///< 0: all that the trial has
+  bool finish = false;                                   ///< nothing more will be asked for
+};
+/// Asks the process that trains the experiment, and prints the trial's id and how far it will train.
+/// Failure(interrupted) when no process trains it: ids are given out by one alone.
+ExitCode ask_run(const AskRequest& request, TableFormat format);
+struct TellRequest {
+  std::string directory, trial;
+  std::uint32_t epoch = 0;  ///< whose score is wanted; 0: of the last one that was asked for
+  double wait_s = 0;        ///< at most, for that score or the trial's end
+};
+/// Prints a trial's state and scores, of a run that goes on or that stands still.
+ExitCode tell_trial(const TellRequest& request, TableFormat format);
 /// Prints trials, devices, tiers and operations, from the process that trains or from the journal.
 ExitCode print_status(const std::string& directory, TableFormat format);
 /// The same once a second until the run ends; on a terminal in place. `count` screens at most; 0: without a bound on a

@@ -107,7 +107,7 @@ void add_search(YamlNode& node, const SearchSpec& search) {
   add(node, "seeds", search.seeds);
   add(node, "resamples", kNone);
   if (search.resamples > 0) add(node, "resample_method", "bootstrap");
-  if (!reacts_to_scores(search.method)) return;
+  if (!reacts_to_scores(search.method) || search.method == SearchSpec::Method::external) return;
   if (search.method == SearchSpec::Method::pbt) {
     add(node, "perturbation_interval", search.perturbation_interval);
     add(node, "quantile_fraction", search.quantile_fraction);

@@ -103,7 +103,8 @@ const std::vector<std::pair<std::string, Method>> kSearchMethods{{"grid", Method
                                                                  {"successive_halving", Method::successive_halving},
                                                                  {"asha", Method::asha},
                                                                  {"hyperband", Method::hyperband},
-                                                                 {"pbt", Method::pbt}};
+                                                                 {"pbt", Method::pbt},
+                                                                 {"external", Method::external}};
 
 /// The keys that belong to some methods only.
 void read_search_numbers(MapReader& map, SearchSpec& search) {
@@ -112,14 +113,19 @@ void read_search_numbers(MapReader& map, SearchSpec& search) {
     map.forbid("trials", "does not belong to method: grid, which runs every combination");
   else if (search.method == Method::hyperband)
     map.forbid("trials", "does not belong to method: hyperband; it follows from train.epochs, min_epochs and eta");
-  else
+  else if (search.method != Method::external)
     search.trials = count(map.at("trials"));
+  else if (const auto value = map.find("trials"))
+    search.trials = count(*value);
   for (const char* key : {"min_epochs", "eta"})
     if (!halving) map.forbid(key, "belongs to method: successive_halving, asha or hyperband");
   for (const char* key : {"perturbation_interval", "quantile_fraction", "resample_probability"})
     if (search.method != Method::pbt) map.forbid(key, "belongs to method: pbt");
   for (const char* key : {"deterministic", "max_concurrent_trials"})
-    if (!reacts_to_scores(search.method)) map.forbid(key, "belongs to methods that react to scores");
+    if (search.method == Method::external)
+      map.forbid(key, "does not belong to method: external, where others decide what is asked for and when");
+    else if (!reacts_to_scores(search.method))
+      map.forbid(key, "belongs to methods that react to scores");
   if (const auto value = map.find("min_epochs")) search.min_epochs = count(*value);
   if (const auto value = map.find("eta")) search.eta = static_cast<std::uint32_t>(value->whole(2, 1000));
   if (const auto value = map.find("perturbation_interval")) search.perturbation_interval = count(*value);

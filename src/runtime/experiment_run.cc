@@ -98,7 +98,7 @@ void ExperimentRun::add_handlers(Experiment& experiment, ChannelHandlers& handle
     return Json{{"ok", true}, {"status", view}};
   };
   for (const auto verb : {OperationVerb::stop, OperationVerb::resume, OperationVerb::clone, OperationVerb::set,
-                          OperationVerb::pause, OperationVerb::go_on})
+                          OperationVerb::pause, OperationVerb::go_on, OperationVerb::ask, OperationVerb::finish})
     handlers[to_string(verb)] = [&](const ChannelRequest& request) {
       return steer(experiment, objects_.bench->config(), request);
     };

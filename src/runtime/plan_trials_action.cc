@@ -79,6 +79,10 @@ std::vector<std::vector<std::string>> cells_of(const TrialsView& view, const Exp
 
 std::string rest_text(const TrialsView& view, const ExperimentConfig& config) {
   const std::size_t listed = view.orders.size();
+  if (config.search.method == Method::external)
+    return text::cat("Trials are asked for from outside (`hopyard ask`), ",
+                     config.search.trials > 0 ? text::cat("at most ", config.search.trials) : "as many as it takes",
+                     "; these ", listed, " are examples, drawn at random from what is searched.\n");
   if (!reacts_to_scores(config.search.method)) return text::cat(listed, " trials: all that will run.\n");
   std::string rest = text::cat("These ", listed, " trials are asked for before any score.\n");
   if (view.on_scores > 0) rest += text::cat("The settings of ", view.on_scores, " more are chosen on scores.\n");

@@ -66,6 +66,9 @@ void serve(RequestChannel& channel, const ChannelHandlers& handlers);
 /// not be asked, takes longer than `timeout_s`, or ends without an answer.
 std::optional<Json> ask_owner(const std::string& directory, const Json& request, double timeout_s);
 
+/// The answer, or the Failure that it refuses with.
+Json accepted(Json answer, const std::string& directory);
+
 /// Leaves a request for the next run, durable on return.
 void queue_request(const std::string& directory, const Json& request);
 /// Those that are there, in the order of coming. Files that are no request are left out.

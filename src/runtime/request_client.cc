@@ -96,4 +96,13 @@ std::optional<Json> ask_owner(const std::string& directory, const Json& request,
   return answer;
 }
 
+Json accepted(Json answer, const std::string& directory) {
+  const std::string where = directory + ": answer of the run";
+  if (json_get<bool>(answer, "ok", where)) return answer;
+  const auto code = json_get<std::int64_t>(answer, "code", where);
+  const bool known = code >= 1 && code <= static_cast<int>(ExitCode::interrupted);
+  throw Failure(known ? static_cast<ExitCode>(code) : ExitCode::internal,
+                json_get<std::string>(answer, "error", where));
+}
+
 }  // namespace hopyard

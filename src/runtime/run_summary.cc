@@ -105,6 +105,10 @@ RunSummary make_summary(const SummaryParts& parts) {
       {"peak of the disk tier", static_cast<double>(plan.predicted_peak_disk), static_cast<double>(parts.disk.peak()),
        "bytes"},
       {"written to disk", static_cast<double>(plan.tiers.disk_written), static_cast<double>(disk.written), "bytes"}};
+  if (parts.config.search.method == SearchSpec::Method::external)  // how many trials there would be, nobody knew
+    std::erase_if(summary.comparisons, [](const Comparison& row) {
+      return row.what == "time of the run" || row.what == "peak of the disk tier" || row.what == "written to disk";
+    });
   for (auto& row : compare_shared(parts)) summary.comparisons.push_back(std::move(row));
   for (auto& row : compare_trials(parts)) summary.comparisons.push_back(std::move(row));
   return summary;

@@ -15,7 +15,7 @@ namespace hopyard {
 
 namespace {
 
-constexpr int kSchemaVersion = 3;
+constexpr int kSchemaVersion = 4;
 constexpr int kApplicationId = 0x486f7079;  // "Hopy": tells our files from other programs' databases
 
 // Doubles, seeds and versions are text: SQLite has no NaN, no −0 and no unsigned 64-bit integers.
@@ -117,13 +117,6 @@ constexpr const char* kStop = "stop";
 constexpr const char* kUntil = "until";
 constexpr const char* kWhole = "whole";
 constexpr const char* kScore = "score";
-
-TrialState read_state(const Connection& connection, const std::string& word) {
-  for (const TrialState state :
-       {TrialState::waiting, TrialState::active, TrialState::finished, TrialState::failed, TrialState::stopped})
-    if (to_string(state) == word) return state;
-  connection.damaged("unknown state '" + word + "' of a trial");
-}
 
 constexpr std::int64_t kAllRows = -1;  // instead of the number of a resample
 

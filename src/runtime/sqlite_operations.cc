@@ -20,6 +20,13 @@ SettingValue read_setting(const Connection& connection, const Statement& row, in
   connection.damaged("unknown type '" + type + "' of a setting");
 }
 
+TrialState read_state(const Connection& connection, const std::string& word) {
+  for (const TrialState state :
+       {TrialState::waiting, TrialState::active, TrialState::finished, TrialState::failed, TrialState::stopped})
+    if (to_string(state) == word) return state;
+  connection.damaged("unknown state '" + word + "' of a trial");
+}
+
 void OperationTable::add(const Operation& operation) {
   const OperationRequest& request = operation.request;
   conflicts_.each(
@@ -33,6 +40,7 @@ void OperationTable::add(const Operation& operation) {
     const Setting& change = request.changes[i];
     add_change_.run(operation.number, i, change.path, std::string(type_word(change.value)), to_string(change.value));
   }
+  if (request.epochs > 0) add_epochs_.run(operation.number, request.epochs);
   if (operation.outcome) settle_.run(*operation.outcome, operation.number);
 }
 
@@ -64,10 +72,14 @@ std::vector<Operation> OperationTable::all() {
     operation.clone = row.text(10);
     if (row.integer(11) != 0) operation.outcome = row.text(12);
   });
-  all_changes_.each([&](const Statement& row) {
+  const auto operation_of = [&](const Statement& row) -> Operation& {
     const auto place = places.find(row.integer(0));
-    if (place == places.end()) connection_.damaged("changes of an unknown operation");
-    operations[place->second].request.changes.push_back({row.text(1), read_setting(connection_, row, 2, 3)});
+    if (place == places.end()) connection_.damaged("values of an unknown operation");
+    return operations[place->second];
+  };
+  all_epochs_.each([&](const Statement& row) { operation_of(row).request.epochs = row.small(1); });
+  all_changes_.each([&](const Statement& row) {
+    operation_of(row).request.changes.push_back({row.text(1), read_setting(connection_, row, 2, 3)});
   });
   return operations;
 }

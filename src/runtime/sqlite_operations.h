@@ -14,11 +14,13 @@ inline constexpr const char* kOperationTables[] = {
     "author TEXT NOT NULL, verb TEXT NOT NULL, trial TEXT NOT NULL, warm INTEGER NOT NULL, reason TEXT NOT NULL, "
     "at_visits INTEGER NOT NULL, clone TEXT NOT NULL, outcome TEXT) STRICT",
     "operation_changes(operation INTEGER NOT NULL, position INTEGER NOT NULL, path TEXT NOT NULL, type TEXT NOT NULL, "
-    "value TEXT NOT NULL, PRIMARY KEY(operation, position)) STRICT, WITHOUT ROWID"};
+    "value TEXT NOT NULL, PRIMARY KEY(operation, position)) STRICT, WITHOUT ROWID",
+    "operation_epochs(operation INTEGER PRIMARY KEY, epochs INTEGER NOT NULL) STRICT"};
 
 /// How settings are written: the word of a value's type, and the value that goes with word and text.
 const char* type_word(const SettingValue& value);
 SettingValue read_setting(const Connection& connection, const Statement& row, int type_column, int value_column);
+TrialState read_state(const Connection& connection, const std::string& word);
 
 class OperationTable {
  public:
@@ -31,6 +33,7 @@ class OperationTable {
   Connection& connection_;
   Statement add_{connection_, "INSERT INTO operations VALUES(?,?,?,?,?,?,?,?,?,?,?,NULL)"};
   Statement add_change_{connection_, "INSERT INTO operation_changes VALUES(?,?,?,?,?)"};
+  Statement add_epochs_{connection_, "INSERT INTO operation_epochs VALUES(?,?)"};
   Statement settle_{connection_, "UPDATE operations SET outcome=? WHERE number=? AND outcome IS NULL"};
   Statement known_{connection_, "SELECT count(*) FROM operations WHERE number=?"};
   Statement conflicts_{connection_, "SELECT count(*) FROM operations WHERE number>=? OR token=?"};
@@ -39,6 +42,7 @@ class OperationTable {
                  "outcome IS NOT NULL, coalesce(outcome, '') FROM operations ORDER BY number"};
   Statement all_changes_{connection_,
                          "SELECT operation, path, type, value FROM operation_changes ORDER BY operation, position"};
+  Statement all_epochs_{connection_, "SELECT operation, epochs FROM operation_epochs"};
 };
 
 }  // namespace hopyard

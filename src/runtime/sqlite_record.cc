@@ -6,6 +6,7 @@
 #include "base/failure.h"
 #include "runtime/sqlite.h"
 #include "runtime/sqlite_journal.h"
+#include "runtime/sqlite_operations.h"
 
 namespace hopyard {
 
@@ -47,6 +48,25 @@ class SqliteRecord final : public RunRecord {
     std::vector<VisitDigest> all;
     trials_visits_.each([&](const Statement& row) { all.push_back({row.small(0), row.small(1), row.text(2)}); }, trial);
     return all;
+  }
+
+  std::optional<TrialStanding> standing(const std::string& trial) const override {
+    const std::lock_guard lock(mutex_);
+    Transaction picture(*connection_, Transaction::Kind::read);
+    std::optional<TrialStanding> found;
+    one_trial_.each(
+        [&](const Statement& row) {
+          found = TrialStanding{read_state(*connection_, row.text(0)), row.text(1), {}};
+        },
+        trial);
+    if (found)
+      trials_scores_.each(
+          [&](const Statement& row) {
+            found->scores.push_back({trial, row.small(0), row.real(1), row.real(2), row.real(3), row.text(4)});
+          },
+          trial);
+    picture.commit();
+    return found;
   }
 
   std::uint32_t add_look(const TestLook& look) override {
@@ -98,6 +118,10 @@ class SqliteRecord final : public RunRecord {
   Statement add_metric_{*connection_, "INSERT INTO look_metrics VALUES(?,?,?,?)"};
   mutable Statement trials_visits_{*connection_,
                                    "SELECT epoch, visit, digest FROM visits WHERE trial=? ORDER BY epoch, visit"};
+  mutable Statement one_trial_{*connection_, "SELECT state, reason FROM trials WHERE id=?"};
+  mutable Statement trials_scores_{*connection_,
+                                   "SELECT epoch, train_loss, valid_loss, metric, digest FROM scores WHERE trial=? "
+                                   "ORDER BY visit_epoch, visit"};
   mutable Statement all_looks_{*connection_, "SELECT * FROM looks ORDER BY number"};
   mutable Statement all_metrics_{*connection_, "SELECT look, name, value FROM look_metrics ORDER BY look, position"};
 };

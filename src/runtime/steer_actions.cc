@@ -15,16 +15,6 @@ namespace {
 constexpr double kAnswerSeconds = 30;  // most take milliseconds; a loop that reads a large state takes longer
 constexpr double kTopSeconds = 1;
 
-/// Throws what the answer refuses.
-Json accepted(Json answer, const std::string& directory) {
-  const std::string where = directory + ": answer of the run";
-  if (json_get<bool>(answer, "ok", where)) return answer;
-  const auto code = json_get<std::int64_t>(answer, "code", where);
-  const bool known = code >= 1 && code <= static_cast<int>(ExitCode::interrupted);
-  throw Failure(known ? static_cast<ExitCode>(code) : ExitCode::internal,
-                json_get<std::string>(answer, "error", where));
-}
-
 /// Refuses what can be refused before anything runs, unless other requests come first and may change that.
 OperationAnswer decide_beforehand(const RunPaths& paths, const ExperimentConfig& config,
                                   const OperationRequest& request) {
@@ -77,7 +67,7 @@ ExitCode steer_experiment(const SteerRequest& request) {
   const ExperimentConfig config = recorded_config(paths);
   ChannelRequest asked;
   asked.verb = request.verb;
-  asked.arguments = operation_arguments(request.trial, request.set, request.warm, request.reason);
+  asked.arguments = operation_arguments({request.trial, request.set, request.warm, request.reason, 0});
   const OperationRequest operation = operation_request(asked);  // refuses here what no run would take
   const Json wire{{"verb", asked.verb}, {"arguments", asked.arguments}};
   if (auto answer = ask_owner(request.directory, wire, kAnswerSeconds)) {

@@ -62,11 +62,14 @@ OperationRequest operation_request(const ChannelRequest& request) {
   operation.token = request.token;
   const Json& arguments = request.arguments;
   for (const auto& [key, value] : arguments.items())
-    if (key != "trial" && key != "set" && key != "warm" && key != "reason")
+    if (key != "trial" && key != "set" && key != "warm" && key != "reason" && key != "epochs")
       fail(ExitCode::usage, kWhere, ": unknown argument '", key, "'");
   operation.trial = short_text(arguments, "trial", kNameBytesMax);
   operation.reason = short_text(arguments, "reason", kReasonBytesMax);
   operation.warm = json_get_or<bool>(arguments, "warm", false, kWhere);
+  if (arguments.contains("epochs")) operation.epochs = read_small(arguments, "epochs", kWhere);
+  if (operation.epochs > 0 && operation.verb != OperationVerb::ask && operation.verb != OperationVerb::finish)
+    fail(ExitCode::usage, "--epochs: belongs to ask");
   if (!arguments.contains("set")) return operation;
   const Json& set = arguments.at("set");
   if (!set.is_array() || set.size() > kChangesMax)
@@ -81,16 +84,20 @@ OperationRequest operation_request(const ChannelRequest& request) {
   return operation;
 }
 
-Json operation_arguments(const std::string& trial, const std::vector<std::pair<std::string, std::string>>& set,
-                         bool warm, const std::string& reason) {
+Json operation_arguments(const RequestArguments& arguments) {
   Json pairs = Json::array();
-  for (const auto& [path, value] : set) pairs.push_back({path, value});
-  return {{"trial", trial}, {"set", pairs}, {"warm", warm}, {"reason", reason}};
+  for (const auto& [path, value] : arguments.set) pairs.push_back({path, value});
+  Json json{{"trial", arguments.trial}, {"set", pairs}, {"warm", arguments.warm}, {"reason", arguments.reason}};
+  if (arguments.epochs > 0) json["epochs"] = arguments.epochs;
+  return json;
 }
 
 std::vector<std::string> describe_answer(const ExperimentConfig& config, const OperationAnswer& answer) {
   const Operation& operation = *answer.operation;
   const OperationRequest& request = operation.request;
+  if (request.verb == OperationVerb::finish) return {"nothing more is asked for: " + answer.boundary};
+  if (request.verb == OperationVerb::ask)
+    return {text::cat(operation.clone.empty() ? request.trial : operation.clone, ": ", answer.boundary)};
   const std::string whom = request.trial.empty() ? "the experiment" : request.trial;
   const std::string what = operation.clone.empty() ? to_string(request.verb) + " " + whom
                                                    : text::cat(operation.clone, " is a clone of ", whom);
@@ -106,7 +113,7 @@ std::vector<std::string> describe_answer(const ExperimentConfig& config, const O
 
 Json steer(Experiment& experiment, const ExperimentConfig& config, const ChannelRequest& request) {
   const OperationAnswer answer = experiment.steer(operation_request(request), request.queued);
-  if (!answer.refusal.empty()) return refusal_json(static_cast<int>(ExitCode::usage), answer.refusal);
+  if (!answer.refusal.empty()) return refusal_json(static_cast<int>(answer.refusal_code), answer.refusal);
   return {{"ok", true},
           {"number", answer.operation->number},
           {"trial", answer.operation->clone.empty() ? answer.operation->request.trial : answer.operation->clone},

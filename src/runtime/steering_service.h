@@ -11,11 +11,18 @@
 namespace hopyard {
 
 /// A request of these verbs as the loop takes it. Failure(usage) when its arguments are not {"trial": …, "set":
-/// [[path, value], …], "warm": …, "reason": …}.
+/// [[path, value], …], "warm": …, "reason": …, "epochs": …}.
 OperationRequest operation_request(const ChannelRequest& request);
-/// The arguments that operation_request() reads. Values are written as in a config.
-Json operation_arguments(const std::string& trial, const std::vector<std::pair<std::string, std::string>>& set,
-                         bool warm, const std::string& reason);
+/// What a request says beside its verb. Values are written as in a config.
+struct RequestArguments {
+  std::string trial;
+  std::vector<std::pair<std::string, std::string>> set;
+  bool warm = false;
+  std::string reason;
+  std::uint32_t epochs = 0;  ///< of ask
+};
+/// As operation_request() reads them.
+Json operation_arguments(const RequestArguments& arguments);
 
 /// Lines for the person who asked: when it takes effect, and what differs from before.
 std::vector<std::string> describe_answer(const ExperimentConfig& config, const OperationAnswer& answer);

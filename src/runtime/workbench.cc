@@ -15,7 +15,8 @@ namespace hopyard {
 
 namespace {
 
-constexpr double kVisitSeconds = 60;  // what a sub-epoch lasts when the config does not say how many partitions
+constexpr std::uint32_t kStandIns = 8;  // planned where others will ask for trials, and nobody says how many
+constexpr double kVisitSeconds = 60;    // what a sub-epoch lasts when the config does not say how many partitions
 constexpr std::uint32_t kSimulatedVisitsMax = 32;      // of an epoch
 constexpr std::uint64_t kSimulatedTasksMax = 200'000;  // of all trials: a plan takes a moment, however long it trains
 
@@ -103,9 +104,16 @@ std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std:
 std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config) {
   SearchSpec search = config.search;
   search.deterministic = false;  // it would wait for scores
+  const bool external = search.method == SearchSpec::Method::external;
+  if (external) {
+    search.method = SearchSpec::Method::random;
+    if (search.trials == 0) search.trials = kStandIns;
+  }
   const auto searcher = make_searcher(search, config.space, config.seed);
   std::vector<TrialOrder> orders;
   while (auto order = searcher->ask()) orders.push_back(std::move(*order));
+  if (external)  // nobody may take them for those that will be asked for
+    for (auto& order : orders) order.trial.id[0] = 'x';
   return orders;
 }
 
@@ -265,6 +273,10 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
     view.times.push_back({setups[i].id, static_cast<std::uint32_t>(simulated[i].rounds), device_seconds(simulated[i])});
   view.predicted_s = predict_seconds(std::move(simulated), setups.front().limits, view.tiers.active_trials) +
                      sharing_.materialise_s() / planner_->device_count();
+  if (config_.search.method == SearchSpec::Method::external)
+    view.notes.push_back(
+        "Trials will be asked for from outside (`hopyard ask`): planned are as many, drawn at random from what is "
+        "searched.");
   view.notes.push_back(
       "Times are predicted from each kind of layer, measured on as many threads at a time as there are devices, and "
       "count no wait for commits beyond their bytes.");

@@ -17,7 +17,8 @@
 
 namespace hopyard {
 
-/// All that the config's search asks for before it is told anything.
+/// All that the config's search asks for before it is told anything. Where trials are asked for from outside, random
+/// ones in their place: "x00", ….
 std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config);
 
 /// Threads that do disk work; each holds kDiskStagingBytes of the host tier.

@@ -26,18 +26,26 @@ constexpr double kWorst = std::numeric_limits<double>::infinity();
 TrialOrder BookedSearcher::enter(TrialSpec spec, std::optional<std::uint32_t> until_epoch, std::uint32_t epochs) {
   require(asked() < trials_max_, "trial ", asked(), " is asked for and at most ", trials_max_, " were announced");
   spec.index = static_cast<std::uint32_t>(asked());
-  spec.id = trial_id(asked(), trials_max_);
+  spec.id = id_at(asked());
   TrialOrder order{spec, until_epoch};
   if (!until_epoch) spec.settings = {};
   book_.push_back({std::move(spec), until_epoch, epochs, kWorst});
   return order;
 }
 
-TrialOrder BookedSearcher::order_new(std::vector<Setting> settings, std::optional<std::uint32_t> until_epoch) {
+std::string BookedSearcher::id_at(std::size_t index) const { return trial_id(index, trials_max_); }
+
+TrialSpec BookedSearcher::spec_of(std::vector<Setting> settings, std::size_t index) const {
   TrialSpec spec;
+  spec.id = id_at(index);
+  spec.index = static_cast<std::uint32_t>(index);
   spec.seed = trial_seed(seed_, settings);
   spec.settings = std::move(settings);
-  return enter(std::move(spec), until_epoch, 0);
+  return spec;
+}
+
+TrialOrder BookedSearcher::order_new(std::vector<Setting> settings, std::optional<std::uint32_t> until_epoch) {
+  return enter(spec_of(std::move(settings), asked()), until_epoch, 0);
 }
 
 TrialOrder BookedSearcher::order_clone(std::vector<Setting> settings, std::uint32_t parent, std::uint32_t until_epoch) {
@@ -48,7 +56,7 @@ TrialOrder BookedSearcher::order_clone(std::vector<Setting> settings, std::uint3
   return enter(std::move(spec), until_epoch, epochs_of(parent));
 }
 
-TrialOrder BookedSearcher::order_further(std::uint32_t trial, std::uint32_t until_epoch) {
+TrialOrder BookedSearcher::order_further(std::uint32_t trial, std::optional<std::uint32_t> until_epoch) {
   Entry& entry = book_[trial];
   require(!entry.under_way && !entry.ended, "trial ", entry.spec.id, " is asked for while it cannot go on");
   entry.under_way = true;

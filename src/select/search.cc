@@ -36,6 +36,8 @@ std::unique_ptr<Searcher> make_method(const SearchSpec& spec, Space space, std::
       return make_hyperband(std::move(space), spec, seed);
     case Method::pbt:
       return make_pbt(std::move(space), spec, seed);
+    case Method::external:
+      return make_external(std::move(space), spec, seed);
   }
   require(false, "no such search method: ", static_cast<int>(spec.method));
   return nullptr;
@@ -63,7 +65,8 @@ bool trains_piecewise(SearchSpec::Method method) {
 }
 
 bool reacts_to_scores(SearchSpec::Method method) {
-  return method == SearchSpec::Method::tpe || trains_piecewise(method);
+  using Method = SearchSpec::Method;
+  return method == Method::tpe || method == Method::external || trains_piecewise(method);
 }
 
 std::vector<std::size_t> rank(const std::vector<std::optional<double>>& metrics, bool maximize) {

@@ -35,11 +35,13 @@ struct Dimension {
 };
 
 struct SearchSpec {
-  enum class Method { grid, random, sobol, tpe, successive_halving, asha, hyperband, pbt };
+  enum class Method { grid, random, sobol, tpe, successive_halving, asha, hyperband, pbt, external };
   Method method = Method::grid;
   std::string metric = "valid/accuracy";
   bool maximize = true;
-  std::uint32_t trials = 0;      ///< how many; of pbt, the population. grid and hyperband know it themselves
+  /// How many; of pbt, the population; of external, at most (0: kExternalTrialsMax). grid and hyperband know it
+  /// themselves.
+  std::uint32_t trials = 0;
   std::uint32_t max_epochs = 1;  ///< of a whole trial: R in the papers of successive halving, ASHA and Hyperband
   std::uint32_t min_epochs = 1;  ///< of the first rung: r there
   std::uint32_t eta = 3;         ///< one in so many is promoted, to so many times the epochs
@@ -80,6 +82,8 @@ struct TrialStop {
   bool operator==(const TrialStop&) const = default;
 };
 
+class TrialRequests;
+
 /// Asks for trials and is told what became of them. A deterministic function of its spec, space and seed and of the
 /// sequence of ask(), tell() and tell_end(): one made again and led through the same sequence asks the same next
 /// question. Never waits: when it can decide nothing before it is told more, ask() gives nothing. Not thread-safe.
@@ -100,13 +104,17 @@ class Searcher {
   /// Whether what it asks for depends on what it was told: then each order has to be journaled with the scores that
   /// were told before it.
   virtual bool reacts() const = 0;
+  /// Where somebody else says what to ask for; null for a searcher that decides itself. With it, a searcher that is not
+  /// finished may have nothing to ask for while nothing is under way.
+  virtual TrialRequests* requests() { return nullptr; }
 };
 
 /// grid: all combinations, the last dimension fastest; no infinite range. random: `trials` draws, each keyed by its
 /// index. sobol: `trials` points of a scrambled Sobol sequence. tpe: Bergstra et al., NIPS 2011. successive_halving,
-/// asha, hyperband and pbt train trials piecewise. Where a group has several members, each of its trials becomes one
-/// (see make_grouped). With spec.deterministic, one that reacts is made canonical. Failure(usage) when the space
-/// contradicts itself, or the method cannot use it or its numbers.
+/// asha, hyperband and pbt train trials piecewise. external: asks for what others request (trial_requests.h). Where a
+/// group has several members, each of its trials becomes one (see make_grouped). With spec.deterministic, one that
+/// reacts is made canonical. Failure(usage) when the space contradicts itself, or the method cannot use it or its
+/// numbers.
 std::unique_ptr<Searcher> make_searcher(const SearchSpec& spec, const std::vector<Dimension>& space,
                                         std::uint64_t seed);
 

@@ -20,7 +20,7 @@ class BookedSearcher : public Searcher {
  public:
   void tell(const TrialScore& score) final;
   void tell_end(const std::string& trial, TrialState state) final;
-  std::vector<TrialStop> take_stops() final { return std::exchange(stops_, {}); }
+  std::vector<TrialStop> take_stops() override { return std::exchange(stops_, {}); }
   bool reacts() const override { return true; }
 
  protected:
@@ -31,10 +31,13 @@ class BookedSearcher : public Searcher {
 
   TrialOrder order_new(std::vector<Setting> settings, std::optional<std::uint32_t> until_epoch);
   TrialOrder order_clone(std::vector<Setting> settings, std::uint32_t parent, std::uint32_t until_epoch);
-  TrialOrder order_further(std::uint32_t trial, std::uint32_t until_epoch);
+  TrialOrder order_further(std::uint32_t trial, std::optional<std::uint32_t> until_epoch);
   void stop(std::uint32_t trial, const std::string& reason);
 
   std::size_t asked() const { return book_.size(); }  ///< trials, not orders
+  /// What order_new() makes of the settings when so many trials were asked for before.
+  TrialSpec spec_of(std::vector<Setting> settings, std::size_t index) const;
+  std::string id_at(std::size_t index) const;
   const std::string& id_of(std::uint32_t trial) const { return book_[trial].spec.id; }
   std::uint32_t epochs_of(std::uint32_t trial) const { return book_[trial].epochs; }
   std::uint64_t seed() const { return seed_; }
@@ -102,5 +105,6 @@ std::unique_ptr<Searcher> make_successive_halving(Space space, const SearchSpec&
 std::unique_ptr<Searcher> make_hyperband(Space space, const SearchSpec& spec, std::uint64_t seed);
 std::unique_ptr<Searcher> make_asha(Space space, const SearchSpec& spec, std::uint64_t seed);
 std::unique_ptr<Searcher> make_pbt(Space space, const SearchSpec& spec, std::uint64_t seed);
+std::unique_ptr<Searcher> make_external(Space space, const SearchSpec& spec, std::uint64_t seed);
 
 }  // namespace hopyard

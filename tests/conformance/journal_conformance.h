@@ -242,8 +242,15 @@ TEST_P(JournalConformance, OperationsAreKeptWhole) {
   clone.request.token = "token 2";
   clone.clone = "c00";
   Operation refused{4, 2.5, {OperationVerb::go_on}, 0, "", "nothing is paused"};
-  for (const auto& operation : {set, clone, refused}) journal_->add_operation(operation);
-  EXPECT_EQ(journal_->operations(), (std::vector{set, clone, refused}));
+  Operation ask = set;
+  ask.number = 5;
+  ask.request.verb = OperationVerb::ask;
+  ask.request.trial = "";
+  ask.request.token = "token 3";
+  ask.request.epochs = 3;
+  ask.clone = "t0000";
+  for (const auto& operation : {set, clone, refused, ask}) journal_->add_operation(operation);
+  EXPECT_EQ(journal_->operations(), (std::vector{set, clone, refused, ask}));
 }
 
 TEST_P(JournalConformance, OperationsAreSettledOnce) {

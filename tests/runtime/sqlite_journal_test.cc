@@ -109,8 +109,8 @@ TEST(SqliteJournal, RefusesWhatIsNoJournal) {
 TEST(SqliteJournal, RefusesANewerSchema) {
   const std::string path = new_path();
   open_journal(path, false);
-  run_sql(path, "PRAGMA user_version=4");
-  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 4, this one reads up to 3)"));
+  run_sql(path, "PRAGMA user_version=5");
+  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 5, this one reads up to 4)"));
   EXPECT_THAT(failure_of(path, true), testing::HasSubstr("newer Hopyard"));
 }
 
@@ -120,7 +120,7 @@ TEST(SqliteJournal, AnOlderSchemaIsReadAndBroughtUpToDate) {
   open_journal(path, false)->add_trial(spec);
   run_sql(path,
           "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; DROP TABLE replicates; DROP TABLE operations; "
-          "DROP TABLE operation_changes; PRAGMA user_version=1");
+          "DROP TABLE operation_changes; DROP TABLE operation_epochs; PRAGMA user_version=1");
   const auto reader = open_journal(path, true);
   EXPECT_EQ(reader->trials().at(0).spec, spec);
   EXPECT_TRUE(reader->decisions().empty());

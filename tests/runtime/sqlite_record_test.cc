@@ -46,6 +46,19 @@ TEST_F(SqliteRecordTest, EveryVisitsDigestIsKept) {
   EXPECT_TRUE(record->visit_digests("t3").empty());
 }
 
+TEST_F(SqliteRecordTest, TellsHowATrialStands) {
+  const auto record = open(true);
+  EXPECT_EQ(record->standing("t1"), TrialStanding{});
+  EXPECT_FALSE(record->standing("t3"));
+  VisitCommit scored = visit("t1", 0, 1, "aa");
+  scored.score = TrialScore{"t1", 1, 0.5, std::numeric_limits<double>::infinity(), 0.1 + 0.2, "aa"};
+  journal_->commit(visit("t1", 0, 0, "bb"), {});
+  journal_->commit(scored, {});
+  EXPECT_EQ(record->standing("t1"), (TrialStanding{TrialState::active, "", {*scored.score}}));
+  journal_->end_trial("t1", TrialState::stopped, "by kim");
+  EXPECT_EQ(record->standing("t1"), (TrialStanding{TrialState::stopped, "by kim", {*scored.score}}));
+}
+
 TEST_F(SqliteRecordTest, LooksKeepTheirOrderAndGetTheirResultLater) {
   const auto reader = open(true);
   EXPECT_TRUE(open()->looks().empty());

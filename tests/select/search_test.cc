@@ -174,7 +174,7 @@ TEST(Book, RefusesWhatComesOutOfOrder) {
 TEST(Methods, ReactAsTheyAreSaidTo) {
   using Method = SearchSpec::Method;
   for (const auto method : {Method::grid, Method::random, Method::sobol, Method::tpe, Method::successive_halving,
-                            Method::asha, Method::hyperband, Method::pbt}) {
+                            Method::asha, Method::hyperband, Method::pbt, Method::external}) {
     SearchSpec spec;
     spec.method = method;
     spec.trials = 9;
