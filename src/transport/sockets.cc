@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -83,6 +84,11 @@ std::vector<std::string> resolve(const std::string& name, std::string& error) {
 
 bool is_loopback(const std::string& numeric_host) {
   return numeric_host.rfind("127.", 0) == 0 || numeric_host == "::1";
+}
+
+void ignore_broken_pipes() {
+  struct sigaction present {};
+  if (::sigaction(SIGPIPE, nullptr, &present) == 0 && present.sa_handler == SIG_DFL) ::signal(SIGPIPE, SIG_IGN);
 }
 
 ListeningSocket::ListeningSocket(Endpoint endpoint) : endpoint_(std::move(endpoint)) {

@@ -13,6 +13,10 @@ namespace hopyard {
 std::vector<std::string> resolve(const std::string& name, std::string& error);
 bool is_loopback(const std::string& numeric_host);
 
+/// Lets a write to a connection that the other end has closed fail instead of ending the process, unless somebody else
+/// handles SIGPIPE: c10d and Gloo count on Python for it.
+void ignore_broken_pipes();
+
 /// A bound, listening socket; closed with the object unless somebody took it. Move-only.
 class ListeningSocket {
  public:

@@ -19,8 +19,10 @@ std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
 }
 
-// c10d writes a stack trace to standard error for each connection that breaks; we have a sentence for it.
-void quieten_c10d() {
+// What Python does for c10d; and no stack trace on standard error for each connection that breaks, for which we have a
+// sentence.
+void prepare_process() {
+  ignore_broken_pipes();
   if (!environment_variable("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = c10::GLOG_ERROR;
 }
 
@@ -29,7 +31,7 @@ std::vector<std::uint8_t> to_value(std::string_view bytes) { return {bytes.begin
 }  // namespace
 
 Store host_store(ListeningSocket& socket) {
-  quieten_c10d();
+  prepare_process();
   c10d::TCPStoreOptions options;
   options.port = socket.endpoint().port;
   options.isServer = true;
@@ -41,7 +43,7 @@ Store host_store(ListeningSocket& socket) {
 }
 
 Store connect_store(const Endpoint& endpoint, double seconds, std::string& error) {
-  quieten_c10d();
+  prepare_process();
   const double until_s = monotonic_seconds() + seconds;
   for (;;) {
     const std::string why = try_to_connect(endpoint, std::max(0.001, until_s - monotonic_seconds()));

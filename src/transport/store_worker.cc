@@ -19,8 +19,7 @@ namespace hopyard {
 namespace {
 
 constexpr WorkerId kCoordinator{0, 0};
-constexpr double kSlackSeconds = 0.5;        // for whoever is late to say what was wrong
-constexpr double kConnectOthersSeconds = 5;  // the second and third connection to a store that has let us in
+constexpr double kSlackSeconds = 0.5;  // for whoever is late to say what was wrong
 
 struct Meeting {
   Endpoint endpoint;
@@ -87,6 +86,11 @@ Attempt try_to_join(const LaunchSpec& launch, const Membership& membership, doub
         text::cat("at ", to_string(meeting.endpoint), " there is a store, and not this experiment's coordinator"));
   }
   admission.challenge = *challenge;
+  // Before it asks to be let in: from then on it is missed when it does not beat.
+  for (Store* store : {&admission.sending, &admission.beating}) {
+    *store = connect_store(meeting.endpoint, left_s(), error);
+    if (!*store) return failed(text::cat("no coordinator: ", error));
+  }
   const FrameSeal seal(membership, *challenge);
   push(admission.receiving, names::kInbox,
        seal.seal({Frame::Kind::join,
@@ -120,10 +124,6 @@ Attempt try_to_join(const LaunchSpec& launch, const Membership& membership, doub
   if (!broke.empty())
     return failed(text::cat("the coordinator's store at ", to_string(meeting.endpoint), " broke: ", broke));
   if (!ended) return failed(text::cat("the coordinator at ", to_string(meeting.endpoint), " gives no answer"));
-  for (Store* store : {&admission.sending, &admission.beating}) {
-    *store = connect_store(meeting.endpoint, kConnectOthersSeconds, error);
-    if (!*store) return failed(error);
-  }
   attempt.admission = std::move(admission);
   return attempt;
 }

@@ -20,6 +20,8 @@ USES = {
     "RocksDB": ("#include <rocksdb/db.h>", "src/spill/disk.cc", "src/runtime/run.cc"),
     "SQLite": ("#include <sqlite3.h>", "src/runtime/journal.cc", "src/spill/disk.cc"),
     "HTTP": ("#include <httplib.h>", "src/report/server.cc", "src/cli/main.cc"),
+    "c10d and Gloo": ("#include <torch/csrc/distributed/c10d/TCPStore.hpp>", "src/transport/store.cc",
+                      "src/hopper/worker.cc"),
     "CUDA": ("#include <cuda_runtime_api.h>", "src/cuda/device.cc", "src/device/devices.cc"),
     "copies between host and GPU": ("cudaMemcpyAsync(to, from, bytes);", "src/cuda/copy.cc", "src/cuda/slab.cc"),
     "pinned memory": ("cudaHostRegister(begin, bytes, 0);", "src/cuda/pinned_slab.cc", "src/cuda/copy.cc"),

@@ -28,6 +28,13 @@ class Processes : public testing::Test {
     ADD_FAILURE() << "it did not happen";
     return {};
   }
+  /// The next worker that joins, when it has also answered: it has all its connections then.
+  WorkerId wait_for_worker() {
+    const WorkerId worker = wait_for(Kind::joined).worker;
+    coordinator->send(worker, "echo in");
+    EXPECT_EQ(wait_for(Kind::message).text, "in");
+    return worker;
+  }
   /// This process's own worker, of rank 0.
   void join() {
     auto joined = join_experiment(test_launch(0, coordinator->endpoint().port), test_options(), kSoon);
@@ -57,26 +64,24 @@ class Processes : public testing::Test {
 
 TEST_F(Processes, AKilledWorkerIsDetected) {
   auto killed = child(1);
-  const auto joined = wait_for(Kind::joined);
+  const auto worker = wait_for_worker();
   killed.kill();
   const double start_s = monotonic_seconds();
-  EXPECT_EQ(wait_for(Kind::dead).worker, joined.worker);
+  EXPECT_EQ(wait_for(Kind::dead).worker, worker);
   const double took_s = monotonic_seconds() - start_s;
   EXPECT_LT(took_s, kDetected);
   std::cout << "detected after " << text::format_seconds(took_s) << '\n';
-  EXPECT_EQ(coordinator->send(joined.worker, "echo x"), SendStatus::gone);
+  EXPECT_EQ(coordinator->send(worker, "echo x"), SendStatus::gone);
 }
 
 TEST_F(Processes, AStoppedWorkerIsSilentThenDeadAndHearsOfItWhenItComesBack) {
   auto stopped = child(1);
-  const auto joined = wait_for(Kind::joined);
-  coordinator->send(joined.worker, "echo in");
-  wait_for(Kind::message);
+  const auto worker = wait_for_worker();
   stopped.signal(SIGSTOP);
   const double start_s = monotonic_seconds();
-  EXPECT_EQ(wait_for(Kind::silent).worker, joined.worker);
-  coordinator->send(joined.worker, "echo too late");
-  EXPECT_EQ(wait_for(Kind::dead).worker, joined.worker);
+  EXPECT_EQ(wait_for(Kind::silent).worker, worker);
+  coordinator->send(worker, "echo too late");
+  EXPECT_EQ(wait_for(Kind::dead).worker, worker);
   EXPECT_LT(monotonic_seconds() - start_s, kDetected);
   stopped.signal(SIGCONT);
   EXPECT_EQ(stopped.wait(), 12) << "it should have been told that it is expelled";
@@ -85,19 +90,20 @@ TEST_F(Processes, AStoppedWorkerIsSilentThenDeadAndHearsOfItWhenItComesBack) {
 
 TEST_F(Processes, AWorkerThatStopsForAMomentStays) {
   auto stopped = child(1);
-  const auto joined = wait_for(Kind::joined);
+  const auto worker = wait_for_worker();
   stopped.signal(SIGSTOP);
   wait_for(Kind::silent);
   stopped.signal(SIGCONT);
   wait_for(Kind::awake);
-  coordinator->send(joined.worker, "echo still here");
+  coordinator->send(worker, "echo still here");
   EXPECT_EQ(wait_for(Kind::message).text, "still here");
 }
 
 TEST_F(Processes, ALostCoordinatorIsNoticedByAllWorkers) {
-  auto first = child(1), second = child(2);
-  wait_for(Kind::joined);
-  wait_for(Kind::joined);
+  auto first = child(1);
+  wait_for_worker();
+  auto second = child(2);
+  wait_for_worker();
   const double start_s = monotonic_seconds();
   coordinator.reset();
   EXPECT_EQ(first.wait(), 11);
@@ -107,10 +113,10 @@ TEST_F(Processes, ALostCoordinatorIsNoticedByAllWorkers) {
 
 TEST_F(Processes, APeerThatIsKilledInATransferIsAnErrorAtOnce) {
   auto peer = child(1);
-  const auto joined = wait_for(Kind::joined);
+  const auto worker = wait_for_worker();
   join();
   double start_s = 0;
-  const auto result = receive_from(joined.worker, [&] {
+  const auto result = receive_from(worker, [&] {
     start_s = monotonic_seconds();
     peer.kill();
   });
@@ -121,11 +127,11 @@ TEST_F(Processes, APeerThatIsKilledInATransferIsAnErrorAtOnce) {
 
 TEST_F(Processes, APeerThatIsKilledWhileItReceivesIsAnErrorWithinTheBound) {
   auto peer = child(1);
-  const auto joined = wait_for(Kind::joined);
+  const auto worker = wait_for_worker();
   join();
   constexpr Bytes kBytes = 256 * MiB;
-  coordinator->send(joined.worker, text::cat("receive ", own->id().rank, ' ', own->id().incarnation, ' ', kBytes));
-  const auto opened = own->open_link({joined.worker, 1, kSoon, 1.0});
+  coordinator->send(worker, text::cat("receive ", own->id().rank, ' ', own->id().incarnation, ' ', kBytes));
+  const auto opened = own->open_link({worker, 1, kSoon, 1.0});
   ASSERT_EQ(opened.error, "");
   const std::vector<std::byte> memory(kBytes);
   double start_s = 0;
@@ -144,10 +150,10 @@ TEST_F(Processes, APeerThatIsKilledWhileItReceivesIsAnErrorWithinTheBound) {
 
 TEST_F(Processes, APeerThatIsStoppedInATransferIsAnErrorWithinTheBound) {
   auto peer = child(1);
-  const auto joined = wait_for(Kind::joined);
+  const auto worker = wait_for_worker();
   join();
   double start_s = 0;
-  const auto result = receive_from(joined.worker, [&] {
+  const auto result = receive_from(worker, [&] {
     start_s = monotonic_seconds();
     peer.signal(SIGSTOP);
   });
@@ -163,7 +169,7 @@ TEST_F(Processes, AWorkerThatComesBackJoinsAnew) {
   WorkerId first;
   {
     auto killed = child(1);
-    first = wait_for(Kind::joined).worker;
+    first = wait_for_worker();
     killed.kill();
   }
   auto back = child(1);
