@@ -13,6 +13,7 @@
 #include "engine_bench.h"
 #include "formats/json.h"
 #include "hop_bench.h"
+#include "hopper_bench.h"
 #include "journal_bench.h"
 #include "lora_bench.h"
 #include "prediction_bench.h"
@@ -84,6 +85,7 @@ int run() {
   const BenchScale scale{FLAGS_quick, static_cast<std::uint32_t>(FLAGS_sharing_rows)};
   const std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>> groups{
       {"scheduling", bench_scheduling},
+      {"hopper", bench_hopper},
       {"spill", bench_spill},
       {"resident", bench_resident},
       {"cut", bench_one_cut_trial},

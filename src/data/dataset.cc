@@ -67,18 +67,34 @@ const ColumnInfo& Dataset::column_or_fail(const std::string& column) const {
   fail(ExitCode::input, folder_, ": has no column ", printable(column), "; there are ", text::join(names, ", "));
 }
 
+bool Dataset::has(std::uint32_t row) const {
+  const auto after = std::upper_bound(part_end_.begin(), part_end_.end(), row);
+  return after != part_end_.end() && row >= part_begin_[static_cast<std::size_t>(after - part_end_.begin())];
+}
+
 Dataset::RowPlace Dataset::place_of(std::uint32_t row) const {
-  require(row < rows_, "row ", row, " of ", rows_, " in ", folder_);
-  const auto after = std::upper_bound(part_begin_.begin(), part_begin_.end(), row);
-  const auto part = static_cast<std::size_t>(after - part_begin_.begin()) - 1;
+  require(has(row), "row ", row, " of ", rows_, " in ", folder_);
+  const auto after = std::upper_bound(part_end_.begin(), part_end_.end(), row);
+  const auto part = static_cast<std::size_t>(after - part_end_.begin());
   return {part, row - part_begin_[part]};
 }
 
 std::span<const std::byte> Dataset::row_bytes(const ColumnInfo& column, std::uint32_t row) const {
   const RowPlace place = place_of(row);
   const SafetensorsFile& part = parts_[place.part];
-  const Bytes bytes = static_cast<Bytes>(items_of(column)) * dtype_bytes(column.dtype);
+  const Bytes bytes = bytes_of_row(column);
   return part.bytes(*part.find(column.name)).subspan(place.row * bytes, bytes);
+}
+
+Bytes Dataset::bytes_of_row(const ColumnInfo& column) {
+  return static_cast<Bytes>(items_of(column)) * dtype_bytes(column.dtype);
+}
+
+void Dataset::copy_rows(const ColumnInfo& column, std::span<const std::uint32_t> rows, std::span<std::byte> out) const {
+  const Bytes bytes = bytes_of_row(column);
+  require(out.size() == rows.size() * bytes, "copy of ", rows.size(), " rows of ", bytes, " bytes into ", out.size());
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    std::memcpy(out.data() + i * bytes, row_bytes(column, rows[i]).data(), bytes);
 }
 
 template <class Out>
@@ -107,6 +123,7 @@ void Dataset::check_range(const std::string& column, std::uint32_t rows, std::in
   const ColumnInfo& info = column_or_fail(column);
   std::vector<std::int64_t> values(static_cast<std::size_t>(items_of(info)));
   for (std::uint32_t row = 0; row < std::min(rows, rows_); ++row) {
+    if (!has(row)) continue;
     gather(column, std::span(&row, 1), values);
     for (const std::int64_t value : values) {
       if (value >= low && value < high) continue;

@@ -120,13 +120,37 @@ void Dataset::open_parts(const Json& json, const std::string& file) {
     part_begin_.push_back(static_cast<std::uint32_t>(total));
     total += rows;
     if (total > rows_) break;
+    part_end_.push_back(static_cast<std::uint32_t>(total));
     parts_.emplace_back(folder_ + "/" + name);
     for (const auto& column : columns_) check_column(parts_.back(), column, rows);
   }
   if (total != rows_)
     fail(ExitCode::input, file, ": claims ", rows_, " rows, but its parts have ", total > rows_ ? "at least " : "",
          total);
-  part_begin_.push_back(rows_);
+}
+
+Dataset::Dataset(const std::string& name, std::uint32_t rows, std::span<const Piece> pieces)
+    : folder_(name), rows_(rows) {
+  require(!pieces.empty(), name, " is made of nothing");
+  for (const Piece& piece : pieces) take_over(Dataset(piece.folder), piece);
+}
+
+void Dataset::take_over(Dataset piece, const Piece& place) {
+  const bool first = parts_.empty();
+  if (first) {
+    columns_ = piece.columns_;
+    label_names_ = piece.label_names_;
+    vocabulary_ = piece.vocabulary_;
+  }
+  if (columns_ != piece.columns_ || label_names_ != piece.label_names_ || vocabulary_ != piece.vocabulary_)
+    fail(ExitCode::input, place.folder, ": its columns, labels or vocabulary are not those of the others in ", folder_);
+  require((first || place.first_row >= part_end_.back()) && piece.rows_ <= rows_ - place.first_row, place.folder,
+          " begins at row ", place.first_row, " of ", rows_);
+  for (std::size_t part = 0; part < piece.parts_.size(); ++part) {
+    part_begin_.push_back(place.first_row + piece.part_begin_[part]);
+    part_end_.push_back(place.first_row + piece.part_end_[part]);
+    parts_.push_back(std::move(piece.parts_[part]));
+  }
 }
 
 }  // namespace hopyard

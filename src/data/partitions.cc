@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 
 #include "base/failure.h"
 #include "base/rng.h"
@@ -17,6 +18,17 @@ Partitions::Partitions(std::uint32_t rows, std::uint32_t count, std::uint64_t se
 Partitions::Partitions(const std::vector<std::uint32_t>& rows, std::uint32_t count, std::uint64_t seed)
     : Partitions(static_cast<std::uint32_t>(rows.size()), count, seed) {
   for (auto& place : shuffled_) place = rows[place];
+}
+
+Partitions Partitions::laid_out(std::vector<std::uint32_t> begin, std::uint64_t seed) {
+  require(begin.size() > 1 && begin.front() == 0 && std::is_sorted(begin.begin(), begin.end()), "partitions begin at ",
+          begin.size(), " rows that do not ascend from 0");
+  Partitions partitions;
+  partitions.seed_ = seed;
+  partitions.shuffled_.resize(begin.back());
+  std::iota(partitions.shuffled_.begin(), partitions.shuffled_.end(), 0u);
+  partitions.begin_ = std::move(begin);
+  return partitions;
 }
 
 std::vector<std::uint32_t> Partitions::order(std::uint32_t partition, std::uint32_t epoch) const {
