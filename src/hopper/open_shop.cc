@@ -88,7 +88,9 @@ void OpenShop::want_all(std::uint32_t trial) {
 }
 
 void OpenShop::put_in_order(std::uint32_t trial, bool there) {
-  in_order_[trials_[trial].next_in_order()].put(trial, there);
+  const TrialProgress& progress = trials_[trial];
+  const std::uint32_t next = progress.next_in_order();
+  in_order_[next].put(trial, there && progress.to_visit.test(next));
 }
 
 void OpenShop::want(std::uint32_t trial, std::uint32_t epochs) {

@@ -113,7 +113,7 @@ class OpenShop {
   const Bits& idle() const { return idle_; }
   /// Trials whose epoch has the partition left, idle or not.
   const Bits& wanting(std::uint32_t partition) const { return wanting_[partition]; }
-  /// Of those, trials that `order: seed` has there next.
+  /// Of those, trials that `order: seed` would have there next.
   const Bits& in_order(std::uint32_t partition) const { return in_order_[partition]; }
   /// How many visits have begun since the shop was made.
   std::uint64_t begun() const { return begun_; }

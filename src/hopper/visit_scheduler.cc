@@ -56,8 +56,13 @@ class SeedVisits : public GreedyVisits {
   }
 };
 
+/// SeedVisits first: only a worker or a trial that finds nothing in order asks who has lost patience.
 class PatientVisits : public GreedyVisits {
  public:
+  std::optional<PlacedVisit> for_worker(const OpenShop& shop, std::uint32_t worker, Place place) const override {
+    if (const auto visit = in_order_.for_worker(shop, worker, place)) return visit;
+    return GreedyVisits::for_worker(shop, worker, place);
+  }
   std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t number, Place place) const override {
     if (!shop.idle().test(number)) return std::nullopt;
     const TrialProgress& trial = shop.trial(number);
@@ -68,15 +73,18 @@ class PatientVisits : public GreedyVisits {
     const auto partition = trial.to_visit.first_in_both(shop.open_partitions(place), next);
     return partition ? at_open_home(shop, number, *partition, place) : std::nullopt;
   }
+  std::optional<PlacedVisit> after(const OpenShop& shop, const PlacedVisit& visit) const override {
+    const auto next = in_order_.after(shop, visit);
+    return next ? next : GreedyVisits::after(shop, visit);
+  }
 
  protected:
-  bool allows(const OpenShop& shop, std::uint32_t, const TrialProgress& trial, std::uint32_t partition,
+  bool allows(const OpenShop& shop, std::uint32_t, const TrialProgress& trial, std::uint32_t,
               std::uint32_t) const override {
-    return partition == trial.next_in_order() || !waits_patiently(shop, trial);
+    return !waits_patiently(shop, trial);
   }
   Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const override {
-    const Preference among_equals = behind_then_longest(shop, visit);
-    return {off_rotation(shop, visit) == 0 ? 1.0 : 0.0, among_equals[0], among_equals[1]};
+    return behind_then_longest(shop, visit);
   }
 
  private:
@@ -86,6 +94,8 @@ class PatientVisits : public GreedyVisits {
     const auto home = shortest_queue(shop, next, [](std::uint32_t) { return true; });
     return home && shop.queue_s(*home) < kPatience * trial.visit_s;
   }
+
+  SeedVisits in_order_;
 };
 
 class RandomVisits : public GreedyVisits {

@@ -9,7 +9,7 @@ from program import Sweep, hopyard, first_rows, ROOT
 class Partition(unittest.TestCase):
     def setUp(self):
         self.sweep = Sweep()
-        self.data = first_rows(ROOT / "data/sections/train", 50, self.sweep.directory("data"))
+        self.data = first_rows(ROOT / "data/sections/valid", 50, self.sweep.directory("data"))
         self.out = pathlib.Path(self.sweep.directory("cut"))
 
     def test_cuts_into_data_folders(self):

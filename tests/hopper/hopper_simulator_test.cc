@@ -128,6 +128,21 @@ TEST(HopperSimulatorTest, ADeadWorkersVisitGoesToAReplica) {
   EXPECT_EQ(result.makespan_s, 1 + 0.25 + 4);
 }
 
+/// Under `order: seed` the slow worker has nothing to do while trials wait for the late one.
+TEST(HopperSimulatorTest, PatienceEndsWithADeadWorker) {
+  const std::vector<double> epochs_s(8, 4.0);
+  auto spec = fakes::cluster(epochs_s, 4, 4);
+  spec.workers[0].outages = {{0, 12}};
+  spec.workers[2].worker.speed = 0.5;
+  const auto makespan_s = [&](VisitSchedulerKind kind) {
+    const auto result = simulate_hopper(spec, *make_visit_scheduler(kind, 0));
+    EXPECT_EQ(exactly_once_fault(spec, result), "") << to_string(kind);
+    return result.makespan_s;
+  };
+  EXPECT_EQ(makespan_s(VisitSchedulerKind::patient), 12 + 8);  // eight visits to worker 0, one after another
+  EXPECT_GE(makespan_s(VisitSchedulerKind::seed), 12 + 8 + 2);
+}
+
 TEST(HopperSimulatorTest, APartitionWithoutALivingHomeIsNamed) {
   const double epochs_s[] = {4, 4};
   auto spec = fakes::cluster(epochs_s, 2, 2);
