@@ -127,7 +127,7 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
        "c.yaml:18:13: train.schedule must be a map of keys and values, found 'linear'"},
       {"method: grid", "method: bayes",
        "c.yaml:19:18: search.method must be one of grid, random, sobol, tpe, successive_halving, asha, hyperband, pbt, "
-       "found 'bayes'"},
+       "external, found 'bayes'"},
       {"method: grid", "method: asha", "c.yaml:19:9: search.trials is missing"},
       {"method: grid", "method: hyperband, trials: 3",
        "c.yaml:19:37: search.trials does not belong to method: hyperband; it follows from train.epochs, min_epochs and "

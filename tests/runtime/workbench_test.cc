@@ -41,7 +41,8 @@ TEST_F(WorkbenchTest, WhatIsRunIsWhatWasPlanned) {
 
 TEST_F(WorkbenchTest, EveryWindowLeavesRoomForTheWorkspaceOfCpuDevices) {
   int planned = 0, otherwise_at_first = 0;
-  for (Bytes host = 48 * MiB; host < 51 * MiB; host += 16 * KiB) {
+  const Bytes least = kIoThreads * kDiskStagingBytes + 16 * MiB;
+  for (Bytes host = least; host < least + 3 * MiB; host += 16 * KiB) {
     Workbench bench(config("{type: cpu, count: 2, threads: 1}", text::cat(host / KiB, "KiB")), 1e9, 1e9);
     try {
       const TrialSetup at_first = bench.resolve(bench.trials().front(), 0);
