@@ -27,7 +27,7 @@ train:
 search: {{method: grid, metric: valid/accuracy, goal: max}}
 resources:
   devices: [{{type: emulated, count: 2, memory: 24MiB, link: 1GiB/s}}]
-  host_memory: 72MiB
+  host_memory: 48MiB
   disk: {{path: spill, capacity: 1GiB}}
 """
 

@@ -30,7 +30,7 @@ class BadInput(unittest.TestCase):
         text = self.sweep.text
         cases = [
             (text.replace("epochs", "epoch"), ["bad.yaml:", "epoch", "epochs"]),
-            (text.replace("72MiB", "75497472"), ["unit"]),
+            (text.replace("48MiB", "50331648"), ["unit"]),
             (text.replace("batch_size: 16", "batch_size: many"), ["bad.yaml:", "batch_size"]),
             (text + "seed: 4\n", ["seed"]),
             (text.replace("version: 1\n", ""), ["version"]),
@@ -164,7 +164,7 @@ class BadInput(unittest.TestCase):
     def test_does_not_fit(self):
         for key, value, words in [
                 ("resources.devices", "[{type: emulated, count: 1, memory: 3MiB, link: 1GiB/s}]", ["embeddings", "bytes"]),
-                ("resources.host_memory", "34MiB", ["host"]),
+                ("resources.host_memory", "10MiB", ["host"]),
                 ("resources.disk.capacity", "1MiB", ["disk"])]:
             with self.subTest(key):
                 self.refused(4, words, "run", self.sweep.config, "--dir", self.sweep.directory(key), "--set", f"{key}={value}")

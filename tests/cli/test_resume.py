@@ -4,6 +4,7 @@ import json
 import pathlib
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 import unittest
@@ -11,19 +12,43 @@ import unittest
 from program import HOPYARD, ROOT, Sweep, digests, hopyard, journal, leaderboard
 
 
+PATIENCE = 120  # seconds: how long anything may take before a test gives up
+
+
+def committed(directory):
+    """Visits that the journal has; also of a run that is under way."""
+    path = pathlib.Path(directory) / "journal.sqlite"
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE)) as looked:
+        try:
+            return looked.execute("SELECT count(*) FROM visits").fetchone()[0]
+        except sqlite3.OperationalError:  # it is being made
+            return 0
+
+
 class Resume(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.sweep = Sweep()
-        begin = time.monotonic()
         code, out, err = hopyard("run", cls.sweep.config, "--dir", cls.sweep.directory("whole"))
         assert code == 0, out + err
-        cls.seconds = time.monotonic() - begin
+        cls.visits = committed(cls.sweep.directory("whole"))
         cls.expected = digests(cls.sweep.directory("whole"))
 
     def start(self, directory):
         return subprocess.Popen([HOPYARD, "run", self.sweep.config, "--dir", directory], cwd=ROOT,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def still_runs_at(self, process, directory, visits, seconds=0):
+        """Waits for so many committed visits, and so much longer; says whether the process has not ended by then."""
+        deadline = time.monotonic() + PATIENCE
+        while committed(directory) < visits and process.poll() is None:
+            self.assertLess(time.monotonic(), deadline, f"waited in vain for {visits} visits")
+            time.sleep(0.01)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)
+        return process.poll() is None
 
     def finish(self, directory):
         code, out, err = hopyard("run", self.sweep.config, "--dir", directory)
@@ -35,34 +60,33 @@ class Resume(unittest.TestCase):
         random.seed(17)
         directory = self.sweep.directory("killed")
         kills = 0
-        for _ in range(10):
+        while kills < 10:
             process = self.start(directory)
-            share = random.uniform(0.2, 1.0) if kills else 0.25  # the undisturbed run may have been a slow one
-            try:
-                process.wait(timeout=share * self.seconds)
-                process.stderr.close()
-                break  # it finished between two kills
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                process.stderr.close()
-                kills += 1
+            target = committed(directory) + random.choice([0, 0, 1])
+            alive = self.still_runs_at(process, directory, target, random.uniform(0, 0.5) if kills else 0)
+            process.kill()
+            process.wait()
+            process.stderr.close()
+            if not alive:
+                break  # it came to its end between two kills
+            kills += 1
         self.assertGreater(kills, 0)
         self.finish(directory)
         left = [path.name for path in pathlib.Path(directory).rglob("*") if ".tmp" in path.name]
         self.assertEqual(left, [])
 
-    def killed_at_random(self, config, directory, seconds, seed):
+    def killed_at_random(self, config, directory, visits, seed):
         """Runs until the end, killed at random moments before; returns how often."""
         moments = random.Random(seed)
         for kills in range(8):
             process = subprocess.Popen([HOPYARD, "run", config, "--dir", directory], cwd=ROOT, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=moments.uniform(0.3, 0.9) * seconds)
-                return kills  # it came to its end between two kills
+            target = committed(directory) + moments.randrange(visits // 4)
+            alive = self.still_runs_at(process, directory, target, moments.uniform(0, 0.3))
             process.kill()
             process.wait()
+            if not alive:
+                return kills  # it came to its end between two kills
         code, out, err = hopyard("run", config, "--dir", directory)
         self.assertEqual(code, 0, out + err)
         return kills + 1
@@ -73,14 +97,12 @@ class Resume(unittest.TestCase):
         text = text.replace("{grid: [1.0e-3, 3.0e-3]}", "{loguniform: [1.0e-4, 1.0e-2]}")
         config = self.sweep.write(f"{name}.yaml", text.replace("epochs: 1", f"epochs: {epochs}"))
         whole = self.sweep.directory(name)
-        begin = time.monotonic()
         code, out, err = hopyard("run", config, "--dir", whole)
         self.assertEqual(code, 0, out + err)
-        seconds = time.monotonic() - begin
         expected = [{key: value for key, value in row.items() if key != "seconds"} for row in leaderboard(whole)]
         for seed in range(2):
             killed = self.sweep.directory(f"{name} killed {seed}")
-            self.assertGreater(self.killed_at_random(config, killed, seconds, seed), 0)
+            self.assertGreater(self.killed_at_random(config, killed, committed(whole), seed), 0)
             rows = [{key: value for key, value in row.items() if key != "seconds"} for row in leaderboard(killed)]
             self.assertEqual(rows, expected)
         return killed, expected
@@ -103,7 +125,7 @@ class Resume(unittest.TestCase):
     def test_a_killed_run_holds_no_more_than_an_undisturbed_one(self):
         directory = self.sweep.directory("killed once")
         process = self.start(directory)
-        time.sleep(0.6 * self.seconds)
+        self.still_runs_at(process, directory, self.visits // 2)
         process.kill()
         process.wait()
         process.stderr.close()
@@ -113,7 +135,7 @@ class Resume(unittest.TestCase):
     def test_interrupt_ends_cleanly_and_can_be_resumed(self):
         directory = self.sweep.directory("interrupted")
         process = self.start(directory)
-        time.sleep(0.4 * self.seconds)
+        self.assertTrue(self.still_runs_at(process, directory, 1))
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 5, err)
@@ -124,7 +146,7 @@ class Resume(unittest.TestCase):
         sweep = Sweep()
         model = sweep.folder / "model/config.json"
         model.write_text(json.dumps(json.loads(model.read_text()) | {"num_hidden_layers": 16, "intermediate_size": 1024}))
-        config = sweep.write("spills.yaml", sweep.text.replace("host_memory: 72MiB", "host_memory: 52MiB"))
+        config = sweep.write("spills.yaml", sweep.text.replace("host_memory: 48MiB", "host_memory: 28MiB"))
         code, out, err = hopyard("run", config, "--dir", sweep.directory("roomy"))
         self.assertEqual(code, 0, out + err)
         need = json.loads(hopyard("plan", sweep.directory("roomy"), "--format=json")[1])["tiers"]["disk_need_bytes"]

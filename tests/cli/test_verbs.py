@@ -27,7 +27,7 @@ class Verbs(unittest.TestCase):
         self.assertEqual(code, 0)
         measured = {row["what"]: row["measured"] for row in json.loads(out)["comparisons"]}
         self.assertLessEqual(measured["peak of a device"], 24 << 20)
-        self.assertLessEqual(measured["peak of the host tier"], 72 << 20)
+        self.assertLessEqual(measured["peak of the host tier"], 48 << 20)
         self.assertGreater(measured["written to disk"], 0)
 
     def test_report_needs_no_network(self):

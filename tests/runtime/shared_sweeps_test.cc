@@ -139,7 +139,8 @@ TEST_F(SharedSweepsTest, AnyBudgetAtWhichASweepRunsGivesTheSameBits) {
   world_.give_weights();
   const auto alone = run(kOneCpu, "off");
   std::set<std::size_t> depths;
-  for (Bytes host = 32 * MiB + 400 * KiB; host < 34 * MiB; host += 90 * KiB) {
+  const Bytes engine = kIoThreads * kDiskStagingBytes;
+  for (Bytes host = engine + 400 * KiB; host < engine + 2 * MiB; host += 90 * KiB) {
     host_ = text::cat(host / KiB, "KiB");
     SweepResult shared;
     try {
