@@ -13,7 +13,7 @@
 namespace hopyard {
 namespace {
 
-constexpr double kConnectRetrySeconds = 0.05, kKeyPollSeconds = 0.02;
+constexpr double kConnectRetrySeconds = 0.05, kAttemptSeconds = 1, kKeyPollSeconds = 0.02;
 
 std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
@@ -55,15 +55,20 @@ Store connect_store(const Endpoint& endpoint, double seconds, std::string& error
     }
     sleep_seconds(kConnectRetrySeconds);
   }
-  try {
-    c10d::TCPStoreOptions options;
-    options.port = endpoint.port;
-    options.waitWorkers = false;
-    options.timeout = milliseconds(kStoreSeconds);
-    return c10::make_intrusive<c10d::TCPStore>(endpoint.host, options);
-  } catch (const std::exception& problem) {
-    error = text::cat("no store at ", to_string(endpoint), ": ", plain_text(problem));
-    return {};
+  for (;;) {  // a busy machine may drop what one attempt sends
+    try {
+      c10d::TCPStoreOptions options;
+      options.port = endpoint.port;
+      options.waitWorkers = false;
+      options.timeout = milliseconds(kAttemptSeconds);
+      auto store = c10::make_intrusive<c10d::TCPStore>(endpoint.host, options);
+      store->setTimeout(milliseconds(kStoreSeconds));
+      return store;
+    } catch (const std::exception& problem) {
+      error = text::cat("no store at ", to_string(endpoint), ": ", plain_text(problem));
+    }
+    if (monotonic_seconds() + kConnectRetrySeconds >= until_s) return {};
+    sleep_seconds(kConnectRetrySeconds);
   }
 }
 
