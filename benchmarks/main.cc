@@ -84,20 +84,13 @@ int run() {
   install_counting_allocator();
   const BenchScale scale{FLAGS_quick, static_cast<std::uint32_t>(FLAGS_sharing_rows)};
   const std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>> groups{
-      {"scheduling", bench_scheduling},
-      {"hopper", bench_hopper},
-      {"spill", bench_spill},
-      {"resident", bench_resident},
-      {"cut", bench_one_cut_trial},
-      {"interleaved", bench_interleaved},
-      {"ablation", bench_ablation},
-      {"streaming", bench_streaming},
-      {"sharing", bench_sharing},
-      {"lora", bench_lora},
-      {"prediction", bench_prediction},
-      {"asha", bench_asha},
-      {"journal", bench_journal},
-      {"hop", bench_hop}};
+      {"scheduling", bench_scheduling}, {"hopper", bench_hopper},
+      {"spill", bench_spill},           {"resident", bench_resident},
+      {"cut", bench_one_cut_trial},     {"interleaved", bench_interleaved},
+      {"ablation", bench_ablation},     {"streaming", bench_streaming},
+      {"sharing", bench_sharing},       {"lora", bench_lora},
+      {"prediction", bench_prediction}, {"asha", bench_asha},
+      {"journal", bench_journal},       {"hop", bench_hop}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();
