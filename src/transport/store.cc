@@ -47,25 +47,21 @@ Store connect_store(const Endpoint& endpoint, double seconds, std::string& error
   const double until_s = monotonic_seconds() + seconds;
   for (;;) {
     const std::string why = try_to_connect(endpoint, std::max(0.001, until_s - monotonic_seconds()));
-    if (why.empty()) break;
-    if (monotonic_seconds() + kConnectRetrySeconds >= until_s) {
+    if (!why.empty()) {
       error =
           text::cat("nobody answers at ", to_string(endpoint), " within ", text::format_seconds(seconds), ": ", why);
-      return {};
-    }
-    sleep_seconds(kConnectRetrySeconds);
-  }
-  for (;;) {  // a busy machine may drop what one attempt sends
-    try {
-      c10d::TCPStoreOptions options;
-      options.port = endpoint.port;
-      options.waitWorkers = false;
-      options.timeout = milliseconds(kAttemptSeconds);
-      auto store = c10::make_intrusive<c10d::TCPStore>(endpoint.host, options);
-      store->setTimeout(milliseconds(kStoreSeconds));
-      return store;
-    } catch (const std::exception& problem) {
-      error = text::cat("no store at ", to_string(endpoint), ": ", plain_text(problem));
+    } else {
+      try {
+        c10d::TCPStoreOptions options;
+        options.port = endpoint.port;
+        options.waitWorkers = false;
+        options.timeout = milliseconds(kAttemptSeconds);  // a busy machine may drop what one attempt sends
+        auto store = c10::make_intrusive<c10d::TCPStore>(endpoint.host, options);
+        store->setTimeout(milliseconds(kStoreSeconds));
+        return store;
+      } catch (const std::exception& problem) {
+        error = text::cat("no store at ", to_string(endpoint), ": ", plain_text(problem));
+      }
     }
     if (monotonic_seconds() + kConnectRetrySeconds >= until_s) return {};
     sleep_seconds(kConnectRetrySeconds);
