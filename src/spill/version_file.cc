@@ -40,8 +40,7 @@ thread_local Staging staging;
 
 [[noreturn]] void fail_on(const std::string& path, const char* doing, int error) {
   const std::string what = text::cat(path, ": the disk tier cannot ", doing, " it: ", std::strerror(error));
-  if (error == ENOSPC || error == EDQUOT)
-    throw DiskFull(what + ": free some space on its disk and run the same command again");
+  if (error == ENOSPC || error == EDQUOT) throw DiskFull(what + kSpaceNeeded);
   fail(ExitCode::input, what);
 }
 
@@ -56,6 +55,7 @@ class SectorFile {
   SectorFile(const SectorFile&) = delete;
 
   int number() const { return file_; }
+  const std::string& path() const { return path_; }
 
   /// Two ranges, one after the other, each of whole sectors.
   void write(Bytes offset, std::span<const std::byte> head, std::span<const std::byte> tail) {
@@ -126,16 +126,15 @@ StoredBlob write_blob(SectorFile& file, const BlobToWrite& blob, Bytes begin) {
   return stored;
 }
 
-void check_piece(const std::string& path, const StoredBlob& stored, Bytes piece, std::span<const std::byte> bytes) {
+void check_piece(const SectorFile& file, const StoredBlob& stored, Bytes piece, std::span<const std::byte> bytes) {
   if (checksum_bytes(bytes) == stored.checksums[piece]) return;
-  fail(ExitCode::input, path, ": the disk gave back other bytes than were written, in blob ", stored.blob,
+  fail(ExitCode::input, file.path(), ": the disk gave back other bytes than were written, in blob ", stored.blob,
        " from byte ", piece * kPiece, " on: start again with --fresh, on another disk if it happens again");
 }
 
 /// Whole pieces, straight to where they belong; while one is checked, the next ones are on their way. Requires that
 /// `out` is aligned and begins with piece `first`.
-void read_pieces(SectorFile& file, const std::string& path, const StoredBlob& stored, Bytes first,
-                 std::span<std::byte> out) {
+void read_pieces(SectorFile& file, const StoredBlob& stored, Bytes first, std::span<std::byte> out) {
   const Bytes begin = stored.begin + first * kPiece, sectors = whole_sectors(out.size());
   AsyncReads reads(file.number());
   Bytes asked = 0;
@@ -149,7 +148,7 @@ void read_pieces(SectorFile& file, const std::string& path, const StoredBlob& st
       file.read(begin + at + in_place, {staging.data(), kSector});
       std::memcpy(piece.data() + in_place, staging.data(), tail);
     }
-    check_piece(path, stored, first + at / kPiece, piece);
+    check_piece(file, stored, first + at / kPiece, piece);
   }
 }
 
@@ -229,14 +228,14 @@ void read_version_file(const std::string& path, const StoredBlob& stored, Bytes 
     const Bytes rest = stored.bytes - offset;  // a blob's last piece is whole, too
     const Bytes whole = out.size() == rest ? rest : out.size() / kPiece * kPiece;
     if (skip == 0 && whole > 0 && aligned(out.data())) {
-      read_pieces(file, path, stored, piece, out.first(whole));
+      read_pieces(file, stored, piece, out.first(whole));
       out = out.subspan(whole);
       offset += whole;
       continue;
     }
     const Bytes length = std::min(kPiece, stored.bytes - piece * kPiece);
     file.read(stored.begin + piece * kPiece, {staging.data(), align_up(length, kSector)});
-    check_piece(path, stored, piece, {staging.data(), length});
+    check_piece(file, stored, piece, {staging.data(), length});
     const Bytes size = std::min(length - skip, out.size());
     std::memcpy(out.data(), staging.data() + skip, size);
     out = out.subspan(size);

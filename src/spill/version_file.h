@@ -24,6 +24,9 @@ struct StoredBlob {
   bool operator==(const StoredBlob&) const = default;
 };
 
+/// The end of a DiskFull's sentence where the disk itself is full.
+inline constexpr const char* kSpaceNeeded = ": free some space on its disk and run the same command again";
+
 /// What is known of a version outside of its file, and the file is worth nothing without.
 struct StoredVersion {
   std::vector<StoredBlob> blobs;  ///< ascending

@@ -40,7 +40,7 @@ VersionIndex::~VersionIndex() = default;
 void VersionIndex::check(const rocksdb::Status& status, const char* doing) const {
   if (status.ok()) return;
   const std::string what = text::cat("the disk tier's index in ", folder_, " ", doing, ": ", status.ToString());
-  if (status.IsNoSpace()) throw DiskFull(what + ": free some space on its disk and run the same command again");
+  if (status.IsNoSpace()) throw DiskFull(what + kSpaceNeeded);
   fail(ExitCode::input, what, status.IsCorruption() ? ": start again with --fresh" : "");
 }
 
