@@ -135,7 +135,7 @@ Experiment::Entry& Experiment::entry_of(const std::string& trial) {
 }
 
 Experiment::Entry& Experiment::add(const TrialSpec& spec, std::vector<Setting> settings) {
-  require(!by_number_.contains(spec.index), "trial ", spec.id, " comes as number ", spec.index, ", which is taken");
+  require(numbers_.insert(spec.index).second, "trial ", spec.id, " comes as number ", spec.index, ", which is taken");
   auto entry = std::make_unique<Entry>();
   entry->status.spec = spec;
   entry->status.settings = std::move(settings);
@@ -155,7 +155,7 @@ Experiment::Entry& Experiment::add(const TrialSpec& spec, std::vector<Setting> s
   entry->status.visits_per_epoch = parts_.partitions;
   entry->status.predicted_s = entry->setup.plan.compute_s * static_cast<double>(entry->setup.total_steps);
   if (entry->beside_search) entry->visits_wanted = entry->visits_total();
-  by_id_[spec.id] = by_number_[spec.index] = entry.get();
+  by_id_[spec.id] = entry.get();
   entries_.push_back(std::move(entry));
   return *entries_.back();
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -135,9 +136,9 @@ class Experiment {
   JournaledSearch search_;
   std::vector<std::unique_ptr<Entry>> entries_;  // in the order of coming
   std::map<std::string, Entry*> by_id_;
-  std::map<std::uint32_t, Entry*> by_number_;  // of its setup, which is the spec's index
-  std::vector<Operation> operations_;          // as in the journal
-  bool paused_ = false;                        // a person has paused the whole experiment
+  std::set<std::uint32_t> numbers_;    // of their setups, which are the indices of their specs
+  std::vector<Operation> operations_;  // as in the journal
+  bool paused_ = false;                // a person has paused the whole experiment
 };
 
 }  // namespace hopyard
