@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/failure.h"
+#include "base/trial.h"
 #include "formats/json.h"
 
 namespace hopyard {
@@ -40,6 +41,14 @@ inline std::uint32_t read_small(const Json& object, const char* key, const char*
   const auto value = json_get<std::uint64_t>(object, key, where);
   if (value > std::numeric_limits<std::uint32_t>::max()) fail(ExitCode::input, where, ": '", key, "' is too large");
   return static_cast<std::uint32_t>(value);
+}
+
+/// {path: value}, in their order.
+inline Json settings_json(const std::vector<Setting>& settings) {
+  Json json = Json::object();
+  for (const auto& setting : settings)
+    json[setting.path] = std::visit([](const auto& value) { return Json(value); }, setting.value);
+  return json;
 }
 
 /// JSON text; bytes that are no UTF-8 become U+FFFD. `indent` −1: one line.

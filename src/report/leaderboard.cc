@@ -16,10 +16,6 @@ namespace {
 constexpr const char* kWhere = "leaderboard";
 constexpr int kDecimals = 4;
 
-Json setting_to_json(const SettingValue& value) {
-  return std::visit([](const auto& held) { return Json(held); }, value);
-}
-
 SettingValue setting_from_json(const Json& json) {
   if (json.is_boolean()) return json.get<bool>();
   if (json.is_number_integer()) return json.get<std::int64_t>();
@@ -153,11 +149,9 @@ LeaderboardRow row_of(const TrialRecord& record, const std::string& metric_name)
 }  // namespace
 
 void to_json(Json& json, const LeaderboardRow& row) {
-  Json settings = Json::object();
-  for (const auto& setting : row.settings) settings[setting.path] = setting_to_json(setting.value);
   json = {{"rank", row.rank == 0 ? Json() : Json(row.rank)},
           {"trial", row.trial},
-          {"settings", settings},
+          {"settings", settings_json(row.settings)},
           {"state", to_string(row.state)},
           {"reason", row.reason},
           {"epochs", row.epochs},
@@ -234,6 +228,10 @@ std::optional<TableFormat> parse_table_format(const std::string& word) {
   if (word == "json") return TableFormat::json;
   if (word == "csv") return TableFormat::csv;
   return std::nullopt;
+}
+
+void refuse_csv(TableFormat format, const char* what) {
+  if (format == TableFormat::csv) fail(ExitCode::usage, "--format: ", what, " is printed as table or json");
 }
 
 std::string format_leaderboard(const std::vector<LeaderboardRow>& rows, TableFormat format) {

@@ -43,6 +43,8 @@ std::vector<std::string> short_setting_names(const std::vector<std::string>& pat
 enum class TableFormat { table, json, csv };
 /// Nothing for a word that is none of "table", "json", "csv".
 std::optional<TableFormat> parse_table_format(const std::string& word);
+/// For what has no rows alike. Failure(usage): "--format: a plan is printed as table or json".
+void refuse_csv(TableFormat format, const char* what);
 
 /// Cells of a line of CSV, quoted as in RFC 4180, with its newline.
 std::string csv_line(const std::vector<std::string>& cells);

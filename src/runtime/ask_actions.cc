@@ -17,17 +17,6 @@ namespace {
 constexpr double kAnswerSeconds = 30;
 constexpr double kLookSeconds = 0.05;  // between looks at the journal
 
-Json settings_json(const std::vector<Setting>& settings) {
-  Json json = Json::object();
-  for (const auto& setting : settings)
-    json[setting.path] = std::visit([](const auto& value) { return Json(value); }, setting.value);
-  return json;
-}
-
-void refuse_csv(TableFormat format, const char* verb) {
-  if (format == TableFormat::csv) fail(ExitCode::usage, "--format: ", verb, " is printed as table or json");
-}
-
 [[noreturn]] void refuse_without_process(const RunPaths& paths) {
   const auto journal = journal_of(paths);
   if (journal->fact("finished"))
@@ -38,6 +27,7 @@ void refuse_csv(TableFormat format, const char* verb) {
 
 /// What is told of a trial, and until which epoch.
 struct Told {
+  SearchSpec search;
   TrialSpec spec;
   std::uint32_t epochs = 0;       ///< the most that it gets
   std::uint32_t asked_until = 0;  ///< by the requests, where trials are requested
@@ -49,6 +39,7 @@ Told what_to_tell(const RunPaths& paths, const TellRequest& request) {
   const auto journal = journal_of(paths);
   const auto operations = journal->operations();
   Told told;
+  told.search = config.search;
   told.spec = find_trial(journal->trials(), request.trial, paths).spec;
   TrialSpec in_force = told.spec;
   in_force.settings = settings_after(told.spec, operations, ~0u);
@@ -88,7 +79,7 @@ TrialStanding wait_for(const RunPaths& paths, const Told& told, double wait_s) {
   }
 }
 
-Json json_of(const Told& told, const TrialStanding& standing, const SearchSpec& search) {
+Json json_of(const Told& told, const TrialStanding& standing) {
   Json scores = Json::array();
   for (const auto& score : standing.scores)
     scores.push_back({{"epoch", score.epoch},
@@ -104,14 +95,14 @@ Json json_of(const Told& told, const TrialStanding& standing, const SearchSpec& 
           {"epochs_done", standing.scores.empty() ? 0 : standing.scores.back().epoch},
           {"asked_until", told.asked_until},
           {"epochs", told.epochs},
-          {"metric", search.metric},
-          {"goal", search.maximize ? "max" : "min"},
+          {"metric", told.search.metric},
+          {"goal", told.search.maximize ? "max" : "min"},
           {"epoch", told.epoch},
           {"value", wanted == nullptr ? Json() : Json(wanted->metric)},
           {"scores", std::move(scores)}};
 }
 
-std::string table_of(const Told& told, const TrialStanding& standing, const SearchSpec& search) {
+std::string table_of(const Told& told, const TrialStanding& standing) {
   const std::uint32_t done = standing.scores.empty() ? 0 : standing.scores.back().epoch;
   const bool ended = standing.state > TrialState::active;
   std::string out = text::cat(
@@ -121,7 +112,7 @@ std::string table_of(const Told& told, const TrialStanding& standing, const Sear
   Table table({{"epoch", Align::right},
                {"train/loss", Align::right},
                {"valid/loss", Align::right},
-               {search.metric, Align::right},
+               {told.search.metric, Align::right},
                {"digest"}});
   for (const auto& score : standing.scores)
     table.add_row({std::to_string(score.epoch), text::format_number(score.train_loss, 4),
@@ -159,11 +150,10 @@ ExitCode tell_trial(const TellRequest& request, TableFormat format) {
   const RunPaths paths(request.directory);
   const Told told = what_to_tell(paths, request);
   const TrialStanding standing = wait_for(paths, told, request.wait_s);
-  const SearchSpec search = recorded_config(paths).search;
   if (format == TableFormat::json)
-    std::cout << dump_json(json_of(told, standing, search), 2) << '\n';
+    std::cout << dump_json(json_of(told, standing), 2) << '\n';
   else
-    std::cout << table_of(told, standing, search);
+    std::cout << table_of(told, standing);
   return ExitCode::done;
 }
 

@@ -98,11 +98,8 @@ std::string rest_text(const TrialsView& view, const ExperimentConfig& config) {
 Json json_of(const TrialsView& view, const ExperimentConfig& config) {
   Json trials = Json::array();
   for (const auto& order : view.orders) {
-    Json settings = Json::object();
-    for (const auto& setting : order.trial.settings)
-      settings[setting.path] = std::visit([](const auto& value) { return Json(value); }, setting.value);
     trials.push_back({{"trial", order.trial.id},
-                      {"settings", std::move(settings)},
+                      {"settings", settings_json(order.trial.settings)},
                       {"epochs", order.until_epoch.value_or(resolve_trial(config, order.trial).train.epochs)}});
   }
   Json reach = Json::array();

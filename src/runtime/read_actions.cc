@@ -33,12 +33,11 @@ DiskSpeed speed_of_disk() try {
 }
 
 void print(const PlanView& view, TableFormat format) {
+  refuse_csv(format, "a plan");
   if (format == TableFormat::json)
     std::cout << Json(view).dump(2) << '\n';
-  else if (format == TableFormat::table)
-    std::cout << format_plan(view);
   else
-    fail(ExitCode::usage, "--format: a plan is printed as table or json");
+    std::cout << format_plan(view);
 }
 
 /// Those at this row's trial, or its members, each with its place among all of the run.

@@ -88,7 +88,7 @@ RigorReport rigor_of_run(const RunPaths& paths, const ExperimentConfig& config, 
 }
 
 ExitCode print_analysis(const std::string& directory, TableFormat format) {
-  if (format == TableFormat::csv) fail(ExitCode::usage, "--format: an analysis is printed as table or json");
+  refuse_csv(format, "an analysis");
   const RunPaths paths(directory);
   const ExperimentConfig config = recorded_config(paths);
   const auto journal = open_journal(paths.journal(), true);
