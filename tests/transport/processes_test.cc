@@ -58,6 +58,18 @@ class Processes : public testing::Test {
                                  }});
   }
 
+  /// What is done to the peer in the middle of that is an error here within the bound.
+  void expect_error_within(double bound_s, const WorkerId& peer, const std::function<void()>& at_chunk) {
+    double start_s = 0;
+    const auto result = receive_from(peer, [&] {
+      start_s = monotonic_seconds();
+      at_chunk();
+    });
+    EXPECT_FALSE(result.ok());
+    EXPECT_LT(monotonic_seconds() - start_s, bound_s);
+    std::cout << result.error << '\n';
+  }
+
   std::unique_ptr<CoordinatorEnd> coordinator = open_coordinator(test_launch(0, 0), test_options());
   std::unique_ptr<WorkerEnd> own;
 };
@@ -115,14 +127,7 @@ TEST_F(Processes, APeerThatIsKilledInATransferIsAnErrorAtOnce) {
   auto peer = child(1);
   const auto worker = wait_for_worker();
   join();
-  double start_s = 0;
-  const auto result = receive_from(worker, [&] {
-    start_s = monotonic_seconds();
-    peer.kill();
-  });
-  EXPECT_FALSE(result.ok());
-  EXPECT_LT(monotonic_seconds() - start_s, kDetected);
-  std::cout << result.error << '\n';
+  expect_error_within(kDetected, worker, [&] { peer.kill(); });
 }
 
 TEST_F(Processes, APeerThatIsKilledWhileItReceivesIsAnErrorWithinTheBound) {
@@ -152,14 +157,7 @@ TEST_F(Processes, APeerThatIsStoppedInATransferIsAnErrorWithinTheBound) {
   auto peer = child(1);
   const auto worker = wait_for_worker();
   join();
-  double start_s = 0;
-  const auto result = receive_from(worker, [&] {
-    start_s = monotonic_seconds();
-    peer.signal(SIGSTOP);
-  });
-  EXPECT_FALSE(result.ok());
-  EXPECT_LT(monotonic_seconds() - start_s, 1.0 + kDetected);
-  std::cout << result.error << '\n';
+  expect_error_within(1.0 + kDetected, worker, [&] { peer.signal(SIGSTOP); });
   peer.signal(SIGCONT);
   const int code = peer.wait();
   EXPECT_TRUE(code == 12 || code == 13) << code;
