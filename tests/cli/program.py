@@ -11,6 +11,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOPYARD = os.environ.get("HOPYARD", str(ROOT / "build/release/hopyard"))
 
+PATIENCE = 120  # seconds: how long anything may take before a test gives up
+
 CONFIG = """
 version: 1
 name: small
@@ -55,6 +57,16 @@ class Sweep:
 
     def directory(self, name):
         return str(self.folder / name)
+
+
+def start_run(test, config, directory):
+    """A run in a process of its own, which does not outlive the test."""
+    process = subprocess.Popen([HOPYARD, "run", config, "--dir", directory], cwd=ROOT, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    test.addCleanup(process.stderr.close)
+    test.addCleanup(process.wait)
+    test.addCleanup(process.kill)
+    return process
 
 
 def hopyard(*arguments, timeout=300, user=None):

@@ -6,9 +6,7 @@ import subprocess
 import time
 import unittest
 
-from program import HOPYARD, ROOT, Sweep, digests, hopyard, leaderboard
-
-PATIENCE = 120  # seconds: how long anything may take before a test gives up
+from program import PATIENCE, ROOT, Sweep, digests, hopyard, leaderboard, start_run
 
 
 def external(text, epochs=3, search="method: external,"):
@@ -28,11 +26,7 @@ class Driven(unittest.TestCase):
         cls.digests = {tuple(sorted(row["settings"].items())): row["digest"] for row in leaderboard(cls.sweep.directory("grid"))}
 
     def start(self, directory, config=None):
-        process = subprocess.Popen([HOPYARD, "run", config or self.config, "--dir", directory], cwd=ROOT,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        self.addCleanup(process.stderr.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
+        process = start_run(self, config or self.config, directory)
         deadline = time.monotonic() + PATIENCE
         while self.call("ask", directory, "--set=model.freeze=1")[0] != 2:  # refused by the run, once there is one
             self.assertIsNone(process.poll())

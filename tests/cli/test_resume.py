@@ -9,10 +9,8 @@ import subprocess
 import time
 import unittest
 
-from program import HOPYARD, ROOT, Sweep, digests, hopyard, journal, leaderboard
+from program import PATIENCE, Sweep, digests, hopyard, journal, leaderboard, start_run
 
-
-PATIENCE = 120  # seconds: how long anything may take before a test gives up
 
 
 def committed(directory):
@@ -37,8 +35,7 @@ class Resume(unittest.TestCase):
         cls.expected = digests(cls.sweep.directory("whole"))
 
     def start(self, directory):
-        return subprocess.Popen([HOPYARD, "run", self.sweep.config, "--dir", directory], cwd=ROOT,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        return start_run(self, self.sweep.config, directory)
 
     def still_runs_at(self, process, directory, visits, seconds=0):
         """Waits for so many committed visits, and so much longer; says whether the process has not ended by then."""
@@ -79,8 +76,7 @@ class Resume(unittest.TestCase):
         """Runs until the end, killed at random moments before; returns how often."""
         moments = random.Random(seed)
         for kills in range(8):
-            process = subprocess.Popen([HOPYARD, "run", config, "--dir", directory], cwd=ROOT, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL)
+            process = start_run(self, config, directory)
             target = committed(directory) + moments.randrange(visits // 4)
             alive = self.still_runs_at(process, directory, target, moments.uniform(0, 0.3))
             process.kill()

@@ -11,9 +11,7 @@ import subprocess
 import time
 import unittest
 
-from program import HOPYARD, ROOT, Sweep, digests, hopyard, journal, leaderboard
-
-PATIENCE = 120  # seconds: how long anything may take before a test gives up
+from program import HOPYARD, PATIENCE, ROOT, Sweep, digests, hopyard, journal, leaderboard, start_run
 
 
 def wait_for(holds, what):
@@ -38,12 +36,7 @@ class Steering(unittest.TestCase):
         cls.whole = digests(cls.whole_directory)
 
     def start(self, directory, config=None):
-        process = subprocess.Popen([HOPYARD, "run", config or self.config, "--dir", directory], cwd=ROOT,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        self.addCleanup(process.stderr.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process
+        return start_run(self, config or self.config, directory)
 
     def finish(self, process):
         code = process.wait(timeout=PATIENCE)
