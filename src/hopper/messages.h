@@ -1,0 +1,148 @@
+// What coordinator and workers tell each other (transport.h carries it as text). Every value is checked when it is read:
+// a peer is foreign until it has said something sensible.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/failure.h"
+#include "base/journal.h"
+#include "hopper/state_book.h"
+#include "model/row_outcomes.h"
+#include "transport/transport.h"
+
+namespace hopyard {
+
+// From the coordinator to a worker. Of one worker they take effect in their order, but for trainings and hops, which go
+// on beside each other: a training waits for the state that it begins at, and a hop for the state that it sends.
+
+/// Trains one visit of a trial, and says `Trained` or `Failed`.
+struct Train {
+  TrialSpec spec;                 ///< its index is the number of its setup
+  std::vector<Setting> settings;  ///< in force
+  std::uint32_t visits = 0;       ///< behind it; 0: begins with first weights, otherwise at the state after so many
+  std::uint32_t partition = 0;
+  bool evaluate = false;  ///< judge the state afterwards on the whole validation set
+  std::uint64_t steps = 0;
+  double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
+  bool operator==(const Train&) const = default;
+};
+
+/// The visit of the trial that was asked for last is given up, wherever it is. Nothing is heard of it from then on.
+struct Abandon {
+  std::string trial;
+  bool operator==(const Abandon&) const = default;
+};
+
+/// One end of a hop: the state of a trial goes from one worker's disk tier to another's. Both ends say `HopEnd`.
+struct Hop {
+  std::uint64_t number = 0;  ///< of the hop, and of its link: never used twice in an experiment
+  bool send = false;         ///< this worker sends; otherwise it receives
+  WorkerId peer;
+  std::string trial;
+  std::uint32_t visits = 0;
+  std::string digest;           ///< of the trial's parameters
+  std::vector<HeldBlob> blobs;  ///< without versions
+  bool operator==(const Hop&) const = default;
+};
+
+/// The visit is committed: states of the trial with fewer visits behind them are of no use any more. `visits` 0: of all,
+/// none is.
+struct Keep {
+  std::string trial;
+  std::uint32_t visits = 0;  ///< 0: forget the trial
+  bool operator==(const Keep&) const = default;
+};
+
+/// A clone begins at its parent's state after so many visits, which this worker holds.
+struct Share {
+  std::string parent, clone;
+  std::uint32_t visits = 0;
+  bool operator==(const Share&) const = default;
+};
+
+/// The experiment has ended, or is interrupted: say what there is to account for and leave.
+struct Finish {
+  bool interrupted = false;
+  bool operator==(const Finish&) const = default;
+};
+
+using ToWorker = std::variant<Train, Abandon, Hop, Keep, Share, Finish>;
+
+// From a worker to the coordinator.
+
+/// The first message of an incarnation: what it brings.
+struct Hello {
+  std::vector<HeldState> held;  ///< without versions
+  bool operator==(const Hello&) const = default;
+};
+
+/// The visit is trained and its state durable here. The coordinator's journal decides whether it counts.
+struct Trained {
+  VisitCommit commit;  ///< without state
+  std::vector<HeldBlob> blobs;
+  std::vector<CurvePoint> curve;
+  std::optional<RowOutcomes> rows;  ///< behind the score
+  bool operator==(const Trained&) const = default;
+};
+
+/// What the trial itself did.
+struct Failed {
+  std::string trial;
+  std::uint32_t visits = 0;  ///< that were behind it
+  std::string sentence;
+  bool did_not_fit = false;
+  bool operator==(const Failed&) const = default;
+};
+
+/// A hop is over at this end.
+struct HopEnd {
+  std::uint64_t number = 0;
+  bool sent = false;   ///< this end sent
+  std::string digest;  ///< of the bytes as they were here, in the order of the blobs
+  std::string error;   ///< empty when all is well: the receiver's copy is then durable
+  double seconds = 0;  ///< from when both ends could have begun, as far as this one knows
+  bool operator==(const HopEnd&) const = default;
+};
+
+/// How far the visits under way are.
+struct Progress {
+  struct Visit {
+    std::string trial;
+    double fraction = 0, loss = 0;
+    bool operator==(const Visit&) const = default;
+  };
+  std::vector<Visit> visits;
+  bool operator==(const Progress&) const = default;
+};
+
+/// The worker cannot go on (a full disk, a file that cannot be read): it leaves.
+struct Broken {
+  std::string sentence;
+  ExitCode code = ExitCode::internal;
+  bool operator==(const Broken&) const = default;
+};
+
+/// What this incarnation did, said at its end.
+struct Account {
+  std::uint64_t rows_read = 0;  ///< training rows, each time that one was read
+  Bytes bytes_read = 0;         ///< of these
+  double busy_s = 0;            ///< of its devices, summed
+  double hop_s = 0;             ///< of its hops, summed
+  double waited_s = 0;          ///< in which it trained nothing while a visit waited for its state
+  Bytes stored = 0;             ///< the most that its disk tier held
+  bool operator==(const Account&) const = default;
+};
+
+using ToCoordinator = std::variant<Hello, Trained, Failed, HopEnd, Progress, Broken, Account>;
+
+std::string encode(const ToWorker& message);
+std::string encode(const ToCoordinator& message);
+/// Failure(input) that says what is wrong with the text; `from` names the peer in it.
+ToWorker decode_to_worker(const std::string& text, const std::string& from);
+ToCoordinator decode_to_coordinator(const std::string& text, const std::string& from);
+
+}  // namespace hopyard
