@@ -32,6 +32,7 @@ struct VisitCommit {
   std::vector<BlobVersion> state;   ///< every trainable blob and where its bytes are
   std::optional<TrialScore> score;  ///< set on the last visit of an epoch
   double seconds = 0;               ///< device-busy seconds that the visit took
+  bool operator==(const VisitCommit&) const = default;
 };
 
 /// One loss value of a trial's training curve; mean over a batch.
