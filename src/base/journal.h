@@ -46,11 +46,12 @@ struct CurvePoint {
 struct TrialRecord {
   TrialSpec spec;
   TrialState state = TrialState::waiting;
-  std::string reason;               ///< why it ended, for failed and stopped
-  std::optional<VisitCommit> last;  ///< its newest commit
-  std::vector<TrialScore> scores;   ///< one for each finished epoch
-  std::vector<CurvePoint> curve;    ///< from committed visits only
-  double seconds = 0;               ///< device-busy, of all committed visits
+  std::string reason;                  ///< why it ended, for failed and stopped
+  std::optional<VisitCommit> last;     ///< its newest commit
+  std::vector<std::uint32_t> visited;  ///< partitions of the epoch of `last`, in the order of visiting
+  std::vector<TrialScore> scores;      ///< one for each finished epoch
+  std::vector<CurvePoint> curve;       ///< from committed visits only
+  double seconds = 0;                  ///< device-busy, of all committed visits
 };
 
 /// What a search was told: a trial's score after an epoch, or how it ended.

@@ -63,7 +63,7 @@ bool LocalTrainer::try_admit(TrialEntry& trial) {
   Held& held = held_of(trial);
   held.run = std::make_shared<TrialRun>(trial.setup, std::move(*grant), parts_.disk, parts_.pool,
                                         [&executor = parts_.executor] { executor.wake(); });
-  if (trial.state.empty())
+  if (trial.digest.empty())
     held.run->initialise();
   else
     held.run->restore(trial.state);

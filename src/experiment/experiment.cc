@@ -85,7 +85,7 @@ bool Experiment::may_begin_at_parent(const Entry& clone) {
   const Lineage& lineage = *clone.status.spec.lineage;
   const Entry& parent = entry_of(lineage.parent);
   return parent.status.visits_done == lineage.epochs * clone.status.visits_per_epoch && !parent.under_way &&
-         !parent.state.empty();
+         !parent.digest.empty();
 }
 
 /// From here on the clone's record names its parent's versions, so that neither a crash nor the parent drops them.
@@ -93,7 +93,7 @@ void Experiment::begin_at_parent(Entry& clone) {
   const Lineage& lineage = *clone.status.spec.lineage;
   const Entry& parent = entry_of(lineage.parent);
   const std::uint32_t per_epoch = clone.status.visits_per_epoch;
-  parts_.trainer.share(parent.state);
+  parts_.trainer.share(parent, clone);
   VisitCommit start;
   start.trial = clone.status.spec.id;
   start.epoch = lineage.epochs - 1;
@@ -174,7 +174,8 @@ void Experiment::committed(Entry& entry, const VisitCommit& commit) {
   entry.steps = commit.steps;
   entry.loss_sum = commit.loss_sum;
   entry.loss_items = commit.loss_items;
-  ++entry.status.visits_done;
+  entry.visited.push_back(commit.partition);
+  if (++entry.status.visits_done % entry.status.visits_per_epoch == 0) entry.visited.clear();
   if (commit.score) {
     const TrialScore& score = *commit.score;
     entry.status.metric = score.metric;

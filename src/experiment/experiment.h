@@ -89,7 +89,6 @@ class Experiment {
   // take_up.cc: going on where the journal ends
   void take_up_journal();
   void take_up(const TrialRecord& record);
-  void share_versions() const;
   void take_back(TrialRecord& record);
 
   // experiment.cc: the search's orders, visits and commits

@@ -41,6 +41,17 @@ void LocalTrainer::open(Journal& journal) {
   committer_ = std::make_unique<Committer>(journal, parts_.keep_outcomes, [this] { parts_.executor.nudge(); });
 }
 
+/// A clone and its parent may both begin at the same versions, and each drops them when it has newer ones.
+void LocalTrainer::take_up(TrialEntries trials) {
+  std::map<std::uint64_t, BlobVersion> seen;
+  for (const auto& trial : trials) {
+    std::map<std::uint64_t, BlobVersion> own;
+    for (const auto& blob : trial->state) own[blob.version] = blob;
+    for (const auto& [version, blob] : own)
+      if (!seen.emplace(version, blob).second) parts_.disk.share(std::span(&blob, 1));
+  }
+}
+
 void LocalTrainer::start_visits(TrialEntries trials, bool paused) {
   go_on(trials, paused);
   if (paused) return;

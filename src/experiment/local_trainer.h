@@ -34,13 +34,14 @@ class LocalTrainer final : public VisitTrainer {
         materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen, parts_.event}) {}
 
   void open(Journal& journal) override;
+  void take_up(TrialEntries trials) override;
   void want(const TrialEntry& trial) override { materialiser_.want(trial.setup); }
   void let_go(const TrialEntry& trial) override { materialiser_.let_go(trial.setup); }
   void start_visits(TrialEntries trials, bool paused) override;
   std::vector<VisitEnd> wait(double timeout_s) override;
   void abandon(TrialEntry& trial) override;
   void release(TrialEntry& trial) override { held_of(trial).run.reset(); }
-  void share(std::span<const BlobVersion> state) override { parts_.disk.share(state); }
+  void share(const TrialEntry& parent, const TrialEntry&) override { parts_.disk.share(parent.state); }
   void finish() override { committer_.reset(); }
   std::vector<ActiveReport> active() const override { return parts_.executor.active(); }
   Bytes disk_room() const override { return parts_.disk.capacity() - parts_.disk.used(); }

@@ -93,7 +93,7 @@ void Experiment::check_room(const TrialSetup& setup, const char* what) const {
   const Bytes need = 2 * trial_state_bytes(setup);
   Bytes taken = 0;  // by those that have written nothing yet
   for (const auto& entry : entries_)
-    if (!entry->ended() && entry->state.empty() && entry->refusal.empty()) taken += trial_state_bytes(entry->setup);
+    if (!entry->ended() && entry->digest.empty() && entry->refusal.empty()) taken += trial_state_bytes(entry->setup);
   const Bytes left = parts_.trainer.disk_room(), room = left - std::min(left, taken);
   if (need > room)
     fail(ExitCode::capacity, "resources.disk.capacity: ", what, " needs ", need, " bytes (", text::format_bytes(need),

@@ -40,7 +40,7 @@ void Experiment::take_up_journal() {
   operations_ = parts_.journal.operations();
   const auto records = parts_.journal.trials();
   for (const auto& record : records) take_up(record);
-  share_versions();
+  parts_.trainer.take_up(entries_);
   for (const auto& operation : operations_) hand_over(operation);
   search_.take_up(
       for_search(records, operations_, parts_.partitions), [this](const TrialOrder& order) { accept(order); },
@@ -69,22 +69,12 @@ void Experiment::take_up(const TrialRecord& known) {
     entry.state = last.state;
     entry.digest = last.digest;
     entry.steps = last.steps;
+    if (visits_done % parts_.partitions != 0) entry.visited = record.visited;
     entry.status.visits_done = visits_done;
     if (!last.score) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
     if (last.loss_items > 0) entry.status.loss = last.loss_sum / last.loss_items;
   }
   if (!record.scores.empty()) entry.status.metric = record.scores.back().metric;
-}
-
-/// A clone and its parent may both begin at the same versions, and each drops them when it has newer ones.
-void Experiment::share_versions() const {
-  std::map<std::uint64_t, BlobVersion> seen;
-  for (const auto& entry : entries_) {
-    std::map<std::uint64_t, BlobVersion> own;
-    for (const auto& blob : entry->state) own[blob.version] = blob;
-    for (const auto& [version, blob] : own)
-      if (!seen.emplace(version, blob).second) parts_.trainer.share(std::span(&blob, 1));
-  }
 }
 
 void Experiment::take_back(TrialRecord& record) {

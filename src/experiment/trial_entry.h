@@ -30,20 +30,21 @@ struct TrialStatus {
 /// What the loop and its trainer know together. The trainer sets what it says of itself, the loop all else.
 struct TrialEntry {
   TrialStatus status;
-  TrialSetup setup;                 ///< empty but for its number where it was refused
-  std::string refusal;              ///< why it cannot run here; empty when it can
-  bool under_way = false;           ///< the trainer: a visit has begun and is not committed
-  bool committing = false;          ///< the trainer: that visit has ended
-  bool beside_search = false;       ///< the search neither knows of it nor hears of it: a person's clone, or resumed
-  std::uint32_t visits_wanted = 0;  ///< of all epochs, that the search has asked for
-  std::vector<BlobVersion> state;   ///< committed; empty before the first commit
-  std::string digest;               ///< of that state
+  TrialSetup setup;                    ///< empty but for its number where it was refused
+  std::string refusal;                 ///< why it cannot run here; empty when it can
+  bool under_way = false;              ///< the trainer: a visit has begun and is not committed
+  bool committing = false;             ///< the trainer: that visit has ended
+  bool beside_search = false;          ///< the search neither knows of it nor hears of it: a person's clone, or resumed
+  std::uint32_t visits_wanted = 0;     ///< of all epochs, that the search has asked for
+  std::string digest;                  ///< of the committed state; empty before the first commit
+  std::vector<BlobVersion> state;      ///< where that is; empty too where workers' books know it
+  std::vector<std::uint32_t> visited;  ///< partitions of the epoch so far, in the order of visiting
   std::uint64_t steps = 0;
   double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
 
   bool ended() const { return status.state > TrialState::active; }
   bool waits_for_parent() const {
-    return !ended() && state.empty() && status.spec.lineage && status.spec.lineage->epochs > 0;
+    return !ended() && digest.empty() && status.spec.lineage && status.spec.lineage->epochs > 0;
   }
   bool wanted() const { return !ended() && status.visits_done < visits_wanted; }
   bool has_work() const { return wanted() && !status.held && !waits_for_parent(); }

@@ -23,13 +23,15 @@ struct VisitEnd {
 
 using TrialEntries = std::span<const std::unique_ptr<TrialEntry>>;
 
-/// LocalTrainer trains on the devices of this process. All calls from the loop's thread but nudge(). Entries outlive
-/// the trainer's last call.
+/// LocalTrainer trains on the devices of this process, HoppingTrainer on those of several. All calls from the loop's
+/// thread but nudge(). Entries outlive the trainer's last call.
 class VisitTrainer {
  public:
   virtual ~VisitTrainer() = default;
   /// Before anything else: visits are committed to this journal.
   virtual void open(Journal& journal) = 0;
+  /// The trials that the journal knows, as it left them; before anything begins.
+  virtual void take_up(TrialEntries trials) = 0;
   /// The trial will be trained, so that what it needs may be prepared; or will not any more.
   virtual void want(const TrialEntry& trial) = 0;
   virtual void let_go(const TrialEntry& trial) = 0;
@@ -43,8 +45,8 @@ class VisitTrainer {
   virtual void abandon(TrialEntry& trial) = 0;
   /// The trial gives back what it holds between visits; it goes on from its committed state.
   virtual void release(TrialEntry& trial) = 0;
-  /// A clone begins at these versions, which its parent may drop.
-  virtual void share(std::span<const BlobVersion> state) = 0;
+  /// The clone begins at its parent's committed state, which the parent drops when it has a newer one.
+  virtual void share(const TrialEntry& parent, const TrialEntry& clone) = 0;
   /// Commits under way come to their end; nothing else begins.
   virtual void finish() = 0;
   virtual std::vector<ActiveReport> active() const = 0;

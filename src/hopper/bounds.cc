@@ -17,7 +17,7 @@ namespace {
 std::vector<double> partition_work(const OpenShop& shop) {
   std::vector<double> work(shop.partitions());
   for (std::uint32_t t = 0; t < shop.trial_count(); ++t) {
-    const TrialProgress& trial = shop.trial(t);
+    const OpenTrial& trial = shop.trial(t);
     if (trial.done()) continue;
     const double later_s = (trial.epochs - trial.epoch - 1) * trial.visit_s;
     for (std::uint32_t p = 0; p < work.size(); ++p) work[p] += later_s + (trial.to_visit.test(p) ? trial.visit_s : 0);
@@ -33,7 +33,7 @@ double longest_trial(const OpenShop& shop) {
   for (const double speed : fastest) every_s += 1 / speed;
   double longest = 0;
   for (std::uint32_t t = 0; t < shop.trial_count(); ++t) {
-    const TrialProgress& trial = shop.trial(t);
+    const OpenTrial& trial = shop.trial(t);
     if (trial.done()) continue;
     double total_s = (trial.epochs - trial.epoch - 1) * every_s;
     trial.to_visit.for_each([&](std::uint32_t p) { total_s += 1 / fastest[p]; });

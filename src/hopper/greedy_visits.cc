@@ -25,7 +25,7 @@ const Bits& GreedyVisits::candidates(const OpenShop& shop, std::uint32_t partiti
   return shop.wanting(partition);
 }
 
-bool GreedyVisits::allows(const OpenShop&, std::uint32_t, const TrialProgress&, std::uint32_t, std::uint32_t) const {
+bool GreedyVisits::allows(const OpenShop&, std::uint32_t, const OpenTrial&, std::uint32_t, std::uint32_t) const {
   return true;
 }
 
@@ -38,7 +38,7 @@ std::optional<PlacedVisit> GreedyVisits::for_worker(const OpenShop& shop, std::u
   Best best;
   for (const std::uint32_t partition : shop.partitions_of(worker)) {
     candidates(shop, partition).for_each_in_both(shop.idle(), [&](std::uint32_t number) {
-      const TrialProgress& trial = shop.trial(number);
+      const OpenTrial& trial = shop.trial(number);
       if (!allows(shop, number, trial, partition, worker)) return;
       const PlacedVisit visit{number, trial.epoch, trial.visit, partition, worker};
       best.offer(of_trial(shop, visit), visit);
@@ -49,7 +49,7 @@ std::optional<PlacedVisit> GreedyVisits::for_worker(const OpenShop& shop, std::u
 
 std::optional<PlacedVisit> GreedyVisits::for_trial(const OpenShop& shop, std::uint32_t number, Place place) const {
   if (!shop.idle().test(number)) return std::nullopt;
-  const TrialProgress& trial = shop.trial(number);
+  const OpenTrial& trial = shop.trial(number);
   Best best;
   trial.to_visit.for_each_in_both(shop.open_partitions(place), [&](std::uint32_t partition) {
     for (const std::uint32_t home : shop.homes(partition)) {
@@ -62,7 +62,7 @@ std::optional<PlacedVisit> GreedyVisits::for_trial(const OpenShop& shop, std::ui
 }
 
 std::optional<PlacedVisit> GreedyVisits::after(const OpenShop& shop, const PlacedVisit& visit) const {
-  const TrialProgress next = progress_after(shop, visit);
+  const OpenTrial next = progress_after(shop, visit);
   if (next.done()) return std::nullopt;
   for (std::uint32_t step = 0; step < shop.partitions(); ++step) {
     const std::uint32_t partition = (next.next_in_order() + step) % shop.partitions();
@@ -74,8 +74,8 @@ std::optional<PlacedVisit> GreedyVisits::after(const OpenShop& shop, const Place
   return std::nullopt;
 }
 
-TrialProgress progress_after(const OpenShop& shop, const PlacedVisit& visit) {
-  TrialProgress next = shop.trial(visit.trial);
+OpenTrial progress_after(const OpenShop& shop, const PlacedVisit& visit) {
+  OpenTrial next = shop.trial(visit.trial);
   next.under_way.reset();
   next.holders = {visit.worker};
   next.to_visit.reset(visit.partition);

@@ -21,7 +21,7 @@ class GreedyVisits : public VisitScheduler {
   /// Trials that could visit the partition next, idle or not.
   virtual const Bits& candidates(const OpenShop& shop, std::uint32_t partition) const;
   /// Whether the order of visits lets the trial go there now. Partitions that are not left are not asked for.
-  virtual bool allows(const OpenShop& shop, std::uint32_t number, const TrialProgress& trial, std::uint32_t partition,
+  virtual bool allows(const OpenShop& shop, std::uint32_t number, const OpenTrial& trial, std::uint32_t partition,
                       std::uint32_t worker) const;
   /// Among trials for a worker, and among places for a trial.
   virtual Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const = 0;
@@ -29,7 +29,7 @@ class GreedyVisits : public VisitScheduler {
 };
 
 /// The trial as it will be when the visit, which is under way, is committed on its worker.
-TrialProgress progress_after(const OpenShop& shop, const PlacedVisit& visit);
+OpenTrial progress_after(const OpenShop& shop, const PlacedVisit& visit);
 /// The living home of a partition with the shortest queue that `accepts`; nothing when there is none.
 template <class Accepts>
 std::optional<std::uint32_t> shortest_queue(const OpenShop& shop, std::uint32_t partition, const Accepts& accepts) {

@@ -1,5 +1,5 @@
-// What coordinator and workers tell each other (transport.h carries it as text). Every value is checked when it is read:
-// a peer is foreign until it has said something sensible.
+// What coordinator and workers tell each other (transport.h carries it as text). Every value is checked when it is
+// read: a peer is foreign until it has said something sensible.
 #pragma once
 
 #include <cstdint>
@@ -49,11 +49,11 @@ struct Hop {
   bool operator==(const Hop&) const = default;
 };
 
-/// The visit is committed: states of the trial with fewer visits behind them are of no use any more. `visits` 0: of all,
-/// none is.
+/// Of the trial's states that are here now, only the one with so many visits behind it is of use: it is the committed
+/// one. Those with more come from visits that were given up.
 struct Keep {
   std::string trial;
-  std::uint32_t visits = 0;  ///< 0: forget the trial
+  std::uint32_t visits = 0;  ///< 0: none is of use
   bool operator==(const Keep&) const = default;
 };
 

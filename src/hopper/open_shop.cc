@@ -27,13 +27,11 @@ std::ostream& operator<<(std::ostream& out, const PlacedVisit& visit) {
 
 std::string to_string(const PlacedVisit& visit) { return text::cat(visit); }
 
-std::uint64_t TrialProgress::visits_left() const {
+std::uint64_t OpenTrial::visits_left() const {
   return done() ? 0 : std::uint64_t{epochs - epoch} * to_visit.size() - visit;
 }
 
-std::uint32_t TrialProgress::next_in_order() const {
-  return rotated_partition(rotation, epoch, visit, to_visit.size());
-}
+std::uint32_t OpenTrial::next_in_order() const { return rotated_partition(rotation, epoch, visit, to_visit.size()); }
 
 OpenShop::OpenShop(const Placement& placement, std::vector<ShopWorker> workers)
     : placement_(placement), workers_(std::move(workers)), occupied_(workers_.size()), queued_s_(workers_.size()) {
@@ -59,12 +57,12 @@ OpenShop::OpenShop(const Placement& placement, std::vector<ShopWorker> workers)
 std::uint32_t OpenShop::add(const ShopTrial& trial) {
   require(trial.visit_s > 0, "a visit takes ", trial.visit_s, " s");
   const std::uint32_t number = trial_count();
-  TrialProgress progress{.epochs = trial.epochs,
-                         .rotation = trial.rotation,
-                         .visit_s = trial.visit_s,
-                         .epoch = trial.epoch,
-                         .to_visit = Bits::all(partitions()),
-                         .holders = trial.holders};
+  OpenTrial progress{.epochs = trial.epochs,
+                     .rotation = trial.rotation,
+                     .visit_s = trial.visit_s,
+                     .epoch = trial.epoch,
+                     .to_visit = Bits::all(partitions()),
+                     .holders = trial.holders};
   for (const std::uint32_t partition : trial.visited) {
     require(partition < partitions() && progress.to_visit.test(partition), "trial ", number, " visited partition ",
             partition, " twice, or there is none");
@@ -88,7 +86,7 @@ void OpenShop::want_all(std::uint32_t trial) {
 }
 
 void OpenShop::put_in_order(std::uint32_t trial, bool there) {
-  const TrialProgress& progress = trials_[trial];
+  const OpenTrial& progress = trials_[trial];
   const std::uint32_t next = progress.next_in_order();
   in_order_[next].put(trial, there && progress.to_visit.test(next));
 }
@@ -103,9 +101,14 @@ void OpenShop::hold(std::uint32_t trial, bool held) {
   refresh_idle(trial);
 }
 
+void OpenShop::held_by(std::uint32_t trial, std::vector<std::uint32_t> holders) {
+  trials_.at(trial).holders = std::move(holders);
+  refresh_idle(trial);
+}
+
 void OpenShop::predict(std::uint32_t trial, double visit_s) {
   require(visit_s > 0, "a visit takes ", visit_s, " s");
-  TrialProgress& progress = trials_.at(trial);
+  OpenTrial& progress = trials_.at(trial);
   if (progress.under_way && !progress.trained) queued_s_[progress.under_way->worker] += visit_s - progress.visit_s;
   progress.visit_s = visit_s;
 }
@@ -121,7 +124,7 @@ std::vector<PlacedVisit> OpenShop::leave(std::uint32_t worker) {
   require(workers_.at(worker).alive, "worker ", worker, " leaves twice");
   workers_[worker].alive = false;
   std::vector<PlacedVisit> lost;
-  for (const TrialProgress& trial : trials_)
+  for (const OpenTrial& trial : trials_)
     if (trial.under_way && trial.under_way->worker == worker) lost.push_back(*trial.under_way);
   for (const PlacedVisit& visit : lost) give_up(visit);
   update_open(worker);
@@ -131,7 +134,7 @@ std::vector<PlacedVisit> OpenShop::leave(std::uint32_t worker) {
 }
 
 void OpenShop::begin(const PlacedVisit& visit) {
-  TrialProgress& trial = trials_.at(visit.trial);
+  OpenTrial& trial = trials_.at(visit.trial);
   require(idle_.test(visit.trial), visit, " begins, but its trial is not idle");
   require(visit.epoch == trial.epoch && visit.visit == trial.visit, visit, " begins, but visit ", trial.visit,
           " of epoch ", trial.epoch, " is next");
@@ -153,7 +156,7 @@ void OpenShop::require_under_way(const PlacedVisit& visit) const {
 
 void OpenShop::trained(const PlacedVisit& visit) {
   require_under_way(visit);
-  TrialProgress& trial = trials_[visit.trial];
+  OpenTrial& trial = trials_[visit.trial];
   require(!trial.trained, visit, " is trained twice");
   trial.trained = true;
   occupy(visit, false);
@@ -162,7 +165,7 @@ void OpenShop::trained(const PlacedVisit& visit) {
 void OpenShop::commit(const PlacedVisit& visit, std::vector<std::uint32_t> holders) {
   require_under_way(visit);
   require(!holders.empty(), visit, " is committed, but nobody holds it");
-  TrialProgress& trial = trials_[visit.trial];
+  OpenTrial& trial = trials_[visit.trial];
   if (!trial.trained) trained(visit);
   trial.under_way.reset();
   trial.holders = std::move(holders);
@@ -181,7 +184,7 @@ void OpenShop::commit(const PlacedVisit& visit, std::vector<std::uint32_t> holde
 
 void OpenShop::give_up(const PlacedVisit& visit) {
   require_under_way(visit);
-  TrialProgress& trial = trials_[visit.trial];
+  OpenTrial& trial = trials_[visit.trial];
   if (!trial.trained) trained(visit);
   trial.under_way.reset();
   refresh_idle(visit.trial);
@@ -206,7 +209,7 @@ std::optional<std::uint32_t> OpenShop::source(std::uint32_t trial) const {
 }
 
 bool OpenShop::done() const {
-  return std::all_of(trials_.begin(), trials_.end(), [](const TrialProgress& trial) { return trial.done(); });
+  return std::all_of(trials_.begin(), trials_.end(), [](const OpenTrial& trial) { return trial.done(); });
 }
 
 std::vector<std::uint32_t> OpenShop::stranded() const {
@@ -223,13 +226,13 @@ bool OpenShop::room(std::uint32_t worker, Place place) const {
   return at.alive && occupied_[worker] < at.slots + (place == Place::fetch ? at.lookahead : 0);
 }
 
-bool OpenShop::state_lives(const TrialProgress& trial) const {
+bool OpenShop::state_lives(const OpenTrial& trial) const {
   const auto lives = [&](std::uint32_t holder) { return workers_[holder].alive; };
   return trial.holders.empty() || std::any_of(trial.holders.begin(), trial.holders.end(), lives);
 }
 
 void OpenShop::refresh_idle(std::uint32_t number) {
-  const TrialProgress& trial = trials_[number];
+  const OpenTrial& trial = trials_[number];
   const bool idle = !trial.done() && !trial.held && !trial.under_way && state_lives(trial);
   if (idle && !idle_.test(number)) changed_trials_.set(number);
   idle_.put(number, idle);
@@ -266,7 +269,7 @@ std::string describe(const OpenShop& shop) {
     page += '\n';
   }
   for (std::uint32_t t = 0; t < shop.trial_count(); ++t) {
-    const TrialProgress& trial = shop.trial(t);
+    const OpenTrial& trial = shop.trial(t);
     page += text::cat("trial ", t, ": epoch ", trial.epoch, " of ", trial.epochs, ", visit ", trial.visit, " of ",
                       trial.to_visit.size(), ", ", trial.visit_s, " s each, held by");
     for (const std::uint32_t holder : trial.holders) page += text::cat(' ', holder);

@@ -47,7 +47,7 @@ struct ShopTrial {
 };
 
 /// Where a trial stands. Holders that are dead hold it on their disks.
-struct TrialProgress {
+struct OpenTrial {
   std::uint32_t epochs = 1, rotation = 0;
   double visit_s = 1;
   std::uint32_t epoch = 0;
@@ -82,6 +82,8 @@ class OpenShop {
   void want(std::uint32_t trial, std::uint32_t epochs);
   /// While held, a trial begins no visit; one under way goes on.
   void hold(std::uint32_t trial, bool held);
+  /// The workers that hold its newest committed state, dead ones too.
+  void held_by(std::uint32_t trial, std::vector<std::uint32_t> holders);
   /// What was measured since it came. Above 0.
   void predict(std::uint32_t trial, double visit_s);
 
@@ -102,7 +104,7 @@ class OpenShop {
 
   std::uint32_t partitions() const { return static_cast<std::uint32_t>(placement_.homes.size()); }
   std::uint32_t trial_count() const { return static_cast<std::uint32_t>(trials_.size()); }
-  const TrialProgress& trial(std::uint32_t trial) const { return trials_.at(trial); }
+  const OpenTrial& trial(std::uint32_t trial) const { return trials_.at(trial); }
   const std::vector<ShopWorker>& workers() const { return workers_; }
   const Placement& placement() const { return placement_; }
   const std::vector<std::uint32_t>& homes(std::uint32_t partition) const { return placement_.homes[partition]; }
@@ -141,7 +143,7 @@ class OpenShop {
   static std::size_t index(Place place) { return static_cast<std::size_t>(place); }
   bool room(std::uint32_t worker, Place place) const;
   void require_under_way(const PlacedVisit& visit) const;
-  bool state_lives(const TrialProgress& trial) const;
+  bool state_lives(const OpenTrial& trial) const;
   void refresh_idle(std::uint32_t trial);
   void occupy(const PlacedVisit& visit, bool more);
   void update_open(std::uint32_t worker);
@@ -153,7 +155,7 @@ class OpenShop {
   std::vector<ShopWorker> workers_;
   std::vector<std::uint32_t> occupied_;
   std::vector<double> queued_s_;
-  std::vector<TrialProgress> trials_;
+  std::vector<OpenTrial> trials_;
   Bits idle_;
   std::vector<Bits> wanting_, in_order_;
   std::uint64_t begun_ = 0;

@@ -25,7 +25,7 @@ class ReplayVisits : public GreedyVisits {
   }
 
  protected:
-  bool allows(const OpenShop& shop, std::uint32_t number, const TrialProgress& trial, std::uint32_t partition,
+  bool allows(const OpenShop& shop, std::uint32_t number, const OpenTrial& trial, std::uint32_t partition,
               std::uint32_t worker) const override {
     const Recorded* recorded = find(number, trial.epoch, trial.visit);
     if (recorded == nullptr || recorded->visit.partition != partition) return false;

@@ -25,14 +25,14 @@ bool holds(const OpenShop& shop, const PlacedVisit& visit) {
 /// A visit of the trial to the partition, on its home with such a place that has the least to do.
 std::optional<PlacedVisit> at_open_home(const OpenShop& shop, std::uint32_t number, std::uint32_t partition,
                                         Place place) {
-  const TrialProgress& trial = shop.trial(number);
+  const OpenTrial& trial = shop.trial(number);
   const auto home = shortest_queue(shop, partition, [&](std::uint32_t worker) { return shop.open(worker, place); });
   if (!home) return std::nullopt;
   return PlacedVisit{number, trial.epoch, trial.visit, partition, *home};
 }
 
 GreedyVisits::Preference behind_then_longest(const OpenShop& shop, const PlacedVisit& visit) {
-  const TrialProgress& trial = shop.trial(visit.trial);
+  const OpenTrial& trial = shop.trial(visit.trial);
   return {-(static_cast<double>(trial.epoch) * shop.partitions() + trial.visit), trial.remaining_s()};
 }
 
@@ -47,7 +47,7 @@ class SeedVisits : public GreedyVisits {
   const Bits& candidates(const OpenShop& shop, std::uint32_t partition) const override {
     return shop.in_order(partition);
   }
-  bool allows(const OpenShop&, std::uint32_t, const TrialProgress& trial, std::uint32_t partition,
+  bool allows(const OpenShop&, std::uint32_t, const OpenTrial& trial, std::uint32_t partition,
               std::uint32_t) const override {
     return partition == trial.next_in_order();
   }
@@ -65,7 +65,7 @@ class PatientVisits : public GreedyVisits {
   }
   std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t number, Place place) const override {
     if (!shop.idle().test(number)) return std::nullopt;
-    const TrialProgress& trial = shop.trial(number);
+    const OpenTrial& trial = shop.trial(number);
     const std::uint32_t next = trial.next_in_order();
     if (trial.to_visit.test(next))
       if (const auto visit = at_open_home(shop, number, next, place)) return visit;
@@ -79,7 +79,7 @@ class PatientVisits : public GreedyVisits {
   }
 
  protected:
-  bool allows(const OpenShop& shop, std::uint32_t, const TrialProgress& trial, std::uint32_t,
+  bool allows(const OpenShop& shop, std::uint32_t, const OpenTrial& trial, std::uint32_t,
               std::uint32_t) const override {
     return !waits_patiently(shop, trial);
   }
@@ -88,7 +88,7 @@ class PatientVisits : public GreedyVisits {
   }
 
  private:
-  static bool waits_patiently(const OpenShop& shop, const TrialProgress& trial) {
+  static bool waits_patiently(const OpenShop& shop, const OpenTrial& trial) {
     const std::uint32_t next = trial.next_in_order();
     if (!trial.to_visit.test(next)) return false;  // it has left its rotation
     const auto home = shortest_queue(shop, next, [](std::uint32_t) { return true; });
@@ -121,7 +121,7 @@ class LongestVisits : public GreedyVisits {
  public:
   std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t number, Place place) const override {
     if (!shop.idle().test(number)) return std::nullopt;
-    const TrialProgress& trial = shop.trial(number);
+    const OpenTrial& trial = shop.trial(number);
     const auto partition = trial.to_visit.first_in_both(shop.open_partitions(place), trial.next_in_order());
     return partition ? at_open_home(shop, number, *partition, place) : std::nullopt;
   }
@@ -129,7 +129,7 @@ class LongestVisits : public GreedyVisits {
  protected:
   Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const override {
     constexpr double kVisits = 2;
-    const TrialProgress& trial = shop.trial(visit.trial);
+    const OpenTrial& trial = shop.trial(visit.trial);
     return {trial.remaining_s() - kVisits * trial.visit_s * off_rotation(shop, visit)};
   }
 };
@@ -140,7 +140,7 @@ class ReplicaVisits : public LongestVisits {
     return GreedyVisits::for_trial(shop, number, place);
   }
   std::optional<PlacedVisit> after(const OpenShop& shop, const PlacedVisit& visit) const override {
-    const TrialProgress next = progress_after(shop, visit);
+    const OpenTrial next = progress_after(shop, visit);
     if (next.done()) return std::nullopt;
     for (const std::uint32_t partition : shop.partitions_of(visit.worker))
       if (next.to_visit.test(partition))

@@ -252,6 +252,8 @@ class SqliteJournal final : public Journal {
   void read_visits(Records& records) const {
     all_visits_.each([&](const Statement& row) {
       TrialRecord& record = records.of(row);
+      if (record.last && record.last->epoch != row.small(1)) record.visited.clear();
+      record.visited.push_back(row.small(3));
       record.last =
           VisitCommit{row.text(0), row.small(1), row.small(2), row.small(3), static_cast<std::uint64_t>(row.integer(4)),
                       row.real(5), row.real(6),  row.text(7),  {},           std::nullopt,

@@ -151,12 +151,12 @@ class Core {
   void take(std::string_view bytes) {
     auto frame = seal.open(bytes, FrameSeal::Way::to_worker);
     if (!frame || frame->worker != id) return;  // a stranger's
-    if (frame->kind == Frame::Kind::expel) return end(Standing::Kind::expelled, frame->body);
+    if (frame->kind == Frame::Kind::expel) return end(WorkerStanding::Kind::expelled, frame->body);
     if (frame->kind != Frame::Kind::part && frame->kind != Frame::Kind::message) return;
     traffic->add(kCoordinator.rank, &Traffic::control_received, bytes.size());
     const auto took = assembly_.take(std::move(*frame));
     if (took == Assembly::Took::gap)
-      return end(Standing::Kind::lost, "messages of the coordinator were lost on their way");
+      return end(WorkerStanding::Kind::lost, "messages of the coordinator were lost on their way");
     if (took != Assembly::Took::whole) return;
     std::unique_lock lock(mutex_);
     messages_.push_back(assembly_.message());
@@ -164,7 +164,7 @@ class Core {
     changed_.notify_all();
     if (waiting_bytes_ <= kMaxQueuedBytes) return;
     lock.unlock();
-    end(Standing::Kind::lost, "the coordinator sends more than anybody takes here");
+    end(WorkerStanding::Kind::lost, "the coordinator sends more than anybody takes here");
   }
 
   // From the thread that beats.
@@ -181,20 +181,22 @@ class Core {
     for (const auto& change : watch_.step(monotonic_seconds())) {
       if (change.kind == LifeChange::Kind::dead) {
         lock.unlock();
-        return end(Standing::Kind::lost, text::cat("the coordinator has not beaten for ", bounds.dead_s, " s"));
+        return end(WorkerStanding::Kind::lost, text::cat("the coordinator has not beaten for ", bounds.dead_s, " s"));
       }
       if (!standing_.over()) {
-        standing_.kind = change.kind == LifeChange::Kind::silent ? Standing::Kind::silent : Standing::Kind::connected;
+        standing_.kind =
+            change.kind == LifeChange::Kind::silent ? WorkerStanding::Kind::silent : WorkerStanding::Kind::connected;
       }
     }
   }
 
   // The first end counts, but that an expulsion says more than a loss.
-  void end(Standing::Kind kind, const std::string& reason) {
+  void end(WorkerStanding::Kind kind, const std::string& reason) {
     const std::lock_guard lock(mutex_);
-    if (standing_.kind == Standing::Kind::expelled || (standing_.over() && kind == Standing::Kind::lost)) return;
+    if (standing_.kind == WorkerStanding::Kind::expelled || (standing_.over() && kind == WorkerStanding::Kind::lost))
+      return;
     standing_ = {kind, reason};
-    if (kind == Standing::Kind::expelled) messages_.clear();
+    if (kind == WorkerStanding::Kind::expelled) messages_.clear();
     outbox.close();
     changed_.notify_all();
   }
@@ -221,7 +223,7 @@ class Core {
     return message;
   }
 
-  Standing standing() const {
+  WorkerStanding standing() const {
     const std::lock_guard lock(mutex_);
     return standing_;
   }
@@ -236,7 +238,7 @@ class Core {
   Bytes waiting_bytes_ = 0;
   std::uint64_t next_sequence_ = 1;
   LivenessWatch watch_;
-  Standing standing_;
+  WorkerStanding standing_;
 };
 
 // Beats until the end. Throws what c10d throws.
@@ -293,7 +295,7 @@ class StoreWorker : public WorkerEnd {
     return core_->send(std::move(message));
   }
   std::optional<std::string> receive(double timeout_s) override { return core_->receive(timeout_s); }
-  Standing standing() const override { return core_->standing(); }
+  WorkerStanding standing() const override { return core_->standing(); }
   OpenedLink open_link(const LinkOrder& order) override {
     return open_gloo_link(endpoint_, bind_address_, core_->id, order, core_->traffic);
   }
@@ -306,7 +308,8 @@ class StoreWorker : public WorkerEnd {
       try {
         body(*core);
       } catch (const std::exception& problem) {
-        core->end(Standing::Kind::lost, text::cat("the connection to the coordinator broke: ", plain_text(problem)));
+        core->end(WorkerStanding::Kind::lost,
+                  text::cat("the connection to the coordinator broke: ", plain_text(problem)));
       }
     });
   }

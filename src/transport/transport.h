@@ -101,7 +101,7 @@ class CoordinatorEnd {
 };
 
 /// How a worker stands with its coordinator.
-struct Standing {
+struct WorkerStanding {
   enum class Kind {
     connected,
     silent,   ///< the coordinator has not beaten for `silent_s`
@@ -186,7 +186,7 @@ class WorkerEnd {
   /// The coordinator's next message; nothing when `timeout_s` has passed, and at once when the standing is over and
   /// what had arrived is taken. An expelled worker's messages are dropped.
   virtual std::optional<std::string> receive(double timeout_s) = 0;
-  virtual Standing standing() const = 0;
+  virtual WorkerStanding standing() const = 0;
   /// Blocks until both ends are there, or `open_s` has passed. One link of a pair may be open beside others.
   virtual OpenedLink open_link(const LinkOrder& order) = 0;
   virtual TrafficByRank traffic() const = 0;  ///< control: under rank 0, the coordinator's; bulk: by the peer's rank

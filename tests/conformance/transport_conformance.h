@@ -152,7 +152,7 @@ TEST_P(TransportConformance, WhoeverComesBackIsANewOneAndTheOldOneIsHeardNoMore)
   EXPECT_EQ(event().kind, Kind::joined);
 
   EXPECT_EQ(old->receive(kSoon), std::nullopt);
-  EXPECT_EQ(old->standing().kind, Standing::Kind::expelled);
+  EXPECT_EQ(old->standing().kind, WorkerStanding::Kind::expelled);
   EXPECT_EQ(old->standing().reason, dead.text);
   EXPECT_EQ(old->send("from the grave"), SendStatus::gone);
   EXPECT_EQ(coordinator().send(old->id(), "to the grave"), SendStatus::gone);
@@ -169,7 +169,7 @@ TEST_P(TransportConformance, WhoeverIsExpelledReadsWhyAndNothingElse) {
        !first->standing().over() && monotonic_seconds() < until_s;) {
     sleep_seconds(0.01);
   }
-  EXPECT_EQ(first->standing().kind, Standing::Kind::expelled);
+  EXPECT_EQ(first->standing().kind, WorkerStanding::Kind::expelled);
   EXPECT_EQ(first->standing().reason, "it trained on the wrong rows");
   EXPECT_EQ(first->receive(0), std::nullopt);
   coordinator().expel(first->id(), "again");  // nobody is there
@@ -197,7 +197,7 @@ TEST_P(TransportConformance, AKilledWorkerIsFoundDeadAndTheOthersGoOn) {
   EXPECT_LT(monotonic_seconds() - start_s, 2);
   first->send("here");
   EXPECT_EQ(event().text, "here");
-  EXPECT_EQ(first->standing().kind, Standing::Kind::connected);
+  EXPECT_EQ(first->standing().kind, WorkerStanding::Kind::connected);
 }
 
 TEST_P(TransportConformance, WithoutItsCoordinatorAWorkerIsLostSoon) {
@@ -206,7 +206,7 @@ TEST_P(TransportConformance, WithoutItsCoordinatorAWorkerIsLostSoon) {
   const double start_s = monotonic_seconds();
   while (first->receive(kSoon)) {
   }
-  EXPECT_EQ(first->standing().kind, Standing::Kind::lost);
+  EXPECT_EQ(first->standing().kind, WorkerStanding::Kind::lost);
   EXPECT_NE(first->standing().reason, "");
   EXPECT_LT(monotonic_seconds() - start_s, 2);
   EXPECT_EQ(first->send("anybody?"), SendStatus::gone);

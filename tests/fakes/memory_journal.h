@@ -31,6 +31,8 @@ class MemoryJournal final : public Journal {
     const std::lock_guard lock(mutex_);
     TrialRecord& record = of(commit.trial);
     require_next(record, commit, curve);
+    if (record.last && record.last->epoch != commit.epoch) record.visited.clear();
+    record.visited.push_back(commit.partition);
     record.last = commit;
     record.seconds += commit.seconds;
     record.curve.insert(record.curve.end(), curve.begin(), curve.end());

@@ -41,7 +41,7 @@ class MemoryNetwork {
   friend class MemoryLink;
 
   struct Member {
-    Standing standing;
+    WorkerStanding standing;
     bool alive = true, stopped = false, loses_next = false, has_lost = false;
     std::deque<std::string> to_worker, to_coordinator;  // held back while it is stopped
   };
@@ -59,7 +59,8 @@ class MemoryNetwork {
   using PairKey = std::tuple<WorkerId, WorkerId, std::uint64_t>;
 
   // All below: with mutex held.
-  void bury(const WorkerId& worker, CoordinatorEvent::Kind kind, const std::string& reason, Standing::Kind standing);
+  void bury(const WorkerId& worker, CoordinatorEvent::Kind kind, const std::string& reason,
+            WorkerStanding::Kind standing);
   void deliver(const WorkerId& worker, std::string message);
 
   std::mutex mutex_;  // guards all below
@@ -172,7 +173,7 @@ class MemoryWorker : public WorkerEnd {
   MemoryWorker(MemoryNetwork& network, WorkerId id) : network_(network), id_(id) {}
   ~MemoryWorker() override {
     const std::lock_guard lock(network_.mutex_);
-    network_.bury(id_, CoordinatorEvent::Kind::left, "", Standing::Kind::lost);
+    network_.bury(id_, CoordinatorEvent::Kind::left, "", WorkerStanding::Kind::lost);
   }
   WorkerId id() const override { return id_; }
   SendStatus send(std::string message) override {
@@ -201,7 +202,7 @@ class MemoryWorker : public WorkerEnd {
     network_.worker_traffic_[id_][0].control_received += message.size();
     return message;
   }
-  Standing standing() const override {
+  WorkerStanding standing() const override {
     const std::lock_guard lock(network_.mutex_);
     return network_.members_[id_].standing;
   }
@@ -236,7 +237,7 @@ class MemoryCoordinator : public CoordinatorEnd {
     const std::lock_guard lock(network_.mutex_);
     network_.coordinator_is_there_ = false;
     for (auto& [id, _] : network_.members_) {
-      network_.bury(id, CoordinatorEvent::Kind::dead, "the coordinator is gone", Standing::Kind::lost);
+      network_.bury(id, CoordinatorEvent::Kind::dead, "the coordinator is gone", WorkerStanding::Kind::lost);
     }
     network_.events_.clear();
   }
@@ -260,7 +261,7 @@ class MemoryCoordinator : public CoordinatorEnd {
   }
   void expel(const WorkerId& worker, const std::string& reason) override {
     const std::lock_guard lock(network_.mutex_);
-    network_.bury(worker, CoordinatorEvent::Kind::dead, reason, Standing::Kind::expelled);
+    network_.bury(worker, CoordinatorEvent::Kind::dead, reason, WorkerStanding::Kind::expelled);
   }
   Endpoint endpoint() const override { return {"memory", 0}; }
   TrafficByRank traffic() const override {
@@ -284,7 +285,7 @@ inline std::unique_ptr<WorkerEnd> MemoryNetwork::join(std::uint32_t rank) {
   const WorkerId worker{rank, ++last_incarnation_};
   for (auto& [other, _] : members_) {
     if (other.rank == rank) {
-      bury(other, CoordinatorEvent::Kind::dead, "its rank has joined anew", Standing::Kind::expelled);
+      bury(other, CoordinatorEvent::Kind::dead, "its rank has joined anew", WorkerStanding::Kind::expelled);
     }
   }
   members_[worker];
@@ -295,7 +296,7 @@ inline std::unique_ptr<WorkerEnd> MemoryNetwork::join(std::uint32_t rank) {
 
 inline void MemoryNetwork::kill(const WorkerId& worker) {
   const std::lock_guard lock(mutex_);
-  bury(worker, CoordinatorEvent::Kind::dead, to_string(worker) + " has not beaten", Standing::Kind::lost);
+  bury(worker, CoordinatorEvent::Kind::dead, to_string(worker) + " has not beaten", WorkerStanding::Kind::lost);
   for (auto& [key, pair] : pairs_) {
     if (pair->ends.count(worker) && pair->broken.empty()) pair->broken = to_string(worker) + " is gone";
   }
@@ -331,7 +332,8 @@ inline void MemoryNetwork::deliver(const WorkerId& worker, std::string message) 
   auto& member = members_[worker];
   if (!member.alive) return;
   if (member.has_lost) {
-    return bury(worker, CoordinatorEvent::Kind::dead, "messages were lost on their way", Standing::Kind::expelled);
+    return bury(worker, CoordinatorEvent::Kind::dead, "messages were lost on their way",
+                WorkerStanding::Kind::expelled);
   }
   coordinator_traffic_[worker.rank].control_received += message.size();
   events_.push_back({CoordinatorEvent::Kind::message, worker, std::move(message)});
@@ -339,11 +341,11 @@ inline void MemoryNetwork::deliver(const WorkerId& worker, std::string message) 
 }
 
 inline void MemoryNetwork::bury(const WorkerId& worker, CoordinatorEvent::Kind kind, const std::string& reason,
-                                Standing::Kind standing) {
+                                WorkerStanding::Kind standing) {
   auto& member = members_[worker];
   if (!std::exchange(member.alive, false)) return;
   member.standing = {standing, reason};
-  if (standing == Standing::Kind::expelled) member.to_worker.clear();
+  if (standing == WorkerStanding::Kind::expelled) member.to_worker.clear();
   events_.push_back({kind, worker, reason});
   changed_.notify_all();
 }

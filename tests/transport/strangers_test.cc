@@ -86,7 +86,7 @@ TEST_F(Strangers, WhoTakesMessagesAwayCostsTheWorkerItsIncarnationAndNoMore) {
        seal.seal({Frame::Kind::message, worker->id(), 2, "number 1 is missing"}, FrameSeal::Way::to_coordinator));
   EXPECT_EQ(coordinator->next(kSoon)->kind, Kind::dead);
   EXPECT_EQ(worker->receive(kSoon), std::nullopt);
-  EXPECT_EQ(worker->standing().kind, Standing::Kind::expelled);
+  EXPECT_EQ(worker->standing().kind, WorkerStanding::Kind::expelled);
 }
 
 TEST_F(Strangers, WhoSpeaksAnotherProtocolIsCutOff) {

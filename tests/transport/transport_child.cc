@@ -53,7 +53,7 @@ int run(std::uint16_t port, std::uint32_t rank) {
       if (code != 0) return code;
     }
   }
-  return joined.worker->standing().kind == Standing::Kind::lost ? 11 : 12;
+  return joined.worker->standing().kind == WorkerStanding::Kind::lost ? 11 : 12;
 }
 
 }  // namespace

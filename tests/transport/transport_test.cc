@@ -69,7 +69,7 @@ TEST(MemoryTransport, ALostMessageCostsTheWorkerItsIncarnation) {
   worker->send("next");
   EXPECT_EQ(coordinator->next(0)->kind, Kind::joined);
   EXPECT_EQ(coordinator->next(0)->kind, Kind::dead);
-  EXPECT_EQ(worker->standing().kind, Standing::Kind::expelled);
+  EXPECT_EQ(worker->standing().kind, WorkerStanding::Kind::expelled);
 }
 
 TEST(MemoryTransport, ALinkIsTornWhereItWasOrdered) {

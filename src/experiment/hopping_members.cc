@@ -1,0 +1,135 @@
+// Workers come, say what they bring, and go.
+#include <algorithm>
+#include <utility>
+
+#include "base/failure.h"
+#include "experiment/hopping_trainer.h"
+
+namespace hopyard {
+
+namespace {
+
+const HeldState* find_state(const std::vector<HeldState>& held, const std::string& trial, std::uint32_t visits,
+                            const std::string& digest) {
+  const auto found = std::find_if(held.begin(), held.end(), [&](const HeldState& state) {
+    return state.trial == trial && state.visits == visits && state.digest == digest;
+  });
+  return found == held.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+void HoppingTrainer::heard(const CoordinatorEvent& event) {
+  using Kind = CoordinatorEvent::Kind;
+  const auto& worker = event.worker;
+  switch (event.kind) {
+    case Kind::message:
+      try {
+        const auto message = decode_to_coordinator(event.text, to_string(worker));
+        if (const auto* hello = std::get_if<Hello>(&message)) return greeted(worker, *hello);
+        if (worker.rank < members_.size() && members_[worker.rank].id == worker) heard(worker.rank, message);
+      } catch (const Failure& nonsense) {
+        if (nonsense.code() != ExitCode::input) throw;
+        parts_.end.expel(worker, nonsense.what());
+      }
+      return;
+    case Kind::dead:
+    case Kind::left:
+      return lost(worker, event.text);
+    case Kind::silent:
+      return parts_.event(text::cat("worker ", worker.rank, ": is silent"));
+    case Kind::awake:
+      return parts_.event(text::cat("worker ", worker.rank, ": is heard again"));
+    case Kind::refused:
+      return parts_.event(text::cat("turned away who came as worker ", worker.rank, ": ", event.text));
+    case Kind::joined:
+      return;  // its Hello follows
+  }
+}
+
+void HoppingTrainer::heard(std::uint32_t worker, const ToCoordinator& message) {
+  if (const auto* end = std::get_if<Trained>(&message)) return trained(worker, *end);
+  if (const auto* end = std::get_if<Failed>(&message)) return failed(worker, *end);
+  if (const auto* end = std::get_if<HopEnd>(&message)) return ended(worker, *end);
+  if (const auto* account = std::get_if<Account>(&message)) return note(worker, *account);
+  if (const auto* progress = std::get_if<Progress>(&message)) {
+    members_[worker].progress = progress->visits;
+    return;
+  }
+  const auto& broken = std::get<Broken>(message);
+  parts_.event(text::cat("worker ", worker, ": ", broken.sentence));
+  if (worker == 0) fail(broken.code, "worker 0: ", broken.sentence);
+  members_[worker].broken = broken.sentence;
+}
+
+void HoppingTrainer::greeted(const WorkerId& worker, Hello hello) {
+  if (worker.rank >= members_.size()) return parts_.end.expel(worker, "there is no such rank");
+  Member& member = members_[worker.rank];
+  if (member.id) lost(*member.id, "it came again");
+  member = {};
+  member.id = worker;
+  member.brings = std::move(hello.held);
+  parts_.event(text::cat("worker ", worker.rank, ": is here, with ", member.brings->size(), " states"));
+}
+
+/// From here on a worker that said Hello counts, with those of its states that are committed.
+void HoppingTrainer::settle_holdings(TrialEntries trials) {
+  for (std::uint32_t worker = 0; worker < members_.size(); ++worker) {
+    auto brings = std::exchange(members_[worker].brings, std::nullopt);
+    if (!brings) continue;
+    std::set<std::string> useful;
+    for (const auto& trial : trials) {
+      Job& job = job_of(*trial);
+      job.holders.erase(worker);
+      const HeldState* state = find_state(*brings, trial->status.spec.id, trial->status.visits_done, trial->digest);
+      if (state != nullptr && (worker == 0 || !job.at_home)) {
+        job.holders.insert(worker);
+        if (job.blobs.empty()) job.blobs = state->blobs;
+        useful.insert(trial->status.spec.id);
+        send(worker, Keep{trial->status.spec.id, trial->status.visits_done});
+      }
+      if (job.number) shop_.held_by(*job.number, {job.holders.begin(), job.holders.end()});
+    }
+    for (const auto& state : *brings)
+      if (!useful.contains(state.trial)) send(worker, Keep{state.trial, 0});
+    shop_.join(worker);
+  }
+  for (const auto& trial : trials)
+    if (trial->ended()) bring_home(job_of(*trial));
+}
+
+void HoppingTrainer::lost(const WorkerId& worker, const std::string& why) {
+  if (worker.rank >= members_.size()) return;
+  Member& member = members_[worker.rank];
+  if (member.id != worker) return;  // an earlier life
+  member.id.reset();
+  member.progress.clear();
+  const bool counted = !std::exchange(member.brings, std::nullopt).has_value();
+  if (!finished_) {
+    parts_.event(text::cat("worker ", worker.rank, ": is gone", why.empty() ? "" : ": ", why));
+    ++report_.workers[worker.rank].deaths;
+  }
+  if (counted)
+    for (const auto& visit : shop_.leave(worker.rank)) stop_visit(*by_number_[visit.trial]);
+  std::vector<Flight> broken;
+  std::erase_if(flights_, [&](const auto& flight) {
+    const bool touched = flight.second.from == worker.rank || flight.second.to == worker.rank;
+    if (touched) broken.push_back(flight.second);
+    return touched;
+  });
+  if (finished_) return;
+  for (const auto& flight : broken) torn(flight, text::cat("worker ", worker.rank, " is gone"));
+  for (auto& [trial, job] : jobs_) get_on(job);  // fewer live, so fewer copies are needed
+}
+
+void HoppingTrainer::note(std::uint32_t worker, const Account& account) {
+  Account& sum = report_.workers[worker].account;
+  sum.rows_read += account.rows_read;
+  sum.bytes_read += account.bytes_read;
+  sum.busy_s += account.busy_s;
+  sum.hop_s += account.hop_s;
+  sum.waited_s += account.waited_s;
+  sum.stored = std::max(sum.stored, account.stored);
+}
+
+}  // namespace hopyard

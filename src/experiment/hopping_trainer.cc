@@ -1,0 +1,205 @@
+#include "experiment/hopping_trainer.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/failure.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr double kLookSeconds = 0.02;   // wait() returns so soon, so that a nudge is not needed
+constexpr double kHomeSeconds = 60;     // for states of ended trials to come home
+constexpr double kFarewellSeconds = 5;  // for workers to leave
+
+std::vector<ShopWorker> absent(std::vector<ShopWorker> workers) {
+  for (auto& worker : workers) worker.alive = false;
+  return workers;
+}
+
+}  // namespace
+
+HoppingTrainer::HoppingTrainer(HoppingParts parts)
+    : parts_(std::move(parts)), shop_(parts_.placement, absent(parts_.workers)), members_(parts_.workers.size()) {
+  require(!members_.empty() && parts_.state_replicas > 0, "no worker, or no replica of a state");
+  report_.workers.resize(members_.size());
+}
+
+HoppingTrainer::~HoppingTrainer() {
+  if (!finished_) send_all(Finish{true});
+}
+
+HoppingTrainer::Job& HoppingTrainer::job_of(TrialEntry& trial) {
+  Job& job = jobs_[trial.status.spec.id];
+  job.entry = &trial;
+  return job;
+}
+
+std::uint32_t HoppingTrainer::living() const {
+  return static_cast<std::uint32_t>(
+      std::count_if(members_.begin(), members_.end(), [](const auto& member) { return member.id.has_value(); }));
+}
+
+void HoppingTrainer::send(std::uint32_t worker, const ToWorker& message) {
+  if (!alive(worker)) return;
+  const WorkerId id = *members_[worker].id;  // one that is gone is heard of as dead
+  if (parts_.end.send(id, encode(message)) == SendStatus::full) parts_.end.expel(id, "it takes no messages");
+}
+
+void HoppingTrainer::send_all(const ToWorker& message) {
+  for (std::uint32_t worker = 0; worker < members_.size(); ++worker) send(worker, message);
+}
+
+void HoppingTrainer::start_visits(TrialEntries trials, bool paused) {
+  for (const auto& trial : trials) job_of(*trial);
+  settle_holdings(trials);
+  for (const auto& trial : trials)
+    if (!trial->ended()) sync(job_of(*trial), paused);
+  for (const auto& visit : dispatch(shop_, parts_.scheduler)) begin(visit);
+  check_waiting(trials, paused);
+}
+
+/// What the shop knows of a trial is what the loop knows.
+void HoppingTrainer::sync(Job& job, bool paused) {
+  const TrialEntry& trial = *job.entry;
+  const std::uint32_t per_epoch = trial.status.visits_per_epoch, done = trial.status.visits_done;
+  const std::uint32_t epochs = (trial.visits_wanted + per_epoch - 1) / per_epoch;
+  if (!job.number) {
+    if (!trial.wanted() || trial.waits_for_parent()) return;
+    const double steps = static_cast<double>(trial.setup.total_steps) / trial.visits_total();
+    ShopTrial comes;
+    comes.epochs = epochs;
+    comes.rotation = trial.partition_after(0);
+    comes.visit_s = std::max(trial.setup.plan.compute_s * steps, 1e-6);
+    comes.epoch = done / per_epoch;
+    comes.visited = trial.visited;
+    comes.holders.assign(job.holders.begin(), job.holders.end());
+    job.number = shop_.add(comes);
+    by_number_.push_back(&job);
+  }
+  shop_.want(*job.number, epochs);
+  shop_.hold(*job.number, paused || !trial.has_work() || (done > 0 && job.holders.empty()));
+}
+
+void HoppingTrainer::begin(const PlacedVisit& visit) {
+  Job& job = *by_number_[visit.trial];
+  TrialEntry& trial = *job.entry;
+  trial.under_way = true;
+  if (trial.status.state == TrialState::waiting) trial.status.state = TrialState::active;
+  job.visit = visit;
+  job.failed_hops = 0;
+  if (trial.status.visits_done > 0 && !job.holders.contains(visit.worker) && !order_start(job)) return stop_visit(job);
+  Train order;
+  order.spec = trial.status.spec;
+  order.settings = trial.status.settings;
+  order.visits = trial.status.visits_done;
+  order.partition = visit.partition;
+  order.evaluate = visit.visit + 1 == trial.status.visits_per_epoch;
+  order.steps = trial.steps;
+  order.loss_sum = trial.loss_sum;
+  order.loss_items = trial.loss_items;
+  send(visit.worker, order);
+}
+
+/// The visit under way is none any more; its worker is told by whoever wants that.
+void HoppingTrainer::stop_visit(Job& job) {
+  if (job.visit && shop_.trial(*job.number).under_way == job.visit) shop_.give_up(*job.visit);
+  job.visit.reset();
+  job.trained.reset();
+  job.copies.clear();
+  job.entry->under_way = job.entry->committing = false;
+}
+
+void HoppingTrainer::abandon(TrialEntry& trial) {
+  Job& job = job_of(trial);
+  if (!job.visit) return;
+  send(job.visit->worker, Abandon{trial.status.spec.id});
+  stop_visit(job);
+}
+
+void HoppingTrainer::share(const TrialEntry& parent, const TrialEntry& clone) {
+  const std::string& from = parent.status.spec.id;
+  Job& begins = jobs_[clone.status.spec.id];
+  begins.blobs = jobs_[from].blobs;
+  for (const std::uint32_t holder : jobs_[from].holders) {
+    if (!alive(holder)) continue;
+    send(holder, Share{from, clone.status.spec.id, parent.status.visits_done});
+    begins.holders.insert(holder);
+  }
+}
+
+void HoppingTrainer::let_go(const TrialEntry& trial) {
+  Job& job = jobs_[trial.status.spec.id];
+  if (job.entry == nullptr) return;
+  if (job.number) shop_.hold(*job.number, true);
+  bring_home(job);
+}
+
+std::vector<VisitEnd> HoppingTrainer::wait(double timeout_s) {
+  double patience = ends_.empty() ? std::min(timeout_s, kLookSeconds) : 0;
+  while (auto event = parts_.end.next(patience)) {
+    heard(*event);
+    patience = 0;
+  }
+  return std::exchange(ends_, {});
+}
+
+/// Nothing is under way, and something is wanted: that may not last.
+void HoppingTrainer::check_waiting(TrialEntries trials, bool paused) {
+  const bool busy = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second.visit; });
+  const bool wants = std::any_of(trials.begin(), trials.end(), [](const auto& trial) { return trial->has_work(); });
+  if (paused || busy || !wants) return waiting_since_s_.reset();
+  if (!waiting_since_s_) waiting_since_s_ = monotonic_seconds();
+  if (monotonic_seconds() - *waiting_since_s_ <= parts_.wait_for_worker_s) return;
+  std::string broken;
+  for (std::uint32_t worker = 0; worker < members_.size(); ++worker)
+    if (!members_[worker].broken.empty()) broken += text::cat("; worker ", worker, " said: ", members_[worker].broken);
+  fail(ExitCode::interrupted, what_is_missing(trials), ", and nobody came for ", parts_.wait_for_worker_s,
+       " s (workers.wait_for_worker)", broken, "; what is committed stays: start the workers again");
+}
+
+std::string HoppingTrainer::what_is_missing(TrialEntries trials) const {
+  const std::string homeless = describe_homeless(parts_.placement, shop_.living());
+  if (!homeless.empty()) return homeless;
+  for (const auto& trial : trials) {
+    const auto job = jobs_.find(trial->status.spec.id);
+    if (!trial->has_work() || trial->status.visits_done == 0) continue;
+    const auto& holders = job->second.holders;
+    if (std::none_of(holders.begin(), holders.end(), [&](std::uint32_t holder) { return alive(holder); }))
+      return text::cat("no living worker holds the state of ", trial->status.spec.id, " after ",
+                       trial->status.visits_done, " visits");
+  }
+  return "no worker has a place for what is wanted";
+}
+
+void HoppingTrainer::finish() {
+  const auto look_until = [&](double seconds, const auto& done) {
+    const double until = monotonic_seconds() + seconds;
+    while (!done() && monotonic_seconds() < until)
+      if (auto event = parts_.end.next(kLookSeconds)) heard(*event);
+  };
+  look_until(kHomeSeconds, [&] { return flights_.empty(); });
+  send_all(Finish{!std::all_of(jobs_.begin(), jobs_.end(), [](const auto& job) {
+    return job.second.entry == nullptr || job.second.entry->ended();
+  })});
+  finished_ = true;
+  look_until(kFarewellSeconds, [&] { return living() == 0; });
+}
+
+std::vector<ActiveReport> HoppingTrainer::active() const {
+  std::vector<ActiveReport> all;
+  for (const auto& member : members_)
+    for (const auto& visit : member.progress) {
+      const auto job = jobs_.find(visit.trial);
+      if (job == jobs_.end() || !job->second.visit) continue;
+      all.push_back({job->second.entry->setup.number, visit.fraction, visit.loss, 0});
+    }
+  return all;
+}
+
+Bytes HoppingTrainer::disk_room() const { return std::numeric_limits<Bytes>::max(); }  // each worker's own affair
+
+}  // namespace hopyard

@@ -1,0 +1,153 @@
+// Trains an experiment's visits on several workers, each with its own part of the data: model hopper parallelism
+// (Cerebro: Nakandala et al., VLDB 2020) whose workers interleave trials. Decisions 8 and 9.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "experiment/committer.h"
+#include "experiment/visit_trainer.h"
+#include "hopper/messages.h"
+#include "hopper/open_shop.h"
+#include "hopper/visit_scheduler.h"
+#include "transport/transport.h"
+
+namespace hopyard {
+
+/// What it works with; everything that is referred to outlives it.
+struct HoppingParts {
+  CoordinatorEnd& end;
+  Placement placement;
+  std::vector<ShopWorker> workers;  ///< by rank; each counts from its Hello on
+  const VisitScheduler& scheduler;
+  std::uint32_t state_replicas = 2;  ///< a commit counts when so many workers hold the state, or all that live
+  double wait_for_worker_s = 600;    ///< so long nothing may go on for want of a worker
+  std::function<void(const std::string&)> event;
+  KeepOutcomes keep_outcomes = {};  ///< may be empty; called on the loop's thread
+};
+
+/// What workers and hops did, for the report.
+struct HoppingReport {
+  struct Worker {
+    Account account;  ///< summed over its incarnations, as far as they said good-bye
+    std::uint64_t visits = 0;
+    std::uint32_t deaths = 0;
+  };
+  std::vector<Worker> workers;  ///< by rank
+  std::uint64_t hops = 0, failed_hops = 0;
+  Bytes hop_bytes = 0;  ///< of states, between two workers
+};
+
+/// The coordinator, in rank 0's process: decides which worker trains which visit and who holds which state, and alone
+/// writes the journal. In the journal's commits `state` is empty: where bytes are is known to the workers' books. All
+/// on the loop's thread.
+///
+/// A trial begins a visit at a living home of the partition; the state comes there by a hop, unless it is there. When
+/// the visit is trained, the state is copied to as many workers as `state_replicas` asks for, first where the trial
+/// goes next, so that the copy is the hop; then it is committed, and older states go. Whatever a worker had under way
+/// when it died is trained again, from the state before. The last state of a trial comes home to rank 0.
+class HoppingTrainer final : public VisitTrainer {
+ public:
+  explicit HoppingTrainer(HoppingParts parts);
+  /// Tells the workers to leave, if finish() has not.
+  ~HoppingTrainer() override;
+
+  void open(Journal& journal) override { journal_ = &journal; }
+  void take_up(TrialEntries) override {}
+  void want(const TrialEntry&) override {}
+  void let_go(const TrialEntry& trial) override;
+  void start_visits(TrialEntries trials, bool paused) override;
+  /// Throws Failure(interrupted) when nothing could go on for `wait_for_worker_s`, and what ended rank 0's worker.
+  std::vector<VisitEnd> wait(double timeout_s) override;
+  void abandon(TrialEntry& trial) override;
+  void release(TrialEntry&) override {}
+  void share(const TrialEntry& parent, const TrialEntry& clone) override;
+  /// Waits, bounded, until ended trials are home and workers have left.
+  void finish() override;
+  std::vector<ActiveReport> active() const override;
+  Bytes disk_room() const override;
+  void nudge() override {}  // wait() looks around often enough
+
+  const HoppingReport& report() const { return report_; }
+
+ private:
+  struct Member {
+    std::optional<WorkerId> id;                    // from its Hello on
+    std::optional<std::vector<HeldState>> brings;  // that it said, until start_visits() has looked at it
+    std::vector<Progress::Visit> progress;
+    std::string broken;  // what it said before it left
+  };
+  /// What is known of a trial beside its entry.
+  struct Job {
+    TrialEntry* entry = nullptr;
+    std::optional<std::uint32_t> number;  // in the shop, once it is there
+    std::optional<PlacedVisit> visit;     // under way
+    std::optional<Trained> trained;       // what came of it, until it is committed
+    std::set<std::uint32_t> copies;       // workers that hold that
+    std::set<std::uint32_t> holders;      // workers that hold the committed state, dead ones too
+    std::vector<HeldBlob> blobs;          // of the committed state
+    std::uint32_t failed_hops = 0;        // since the visit began
+    bool at_home = false;                 // it has ended, and nobody else's copy is needed
+  };
+  struct Flight {
+    std::string trial;
+    std::uint32_t from = 0, to = 0;
+    std::uint32_t visits = 0;  // behind the state
+    Bytes bytes = 0;
+    std::optional<HopEnd> sent, received;
+  };
+
+  // hopping_trainer.cc: what is to be trained, and where
+  Job& job_of(TrialEntry& trial);
+  void sync(Job& job, bool paused);
+  void begin(const PlacedVisit& visit);
+  void stop_visit(Job& job);
+  bool alive(std::uint32_t worker) const { return members_[worker].id.has_value(); }
+  std::uint32_t living() const;
+  void send(std::uint32_t worker, const ToWorker& message);
+  void send_all(const ToWorker& message);
+  void check_waiting(TrialEntries trials, bool paused);
+  std::string what_is_missing(TrialEntries trials) const;
+
+  // hopping_members.cc: workers that come and go
+  void heard(const CoordinatorEvent& event);
+  void heard(std::uint32_t worker, const ToCoordinator& message);
+  void greeted(const WorkerId& worker, Hello hello);
+  void settle_holdings(TrialEntries trials);
+  void lost(const WorkerId& worker, const std::string& why);
+  void note(std::uint32_t worker, const Account& account);
+
+  // hopping_commits.cc: from a trained visit to its commit
+  void trained(std::uint32_t worker, Trained end);
+  void failed(std::uint32_t worker, const Failed& end);
+  void get_on(Job& job);
+  void commit(Job& job);
+  void order_hop(Job& job, std::uint32_t from, std::uint32_t to, std::uint32_t visits,
+                 const std::vector<HeldBlob>& blobs);
+  bool order_start(Job& job);
+  void ended(std::uint32_t worker, const HopEnd& end);
+  void arrived(const Flight& flight);
+  void torn(const Flight& flight, const std::string& why);
+  bool under_way_to(const std::string& trial, std::uint32_t visits, std::uint32_t worker) const;
+  void bring_home(Job& job);
+
+  HoppingParts parts_;
+  Journal* journal_ = nullptr;
+  OpenShop shop_;
+  std::vector<Member> members_;      // by rank
+  std::map<std::string, Job> jobs_;  // by trial
+  std::vector<Job*> by_number_;      // of the shop
+  std::map<std::uint64_t, Flight> flights_;
+  std::uint64_t hops_ordered_ = 0;
+  std::vector<VisitEnd> ends_;  // for the next wait()
+  std::optional<double> waiting_since_s_;
+  bool finished_ = false;
+  HoppingReport report_;
+};
+
+}  // namespace hopyard
