@@ -130,7 +130,11 @@ void HoppingTrainer::ended(std::uint32_t worker, const HopEnd& end) {
   std::string why = end.error;
   if (why.empty()) {
     if (!flight.sent || !flight.received) return;
-    if (flight.sent->digest != flight.received->digest) why = "other bytes arrived than were sent";
+    if (flight.sent->digest != flight.received->digest) {
+      why = "other bytes arrived than were sent";
+      const std::uint32_t done = jobs_[flight.trial].entry->status.visits_done;
+      send(flight.to, Keep{flight.trial, flight.visits == done ? 0 : done});
+    }
   }
   const Flight over = flight;
   flights_.erase(found);

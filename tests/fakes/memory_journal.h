@@ -34,6 +34,7 @@ class MemoryJournal final : public Journal {
     if (record.last && record.last->epoch != commit.epoch) record.visited.clear();
     record.visited.push_back(commit.partition);
     record.last = commit;
+    commits_.push_back(commit);
     record.seconds += commit.seconds;
     record.curve.insert(record.curve.end(), curve.begin(), curve.end());
     if (commit.score) record.scores.push_back(*commit.score);
@@ -46,6 +47,12 @@ class MemoryJournal final : public Journal {
     TrialRecord& record = of(trial);
     record.state = state;
     record.reason = reason;
+  }
+
+  /// Every one, in the order of coming.
+  std::vector<VisitCommit> commits() const {
+    const std::lock_guard lock(mutex_);
+    return commits_;
   }
 
   std::vector<TrialRecord> trials() const override {
@@ -123,6 +130,7 @@ class MemoryJournal final : public Journal {
 
   mutable std::mutex mutex_;          // guards all below
   std::vector<TrialRecord> records_;  // by index
+  std::vector<VisitCommit> commits_;
   std::vector<SearchDecision> decisions_;
   std::vector<Operation> operations_;
   std::map<std::string, std::string> facts_;

@@ -1,0 +1,239 @@
+// The coordinator's decisions with workers that train on paper: what is committed, exactly once, whatever dies.
+#include "experiment/hopping_trainer.h"
+
+#include <gtest/gtest.h>
+
+#include "experiment/experiment.h"
+#include "fakes/memory_journal.h"
+#include "fakes/paper_workers.h"
+
+namespace hopyard {
+namespace {
+
+using fakes::MemoryNetwork;
+using fakes::PaperFaults;
+using fakes::PaperWorkers;
+
+struct Death : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Workers do something whenever their coordinator listens.
+class ListeningEnd final : public CoordinatorEnd {
+ public:
+  ListeningEnd(std::unique_ptr<CoordinatorEnd> end, PaperWorkers& workers) : end_(std::move(end)), workers_(workers) {}
+  std::optional<CoordinatorEvent> next(double) override {
+    workers_.step();
+    return end_->next(0);
+  }
+  SendStatus send(const WorkerId& to, std::string message) override { return end_->send(to, std::move(message)); }
+  void expel(const WorkerId& worker, const std::string& reason) override { end_->expel(worker, reason); }
+  Endpoint endpoint() const override { return end_->endpoint(); }
+  TrafficByRank traffic() const override { return end_->traffic(); }
+
+ private:
+  std::unique_ptr<CoordinatorEnd> end_;
+  PaperWorkers& workers_;
+};
+
+class HoppingTrainerTest : public ::testing::Test {
+ protected:
+  /// Runs until the end, or until so many steps are over: then the coordinator dies.
+  ExperimentEnd run(PaperWorkers& workers, int steps_to_live = -1) {
+    MemoryNetwork network;
+    ListeningEnd end(network.open_coordinator(), workers);
+    workers.join(network);
+    const auto searcher = make_searcher(search_, space_, 5);
+    const auto scheduler = make_visit_scheduler(kind_, 3);
+    std::vector<ShopWorker> shop_workers(workers_);
+    for (auto& worker : shop_workers) worker.lookahead = 1;
+    std::optional<ExperimentEnd> result;
+    {
+      HoppingTrainer trainer({end, place_partitions(partitions_, workers_, replication_), shop_workers, *scheduler,
+                              state_replicas_, patience_s_, [this](const std::string& line) { log_ += line + "\n"; }});
+      int steps = 0;
+      Experiment experiment({*searcher, *journal_, trainer, partitions_, search_.metric, 4, "resources",
+                             [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
+                             [this](const std::string& line) { log_ += line + "\n"; }, [] {}, interrupted_, 5,
+                             [&](Experiment& running) {
+                               if (steps++ == steps_to_live) throw Death("the coordinator is gone");
+                               if (meanwhile_) meanwhile_(running, workers);
+                             }});
+      try {
+        result = experiment.run();
+      } catch (const Death&) {
+      }
+      report_ = trainer.report();
+    }
+    workers.leave();
+    return result.value_or(ExperimentEnd::interrupted);
+  }
+
+  TrialSetup resolve(const TrialSpec& spec, std::uint32_t number) const {
+    TrialSetup setup;
+    setup.number = number;
+    setup.id = spec.id;
+    setup.seed = spec.seed;
+    setup.visit_seed = spec.seed;
+    setup.train.epochs = 2;
+    setup.total_steps = 2 * partitions_;
+    setup.plan.compute_s = 1;
+    return setup;
+  }
+
+  /// Each trial has each visit once, in its order, and its state is what these visits make.
+  void expect_exactly_once() const {
+    std::map<std::string, std::vector<std::uint32_t>> visited;
+    for (const auto& commit : journal_->commits()) {
+      auto& before = visited[commit.trial];
+      ASSERT_EQ(before.size(), commit.epoch * partitions_ + commit.visit) << commit.trial;
+      before.push_back(commit.partition);
+      ASSERT_EQ(commit.digest, fakes::paper_state(commit.trial, before));
+    }
+    for (const auto& record : journal_->trials()) {
+      ASSERT_EQ(record.state, TrialState::finished) << record.spec.id << ": " << record.reason << '\n' << log_;
+      const auto& order = visited[record.spec.id];
+      ASSERT_EQ(order.size(), 2 * partitions_);
+      for (int epoch = 0; epoch < 2; ++epoch)
+        EXPECT_EQ(
+            std::set<std::uint32_t>(order.begin() + epoch * partitions_, order.begin() + (epoch + 1) * partitions_)
+                .size(),
+            partitions_);
+      EXPECT_EQ(record.scores.size(), 2u);
+    }
+  }
+
+  /// Of each trial the last state, at rank 0 and nowhere else.
+  void expect_only_last_states_at_home(const PaperWorkers& workers) const {
+    for (const auto& record : journal_->trials()) {
+      ASSERT_TRUE(workers.held(0).contains(record.spec.id)) << record.spec.id << '\n' << log_;
+      const auto& states = workers.held(0).at(record.spec.id);
+      EXPECT_EQ(states.size(), 1u) << record.spec.id;
+      EXPECT_EQ(states.rbegin()->second, record.last->digest);
+    }
+    for (std::uint32_t rank = 1; rank < workers_; ++rank) EXPECT_TRUE(workers.held(rank).empty()) << rank;
+  }
+
+  std::map<std::string, std::string> digests() const {
+    std::map<std::string, std::string> all;
+    for (const auto& record : journal_->trials()) all[record.spec.id] = record.last->digest;
+    return all;
+  }
+
+  std::uint32_t workers_ = 3, partitions_ = 6, replication_ = 2, state_replicas_ = 2;
+  double patience_s_ = 5;
+  VisitSchedulerKind kind_ = VisitSchedulerKind::seed;
+  SearchSpec search_;
+  std::vector<Dimension> space_ = {{"train.optimizer.lr", Dimension::Kind::grid, {1e-3, 2e-3, 3e-3, 4e-3, 5e-3}}};
+  std::unique_ptr<MemoryJournal> journal_ = std::make_unique<MemoryJournal>();
+  HoppingReport report_;
+  std::function<void(Experiment&, PaperWorkers&)> meanwhile_;
+  std::string log_;
+  const std::atomic<bool> interrupted_{false};
+};
+
+TEST_F(HoppingTrainerTest, EachTrialVisitsEachPartitionOnceAnEpochAndEndsAtHome) {
+  for (const auto kind : kVisitSchedulerKinds) {
+    SCOPED_TRACE(to_string(kind));
+    kind_ = kind;
+    journal_ = std::make_unique<MemoryJournal>();
+    PaperWorkers workers(workers_, partitions_, 1, {});
+    ASSERT_EQ(run(workers), ExperimentEnd::finished);
+    expect_exactly_once();
+    expect_only_last_states_at_home(workers);
+    EXPECT_EQ(report_.failed_hops, 0u);
+  }
+}
+
+TEST_F(HoppingTrainerTest, TheCopyIsTheHopSoThatAStateTravelsOnceAVisit) {
+  workers_ = 2;
+  replication_ = 1;
+  partitions_ = 2;
+  PaperWorkers workers(workers_, partitions_, 1, {});
+  ASSERT_EQ(run(workers), ExperimentEnd::finished);
+  const std::uint64_t visits = 5 * 2 * partitions_;
+  EXPECT_LE(report_.hops, visits);  // with a copy of each state beside
+  EXPECT_EQ(report_.hop_bytes, report_.hops * 100);
+}
+
+TEST_F(HoppingTrainerTest, WithOneReplicaOnlyStatesThatAreNeededElsewhereTravel) {
+  workers_ = partitions_ = 1;
+  replication_ = state_replicas_ = 1;
+  PaperWorkers workers(workers_, partitions_, 1, {});
+  ASSERT_EQ(run(workers), ExperimentEnd::finished);
+  EXPECT_EQ(report_.hops, 0u);
+}
+
+TEST_F(HoppingTrainerTest, WhateverDiesTheSeedsOrderGivesTheUndisturbedRunsStates) {
+  std::map<std::string, std::string> undisturbed;
+  std::uint32_t deaths = 0;
+  std::uint64_t failed_hops = 0;
+  for (std::uint64_t seed = 0; seed < 30; ++seed) {
+    SCOPED_TRACE(seed);
+    journal_ = std::make_unique<MemoryJournal>();
+    log_.clear();
+    PaperWorkers workers(workers_, partitions_, seed, seed == 0 ? PaperFaults() : PaperFaults{0.01, 0.1, 20});
+    int starts = 0;
+    while (run(workers, seed % 3 == 1 && starts < 3 ? 40 : -1) != ExperimentEnd::finished) ASSERT_LT(++starts, 10);
+    expect_exactly_once();
+    if (HasFatalFailure()) return;
+    if (seed == 0) undisturbed = digests();
+    EXPECT_EQ(digests(), undisturbed);
+    deaths += workers.deaths;
+    failed_hops += report_.failed_hops;
+  }
+  EXPECT_GT(deaths, 20u);
+  EXPECT_GT(failed_hops, 20u);
+}
+
+TEST_F(HoppingTrainerTest, FreeOrdersTooCommitEachVisitOnceWhateverDies) {
+  for (const auto kind : {VisitSchedulerKind::patient, VisitSchedulerKind::lrtf, VisitSchedulerKind::random})
+    for (std::uint64_t seed = 0; seed < 9; ++seed) {
+      SCOPED_TRACE(text::cat(to_string(kind), ' ', seed));
+      kind_ = kind;
+      journal_ = std::make_unique<MemoryJournal>();
+      PaperWorkers workers(workers_, partitions_, seed, {0.01, 0.1, 20});
+      int starts = 0;
+      while (run(workers, seed % 3 == 1 && starts < 3 ? 40 : -1) != ExperimentEnd::finished) ASSERT_LT(++starts, 10);
+      expect_exactly_once();
+      if (HasFatalFailure()) return;
+    }
+}
+
+TEST_F(HoppingTrainerTest, APartitionWithoutALivingHomeEndsTheRunWithItsName) {
+  replication_ = 1;
+  patience_s_ = 0.05;
+  PaperWorkers workers(workers_, partitions_, 1, {});
+  meanwhile_ = [](Experiment&, PaperWorkers& all) { all.stay_away(2); };
+  try {
+    run(workers);
+    FAIL() << "the run ended without partition 2";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.code(), ExitCode::interrupted);
+    EXPECT_NE(std::string(failure.what()).find("partition 2 has no living home: worker 2 is gone"), std::string::npos)
+        << failure.what();
+  }
+  for (const auto& record : journal_->trials()) EXPECT_LE(record.state, TrialState::active);
+}
+
+TEST_F(HoppingTrainerTest, AStoppedTrialsStateComesHomeToo) {
+  PaperWorkers workers(workers_, partitions_, 1, {});
+  bool asked = false;
+  meanwhile_ = [&](Experiment& experiment, PaperWorkers&) {
+    if (asked || journal_->commits().size() < 12) return;
+    asked = true;
+    OperationRequest stop;
+    stop.verb = OperationVerb::stop;
+    stop.trial = "t3";
+    stop.token = "one";
+    experiment.steer(stop, false);
+  };
+  ASSERT_EQ(run(workers), ExperimentEnd::finished);
+  ASSERT_TRUE(asked);
+  for (const auto& record : journal_->trials())
+    EXPECT_EQ(record.state, record.spec.id == "t3" ? TrialState::stopped : TrialState::finished);
+  expect_only_last_states_at_home(workers);
+}
+
+}  // namespace
+}  // namespace hopyard

@@ -1,0 +1,201 @@
+// Workers that train on paper: a state is a text that says which visits made it. For tests of whoever sends them
+// orders.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/failure.h"
+#include "base/rng.h"
+#include "base/text.h"
+#include "fakes/memory_transport.h"
+#include "hopper/messages.h"
+
+namespace hopyard::fakes {
+
+/// The digest of a trial's state after visits of these partitions.
+inline std::string paper_state(const std::string& trial, const std::vector<std::uint32_t>& visited) {
+  std::string state = trial;
+  for (const std::uint32_t partition : visited) state += text::cat(" p", partition);
+  return state;
+}
+
+/// What happens to them, drawn by seed at each step.
+struct PaperFaults {
+  double death = 0;             ///< of a worker, which comes back by itself
+  double torn_hop = 0;          ///< of a hop that is about to end
+  std::uint32_t patience = 20;  ///< steps until a dead one comes back
+};
+
+class PaperWorkers {
+ public:
+  PaperWorkers(std::uint32_t count, std::uint32_t partitions, std::uint64_t seed, PaperFaults faults)
+      : partitions_(partitions), workers_(count), random_(seed), faults_(faults) {}
+
+  /// They find a network, new after the death of a coordinator.
+  void join(MemoryNetwork& network) {
+    network_ = &network;
+    hops_.clear();
+    for (std::uint32_t rank = 0; rank < workers_.size(); ++rank) begin(rank);
+  }
+  void leave() {
+    for (auto& worker : workers_) worker.end.reset();
+  }
+  void kill(std::uint32_t rank) {
+    Worker& worker = workers_[rank];
+    if (!worker.end) return;
+    network_->kill(worker.end->id());
+    std::erase_if(hops_, [&](const auto& hop) { return hop.second.from == rank || hop.second.to == rank; });
+    worker.end.reset();
+    worker.back_in = faults_.patience;
+    ++deaths;
+  }
+  void stay_away(std::uint32_t rank) {
+    kill(rank);
+    workers_[rank].back_in = 0;
+  }
+
+  /// Each takes its messages, then one of the things that can happen does.
+  void step() {
+    for (std::uint32_t rank = 0; rank < workers_.size(); ++rank) {
+      Worker& worker = workers_[rank];
+      if (!worker.end) {
+        if (worker.back_in > 0 && --worker.back_in == 0) begin(rank);
+        continue;
+      }
+      while (auto text = worker.end->receive(0)) take(rank, decode_to_worker(*text, "the coordinator"));
+      if (worker.finished) {
+        worker.end.reset();
+      } else if (chance(faults_.death)) {
+        kill(rank);
+      }
+    }
+    for (int i = 0; i < 3; ++i) something_happens();
+  }
+
+  /// Digests of what a worker holds, by trial and visits.
+  const std::map<std::string, std::map<std::uint32_t, std::string>>& held(std::uint32_t rank) const {
+    return workers_[rank].held;
+  }
+  std::uint32_t deaths = 0;
+  std::map<std::string, std::vector<Train>> orders;  ///< of each trial, in the order of coming
+
+ private:
+  struct Worker {
+    std::unique_ptr<WorkerEnd> end;
+    std::map<std::string, std::map<std::uint32_t, std::string>> held;  // its disk: outlives its deaths
+    std::vector<Train> to_train;
+    std::uint32_t back_in = 0;
+    bool finished = false;
+  };
+  struct PaperHop {
+    std::optional<std::uint32_t> from, to;
+    Hop hop;
+  };
+
+  bool chance(double share) { return random_.uniform() < share; }
+  std::uint32_t draw(std::size_t below) { return static_cast<std::uint32_t>(random_.below(below)); }
+
+  static std::vector<HeldBlob> blobs() { return {{0, 100, 0}, {1, 0, 0}}; }
+
+  void begin(std::uint32_t rank) {
+    Worker& worker = workers_[rank];
+    worker.end = network_->join(rank);
+    worker.to_train.clear();
+    worker.finished = false;
+    Hello hello;
+    for (const auto& [trial, states] : worker.held)
+      for (const auto& [visits, digest] : states) hello.held.push_back({trial, visits, digest, blobs()});
+    worker.end->send(encode(ToCoordinator(hello)));
+  }
+
+  void take(std::uint32_t rank, const ToWorker& message) {
+    Worker& worker = workers_[rank];
+    if (const auto* train = std::get_if<Train>(&message)) {
+      orders[train->spec.id].push_back(*train);
+      worker.to_train.push_back(*train);
+    } else if (const auto* abandon = std::get_if<Abandon>(&message)) {
+      std::erase_if(worker.to_train, [&](const Train& one) { return one.spec.id == abandon->trial; });
+    } else if (const auto* hop = std::get_if<Hop>(&message)) {
+      PaperHop& known = hops_[hop->number];
+      (hop->send ? known.from : known.to) = rank;
+      known.hop = *hop;
+    } else if (const auto* keep = std::get_if<Keep>(&message)) {
+      auto& states = worker.held[keep->trial];
+      std::erase_if(states, [&](const auto& state) { return state.first != keep->visits; });
+      if (states.empty()) worker.held.erase(keep->trial);
+    } else if (const auto* share = std::get_if<Share>(&message)) {
+      worker.held[share->clone][share->visits] = worker.held.at(share->parent).at(share->visits);
+    } else {
+      worker.finished = true;
+    }
+  }
+
+  void something_happens() {
+    const std::uint32_t rank = draw(workers_.size());
+    if (hops_.empty() || chance(0.5)) return train_one(rank);
+    auto at = hops_.begin();
+    std::advance(at, draw(hops_.size()));
+    end_hop(at);
+  }
+
+  void train_one(std::uint32_t rank) {
+    Worker& worker = workers_[rank];
+    if (!worker.end || worker.to_train.empty()) return;
+    const Train order = worker.to_train[draw(worker.to_train.size())];
+    const auto& id = order.spec.id;
+    std::string state = id;
+    if (order.visits > 0) {
+      if (!worker.held[id].contains(order.visits)) return;  // on its way
+      state = worker.held[id][order.visits];
+    }
+    std::erase(worker.to_train, order);
+    state += text::cat(" p", order.partition);
+    worker.held[id][order.visits + 1] = state;
+    Trained end;
+    end.commit.trial = id;
+    end.commit.epoch = order.visits / partitions_;
+    end.commit.visit = order.visits % partitions_;
+    end.commit.partition = order.partition;
+    end.commit.steps = order.steps + 1;
+    end.commit.digest = state;
+    if (order.evaluate) {
+      end.commit.score = TrialScore{id, end.commit.epoch + 1, 1, 1, 0.5, state};
+      end.rows = RowOutcomes();
+    }
+    end.blobs = blobs();
+    worker.end->send(encode(ToCoordinator(end)));
+  }
+
+  void end_hop(std::map<std::uint64_t, PaperHop>::iterator at) {
+    const PaperHop known = at->second;
+    if (!known.from || !known.to) return;
+    Worker &from = workers_[*known.from], &to = workers_[*known.to];
+    const auto& held = from.held[known.hop.trial];
+    const auto state = held.find(known.hop.visits);
+    hops_.erase(at);
+    HopEnd sent{known.hop.number, true, "digest", "", 0.1}, received{known.hop.number, false, "digest", "", 0.1};
+    if (state == held.end())
+      sent.error = received.error = "it is not there";
+    else if (chance(faults_.torn_hop))
+      received.error = "the link was torn";
+    else
+      to.held[known.hop.trial][known.hop.visits] = state->second;
+    from.end->send(encode(ToCoordinator(sent)));
+    to.end->send(encode(ToCoordinator(received)));
+  }
+
+  const std::uint32_t partitions_;
+  std::vector<Worker> workers_;
+  std::map<std::uint64_t, PaperHop> hops_;
+  MemoryNetwork* network_ = nullptr;
+  KeyedStream random_;
+  PaperFaults faults_;
+};
+
+}  // namespace hopyard::fakes
