@@ -2,8 +2,8 @@
 
 namespace hopyard {
 
-Committer::Committer(Journal& journal, KeepOutcomes keep, std::function<void()> notify)
-    : journal_(journal), keep_(std::move(keep)), notify_(std::move(notify)), thread_([this] { work(); }) {}
+Committer::Committer(CommitSink sink, KeepOutcomes keep, std::function<void()> notify)
+    : sink_(std::move(sink)), keep_(std::move(keep)), notify_(std::move(notify)), thread_([this] { work(); }) {}
 
 Committer::~Committer() {
   {
@@ -64,7 +64,7 @@ CommitDone Committer::perform(CommitRequest& request) {
     if (done.commit.score) done.commit.score->digest = done.commit.digest;
     done.commit.state = request.run->cache().commit();
     if (done.commit.score && keep_) keep_(*done.commit.score, request.rows);
-    journal_.commit(done.commit, request.curve);
+    sink_(done.commit, request.curve);
     request.run->cache().drop_superseded();
   } catch (...) {
     done.error = std::current_exception();

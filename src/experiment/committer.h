@@ -27,19 +27,23 @@ struct CommitRequest {
 struct CommitDone {
   std::uint32_t trial = 0;
   VisitCommit commit;
-  std::exception_ptr error;  ///< set when the commit failed; the journal then knows nothing of it
+  std::exception_ptr error;  ///< set when the commit failed; the sink then knows nothing of it
 };
 
-/// Keeps what is behind a score; called before the journal knows of it, so that what a crash leaves belongs to the
+/// Records a commit: when it returns, that is durable. Throws when it cannot.
+using CommitSink = std::function<void(const VisitCommit& commit, const std::vector<CurvePoint>& curve)>;
+
+/// Keeps what is behind a score; called before the sink knows of it, so that what a crash leaves belongs to the
 /// score's digest or to nothing.
 using KeepOutcomes = std::function<void(const TrialScore& score, const RowOutcomes& rows)>;
 
-/// The order of one commit: state durable in the disk tier, outcomes of rows kept, then the journal's transaction, then
-/// older versions are dropped. submit() and take() may be called from any thread; `notify` is called after each commit.
+/// The order of one commit: state durable in the disk tier, outcomes of rows kept, then recorded by the sink (a
+/// journal, or a worker's book), then older versions are dropped. submit() and take() may be called from any thread;
+/// `notify` is called after each commit.
 class Committer {
  public:
-  /// `keep` may be empty; it is called on the committer's thread.
-  Committer(Journal& journal, KeepOutcomes keep, std::function<void()> notify);
+  /// `keep` may be empty. Both are called on the committer's thread.
+  Committer(CommitSink sink, KeepOutcomes keep, std::function<void()> notify);
   ~Committer();  ///< finishes what was submitted
   void submit(CommitRequest request);
   std::optional<CommitDone> take();
@@ -49,7 +53,7 @@ class Committer {
   void work();
   CommitDone perform(CommitRequest& request);
 
-  Journal& journal_;
+  const CommitSink sink_;
   const KeepOutcomes keep_;
   const std::function<void()> notify_;
   mutable std::mutex mutex_;  // guards all below but thread_

@@ -38,7 +38,12 @@ std::string describe(const std::exception_ptr& error) {
 }  // namespace
 
 void LocalTrainer::open(Journal& journal) {
-  committer_ = std::make_unique<Committer>(journal, parts_.keep_outcomes, [this] { parts_.executor.nudge(); });
+  open([&journal](const VisitCommit& commit, const std::vector<CurvePoint>& curve) { journal.commit(commit, curve); },
+       parts_.keep_outcomes);
+}
+
+void LocalTrainer::open(CommitSink sink, KeepOutcomes keep) {
+  committer_ = std::make_unique<Committer>(std::move(sink), std::move(keep), [this] { parts_.executor.nudge(); });
 }
 
 /// A clone and its parent may both begin at the same versions, and each drops them when it has newer ones.
@@ -67,7 +72,7 @@ void LocalTrainer::start_visit(TrialEntry& trial) {
   visit.partition = trial.partition_after(trial.status.visits_done);
   visit.rows = trial.setup.partitions->order(visit.partition, visit.epoch);
   visit.first_step = trial.steps;
-  visit.evaluate = visit.index + 1 == per_epoch;
+  visit.evaluate = trial.sent ? trial.sent->evaluate : visit.index + 1 == per_epoch;
   Held& held = held_of(trial);
   held.entry = &trial;
   held.features = materialiser_.hold(trial.setup, visit.partition);

@@ -24,7 +24,7 @@ struct LocalTrainerParts {
   std::string metric;
   std::optional<std::uint32_t> active_trials;
   std::function<void(const std::string&)> event;  ///< told of what happened, one line each
-  KeepOutcomes keep_outcomes = {};                ///< may be empty
+  KeepOutcomes keep_outcomes = {};                ///< with a journal; may be empty
 };
 
 class LocalTrainer final : public VisitTrainer {
@@ -34,6 +34,8 @@ class LocalTrainer final : public VisitTrainer {
         materialiser_({parts_.executor, parts_.host, parts_.disk, parts_.pool, parts_.frozen, parts_.event}) {}
 
   void open(Journal& journal) override;
+  /// For a worker, which has no journal. Again after finish().
+  void open(CommitSink sink, KeepOutcomes keep);
   void take_up(TrialEntries trials) override;
   void want(const TrialEntry& trial) override { materialiser_.want(trial.setup); }
   void let_go(const TrialEntry& trial) override { materialiser_.let_go(trial.setup); }
@@ -47,6 +49,7 @@ class LocalTrainer final : public VisitTrainer {
   Bytes disk_room() const override { return parts_.disk.capacity() - parts_.disk.used(); }
   void nudge() override { parts_.executor.nudge(); }
 
+  std::vector<DeviceReport> devices() const { return parts_.executor.devices(); }
   const Materialiser& materialiser() const { return materialiser_; }
 
  private:

@@ -27,6 +27,12 @@ struct TrialStatus {
   bool held = false;       ///< a person has paused it
 };
 
+/// A trial's next visit, where a coordinator decides it.
+struct SentVisit {
+  std::uint32_t partition = 0;
+  bool evaluate = false;
+};
+
 /// What the loop and its trainer know together. The trainer sets what it says of itself, the loop all else.
 struct TrialEntry {
   TrialStatus status;
@@ -41,6 +47,7 @@ struct TrialEntry {
   std::vector<std::uint32_t> visited;  ///< partitions of the epoch so far, in the order of visiting
   std::uint64_t steps = 0;
   double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
+  std::optional<SentVisit> sent;        ///< on a worker
 
   bool ended() const { return status.state > TrialState::active; }
   bool waits_for_parent() const {
@@ -51,6 +58,7 @@ struct TrialEntry {
   std::uint32_t visits_total() const { return status.epochs * status.visits_per_epoch; }
   /// Where its next visit goes when it has so many behind it.
   std::uint32_t partition_after(std::uint32_t visits) const {
+    if (sent && visits == status.visits_done) return sent->partition;
     const std::uint32_t count = status.visits_per_epoch;
     return visited_partition(setup.visit_seed, visits / count, visits % count, count);
   }

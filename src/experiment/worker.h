@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "experiment/held_states.h"
 #include "experiment/local_trainer.h"
 #include "hopper/messages.h"
 #include "hopper/state_book.h"
@@ -47,8 +48,5 @@ class Worker {
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-/// Drops what a crash left in the disk tier: all that the book does not name. Call before anything is written to it.
-void forget_unnamed(const StateBook& book, DiskTier& disk);
 
 }  // namespace hopyard

@@ -21,8 +21,9 @@ class Hash {
  public:
   Hash() : state_(XXH3_createState(), XXH3_freeState) {
     if (!state_) throw std::bad_alloc();
-    XXH3_128bits_reset(state_.get());
+    reset();
   }
+  void reset() { XXH3_128bits_reset(state_.get()); }
   void add(const void* data, std::size_t bytes) { XXH3_128bits_update(state_.get(), data, bytes); }
   void add(std::uint64_t number) {
     std::array<unsigned char, 8> out;
@@ -56,13 +57,38 @@ std::string to_hex(const Digest& digest) {
   return out;
 }
 
-Digest digest_bytes(std::span<const std::byte> bytes) {
-  Hash chunks;
-  for (std::size_t at = 0; at < bytes.size(); at += MiB) {
-    const XXH128_hash_t chunk = XXH3_128bits(bytes.data() + at, std::min<std::size_t>(MiB, bytes.size() - at));
-    chunks.add(Digest{chunk.high64, chunk.low64});
+struct RunningDigest::State {
+  Hash chunks, chunk;
+  std::size_t in_chunk = 0;  // bytes of a chunk that is not whole yet
+
+  void end_chunk() {
+    chunks.add(chunk.finish());
+    chunk.reset();
+    in_chunk = 0;
   }
-  return chunks.finish();
+};
+
+RunningDigest::RunningDigest() : state_(std::make_unique<State>()) {}
+RunningDigest::~RunningDigest() = default;
+
+void RunningDigest::add(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const std::size_t count = std::min<std::size_t>(MiB - state_->in_chunk, bytes.size());
+    state_->chunk.add(bytes.data(), count);
+    if ((state_->in_chunk += count) == MiB) state_->end_chunk();
+    bytes = bytes.subspan(count);
+  }
+}
+
+Digest RunningDigest::finish() {
+  if (state_->in_chunk > 0) state_->end_chunk();
+  return state_->chunks.finish();
+}
+
+Digest digest_bytes(std::span<const std::byte> bytes) {
+  RunningDigest digest;
+  digest.add(bytes);
+  return digest.finish();
 }
 
 std::uint64_t checksum_bytes(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,20 @@ std::string to_hex(const Digest& digest);
 
 /// XXH3-128 of each 1 MiB chunk, then of the chunk hashes.
 Digest digest_bytes(std::span<const std::byte> bytes);
+
+/// digest_bytes() of what comes piece by piece.
+class RunningDigest {
+ public:
+  RunningDigest();
+  ~RunningDigest();
+  void add(std::span<const std::byte> bytes);
+  /// Of all that was added; nothing more may be.
+  Digest finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 /// XXH3-64, for what is checked when it is read again.
 std::uint64_t checksum_bytes(std::span<const std::byte> bytes);

@@ -50,6 +50,15 @@ std::uint32_t blob_count(const TrialSetup& setup) {
   return 4 * static_cast<std::uint32_t>(setup.source->description().layers.size());
 }
 
+Bytes blob_bytes(const TrialSetup& setup, std::uint32_t blob) {
+  const auto layers = static_cast<std::uint32_t>(setup.source->description().layers.size());
+  if (blob >= 3 * layers) return layout_of(setup, blob - 3 * layers, Part::shared).bytes;
+  const std::uint32_t layer = blob / 3;
+  if (!is_trainable(setup, layer)) return layout_of(setup, layer, Part::shared).bytes;
+  const LayerLayout own = layout_of(setup, layer, Part::own);
+  return blob == moments_blob(layer) ? moment_bytes(setup, own) : own.bytes;
+}
+
 std::uint32_t end_layer(const TrialSetup& setup) {
   return setup.materialise_to.value_or(static_cast<std::uint32_t>(setup.source->description().layers.size()));
 }

@@ -58,6 +58,8 @@ Bytes trial_window_min(const TrialSetup& setup);
 /// A layer of which nothing is trained has no other parameters: their blob is free for these.
 std::uint32_t frozen_blob(const TrialSetup& setup, std::uint32_t layer);
 std::uint32_t blob_count(const TrialSetup& setup);
+/// Of a blob that commits name.
+Bytes blob_bytes(const TrialSetup& setup, std::uint32_t blob);
 
 LayerLayout layout_of(const TrialSetup& setup, std::uint32_t layer, Part part);
 /// Some of its parameters are trained.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 
 #include "base/bytes.h"
@@ -24,6 +25,17 @@ TEST(Digest, IsWhatItWas) {
   EXPECT_EQ(to_hex(digest_bytes({})), "99aa06d3014798d86001c324468d497f");  // XXH3-128 of nothing
   EXPECT_EQ(to_hex(digest_bytes(pattern(3))), "b90e39f0407399c33e3abdf0097c2e05");
   EXPECT_EQ(to_hex(digest_bytes(pattern(3 * MiB + 5))), "c2e0f462d4c70478587dcaa37795ebd0");
+}
+
+TEST(Digest, IsTheSameHoweverTheBytesCome) {
+  const auto bytes = pattern(3 * MiB + 5);
+  for (const std::size_t piece : {std::size_t{1000}, std::size_t{MiB}, std::size_t{MiB} + 1, bytes.size()}) {
+    RunningDigest running;
+    for (std::size_t at = 0; at < bytes.size(); at += piece)
+      running.add(std::span(bytes).subspan(at, std::min(piece, bytes.size() - at)));
+    EXPECT_EQ(running.finish(), digest_bytes(bytes)) << piece;
+  }
+  EXPECT_EQ(RunningDigest().finish(), digest_bytes({}));
 }
 
 TEST(Digest, SeesEveryBitAndTheLength) {

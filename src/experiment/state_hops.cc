@@ -1,0 +1,170 @@
+#include "experiment/state_hops.h"
+
+#include <chrono>
+#include <utility>
+
+#include "base/clock.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr auto kAskAgain = std::chrono::milliseconds(5);
+
+std::string after_visits(const Hop& hop) { return text::cat(hop.trial, " after ", hop.visits, " visits"); }
+
+}  // namespace
+
+StateHops::StateHops(StateHopsParts parts) : parts_(std::move(parts)) {
+  for (std::size_t i = 0; i < kHopsAtATime; ++i)
+    for (Lane* lane : {&sending_, &receiving_}) threads_.emplace_back([this, lane] { work(*lane); });
+}
+
+StateHops::~StateHops() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (Link* link : links_) link->cancel("the worker leaves");
+  }
+  changed_.notify_all();
+  for (auto& thread : threads_) thread.join();
+}
+
+void StateHops::begin(Hop hop) {
+  {
+    const std::lock_guard lock(mutex_);
+    (hop.send ? sending_ : receiving_).waiting.push_back(std::move(hop));
+  }
+  changed_.notify_all();
+}
+
+std::vector<HopEnd> StateHops::take() {
+  const std::lock_guard lock(mutex_);
+  if (broken_) std::rethrow_exception(broken_);
+  return std::exchange(ended_, {});
+}
+
+bool StateHops::waits_for_memory() const {
+  const std::lock_guard lock(mutex_);
+  return hungry_ > 0;
+}
+
+void StateHops::work(Lane& lane) {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return stopping_ || !lane.waiting.empty(); });
+    if (stopping_) return;
+    const Hop hop = std::move(lane.waiting.front());
+    lane.waiting.pop_front();
+    lock.unlock();
+    HopEnd end;
+    std::exception_ptr broken;
+    try {
+      end = perform(hop);
+    } catch (...) {
+      broken = std::current_exception();
+    }
+    lock.lock();
+    if (broken)
+      broken_ = broken;
+    else
+      ended_.push_back(std::move(end));
+    parts_.notify();
+  }
+}
+
+HopEnd StateHops::perform(const Hop& hop) {
+  const double begin_s = monotonic_seconds();
+  HopEnd end;
+  end.number = hop.number;
+  end.sent = hop.send;
+  end.error = hop.send ? send(hop, end) : receive(hop, end);
+  end.seconds = monotonic_seconds() - begin_s;
+  return end;
+}
+
+std::string StateHops::send(const Hop& hop, HopEnd& end) {
+  const auto state = await_state(hop);
+  if (!state) return text::cat(after_visits(hop), " is not here");
+  std::string error;
+  if (state->digest != hop.digest || !same_bytes(state->blobs, hop.blobs)) {
+    error = text::cat(after_visits(hop), " is another state here");
+  } else if (auto memory = await_memory(sending_bytes(state->blobs)); !memory) {
+    error = text::cat("no host memory to send ", after_visits(hop));
+  } else {
+    error = over_link(hop, [&](Link& link) {
+      const auto sent = send_state(link, parts_.disk, state->blobs, std::move(*memory));
+      end.digest = sent.digest;
+      return sent.error;
+    });
+  }
+  parts_.states.give_back(*state);
+  return error;
+}
+
+std::string StateHops::receive(const Hop& hop, HopEnd& end) {
+  auto memory = await_memory(receiving_bytes(hop.blobs));
+  if (!memory) return text::cat("no host memory to receive ", after_visits(hop));
+  return over_link(hop, [&](Link& link) {
+    auto received = receive_state(link, parts_.disk, hop.blobs, std::move(*memory));
+    end.digest = received.digest;
+    if (received.error.empty())
+      parts_.states.put_received({hop.trial, hop.visits, hop.digest, std::move(received.blobs)});
+    return received.error;
+  });
+}
+
+std::string StateHops::over_link(const Hop& hop, const std::function<std::string(Link&)>& transfer) {
+  LinkOrder order{hop.peer, hop.number};
+  order.open_s = kHopOpenSeconds;
+  order.stall_s = kHopStallSeconds;
+  const auto opened = parts_.end.open_link(order);
+  if (!opened.link) return opened.error;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return "the worker leaves";
+    links_.insert(opened.link.get());
+  }
+  std::string error;
+  try {
+    error = transfer(*opened.link);
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    links_.erase(opened.link.get());
+    throw;
+  }
+  const std::lock_guard lock(mutex_);
+  links_.erase(opened.link.get());
+  return error;
+}
+
+std::optional<HeldState> StateHops::await_state(const Hop& hop) {
+  std::optional<HeldState> state;
+  await([&] { return (state = parts_.states.lend(hop.trial, hop.visits)).has_value(); });
+  return state;
+}
+
+std::optional<HostReservation> StateHops::await_memory(Bytes bytes) {
+  auto memory = parts_.host.reserve(bytes);
+  if (memory) return memory;
+  {
+    const std::lock_guard lock(mutex_);
+    ++hungry_;
+  }
+  parts_.notify();
+  await([&] { return (memory = parts_.host.reserve(bytes)).has_value(); });
+  const std::lock_guard lock(mutex_);
+  --hungry_;
+  return memory;
+}
+
+bool StateHops::await(const std::function<bool()>& holds) {
+  const double until_s = monotonic_seconds() + kHopOpenSeconds;
+  while (!holds()) {
+    std::unique_lock lock(mutex_);
+    if (monotonic_seconds() > until_s || changed_.wait_for(lock, kAskAgain, [&] { return stopping_; })) return false;
+  }
+  return true;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,75 @@
+// Hops of one incarnation of a worker: each on a thread, while others train.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "experiment/held_states.h"
+#include "hopper/messages.h"
+#include "hopper/state_transfer.h"
+
+namespace hopyard {
+
+/// So many hops each way go on at a time; others wait for their turn, in the order of asking.
+constexpr std::size_t kHopsAtATime = 2;
+/// So long an end of a hop waits for its state, for memory and for the other end, each.
+constexpr double kHopOpenSeconds = 10;
+/// So long a hop waits for a chunk: the other end may be making 64 MiB durable, or a larger blob.
+constexpr double kHopStallSeconds = 20;
+
+struct StateHopsParts {
+  WorkerEnd& end;
+  HostTier& host;
+  SharedVersions& disk;
+  HeldStates& states;
+  std::function<void()> notify;  ///< a hop has ended, or waits for memory; from any of its threads
+};
+
+/// begin() and take() from one thread.
+class StateHops {
+ public:
+  explicit StateHops(StateHopsParts parts);
+  /// Breaks what is under way; takes at most kHopOpenSeconds and a little.
+  ~StateHops();
+
+  void begin(Hop hop);
+  /// Those that ended since, in the order of ending. Throws what no peer, disk or link did.
+  std::vector<HopEnd> take();
+  /// A hop could go on if somebody gave host memory back.
+  bool waits_for_memory() const;
+
+ private:
+  struct Lane {  // hops one way
+    std::deque<Hop> waiting;
+  };
+  void work(Lane& lane);
+  HopEnd perform(const Hop& hop);
+  std::string send(const Hop& hop, HopEnd& end);
+  std::string receive(const Hop& hop, HopEnd& end);
+  std::optional<HeldState> await_state(const Hop& hop);
+  std::optional<HostReservation> await_memory(Bytes bytes);
+  /// Calls `transfer` with an open link, which stop breaks. The error of opening it, or what `transfer` returns.
+  std::string over_link(const Hop& hop, const std::function<std::string(Link&)>& transfer);
+  /// Asks every few milliseconds; false when it was not so within kHopOpenSeconds, or all is over.
+  bool await(const std::function<bool()>& holds);
+
+  StateHopsParts parts_;
+  mutable std::mutex mutex_;  // guards all below but threads_
+  std::condition_variable changed_;
+  bool stopping_ = false;
+  Lane sending_, receiving_;
+  std::set<Link*> links_;
+  std::size_t hungry_ = 0;  // that wait for memory
+  std::vector<HopEnd> ended_;
+  std::exception_ptr broken_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace hopyard

@@ -1,0 +1,308 @@
+#include "experiment/worker_trials.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr double kWaitSeconds = 0.05;
+/// So long the tasks under way may take to end when all visits are given up.
+constexpr double kGiveUpSeconds = 120;
+/// Outcomes of rows that say more are left out: a message has its bound (kMaxMessageBytes), and they take two
+/// characters a byte.
+constexpr Bytes kRowsBytesMax = 6 * MiB;
+
+double busy_seconds(const LocalTrainer& trainer) {
+  double busy_s = 0;
+  for (const auto& device : trainer.devices()) busy_s += device.busy_s;
+  return busy_s;
+}
+
+Bytes row_bytes(const Dataset& data) {
+  Bytes bytes = 0;
+  for (const auto& column : data.columns()) bytes += Dataset::bytes_of_row(column);
+  return bytes;
+}
+
+/// What is too much for a message: first the values of each class, then all.
+std::optional<RowOutcomes> sendable(RowOutcomes rows) {
+  const auto bytes = [&] {
+    return sizeof(float) * (rows.losses.size() + rows.correct.size() + rows.values.size() + rows.targets.size()) +
+           sizeof(std::int64_t) * (rows.predicted.size() + rows.labels.size());
+  };
+  if (bytes() > kRowsBytesMax) rows.values = {};
+  if (bytes() > kRowsBytesMax) return std::nullopt;
+  return rows;
+}
+
+}  // namespace
+
+WorkerTrials::WorkerTrials(WorkerTrialsParts parts)
+    : parts_(std::move(parts)), busy_before_s_(busy_seconds(parts_.trainer)) {
+  parts_.trainer.open(
+      [this](const VisitCommit& commit, const std::vector<CurvePoint>& curve) { commit_to_book(commit, curve); },
+      [this](const TrialScore& score, const RowOutcomes& rows) {
+        const std::lock_guard lock(mutex_);
+        under_way_.at(score.trial).rows = rows;
+      });
+}
+
+WorkerTrials::~WorkerTrials() { finish(); }
+
+void WorkerTrials::train(Train train) {
+  Trial& trial = trials_[train.spec.id];
+  if (trial.asked || (is_training(trial) && !is_given_up(train.spec.id)))
+    fail(ExitCode::input, "the coordinator asks for two visits of ", train.spec.id, " at a time");
+  trial.makes = train.visits + 1;
+  trial.asked = std::move(train);
+}
+
+void WorkerTrials::abandon(const std::string& id) {
+  const auto found = trials_.find(id);
+  if (found == trials_.end()) return;
+  Trial& trial = found->second;
+  trial.asked.reset();
+  trial.makes.reset();
+  if (!is_training(trial)) return;
+  if (!trial.entry->under_way) return rest(trial);
+  {
+    const std::lock_guard lock(mutex_);
+    under_way_.at(id).given_up = true;
+  }
+  if (!trial.entry->committing) parts_.trainer.abandon(*trial.entry);
+}
+
+void WorkerTrials::keep(const Keep& keep) {
+  if (keep.visits == 0) abandon(keep.trial);
+  Trial& trial = trials_[keep.trial];
+  for (const auto& state : parts_.states.of(keep.trial)) {
+    const bool is_to_come = state.visits > keep.visits && trial.makes == state.visits;
+    if (state.visits != keep.visits && !is_to_come) remove(trial, state);
+  }
+  if (keep.visits == 0 && !is_training(trial)) unresolve(trial);
+}
+
+void WorkerTrials::expect(const Hop& hop) {
+  const auto held = parts_.states.find(hop.trial, hop.visits);
+  if (held && held->digest != hop.digest) remove(trials_[hop.trial], *held);
+}
+
+void WorkerTrials::remove(Trial& trial, const HeldState& state) {
+  if (trial.rests_at == state.visits) release(trial);
+  parts_.states.remove(state.trial, state.visits);
+}
+
+bool WorkerTrials::can_begin(const Trial& trial) const {
+  return trial.asked && !is_training(trial) &&
+         (trial.asked->visits == 0 || parts_.states.find(trial.asked->spec.id, trial.asked->visits));
+}
+
+bool WorkerTrials::waits_for_state() const {
+  return std::any_of(trials_.begin(), trials_.end(), [&](const auto& one) {
+    return one.second.asked && !is_training(one.second) && !can_begin(one.second);
+  });
+}
+
+void WorkerTrials::get_on(bool others_wait) {
+  for (auto& [id, trial] : trials_)
+    if (can_begin(trial)) begin(trial);
+  const auto short_of_room = [&] {
+    return std::any_of(training_.begin(), training_.end(), [](const auto& entry) { return !entry->under_way; });
+  };
+  parts_.trainer.start_visits(training_, false);
+  while ((others_wait || short_of_room()) && release_one()) {
+    others_wait = false;
+    parts_.trainer.start_visits(training_, false);
+  }
+}
+
+void WorkerTrials::begin(Trial& trial) {
+  const Train train = *std::exchange(trial.asked, std::nullopt);
+  if (!resolve(trial, train)) return;
+  UnderWay visit = begin_at(trial, train);
+  TrialEntry& entry = *trial.entry;
+  entry.status.visits_done = train.visits;
+  entry.visits_wanted = train.visits + 1;
+  entry.steps = train.steps;
+  entry.loss_sum = train.loss_sum;
+  entry.loss_items = train.loss_items;
+  entry.sent = SentVisit{train.partition, train.evaluate};
+  move(trial, resting_, training_);
+  const std::lock_guard lock(mutex_);
+  under_way_[train.spec.id] = std::move(visit);
+}
+
+/// False when the trial cannot run here, which has then been said.
+bool WorkerTrials::resolve(Trial& trial, const Train& train) {
+  if (trial.entry == nullptr) trial.entry = resting_.emplace_back(std::make_unique<TrialEntry>()).get();
+  TrialEntry& entry = *trial.entry;
+  if (!trial.resolved || entry.status.spec != train.spec || entry.status.settings != train.settings) {
+    unresolve(trial);
+    TrialSpec in_force = train.spec;
+    in_force.settings = train.settings;
+    try {
+      entry.setup = parts_.resolve(in_force, train.spec.index);
+    } catch (const Failure& refusal) {
+      if (refusal.code() != ExitCode::capacity && refusal.code() != ExitCode::usage) throw;
+      trial.makes.reset();
+      parts_.say(Failed{train.spec.id, train.visits, refusal.what(), refusal.code() == ExitCode::capacity});
+      return false;
+    }
+    entry.status.spec = train.spec;
+    entry.status.settings = train.settings;
+    entry.status.epochs = entry.setup.train.epochs;
+    entry.status.visits_per_epoch = entry.setup.partitions->count();
+    parts_.trainer.want(entry);
+    trial.resolved = true;
+  }
+  if (train.partition >= entry.status.visits_per_epoch || train.visits >= entry.visits_total())
+    fail(ExitCode::input, "the coordinator asks for visit ", train.visits + 1, " of ", train.spec.id, ", of partition ",
+         train.partition, "; it has ", entry.visits_total(), ", of ", entry.status.visits_per_epoch, " partitions");
+  return true;
+}
+
+void WorkerTrials::unresolve(Trial& trial) {
+  if (!trial.resolved) return;
+  release(trial);
+  parts_.trainer.let_go(*trial.entry);
+  trial.resolved = false;
+}
+
+/// The run that the trainer may hold is of use only if it rests at this very state.
+WorkerTrials::UnderWay WorkerTrials::begin_at(Trial& trial, const Train& train) {
+  TrialEntry& entry = *trial.entry;
+  UnderWay visit;
+  visit.entry = &entry;
+  if (train.visits > 0) visit.begins_at = parts_.states.lend(train.spec.id, train.visits);
+  auto state = visit.begins_at ? versions_of(*visit.begins_at) : std::vector<BlobVersion>();
+  if (trial.rests_at != train.visits || entry.state != state) release(trial);
+  trial.rests_at.reset();
+  entry.state = std::move(state);
+  entry.digest = visit.begins_at ? visit.begins_at->digest : "";
+  return visit;
+}
+
+bool WorkerTrials::is_training(const Trial& trial) const {
+  return std::any_of(training_.begin(), training_.end(), [&](const auto& entry) { return entry.get() == trial.entry; });
+}
+
+void WorkerTrials::move(const Trial& trial, Entries& from, Entries& to) {
+  const auto found = std::find_if(from.begin(), from.end(), [&](const auto& one) { return one.get() == trial.entry; });
+  to.push_back(std::move(*found));
+  from.erase(found);
+}
+
+void WorkerTrials::release(Trial& trial) {
+  if (std::exchange(trial.rests_at, std::nullopt)) parts_.trainer.release(*trial.entry);
+}
+
+/// The one that has rested longest gives back its memory.
+bool WorkerTrials::release_one() {
+  for (const auto& entry : resting_) {
+    Trial& trial = trials_.at(entry->status.spec.id);
+    if (!trial.rests_at) continue;
+    release(trial);
+    return true;
+  }
+  return false;
+}
+
+void WorkerTrials::wait(double timeout_s) {
+  for (auto& end : parts_.trainer.wait(timeout_s)) ended(std::move(end));
+  // Those that are given up end without a word.
+  for (auto& [id, trial] : trials_)
+    if (is_training(trial) && is_given_up(id) && !trial.entry->under_way) rest(trial);
+}
+
+void WorkerTrials::ended(VisitEnd end) {
+  const std::string& id = end.trial->status.spec.id;
+  Trial& trial = trials_.at(id);
+  if (end.commit) {
+    committed(trial, *end.commit);
+  } else if (!is_given_up(id)) {
+    trial.makes.reset();
+    parts_.say(Failed{id, end.trial->status.visits_done, end.failure, end.did_not_fit});
+  }
+  rest(trial);
+}
+
+void WorkerTrials::committed(Trial& trial, const VisitCommit& commit) {
+  TrialEntry& entry = *trial.entry;
+  entry.state = commit.state;
+  entry.digest = commit.digest;
+  trial.rests_at = ++entry.status.visits_done;
+  const std::uint64_t rows = entry.setup.partitions->rows(commit.partition);
+  account_.rows_read += rows;
+  account_.bytes_read += rows * row_bytes(*entry.setup.train_data);
+  const std::lock_guard lock(mutex_);
+  const UnderWay& visit = under_way_.at(commit.trial);
+  if (!visit.given_up) return parts_.say(*visit.trained);
+  release(trial);
+  if (visit.trained)
+    parts_.states.remove(commit.trial, entry.status.visits_done);
+  else
+    parts_.states.give_back(*visit.committed);
+}
+
+void WorkerTrials::rest(Trial& trial) {
+  std::unique_lock lock(mutex_);
+  const auto visit = under_way_.extract(trial.entry->status.spec.id);
+  lock.unlock();
+  if (visit.mapped().begins_at) parts_.states.give_back(*visit.mapped().begins_at);
+  move(trial, training_, resting_);
+}
+
+bool WorkerTrials::is_given_up(const std::string& trial) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = under_way_.find(trial);
+  return found != under_way_.end() && found->second.given_up;
+}
+
+void WorkerTrials::commit_to_book(const VisitCommit& commit, const std::vector<CurvePoint>& curve) {
+  const std::lock_guard lock(mutex_);
+  UnderWay& visit = under_way_.at(commit.trial);
+  HeldState state{commit.trial, visit.entry->status.visits_done + 1, commit.digest, {}};
+  for (const auto& blob : commit.state)
+    state.blobs.push_back({blob.blob, blob_bytes(visit.entry->setup, blob.blob), blob.version});
+  if (visit.begins_at) parts_.states.committed(*visit.begins_at, state);
+  visit.committed = state;
+  if (visit.given_up) return;
+  visit.trained = Trained{commit, state.blobs, curve, {}};
+  if (commit.score) visit.trained->rows = sendable(std::move(visit.rows));
+  parts_.states.put(std::move(state));
+}
+
+void WorkerTrials::give_up() {
+  for (const auto& [id, trial] : trials_) abandon(id);
+  const double until_s = monotonic_seconds() + kGiveUpSeconds;
+  while (!training_.empty()) {
+    require(monotonic_seconds() < until_s, "a task does not end within ", kGiveUpSeconds, " s");
+    wait(kWaitSeconds);
+  }
+  for (auto& [id, trial] : trials_) unresolve(trial);
+}
+
+bool WorkerTrials::trains() const {
+  return std::any_of(training_.begin(), training_.end(), [](const auto& entry) { return entry->under_way; });
+}
+
+Progress WorkerTrials::progress() const {
+  Progress progress;
+  const auto active = parts_.trainer.active();
+  for (const auto& entry : training_)
+    for (const auto& report : active)
+      if (report.trial == entry->setup.number && !is_given_up(entry->status.spec.id))
+        progress.visits.push_back({entry->status.spec.id, report.visit_fraction, report.loss});
+  return progress;
+}
+
+Account WorkerTrials::account() const {
+  Account account = account_;
+  account.busy_s = busy_seconds(parts_.trainer) - busy_before_s_;
+  return account;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,142 @@
+#include "hopper/state_transfer.h"
+
+#include <algorithm>
+
+#include "formats/digest.h"
+
+namespace hopyard {
+
+namespace {
+
+/// Blobs [begin, end) of a state: what one transfer carries, and one version holds.
+struct Group {
+  std::size_t begin = 0, end = 0;
+  Bytes bytes = 0;
+};
+
+/// The same at both ends.
+std::vector<Group> groups_of(std::span<const HeldBlob> blobs) {
+  std::vector<Group> groups;
+  for (std::size_t i = 0; i < blobs.size(); ++i) {
+    if (groups.empty() || groups.back().bytes + blobs[i].bytes > kHopVersionBytes) groups.push_back({i, i, 0});
+    groups.back().end = i + 1;
+    groups.back().bytes += blobs[i].bytes;
+  }
+  return groups;
+}
+
+Bytes largest_group(std::span<const HeldBlob> blobs) {
+  Bytes largest = 0;
+  for (const auto& group : groups_of(blobs)) largest = std::max(largest, group.bytes);
+  return largest;
+}
+
+/// The chunks that a sender has in memory.
+struct Ring {
+  Bytes chunk = 0;
+  std::size_t chunks = 0;
+};
+Ring ring_of(std::span<const HeldBlob> blobs) {
+  const Bytes largest = largest_group(blobs);
+  return {HostBuffer::rounded(std::min(kChunkBytes, largest)),
+          std::min<std::size_t>(kChunksInFlight, (largest + kChunkBytes - 1) / kChunkBytes)};
+}
+
+Transfer transfer_of(std::size_t index, const Group& group) { return {static_cast<std::uint32_t>(index), group.bytes}; }
+
+/// Fills `out` with the bytes of the blobs, one after another, from `offset` on.
+void read_blobs(const DiskTier& disk, std::span<const HeldBlob> blobs, Bytes offset, std::span<std::byte> out) {
+  for (const auto& blob : blobs) {
+    if (offset >= blob.bytes) {
+      offset -= blob.bytes;
+      continue;
+    }
+    const auto count = std::min<Bytes>(blob.bytes - offset, out.size());
+    if (count == 0) return;
+    disk.read(blob.version, blob.blob, offset, out.first(count));
+    out = out.subspan(count);
+    offset = 0;
+  }
+}
+
+/// The bytes of one group of blobs, as they lie in memory.
+std::vector<BlobToWrite> pieces_of(std::span<const HeldBlob> blobs, std::span<const std::byte> bytes) {
+  std::vector<BlobToWrite> pieces;
+  for (const auto& blob : blobs) {
+    pieces.push_back({blob.blob, bytes.first(blob.bytes)});
+    bytes = bytes.subspan(blob.bytes);
+  }
+  return pieces;
+}
+
+}  // namespace
+
+Bytes sending_bytes(std::span<const HeldBlob> blobs) {
+  const Ring ring = ring_of(blobs);
+  return ring.chunks * ring.chunk;
+}
+
+Bytes receiving_bytes(std::span<const HeldBlob> blobs) { return HostBuffer::rounded(largest_group(blobs)); }
+
+StateTransfer send_state(Link& link, const DiskTier& disk, std::span<const HeldBlob> blobs, HostReservation memory) {
+  const Ring sizes = ring_of(blobs);
+  std::vector<HostBuffer> ring;
+  for (std::size_t i = 0; i < sizes.chunks; ++i) ring.emplace_back(memory.split(sizes.chunk), sizes.chunk);
+  RunningDigest digest;
+  StateTransfer result;
+  const auto groups = groups_of(blobs);
+  for (std::size_t i = 0; i < groups.size() && result.error.empty(); ++i) {
+    if (groups[i].bytes == 0) continue;
+    const auto group = blobs.subspan(groups[i].begin, groups[i].end - groups[i].begin);
+    std::string unread;
+    const ChunkSource source{[&](Bytes offset, Bytes bytes) {
+                               const auto chunk = ring[offset / kChunkBytes % ring.size()].span().first(bytes);
+                               try {
+                                 read_blobs(disk, group, offset, chunk);
+                               } catch (const Failure& failure) {
+                                 unread = failure.what();
+                                 return std::span<const std::byte>();
+                               }
+                               digest.add(chunk);
+                               return std::span<const std::byte>(chunk);
+                             },
+                             {}};
+    result.error = link.send(transfer_of(i, groups[i]), source).error;
+    if (!unread.empty()) result.error = unread;
+  }
+  result.digest = to_hex(digest.finish());
+  return result;
+}
+
+StateTransfer receive_state(Link& link, DiskTier& disk, std::span<const HeldBlob> blobs, HostReservation memory) {
+  const Bytes largest = largest_group(blobs);
+  HostBuffer buffer(std::move(memory), largest);
+  RunningDigest digest;
+  StateTransfer result;
+  std::vector<Version> written;
+  const auto groups = groups_of(blobs);
+  try {
+    for (std::size_t i = 0; i < groups.size() && result.error.empty(); ++i) {
+      const ChunkSink sink{[&](Bytes offset, Bytes bytes) { return buffer.span().subspan(offset, bytes); },
+                           [&](Bytes, std::span<const std::byte> bytes) {
+                             digest.add(bytes);
+                             return true;
+                           }};
+      if (groups[i].bytes > 0) result.error = link.receive(transfer_of(i, groups[i]), sink).error;
+      if (!result.error.empty()) break;
+      const auto group = blobs.subspan(groups[i].begin, groups[i].end - groups[i].begin);
+      written.push_back(disk.write(pieces_of(group, buffer.span().first(groups[i].bytes)), Durability::durable));
+      for (const auto& blob : group) result.blobs.push_back({blob.blob, blob.bytes, written.back()});
+    }
+  } catch (const Failure& failure) {
+    result.error = failure.what();
+  }
+  if (!result.error.empty()) {
+    for (const Version version : written) disk.drop(version);
+    result.blobs.clear();
+  }
+  result.digest = to_hex(digest.finish());
+  return result;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,35 @@
+// The bytes of a trial's state on their way from one worker's disk tier to another's.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hopper/state_book.h"
+#include "spill/disk_tier.h"
+#include "spill/host_tier.h"
+#include "transport/transport.h"
+
+namespace hopyard {
+
+/// A version that a hop writes has at most so many bytes, or one blob.
+constexpr Bytes kHopVersionBytes = 64 * MiB;
+
+/// How one end of a hop went.
+struct StateTransfer {
+  std::string error;            ///< empty when all is well
+  std::string digest;           ///< of the bytes as they were here, in the order of the blobs
+  std::vector<HeldBlob> blobs;  ///< of the receiver: where they are now, durable
+};
+
+/// What each end takes of the host tier.
+Bytes sending_bytes(std::span<const HeldBlob> blobs);
+Bytes receiving_bytes(std::span<const HeldBlob> blobs);
+
+/// Both ends name the same blobs with the same bytes; the sender's have versions, which outlive the call. Blocks; what
+/// the link, the disk or a full disk does is an error. `memory` has sending_bytes() or receiving_bytes().
+StateTransfer send_state(Link& link, const DiskTier& disk, std::span<const HeldBlob> blobs, HostReservation memory);
+/// Leaves nothing in the disk tier when it fails.
+StateTransfer receive_state(Link& link, DiskTier& disk, std::span<const HeldBlob> blobs, HostReservation memory);
+
+}  // namespace hopyard
