@@ -56,7 +56,6 @@ void WorkerTrials::train(Train train) {
   Trial& trial = trials_[train.spec.id];
   if (trial.asked || (is_training(trial) && !is_given_up(train.spec.id)))
     fail(ExitCode::input, "the coordinator asks for two visits of ", train.spec.id, " at a time");
-  trial.makes = train.visits + 1;
   trial.asked = std::move(train);
 }
 
@@ -65,7 +64,6 @@ void WorkerTrials::abandon(const std::string& id) {
   if (found == trials_.end()) return;
   Trial& trial = found->second;
   trial.asked.reset();
-  trial.makes.reset();
   if (!is_training(trial)) return;
   if (!trial.entry->under_way) return rest(trial);
   {
@@ -78,10 +76,8 @@ void WorkerTrials::abandon(const std::string& id) {
 void WorkerTrials::keep(const Keep& keep) {
   if (keep.visits == 0) abandon(keep.trial);
   Trial& trial = trials_[keep.trial];
-  for (const auto& state : parts_.states.of(keep.trial)) {
-    const bool is_to_come = state.visits > keep.visits && trial.makes == state.visits;
-    if (state.visits != keep.visits && !is_to_come) remove(trial, state);
-  }
+  for (const auto& state : parts_.states.of(keep.trial))
+    if (state.visits != keep.visits) remove(trial, state);
   if (keep.visits == 0 && !is_training(trial)) unresolve(trial);
 }
 
@@ -147,7 +143,6 @@ bool WorkerTrials::resolve(Trial& trial, const Train& train) {
       entry.setup = parts_.resolve(in_force, train.spec.index);
     } catch (const Failure& refusal) {
       if (refusal.code() != ExitCode::capacity && refusal.code() != ExitCode::usage) throw;
-      trial.makes.reset();
       parts_.say(Failed{train.spec.id, train.visits, refusal.what(), refusal.code() == ExitCode::capacity});
       return false;
     }
@@ -223,7 +218,6 @@ void WorkerTrials::ended(VisitEnd end) {
   if (end.commit) {
     committed(trial, *end.commit);
   } else if (!is_given_up(id)) {
-    trial.makes.reset();
     parts_.say(Failed{id, end.trial->status.visits_done, end.failure, end.did_not_fit});
   }
   rest(trial);

@@ -54,7 +54,6 @@ class WorkerTrials {
     TrialEntry* entry = nullptr;
     bool resolved = false;                  ///< the entry has its setup, and the trainer knows that it is wanted
     std::optional<Train> asked;             ///< and not begun
-    std::optional<std::uint32_t> makes;     ///< visits behind the state that the last visit asked for leads to
     std::optional<std::uint32_t> rests_at;  ///< visits behind the state at which the trainer may hold its run
   };
   /// A visit, from its beginning until the trainer has let go of it. Setup and visits of the entry stand still.

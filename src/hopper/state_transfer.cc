@@ -44,6 +44,25 @@ Ring ring_of(std::span<const HeldBlob> blobs) {
 
 Transfer transfer_of(std::size_t index, const Group& group) { return {static_cast<std::uint32_t>(index), group.bytes}; }
 
+/// Behind the groups.
+Transfer digest_transfer(std::size_t groups) { return {static_cast<std::uint32_t>(groups), 2 * sizeof(Digest)}; }
+
+std::string send_digest(Link& link, std::size_t groups, const std::string& digest) {
+  const auto bytes = std::as_bytes(std::span(digest));
+  const ChunkSource source{[&](Bytes, Bytes) { return bytes; }, {}};
+  return link.send(digest_transfer(groups), source).error;
+}
+
+/// An error too when the sender's is another.
+std::string check_digest(Link& link, std::size_t groups, const std::string& digest) {
+  std::string sent(digest.size(), ' ');
+  const ChunkSink sink{[&](Bytes, Bytes) { return std::as_writable_bytes(std::span(sent)); },
+                       [](Bytes, std::span<const std::byte>) { return true; }};
+  const std::string error = link.receive(digest_transfer(groups), sink).error;
+  if (!error.empty() || sent == digest) return error;
+  return text::cat("the bytes have digest ", digest, " here, and had ", sent, " where they came from");
+}
+
 /// Fills `out` with the bytes of the blobs, one after another, from `offset` on.
 void read_blobs(const DiskTier& disk, std::span<const HeldBlob> blobs, Bytes offset, std::span<std::byte> out) {
   for (const auto& blob : blobs) {
@@ -105,6 +124,7 @@ StateTransfer send_state(Link& link, const DiskTier& disk, std::span<const HeldB
     if (!unread.empty()) result.error = unread;
   }
   result.digest = to_hex(digest.finish());
+  if (result.error.empty()) result.error = send_digest(link, groups.size(), result.digest);
   return result;
 }
 
@@ -131,11 +151,12 @@ StateTransfer receive_state(Link& link, DiskTier& disk, std::span<const HeldBlob
   } catch (const Failure& failure) {
     result.error = failure.what();
   }
+  result.digest = to_hex(digest.finish());
+  if (result.error.empty()) result.error = check_digest(link, groups.size(), result.digest);
   if (!result.error.empty()) {
     for (const Version version : written) disk.drop(version);
     result.blobs.clear();
   }
-  result.digest = to_hex(digest.finish());
   return result;
 }
 

@@ -26,8 +26,9 @@ struct StateTransfer {
 Bytes sending_bytes(std::span<const HeldBlob> blobs);
 Bytes receiving_bytes(std::span<const HeldBlob> blobs);
 
-/// Both ends name the same blobs with the same bytes; the sender's have versions, which outlive the call. Blocks; what
-/// the link, the disk or a full disk does is an error. `memory` has sending_bytes() or receiving_bytes().
+/// Both ends name the same blobs with the same bytes; the sender's have versions, which outlive the call. After the
+/// bytes goes the sender's digest, which the receiver compares with its own. Blocks; what the link, the disk or a full
+/// disk does is an error. `memory` has sending_bytes() or receiving_bytes().
 StateTransfer send_state(Link& link, const DiskTier& disk, std::span<const HeldBlob> blobs, HostReservation memory);
 /// Leaves nothing in the disk tier when it fails.
 StateTransfer receive_state(Link& link, DiskTier& disk, std::span<const HeldBlob> blobs, HostReservation memory);

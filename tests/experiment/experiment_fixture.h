@@ -51,7 +51,8 @@ class ExperimentTest : public ::testing::Test {
     Executor executor(setup_.execute, 5, std::move(devices), host, nullptr);
     LocalTrainer trainer(
         {executor, host, shared, pool, frozen, search_.metric, active_trials_, [](const std::string&) {}});
-    Experiment experiment({*searcher, *journal, trainer, 2, search_.metric, orders_max_, text::cat(device_memory_),
+    Experiment experiment({*searcher, *journal, trainer, partitions_, search_.metric, orders_max_,
+                           text::cat(device_memory_),
                            [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
                            [](const std::string&) {}, [] {}, interrupted_, 5, requests_});
     return experiment.run();
@@ -99,7 +100,7 @@ class ExperimentTest : public ::testing::Test {
     one.train.optimizer.lr = rate_.value_or(std::get<double>(spec.settings.front().value));
     TrialSetup setup = fakes::trial_setup(world_, one, number, setup_);
     setup.id = spec.id;
-    setup.partitions = std::make_shared<Partitions>(28, 2, 5);
+    setup.partitions = std::make_shared<Partitions>(28, partitions_, 5);
     setup.visit_seed = spec.seed;
     return setup;
   }
@@ -121,6 +122,7 @@ class ExperimentTest : public ::testing::Test {
   std::atomic<bool> interrupted_{false};
   std::function<void(Experiment&)> requests_;  ///< what people ask for
   int reads_until_failure_ = -1, writes_until_failure_ = -1;
+  std::uint32_t partitions_ = 2;
   Bytes device_memory_ = 0;  // 0: a cpu device
   double link_bytes_per_s_ = 4e9;
   std::set<std::string> unfit_;  ///< trials that cannot be planned

@@ -72,12 +72,13 @@ class WorkerLife {
 
  private:
   void run() {
-    Worker worker({*end_, trainer_, shared, host, node_.book, resolve_, [](const std::string&) {}, interrupted});
     try {
+      Worker worker({*end_, trainer_, shared, host, node_.book, resolve_, [](const std::string&) {}, interrupted});
       ending_ = worker.run();
     } catch (const std::exception& error) {
       thrown = error.what();
     }
+    end_.reset();
     if (ending_ != WorkerEnding::lost) executor_.stop();
   }
 
@@ -181,11 +182,12 @@ class WorkerTest : public ExperimentTest {
     ASSERT_EQ(courses_.size(), 2u);
   }
 
-  std::unique_ptr<WorkerLife> live(WorkerNode& node) {
+  std::unique_ptr<WorkerLife> live(WorkerNode& node) { return live(node, network_); }
+  std::unique_ptr<WorkerLife> live(WorkerNode& node, fakes::MemoryNetwork& network) {
     std::vector<std::unique_ptr<Device>> devices;
     devices.push_back(make_device());
     return std::make_unique<WorkerLife>(
-        network_, node, setup_.execute, std::move(devices),
+        network, node, setup_.execute, std::move(devices),
         [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); }, host_memory_);
   }
 

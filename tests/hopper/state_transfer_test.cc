@@ -24,6 +24,29 @@ std::vector<std::byte> content(Bytes bytes, std::uint64_t seed) {
   return out;
 }
 
+/// A bit is wrong where it arrives.
+class FlippingLink final : public Link {
+ public:
+  explicit FlippingLink(std::unique_ptr<Link> link) : link_(std::move(link)) {}
+  TransferResult send(const Transfer& transfer, const ChunkSource& source) override {
+    return link_->send(transfer, source);
+  }
+  TransferResult receive(const Transfer& transfer, const ChunkSink& sink) override {
+    const ChunkSink flipping{sink.place, [&](Bytes offset, std::span<const std::byte> bytes) {
+                               const auto place = std::span(const_cast<std::byte*>(bytes.data()), bytes.size());
+                               if (!std::exchange(flipped_, true)) place[place.size() / 2] ^= std::byte{4};
+                               return sink.arrived(offset, bytes);
+                             }};
+    return link_->receive(transfer, flipping);
+  }
+  void cancel(const std::string& reason) override { link_->cancel(reason); }
+  bool broken() const override { return link_->broken(); }
+
+ private:
+  std::unique_ptr<Link> link_;
+  bool flipped_ = false;
+};
+
 class StateTransferTest : public ::testing::Test {
  protected:
   /// A state whose blobs are in versions of their own, but for the first two.
@@ -44,7 +67,8 @@ class StateTransferTest : public ::testing::Test {
   std::pair<StateTransfer, StateTransfer> hop(std::uint64_t number) {
     StateTransfer sent, received;
     std::thread other([&] {
-      const auto link = receiver_->open_link({sender_->id(), number}).link;
+      auto link = receiver_->open_link({sender_->id(), number}).link;
+      if (flips_) link = std::make_unique<FlippingLink>(std::move(link));
       received = receive_state(*link, to_, state_, *host_.reserve(receiving_bytes(state_)));
     });
     const auto link = sender_->open_link({receiver_->id(), number}).link;
@@ -57,6 +81,7 @@ class StateTransferTest : public ::testing::Test {
   fakes::MemoryNetwork network_;
   std::unique_ptr<CoordinatorEnd> coordinator_ = network_.open_coordinator();
   std::unique_ptr<WorkerEnd> sender_ = network_.join(0), receiver_ = network_.join(1);
+  bool flips_ = false;
   HostTier host_{GiB};
   MemoryDiskTier from_, to_;
   std::vector<HeldBlob> state_;
@@ -112,6 +137,16 @@ TEST_F(StateTransferTest, WhatFailsLeavesNothingAndCanBeTriedAgain) {
   const auto [last, there] = hop(4);
   EXPECT_EQ(last.error + there.error, "");
   EXPECT_EQ(there.digest, to_hex(digest_bytes(whole_)));
+}
+
+TEST_F(StateTransferTest, WhatIsNotAsItWasIsNotTaken) {
+  hold({100, 9 * MiB});
+  flips_ = true;
+  const auto [sent, received] = hop(1);
+  EXPECT_EQ(sent.digest, to_hex(digest_bytes(whole_)));
+  EXPECT_NE(received.digest, sent.digest);
+  EXPECT_NE(received.error.find(sent.digest), std::string::npos) << received.error;
+  EXPECT_TRUE(to_.versions().empty());
 }
 
 }  // namespace
