@@ -15,10 +15,7 @@ std::string after_visits(const Hop& hop) { return text::cat(hop.trial, " after "
 
 }  // namespace
 
-StateHops::StateHops(StateHopsParts parts) : parts_(std::move(parts)) {
-  for (std::size_t i = 0; i < kHopsAtATime; ++i)
-    for (Lane* lane : {&sending_, &receiving_}) threads_.emplace_back([this, lane] { work(*lane); });
-}
+StateHops::StateHops(StateHopsParts parts) : parts_(std::move(parts)) {}
 
 StateHops::~StateHops() {
   {
@@ -31,11 +28,13 @@ StateHops::~StateHops() {
 }
 
 void StateHops::begin(Hop hop) {
-  {
-    const std::lock_guard lock(mutex_);
-    (hop.send ? sending_ : receiving_).waiting.push_back(std::move(hop));
-  }
+  const std::lock_guard lock(mutex_);
+  Lane& lane = hop.send ? sending_ : receiving_;
+  lane.waiting.push_back(std::move(hop));
   changed_.notify_all();
+  if (lane.waiting.size() <= lane.idle || lane.threads == kHopsBegun) return;
+  ++lane.threads;
+  threads_.emplace_back([this, &lane] { work(lane); });
 }
 
 std::vector<HopEnd> StateHops::take() {
@@ -52,7 +51,9 @@ bool StateHops::waits_for_memory() const {
 void StateHops::work(Lane& lane) {
   std::unique_lock lock(mutex_);
   while (true) {
+    ++lane.idle;
     changed_.wait(lock, [&] { return stopping_ || !lane.waiting.empty(); });
+    --lane.idle;
     if (stopping_) return;
     const Hop hop = std::move(lane.waiting.front());
     lane.waiting.pop_front();
@@ -89,10 +90,10 @@ std::string StateHops::send(const Hop& hop, HopEnd& end) {
   std::string error;
   if (state->digest != hop.digest || !same_bytes(state->blobs, hop.blobs)) {
     error = text::cat(after_visits(hop), " is another state here");
-  } else if (auto memory = await_memory(sending_bytes(state->blobs)); !memory) {
-    error = text::cat("no host memory to send ", after_visits(hop));
   } else {
     error = over_link(hop, [&](Link& link) {
+      auto memory = await_memory(sending_bytes(state->blobs));
+      if (!memory) return text::cat("no host memory to send ", after_visits(hop));
       const auto sent = send_state(link, parts_.disk, state->blobs, std::move(*memory));
       end.digest = sent.digest;
       return sent.error;
@@ -103,9 +104,18 @@ std::string StateHops::send(const Hop& hop, HopEnd& end) {
 }
 
 std::string StateHops::receive(const Hop& hop, HopEnd& end) {
-  auto memory = await_memory(receiving_bytes(hop.blobs));
-  if (!memory) return text::cat("no host memory to receive ", after_visits(hop));
   return over_link(hop, [&](Link& link) {
+    const auto take_turn = [this] {
+      const std::lock_guard lock(mutex_);
+      return in_turn_ < kHopsReceiving && ++in_turn_ > 0;
+    };
+    if (!await(kHopTurnSeconds, take_turn)) return text::cat("too many hops before ", after_visits(hop));
+    const std::shared_ptr<void> turn(nullptr, [this](void*) {
+      const std::lock_guard lock(mutex_);
+      --in_turn_;
+    });
+    auto memory = await_memory(receiving_bytes(hop.blobs));
+    if (!memory) return text::cat("no host memory to receive ", after_visits(hop));
     auto received = receive_state(link, parts_.disk, hop.blobs, std::move(*memory));
     end.digest = received.digest;
     if (received.error.empty())
@@ -140,7 +150,7 @@ std::string StateHops::over_link(const Hop& hop, const std::function<std::string
 
 std::optional<HeldState> StateHops::await_state(const Hop& hop) {
   std::optional<HeldState> state;
-  await([&] { return (state = parts_.states.lend(hop.trial, hop.visits)).has_value(); });
+  await(kHopOpenSeconds, [&] { return (state = parts_.states.lend(hop.trial, hop.visits)).has_value(); });
   return state;
 }
 
@@ -152,14 +162,14 @@ std::optional<HostReservation> StateHops::await_memory(Bytes bytes) {
     ++hungry_;
   }
   parts_.notify();
-  await([&] { return (memory = parts_.host.reserve(bytes)).has_value(); });
+  await(kHopTurnSeconds, [&] { return (memory = parts_.host.reserve(bytes)).has_value(); });
   const std::lock_guard lock(mutex_);
   --hungry_;
   return memory;
 }
 
-bool StateHops::await(const std::function<bool()>& holds) {
-  const double until_s = monotonic_seconds() + kHopOpenSeconds;
+bool StateHops::await(double seconds, const std::function<bool()>& holds) {
+  const double until_s = monotonic_seconds() + seconds;
   while (!holds()) {
     std::unique_lock lock(mutex_);
     if (monotonic_seconds() > until_s || changed_.wait_for(lock, kAskAgain, [&] { return stopping_; })) return false;

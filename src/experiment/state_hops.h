@@ -17,12 +17,16 @@
 
 namespace hopyard {
 
-/// So many hops each way go on at a time; others wait for their turn, in the order of asking.
-constexpr std::size_t kHopsAtATime = 2;
-/// So long an end of a hop waits for its state, for memory and for the other end, each.
-constexpr double kHopOpenSeconds = 10;
-/// So long a hop waits for a chunk: the other end may be making 64 MiB durable, or a larger blob.
-constexpr double kHopStallSeconds = 20;
+/// So many hops each way are begun at a time; others wait for their turn, in the order of asking.
+constexpr std::size_t kHopsBegun = 16;
+/// Of those that are begun, so many receive at a time: each takes memory of a version, or of its largest blob.
+constexpr std::size_t kHopsReceiving = 2;
+/// So long an end of a hop waits for its state, and for the other end to come.
+constexpr double kHopOpenSeconds = 5;
+/// So long it waits for its turn to receive, and for memory, each.
+constexpr double kHopTurnSeconds = 50;
+/// So long it waits for a chunk: the other end may be waiting for both.
+constexpr double kHopStallSeconds = 120;
 
 struct StateHopsParts {
   WorkerEnd& end;
@@ -36,7 +40,7 @@ struct StateHopsParts {
 class StateHops {
  public:
   explicit StateHops(StateHopsParts parts);
-  /// Breaks what is under way; takes at most kHopOpenSeconds and a little.
+  /// Breaks what is under way. Takes at most kHopOpenSeconds and a little, for ends that wait for another to come.
   ~StateHops();
 
   void begin(Hop hop);
@@ -48,6 +52,7 @@ class StateHops {
  private:
   struct Lane {  // hops one way
     std::deque<Hop> waiting;
+    std::size_t threads = 0, idle = 0;
   };
   void work(Lane& lane);
   HopEnd perform(const Hop& hop);
@@ -55,10 +60,11 @@ class StateHops {
   std::string receive(const Hop& hop, HopEnd& end);
   std::optional<HeldState> await_state(const Hop& hop);
   std::optional<HostReservation> await_memory(Bytes bytes);
-  /// Calls `transfer` with an open link, which stop breaks. The error of opening it, or what `transfer` returns.
+  /// Calls `transfer` with an open link, which the destructor breaks. The error of opening it, or what `transfer`
+  /// returns.
   std::string over_link(const Hop& hop, const std::function<std::string(Link&)>& transfer);
-  /// Asks every few milliseconds; false when it was not so within kHopOpenSeconds, or all is over.
-  bool await(const std::function<bool()>& holds);
+  /// Asks every few milliseconds; false when it was not so within this time, or all is over.
+  bool await(double seconds, const std::function<bool()>& holds);
 
   StateHopsParts parts_;
   mutable std::mutex mutex_;  // guards all below but threads_
@@ -66,7 +72,8 @@ class StateHops {
   bool stopping_ = false;
   Lane sending_, receiving_;
   std::set<Link*> links_;
-  std::size_t hungry_ = 0;  // that wait for memory
+  std::size_t in_turn_ = 0;  // that receive
+  std::size_t hungry_ = 0;   // that wait for memory
   std::vector<HopEnd> ended_;
   std::exception_ptr broken_;
   std::vector<std::thread> threads_;

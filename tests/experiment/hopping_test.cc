@@ -20,10 +20,14 @@ class HoppingTest : public WorkerTest {
   HoppingTest() { partitions_ = 3; }
 
   /// Breaks a worker or its links now and then, and brings it back.
-  void sabotage(fakes::MemoryNetwork& network, const Sabotage& kind, const std::atomic<bool>& over) {
+  void sabotage(fakes::MemoryNetwork& network, const Sabotage& kind, const Journal& journal,
+                const std::atomic<bool>& over) {
     KeyedStream chance(kind.seed);
-    while (!over) {
+    while (true) {
       sleep_seconds(kind.every_s * (0.5 + chance.uniform()));
+      const auto trials = journal.trials();
+      const auto ended = [](const TrialRecord& record) { return record.state > TrialState::active; };
+      if (over || (!trials.empty() && std::all_of(trials.begin(), trials.end(), ended))) return;
       auto& life = lives_[chance.below(lives_.size())];
       switch (chance.below(4)) {
         case 0:  // the connection
@@ -63,7 +67,7 @@ class HoppingTest : public WorkerTest {
     std::optional<ExperimentEnd> result;
     std::atomic<bool> over{false};
     std::thread saboteur([&] {
-      if (kind.every_s > 0) sabotage(network, kind, over);
+      if (kind.every_s > 0) sabotage(network, kind, journal, over);
     });
     try {
       const auto event = [this](const std::string& line) { log_ += line + '\n'; };

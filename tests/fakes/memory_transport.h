@@ -216,7 +216,9 @@ class MemoryWorker : public WorkerEnd {
     pair->ends.insert(id_);
     network_.changed_.notify_all();
     const auto kept = pair;
-    if (network_.changed_.wait_for(lock, seconds(order.open_s), [&] { return kept->ends.size() == 2; })) {
+    const auto& self = network_.members_[id_];
+    network_.changed_.wait_for(lock, seconds(order.open_s), [&] { return kept->ends.size() == 2 || !self.alive; });
+    if (kept->ends.size() == 2) {
       return {std::make_unique<MemoryLink>(network_, kept, id_, order), ""};
     }
     return {nullptr, text::cat("no link to ", to_string(order.peer), ": it has not come within ", order.open_s, " s")};
