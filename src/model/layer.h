@@ -8,16 +8,10 @@
 #include <cstdint>
 #include <span>
 
+#include "model/batch.h"
 #include "model/description.h"
 
 namespace hopyard {
-
-/// Tensors of one micro-batch. Rows are sequences (or feature vectors).
-struct Batch {
-  at::Tensor inputs;          ///< input_ids int64 [batch, tokens], or features float32 [batch, features]
-  at::Tensor attention_mask;  ///< int64 [batch, tokens], 1 = counts; undefined when there is none
-  at::Tensor labels;          ///< int64 [batch]; float32 [batch] for regression; undefined for causal-lm
-};
 
 /// What a pass through a layer may depend on beside its input: the random key, and nothing else.
 /// `generator` is the device's own, for layers that draw from torch: they reseed it through draws(). dropout() needs

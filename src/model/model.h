@@ -11,14 +11,15 @@
 
 #include "formats/json.h"
 #include "formats/safetensors.h"
+#include "model/batch.h"
 #include "model/description.h"
-#include "model/layer.h"
 #include "model/model_spec.h"
 
 namespace hopyard {
 
 class Family;  // bert, gpt2, mlp: families.h
 class FamilyLayer;
+class Layer;  // layer.h
 class PeftFolder;
 struct PeftDescription;
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "data/dataset.h"
-#include "model/layer.h"
+#include "model/batch.h"
 #include "model/model.h"
 
 namespace hopyard {

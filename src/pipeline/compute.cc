@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "model/layer.h"
 #include "pipeline/batches.h"
 #include "pipeline/outcome.h"
 

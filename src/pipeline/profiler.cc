@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/failure.h"
 #include "device/memory_account.h"
+#include "model/layer.h"
 #include "pipeline/batches.h"
 #include "pipeline/compute_thread.h"
 #include "pipeline/shard_compute.h"

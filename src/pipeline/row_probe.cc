@@ -7,6 +7,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "model/layer.h"
 #include "pipeline/batches.h"
 #include "pipeline/compute_thread.h"
 #include "pipeline/shard_compute.h"

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "base/failure.h"
+#include "model/layer.h"
 
 namespace hopyard {
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/failure.h"
+#include "model/layer.h"
 
 namespace hopyard {
 

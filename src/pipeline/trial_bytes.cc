@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "model/layer.h"
 #include "pipeline/trial_run.h"
 
 namespace hopyard {

@@ -10,6 +10,7 @@
 #include "fakes/failure_of.h"
 #include "fakes/temporary_folder.h"
 #include "fakes/whole_model.h"
+#include "model/layer.h"
 #include "model/model.h"
 
 namespace hopyard {

@@ -1,11 +1,15 @@
 // Whether a row's activations depend on its company: the probe says what a plain loop over every batch finds.
 #include "pipeline/row_probe.h"
 
+#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "fakes/feature_world.h"
 #include "fakes/small_world.h"
+#include "fakes/whole_model.h"
+#include "model/layer.h"
 
 namespace hopyard {
 namespace {

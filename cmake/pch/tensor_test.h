@@ -1,0 +1,5 @@
+// tensor.h, and what tests are written with.
+#pragma once
+
+#include "tensor.h"
+#include "test.h"

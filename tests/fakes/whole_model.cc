@@ -1,0 +1,125 @@
+#include "fakes/whole_model.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/layer.h"
+
+namespace hopyard::fakes {
+
+FlatBuffer::FlatBuffer(Bytes bytes)
+    : bytes_(bytes), data_(static_cast<std::byte*>(std::aligned_alloc(kTensorAlignment, align_up(bytes + 1)))) {
+  std::fill(data_.get(), data_.get() + bytes_, std::byte{0});
+}
+
+at::Tensor FlatBuffer::view(Bytes offset, const std::vector<std::int64_t>& shape) const {
+  return at::from_blob(data_.get() + offset, shape, at::kFloat);
+}
+
+WholeModel::WholeModel(const ModelSource& source, std::uint64_t trial_seed, const OptimizerSpec& optimizer)
+    : source_(source), seed_(trial_seed), optimizer_(optimizer), generator_(at::detail::createCPUGenerator()) {
+  for (std::uint32_t i = 0; i < layers().size(); ++i) {
+    for (const Part part : {Part::own, Part::shared}) {
+      Parameters& parameters = parts_[static_cast<std::size_t>(part)].emplace_back(layout_of(layers()[i], part));
+      source.initialise(i, part, trial_seed, parameters.flat.bytes());
+    }
+    moments_.emplace_back();
+    for (int m = 0; m < moment_count(optimizer); ++m) moments_[i].emplace_back(flat(i).size());
+  }
+  modules_ = source.make_layers();
+  for (std::uint32_t i = 0; i < modules_.size(); ++i) modules_[i]->bind(views(i), true);
+}
+
+std::vector<at::Tensor> WholeModel::views(std::uint32_t layer) const {
+  std::vector<at::Tensor> views;
+  for (std::size_t p = 0; p < layers()[layer].parameters.size(); ++p) {
+    const ParameterDescription& parameter = layers()[layer].parameters[p];
+    const auto owner = parameter.tied_to.value_or(ParameterDescription::Owner{layer, static_cast<std::uint32_t>(p)});
+    const Parameters& from = of(owner.layer, parameter.part());
+    views.push_back(from.flat.view(from.layout.places[owner.parameter].offset, parameter.shape));
+  }
+  return views;
+}
+
+template <class F>
+void WholeModel::for_each_trainable(F&& f) const {
+  for (std::uint32_t i = 0; i < layers().size(); ++i)
+    for (std::size_t p = 0; p < layers()[i].parameters.size(); ++p)
+      if (!layers()[i].parameters[p].tied_to && !layers()[i].parameters[p].frozen) f(i, p);
+}
+
+double WholeModel::train_step(std::span<const Batch> micro_batches, double lr, std::optional<double> clip,
+                              std::uint64_t step) {
+  std::int64_t items = 0;
+  for (const Batch& batch : micro_batches) items += source_.counted_items(batch.inputs.size(0));
+  for (std::uint32_t i = 0; i < modules_.size(); ++i) modules_[i]->bind(views(i), true);
+  double loss = 0;
+  for (std::uint32_t m = 0; m < micro_batches.size(); ++m) {
+    const LossSum sum = source_.loss(forward(micro_batches[m], true, pass_key(seed_, step, m)), micro_batches[m]);
+    sum.sum.backward(at::full({}, 1.0 / static_cast<double>(items), at::kFloat));
+    loss += sum.sum.item<double>();
+  }
+  add_tied_gradients();
+  if (clip) clip_gradients(*clip);
+  apply_updates(lr, step + 1);
+  return loss / static_cast<double>(items);
+}
+
+at::Tensor WholeModel::logits(const Batch& batch) {
+  const at::NoGradGuard no_grad;
+  return forward(batch, false, 0);
+}
+
+at::Tensor WholeModel::forward(const Batch& batch, bool train, std::uint64_t key) {
+  at::Tensor x;
+  for (std::uint32_t i = 0; i < modules_.size(); ++i) {
+    Pass pass{train && (layers()[i].trains() || source_.spec().frozen_dropout), key, i, generator_};
+    x = modules_[i]->forward(x, batch, pass);
+  }
+  return x;
+}
+
+Digest WholeModel::digest() const {
+  std::vector<ParameterDigest> parts;
+  for (std::uint32_t i = 0; i < layers().size(); ++i)
+    for (std::size_t p = 0; p < layers()[i].parameters.size(); ++p) {
+      const ParameterDescription& parameter = layers()[i].parameters[p];
+      if (parameter.tied_to) continue;
+      const auto [offset, bytes] = of(i, parameter.part()).layout.places[p];
+      parts.push_back(
+          {parameter.name, "F32", parameter.shape, digest_bytes(flat(i, parameter.part()).subspan(offset, bytes))});
+    }
+  return digest_parameters(std::move(parts));
+}
+
+void WholeModel::add_tied_gradients() {
+  for (std::uint32_t i = 0; i < modules_.size(); ++i)
+    for (std::size_t p = 0; p < layers()[i].parameters.size(); ++p)
+      if (const auto& owner = layers()[i].parameters[p].tied_to; owner && !layers()[i].parameters[p].frozen)
+        modules_[owner->layer]->bound()[owner->parameter].mutable_grad().add_(modules_[i]->bound()[p].grad());
+}
+
+void WholeModel::clip_gradients(double max_norm) {
+  double squares = 0;
+  for_each_trainable([&](std::uint32_t i, std::size_t p) { squares += squared_norm(modules_[i]->bound()[p].grad()); });
+  const double factor = clip_factor(std::sqrt(squares), max_norm);
+  for_each_trainable([&](std::uint32_t i, std::size_t p) { modules_[i]->bound()[p].mutable_grad().mul_(factor); });
+}
+
+void WholeModel::apply_updates(double lr, std::uint64_t step) {
+  for_each_trainable([&](std::uint32_t i, std::size_t p) {
+    const ParameterDescription& parameter = layers()[i].parameters[p];
+    const Bytes offset = of(i, Part::own).layout.places[p].offset;
+    ParameterUpdate one{
+        of(i, Part::own).flat.view(offset, parameter.shape), modules_[i]->bound()[p].grad(), {}, parameter.decays};
+    for (std::size_t m = 0; m < moments_[i].size(); ++m) one.moments[m] = moments_[i][m].view(offset, parameter.shape);
+    update(optimizer_, layer_rate(optimizer_, lr, i, static_cast<std::uint32_t>(layers().size())), step,
+           std::span(&one, 1));
+  });
+}
+
+}  // namespace hopyard::fakes
