@@ -68,8 +68,9 @@ void sync_folder(const std::string& path) {
   if (*folder < 0 || ::fsync(*folder) != 0) fail_on(path, "make the folder durable");
 }
 
-AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp") {
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+AtomicFile::AtomicFile(const std::string& path, FileAccess access) : path_(path), temporary_(path + ".tmp") {
+  const mode_t mode = access == FileAccess::owner ? 0600 : 0666;
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (descriptor_ < 0) fail_on(temporary_, "create it");
 }
 
@@ -94,8 +95,8 @@ void AtomicFile::commit() {
   sync_folder(folder_of(path_));
 }
 
-void write_file_atomically(const std::string& path, const std::string& content) {
-  AtomicFile file(path);
+void write_file_atomically(const std::string& path, const std::string& content, FileAccess access) {
+  AtomicFile file(path, access);
   file.write(std::as_bytes(std::span(content)));
   file.commit();
 }

@@ -8,13 +8,15 @@
 
 namespace hopyard {
 
+/// Who may read a new file: whom the system's usual mask lets, or its owner alone (mode 0600).
+enum class FileAccess { usual, owner };
 /// Replaces `path` with `content` so that a crash leaves the old file or the new one, never a part; durable on return.
-void write_file_atomically(const std::string& path, const std::string& content);
+void write_file_atomically(const std::string& path, const std::string& content, FileAccess access = FileAccess::usual);
 /// The same for what is too large to be one string: write() in order, then commit(). Without commit() nothing changes
 /// and the part written so far is removed.
 class AtomicFile {
  public:
-  explicit AtomicFile(const std::string& path);
+  explicit AtomicFile(const std::string& path, FileAccess access = FileAccess::usual);
   AtomicFile(const AtomicFile&) = delete;
   ~AtomicFile();
   void write(std::span<const std::byte> bytes);

@@ -3,23 +3,25 @@
 #include <cerrno>
 
 #include "base/failure.h"
+#include "base/files.h"
 
 namespace hopyard {
 
 namespace {
 
-[[noreturn]] void out_of_space(const std::string& path) {
-  fail(ExitCode::capacity, path, ": no space left for the journal: free some and run the same command again");
+[[noreturn]] void out_of_space(const std::string& path, const FileKind& kind) {
+  fail(ExitCode::capacity, path, ": no space left for the ", kind.name, ": free some and run the same command again");
 }
 
 }  // namespace
 
-Connection::Connection(const std::string& path, int flags, int busy_ms) : path_(path) {
+Connection::Connection(const std::string& path, const FileKind& kind, int flags, int busy_ms)
+    : path_(path), kind_(kind) {
   const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
   if (code != SQLITE_OK) {
     const std::string why = handle_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(handle_);
     sqlite3_close_v2(handle_);
-    fail(ExitCode::input, path, ": cannot open the journal: ", why);
+    fail(ExitCode::input, path, ": cannot open the ", kind.name, ": ", why);
   }
   sqlite3_busy_timeout(handle_, busy_ms);
 }
@@ -35,7 +37,38 @@ std::int64_t Connection::query_integer(const std::string& sql) {
 }
 
 void Connection::damaged(const std::string& what) const {
-  fail(ExitCode::input, path_, ": the journal is damaged (", what, "): start again with --fresh");
+  fail(ExitCode::input, path_, ": the ", kind_.name, " is damaged (", what, "): start again with --fresh");
+}
+
+bool Connection::has_schema() {
+  const std::int64_t version = schema_version();
+  const std::int64_t application = query_integer("PRAGMA application_id");
+  const std::int64_t tables = query_integer("SELECT count(*) FROM sqlite_master");
+  if (version == 0 && application == 0 && tables == 0) return false;
+  if (application != kind_.application_id)
+    fail(ExitCode::input, path_, ": is not a ", kind_.name, ": it is another program's SQLite database");
+  if (version > kind_.version)
+    fail(ExitCode::input, path_, ": was written by a newer Hopyard (", kind_.name, " schema ", version,
+         ", this one reads up to ", kind_.version, "): use that version");
+  return true;
+}
+
+void Connection::use_durable_mode() {
+  std::string mode;
+  Statement(*this, "PRAGMA journal_mode=WAL").each([&](const Statement& row) { mode = row.text(0); });
+  if (mode != "wal")
+    fail(ExitCode::input, path_, ": this file system cannot keep a SQLite WAL: choose a local folder with --dir");
+  execute("PRAGMA synchronous=FULL");
+}
+
+void Connection::mark_schema() {
+  execute("PRAGMA application_id=" + std::to_string(kind_.application_id));
+  execute("PRAGMA user_version=" + std::to_string(kind_.version));
+}
+
+void Connection::sync_folder_of_file() const {
+  const auto slash = path_.rfind('/');
+  sync_folder(slash == std::string::npos ? "." : path_.substr(0, slash + 1));
 }
 
 void Connection::raise() const {
@@ -43,20 +76,20 @@ void Connection::raise() const {
   const int system_error = sqlite3_system_errno(handle_);
   switch (sqlite3_errcode(handle_) & 0xff) {
     case SQLITE_NOTADB:
-      fail(ExitCode::input, path_, ": is not a journal: it is no SQLite database");
+      fail(ExitCode::input, path_, ": is not a ", kind_.name, ": it is no SQLite database");
     case SQLITE_CORRUPT:
       damaged(why);
     case SQLITE_BUSY:
-      fail(ExitCode::input, path_, ": another process is writing to the journal: wait until it is done");
+      fail(ExitCode::input, path_, ": another process is writing to the ", kind_.name, ": wait until it is done");
     case SQLITE_FULL:
-      out_of_space(path_);
+      out_of_space(path_, kind_);
     case SQLITE_IOERR:
-      if (system_error == ENOSPC || system_error == EDQUOT) out_of_space(path_);
+      if (system_error == ENOSPC || system_error == EDQUOT) out_of_space(path_, kind_);
       [[fallthrough]];
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_CANTOPEN:
-      fail(ExitCode::input, path_, ": cannot use the journal: ", why);
+      fail(ExitCode::input, path_, ": cannot use the ", kind_.name, ": ", why);
     default:
       throw std::logic_error(path_ + ": " + why);
   }

@@ -1,4 +1,4 @@
-// The little of SQLite that the journal needs: a connection, prepared statements, transactions. Not thread-safe.
+// The little of SQLite that our files need: a connection, prepared statements, transactions. Not thread-safe.
 #pragma once
 
 #include <sqlite3.h>
@@ -18,11 +18,18 @@ std::string number_text(Number value) {
   return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
 }
 
+/// What a file of ours is: tells it from other programs' databases, and from what a newer Hopyard wrote.
+struct FileKind {
+  const char* name;  ///< in sentences: "journal"
+  int application_id;
+  int version;  ///< of its schema
+};
+
 /// One open database file; throws what a user can put right as Failure.
 class Connection {
  public:
   /// `flags`: SQLITE_OPEN_…; waits for `busy_ms` for other writers.
-  Connection(const std::string& path, int flags, int busy_ms);
+  Connection(const std::string& path, const FileKind& kind, int flags, int busy_ms);
   Connection(const Connection&) = delete;
   ~Connection() { sqlite3_close_v2(handle_); }
 
@@ -32,6 +39,16 @@ class Connection {
   /// The first column of the last row; 0 without rows.
   std::int64_t query_integer(const std::string& sql);
 
+  /// True when the file is of its kind, false when it holds nothing yet. Failure(input) for any other.
+  bool has_schema();
+  std::int64_t schema_version() { return query_integer("PRAGMA user_version"); }
+  /// WAL, synchronous=FULL: what is committed survives the loss of power.
+  void use_durable_mode();
+  /// Within a transaction that makes what the newest version has.
+  void mark_schema();
+  /// Makes the name of a new file durable.
+  void sync_folder_of_file() const;
+
   /// Throws Failure(input): the content is not what we have written.
   [[noreturn]] void damaged(const std::string& what) const;
   /// Throws SQLite's newest error.
@@ -39,6 +56,7 @@ class Connection {
 
  private:
   const std::string path_;
+  const FileKind kind_;
   sqlite3* handle_ = nullptr;
 };
 

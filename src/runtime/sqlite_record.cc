@@ -7,6 +7,7 @@
 #include "runtime/sqlite.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_operations.h"
+#include "runtime/sqlite_schema.h"
 
 namespace hopyard {
 
@@ -26,7 +27,7 @@ constexpr Table kTables[] = {
 std::unique_ptr<Connection> open_connection(const std::string& path, bool read_only) {
   open_journal(path, read_only);  // refuses what is no journal, and makes one
   const int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
-  auto connection = std::make_unique<Connection>(path, flags, kJournalBusyMs);
+  auto connection = std::make_unique<Connection>(path, kJournalFile, flags, kJournalBusyMs);
   if (!read_only) connection->execute("PRAGMA synchronous=FULL");
   for (const auto& [name, columns] : kTables) {
     const bool there =

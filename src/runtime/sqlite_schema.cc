@@ -5,16 +5,12 @@
 #include <string>
 
 #include "base/failure.h"
-#include "base/files.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_operations.h"
 
 namespace hopyard {
 
 namespace {
-
-constexpr int kSchemaVersion = 4;
-constexpr int kApplicationId = 0x486f7079;  // "Hopy": tells our files from other programs' databases
 
 // Doubles, seeds and versions are text: SQLite has no NaN, no −0 and no unsigned 64-bit integers.
 constexpr const char* kSchema = R"sql(
@@ -53,52 +49,24 @@ void create_later_tables(Connection& connection, bool temporary) {
   for (const char* table : kOperationTables) connection.execute(create + table);
 }
 
-/// True when the file holds our schema, false when it holds nothing yet.
-bool has_schema(Connection& connection) {
-  const std::int64_t version = connection.query_integer("PRAGMA user_version");
-  const std::int64_t application = connection.query_integer("PRAGMA application_id");
-  const std::int64_t tables = connection.query_integer("SELECT count(*) FROM sqlite_master");
-  if (version == 0 && application == 0 && tables == 0) return false;
-  if (application != kApplicationId)
-    fail(ExitCode::input, connection.path(), ": is not a journal: it is another program's SQLite database");
-  if (version > kSchemaVersion)
-    fail(ExitCode::input, connection.path(), ": was written by a newer Hopyard (journal schema ", version,
-         ", this one reads up to ", kSchemaVersion, "): use that version");
-  return true;
-}
-
-void use_durable_mode(Connection& connection) {
-  std::string mode;
-  Statement(connection, "PRAGMA journal_mode=WAL").each([&](const Statement& row) { mode = row.text(0); });
-  if (mode != "wal")
-    fail(ExitCode::input, connection.path(),
-         ": this file system cannot keep a SQLite WAL: choose a local folder with --dir");
-  connection.execute("PRAGMA synchronous=FULL");
-}
-
-std::int64_t schema_version(Connection& connection) { return connection.query_integer("PRAGMA user_version"); }
-
 /// Makes all tables, or those that an older version lacks.
 void create_schema(Connection& connection) {
   Transaction transaction(connection, Transaction::Kind::write);
-  if (!has_schema(connection)) {
-    connection.execute(kSchema);
-    connection.execute("PRAGMA application_id=" + std::to_string(kApplicationId));
-  }
+  if (!connection.has_schema()) connection.execute(kSchema);
   create_later_tables(connection, false);
-  connection.execute("PRAGMA user_version=" + std::to_string(kSchemaVersion));
+  connection.mark_schema();
   transaction.commit();
-  const auto slash = connection.path().rfind('/');
-  sync_folder(slash == std::string::npos ? "." : connection.path().substr(0, slash + 1));
+  connection.sync_folder_of_file();
 }
 
 }  // namespace
 
 std::unique_ptr<Connection> open_writer(const std::string& path) {
-  auto connection = std::make_unique<Connection>(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kJournalBusyMs);
-  has_schema(*connection);  // refuses other programs' files before anything is written
-  use_durable_mode(*connection);
-  if (schema_version(*connection) < kSchemaVersion) create_schema(*connection);
+  auto connection =
+      std::make_unique<Connection>(path, kJournalFile, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kJournalBusyMs);
+  connection->has_schema();  // refuses other programs' files before anything is written
+  connection->use_durable_mode();
+  if (connection->schema_version() < kJournalFile.version) create_schema(*connection);
   return connection;
 }
 
@@ -106,9 +74,9 @@ std::unique_ptr<Connection> open_reader(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0)
     fail(ExitCode::input, path, ": there is no journal here: name the directory of a run");
-  auto connection = std::make_unique<Connection>(path, SQLITE_OPEN_READONLY, kJournalBusyMs);
-  if (!has_schema(*connection)) fail(ExitCode::input, path, ": the journal is still empty: has the run begun?");
-  if (schema_version(*connection) < kSchemaVersion) create_later_tables(*connection, true);  // stay empty
+  auto connection = std::make_unique<Connection>(path, kJournalFile, SQLITE_OPEN_READONLY, kJournalBusyMs);
+  if (!connection->has_schema()) fail(ExitCode::input, path, ": the journal is still empty: has the run begun?");
+  if (connection->schema_version() < kJournalFile.version) create_later_tables(*connection, true);  // stay empty
   return connection;
 }
 

@@ -18,6 +18,13 @@ TEST(FilesTest, ReplacesWholeFiles) {
   EXPECT_FALSE(std::filesystem::exists(folder / "a.tmp"));
 }
 
+TEST(FilesTest, AFileMayBeItsOwnersAlone) {
+  const fakes::TemporaryFolder folder;
+  write_file_atomically(folder / "secret", "x", FileAccess::owner);
+  EXPECT_EQ(std::filesystem::status(folder / "secret").permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+}
+
 TEST(FilesTest, NamesWhatIsWrong) {
   const fakes::TemporaryFolder folder;
   folder.write("long", std::string(100, 'x'));
