@@ -135,6 +135,7 @@ ExperimentConfig parse_config(const std::string& yaml_text, const std::string& f
   MapReader search = top.section("search");
   read_resources(top.at("resources").map(), config);
   config.execute = read_execute(top.section("execute"));
+  config.workers = read_workers(top.section("workers"), config.data.order);
   top.finish();
 
   const auto space = find_searched_values(file_name, config.tree);

@@ -11,11 +11,23 @@
 #include "data/data_spec.h"
 #include "device/device_spec.h"
 #include "formats/yaml.h"
+#include "hopper/visit_scheduler.h"
 #include "model/model_spec.h"
 #include "pipeline/train_spec.h"
 #include "select/search.h"
 
 namespace hopyard {
+
+/// The `workers` part: how several processes share an experiment.
+struct WorkersSpec {
+  std::uint32_t replication = 0;  ///< homes of each partition; 0: two, or as many as there are workers
+  std::uint32_t state_replicas = 2;
+  double wait_for_worker_s = 600;
+  std::string bind = "127.0.0.1";
+  std::string secret_file;                                     ///< may be empty
+  VisitSchedulerKind scheduler = VisitSchedulerKind::patient;  ///< of data.order: free
+  bool operator==(const WorkersSpec&) const = default;
+};
 
 struct ExperimentConfig {
   std::string name;  ///< also the name of the default run directory
@@ -28,6 +40,7 @@ struct ExperimentConfig {
   std::string disk_path = "spill";  ///< below the run directory unless absolute
   Bytes disk_capacity = 0;
   ExecuteSpec execute;
+  WorkersSpec workers;
   YamlNode tree;  ///< as written, after --set; `model` and `train` are read from it for each trial
 };
 
@@ -54,8 +67,8 @@ std::string resolved_yaml(const ExperimentConfig& config);
 /// The resources with every default written out, however they were written: tells whether a run goes on under others.
 std::string resources_text(const ExperimentConfig& config);
 
-/// Over all that decides results (everything but name, resources and execute), however it was written: tells whether a
-/// run directory belongs to this config. 32 hexadecimal digits.
+/// Over all that decides results (everything but name, resources, execute and workers), however it was written: tells
+/// whether a run directory belongs to this config. 32 hexadecimal digits.
 std::string config_digest(const ExperimentConfig& config);
 
 }  // namespace hopyard

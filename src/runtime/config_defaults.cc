@@ -150,6 +150,15 @@ void add_execute(YamlNode& node, const ExecuteSpec& execute) {
   add(node, "sharing_disk", kAuto);
 }
 
+void add_workers(YamlNode& node, const WorkersSpec& workers, DataSpec::Order order) {
+  add(node, "replication", kAuto);
+  add(node, "state_replicas", workers.state_replicas);
+  add(node, "wait_for_worker", "10min");
+  add(node, "bind", workers.bind);
+  add(node, "secret_file", kNone);
+  if (order == DataSpec::Order::free) add(node, "scheduler", to_string(workers.scheduler));
+}
+
 }  // namespace
 
 void add_defaults(YamlNode& tree, const ExperimentConfig& config, const TrialConfig& first_trial) {
@@ -160,6 +169,7 @@ void add_defaults(YamlNode& tree, const ExperimentConfig& config, const TrialCon
   add_search(section(tree, "search"), config.search);
   add_resources(section(tree, "resources"), config);
   add_execute(section(tree, "execute"), config.execute);
+  add_workers(section(tree, "workers"), config.workers, config.data.order);
 }
 
 }  // namespace hopyard

@@ -12,6 +12,7 @@ constexpr std::int64_t kRowsMax = 0xffff'fffe;
 constexpr std::int64_t kCountMax = 1'000'000;
 constexpr std::int64_t kDevicesMax = 64;
 constexpr std::int64_t kThreadsMax = 1024;
+constexpr std::int64_t kWorkersMax = 65'536;
 
 bool above_zero(double value) { return value > 0; }
 bool not_negative(double value) { return value >= 0; }
@@ -179,7 +180,8 @@ DataSpec read_data(MapReader map) {
     if (data.train_rows != 0 && data.partitions > data.train_rows)
       value->refuse(text::cat("= ", data.partitions, " must be at most data.train_rows, which is ", data.train_rows));
   }
-  if (const auto value = map.find("order")) value->word<int>({{"seed", 0}});
+  if (const auto value = map.find("order"))
+    data.order = value->word<DataSpec::Order>({{"seed", DataSpec::Order::seed}, {"free", DataSpec::Order::free}});
   map.finish();
   return data;
 }
@@ -245,6 +247,25 @@ ExecuteSpec read_execute(MapReader map) {
   }
   map.finish();
   return execute;
+}
+
+WorkersSpec read_workers(MapReader map, DataSpec::Order order) {
+  WorkersSpec workers;
+  if (const auto value = map.find("replication")) workers.replication = count_or(*value, kAuto, kWorkersMax);
+  if (const auto value = map.find("state_replicas")) workers.state_replicas = count(*value, kWorkersMax);
+  if (const auto value = map.find("wait_for_worker")) workers.wait_for_worker_s = value->duration();
+  if (const auto value = map.find("bind")) workers.bind = value->text();
+  if (const auto value = map.find("secret_file"); value && !value->is_word(kNone)) workers.secret_file = value->text();
+  if (order == DataSpec::Order::seed)
+    map.forbid("scheduler", "belongs to data.order: free; by seed, there is no choice");
+  if (const auto value = map.find("scheduler")) {
+    std::vector<std::pair<std::string, VisitSchedulerKind>> words;
+    for (const VisitSchedulerKind kind : kVisitSchedulerKinds)
+      if (kind != VisitSchedulerKind::seed) words.emplace_back(to_string(kind), kind);
+    workers.scheduler = value->word(words);
+  }
+  map.finish();
+  return workers;
 }
 
 TrainSpec read_train(MapReader map, std::uint32_t& rows) {

@@ -16,6 +16,8 @@ SearchSpec read_search(MapReader map, ModelTask task);
 /// devices, host_memory and disk.
 void read_resources(MapReader map, ExperimentConfig& config);
 ExecuteSpec read_execute(MapReader map);
+/// `order` decides whether there is a scheduler to choose.
+WorkersSpec read_workers(MapReader map, DataSpec::Order order);
 /// Requires a tree without searched values.
 ModelSpec read_model(MapReader map);
 /// `rows`: how many of the training rows; stays as it is where the config does not say.

@@ -47,6 +47,7 @@ void expect_equal(const ExperimentConfig& a, const ExperimentConfig& b) {
   EXPECT_EQ(a.disk_path, b.disk_path);
   EXPECT_EQ(a.disk_capacity, b.disk_capacity);
   EXPECT_EQ(a.execute, b.execute);
+  EXPECT_EQ(a.workers, b.workers);
   for (const auto& trial : trials_of(a)) EXPECT_EQ(resolve_trial(a, trial), resolve_trial(b, trial));
 }
 
@@ -239,7 +240,7 @@ TEST(Config, ReadsGroups) {
 TEST(Config, ReadsEveryOtherKey) {
   const ExperimentConfig config =
       parse(kConfigText,
-            {{"data", "{train: a, valid: b, test: c, train_rows: all, valid_rows: 9, partitions: auto, order: seed}"},
+            {{"data", "{train: a, valid: b, test: c, train_rows: all, valid_rows: 9, partitions: auto, order: free}"},
              {"model.freeze", "3"},
              {"model.task", "causal-lm"},
              {"train",
@@ -253,8 +254,18 @@ TEST(Config, ReadsEveryOtherKey) {
              {"execute",
               "{partitioner: greedy, scheduler: round_robin, double_buffer: false, lookahead: 2, interleave: false, "
               "prefetch_tasks: 0, "
-              "cuts: [3, 5], active_trials: 2, sharing: off}"}});
-  EXPECT_EQ(config.data, (DataSpec{.train = "a", .valid = "b", .test = "c", .valid_rows = 9}));
+              "cuts: [3, 5], active_trials: 2, sharing: off}"},
+             {"workers",
+              "{replication: 3, state_replicas: 1, wait_for_worker: 5s, bind: node1, secret_file: key, scheduler: "
+              "replica}"}});
+  EXPECT_EQ(config.data,
+            (DataSpec{.train = "a", .valid = "b", .test = "c", .valid_rows = 9, .order = DataSpec::Order::free}));
+  EXPECT_EQ(config.workers, (WorkersSpec{.replication = 3,
+                                         .state_replicas = 1,
+                                         .wait_for_worker_s = 5,
+                                         .bind = "node1",
+                                         .secret_file = "key",
+                                         .scheduler = VisitSchedulerKind::replica}));
   EXPECT_FALSE(config.search.maximize);
   EXPECT_EQ(config.devices[0], (DeviceSpec{.type = DeviceSpec::Type::emulated,
                                            .count = 3,
@@ -320,6 +331,8 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
             {"train.optimizer",
              "{type: {grid: [sgd, adamw]}, beta1: {grid: [0.8, 0.9], when: {train.optimizer.type: "
              "adamw}}}"}},
+           {{"data.order", "free"}, {"workers", "{scheduler: lrtf, secret_file: key}"}},
+           {{"workers", "{replication: auto, wait_for_worker: 1h}"}},
            {{"train.clip_norm", "1"},
             {"resources.devices", "[{type: emulated, memory: 5B, link: 1B/s, latency: 3s}]"}}}) {
     const ExperimentConfig config = parse(kConfigText, overrides);
@@ -333,9 +346,10 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
 
 TEST(Config, ResolvedFormShowsDefaults) {
   const std::string resolved = resolved_yaml(parse(kConfigText));
-  for (const char* shown : {"valid_rows: all", "dropout: auto", "freeze: {grid: [0, 2]}", "lr: {grid: [1.0e-4, 3e-4]}",
-                            "beta2: 0.999", "weight_decay: 0.01", "schedule: {type: constant, warmup: 0}", "goal: max",
-                            "latency: 0.01ms", "path: spill", "prefetch_tasks: 4", "lookahead: 8"})
+  for (const char* shown :
+       {"valid_rows: all", "dropout: auto", "freeze: {grid: [0, 2]}", "lr: {grid: [1.0e-4, 3e-4]}", "beta2: 0.999",
+        "weight_decay: 0.01", "schedule: {type: constant, warmup: 0}", "goal: max", "latency: 0.01ms", "path: spill",
+        "prefetch_tasks: 4", "lookahead: 8", "wait_for_worker: 10min"})
     EXPECT_THAT(resolved, HasSubstr(shown));
 }
 
@@ -348,11 +362,13 @@ TEST(Config, DigestSeesWhatDecidesResults) {
   EXPECT_TRUE(same("name", "other"));
   EXPECT_TRUE(same("resources.host_memory", "1GiB"));
   EXPECT_TRUE(same("execute.scheduler", "fifo"));
+  EXPECT_TRUE(same("workers.replication", "3"));
   EXPECT_TRUE(same("train.optimizer.lr", "{grid: [0.0001, 0.0003]}"));
   EXPECT_TRUE(same("train.optimizer.weight_decay", "0.010"));
   EXPECT_TRUE(same("search", "{metric: valid/accuracy, goal: max, method: grid}"));
   EXPECT_FALSE(same("seed", "6"));
   EXPECT_FALSE(same("data.partitions", "5"));
+  EXPECT_FALSE(same("data.order", "free"));
   EXPECT_FALSE(same("train.micro_batch_size", "4"));
   EXPECT_FALSE(same("train.optimizer.lr", "{grid: [3e-4, 1e-4]}"));
   EXPECT_FALSE(same("model.dropout", "0"));
