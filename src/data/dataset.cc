@@ -72,6 +72,14 @@ bool Dataset::has(std::uint32_t row) const {
   return after != part_end_.end() && row >= part_begin_[static_cast<std::size_t>(after - part_end_.begin())];
 }
 
+std::vector<std::uint32_t> Dataset::first_rows(std::uint32_t count) const {
+  std::vector<std::uint32_t> rows;
+  for (std::size_t part = 0; part < part_begin_.size(); ++part)
+    for (std::uint32_t row = part_begin_[part]; row < part_end_[part] && rows.size() < count; ++row)
+      rows.push_back(row);
+  return rows;
+}
+
 Dataset::RowPlace Dataset::place_of(std::uint32_t row) const {
   require(has(row), "row ", row, " of ", rows_, " in ", folder_);
   const auto after = std::upper_bound(part_end_.begin(), part_end_.end(), row);

@@ -35,6 +35,8 @@ class Dataset {
   std::uint32_t rows() const { return rows_; }
   /// Whether the row is in one of the pieces; of a whole folder, all are.
   bool has(std::uint32_t row) const;
+  /// The first so many rows that are here, or all that are.
+  std::vector<std::uint32_t> first_rows(std::uint32_t count) const;
   const std::vector<ColumnInfo>& columns() const { return columns_; }
   const ColumnInfo* find(const std::string& column) const;
   const std::vector<std::string>& label_names() const { return label_names_; }

@@ -60,7 +60,7 @@ struct TrialEntry {
   std::uint32_t partition_after(std::uint32_t visits) const {
     if (sent && visits == status.visits_done) return sent->partition;
     const std::uint32_t count = status.visits_per_epoch;
-    return visited_partition(setup.visit_seed, visits / count, visits % count, count);
+    return rotated_partition(setup.rotation, visits / count, visits % count, count);
   }
 };
 

@@ -19,11 +19,6 @@ std::uint32_t seed_rotation(std::uint64_t order_seed, std::uint32_t partitions) 
   return static_cast<std::uint32_t>(derive(order_seed, "visits") % partitions);
 }
 
-std::uint32_t visited_partition(std::uint64_t order_seed, std::uint32_t epoch, std::uint32_t visit,
-                                std::uint32_t partitions) {
-  return rotated_partition(seed_rotation(order_seed, partitions), epoch, visit, partitions);
-}
-
 Rotations::Rotations(std::uint64_t order_seed, std::uint32_t partitions)
     : begin_(seed_rotation(order_seed, partitions)), work_(partitions) {}
 
@@ -40,6 +35,11 @@ std::vector<std::uint32_t> Rotations::add(std::span<const double> work) {
     rotations[trial] = static_cast<std::uint32_t>((begin_ + steps) % work_.size());
   }
   return rotations;
+}
+
+void Rotations::put(std::uint32_t rotation, double work) {
+  require(rotation < work_.size() && work > 0, "rotation ", rotation, " of ", work_.size(), " for work of ", work);
+  work_[(rotation + work_.size() - begin_) % work_.size()] += work;
 }
 
 }  // namespace hopyard

@@ -17,10 +17,6 @@ std::uint32_t rotated_partition(std::uint32_t rotation, std::uint32_t epoch, std
 /// that what one computes for a visit serves the others: where every worker has all data.
 std::uint32_t seed_rotation(std::uint64_t order_seed, std::uint32_t partitions);
 
-/// rotated_partition by the seed's rotation.
-std::uint32_t visited_partition(std::uint64_t order_seed, std::uint32_t epoch, std::uint32_t visit,
-                                std::uint32_t partitions);
-
 /// Rotations that keep trials out of each other's way: for data that were cut by `hopyard partition`, of which each
 /// worker has a part. Trials that take an equal rotation form a group that goes round together, and groups stay apart
 /// when they have equal work. What it gives follows from the seed and from the trials so far, never from workers.
@@ -31,6 +27,8 @@ class Rotations {
   /// decide (FLOPs, or 1 for each). The one with the most work first, each takes the rotation with the least so far,
   /// from the seed's on among equals.
   std::vector<std::uint32_t> add(std::span<const double> work);
+  /// A trial that has its rotation already, from a record. Sums of whole numbers come out the same in any order.
+  void put(std::uint32_t rotation, double work);
 
  private:
   std::uint32_t begin_;

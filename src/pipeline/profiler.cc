@@ -60,9 +60,7 @@ class Profile {
   Profile(const ModelSource& source, const Dataset& data, const TrainSpec& train)
       : source_(source), train_(train), generator_(at::detail::createCPUGenerator(0)), modules_(source.make_layers()) {
     install_counting_allocator();
-    std::vector<std::uint32_t> rows;
-    const std::uint32_t count = std::min(data.rows(), train.micro_batch_size);
-    for (std::uint32_t row = 0; row < count; ++row) rows.push_back(row);
+    const auto rows = data.first_rows(train.micro_batch_size);
     batch_ = make_batches(data, source.spec().task, rows, train.micro_batch_size).front();
   }
 

@@ -27,7 +27,7 @@ struct TrialSetup {
   std::uint32_t valid_rows = 0;
   /// Of the rows that it trains on; as many for each trial.
   std::shared_ptr<const Partitions> partitions;
-  std::uint64_t visit_seed = 0;  ///< the order in which it visits them follows from it
+  std::uint32_t rotation = 0;  ///< where its order of visits begins (hopper/visit_order.h)
   TrainSpec train;
   std::uint64_t total_steps = 0;  ///< of all epochs: the learning rate's horizon
   std::vector<LayerCost> costs;

@@ -19,48 +19,82 @@
 namespace hopyard {
 
 ExperimentRun::ExperimentRun(const ExperimentConfig& config, RunDirectory directory,
-                             std::optional<std::vector<TrialSpec>> trials)
+                             std::optional<std::vector<TrialSpec>> trials, const Coordinator* workers)
     : image_bytes_(process_bytes()),
-      objects_(config, std::move(directory), std::move(trials)),
+      workers_(workers),
+      objects_(config, std::move(directory), std::move(trials),
+               workers != nullptr ? workers->session.place() : WorkerPlace{}),
       view_(std::cout, [] { return terminal_size(1); }) {
   view_.event("planning: measuring each kind of layer once");
   plan_ = objects_.bench->plan_all(visits_done());
   keep_partitions(journal(), objects_.bench->partitions());
+  keep_rotations(journal(), objects_.bench->rotations());
   if (!journal().fact("plan")) journal().put_fact("plan", Json(plan_).dump());
   check_fingerprint();
   objects_.make_engine();
 }
 
 ExperimentEnd ExperimentRun::train(Searcher& searcher, const std::atomic<bool>& interrupted, ChannelHandlers more) {
-  const ExperimentConfig& config = objects_.bench->config();
   started_s_ = monotonic_seconds();
-  ExperimentEnd end;
-  {
-    const Experiment* running = nullptr;
-    RequestChannel channel(paths().root, [this] { objects_.executor->nudge(); });
-    LocalTrainer trainer({*objects_.executor, *objects_.host, *objects_.shared, *objects_.pool, *objects_.frozen,
-                          config.search.metric, config.execute.active_trials,
-                          [this](const std::string& line) { view_.event(line); },
-                          [this](const TrialScore& score, const RowOutcomes& rows) {
-                            keep_predictions(paths().trials(), score, rows);
-                          }});
-    Experiment experiment(
-        {searcher, journal(), trainer, objects_.bench->partitions(), config.search.metric, orders_max(config.search),
-         resources_json(config),
-         [this](const TrialSpec& spec, std::uint32_t number) { return objects_.bench->resolve(spec, number); },
-         [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(*running)); }, interrupted,
-         config.seed, [&](Experiment&) { serve(channel, more); }});
-    running = &experiment;
-    add_handlers(experiment, more);
-    end = experiment.run();
-    if (end == ExperimentEnd::interrupted) objects_.executor->stop();
-    wall_s_ = monotonic_seconds() - started_s_;
-    devices_ = objects_.executor->devices();
-    materialised_ = trainer.materialiser().depths();
-  }
+  const ExperimentEnd end =
+      workers_ != nullptr ? train_on_workers(searcher, interrupted, more) : train_here(searcher, interrupted, more);
   objects_.executor.reset();
   view_.clear();
   return end;
+}
+
+ExperimentEnd ExperimentRun::train_here(Searcher& searcher, const std::atomic<bool>& interrupted,
+                                        ChannelHandlers& more) {
+  const ExperimentConfig& config = objects_.bench->config();
+  LocalTrainer trainer(
+      {*objects_.executor, *objects_.host, *objects_.shared, *objects_.pool, *objects_.frozen, config.search.metric,
+       config.execute.active_trials, [this](const std::string& line) { view_.event(line); },
+       [this](const TrialScore& score, const RowOutcomes& rows) { keep_predictions(paths().trials(), score, rows); }});
+  const ExperimentEnd end = loop(searcher, trainer, interrupted, more);
+  if (end == ExperimentEnd::interrupted) objects_.executor->stop();
+  devices_ = objects_.executor->devices();
+  materialised_ = trainer.materialiser().depths();
+  return end;
+}
+
+ExperimentEnd ExperimentRun::train_on_workers(Searcher& searcher, const std::atomic<bool>& interrupted,
+                                              ChannelHandlers& more) {
+  ExperimentEnd end;
+  {
+    HoppingRun hopping({workers_->session, *workers_->end, objects_, plan_,
+                        [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
+                        [this](const std::string& line) { view_.event(line); },
+                        [this](const TrialScore& score, const RowOutcomes& rows) {
+                          keep_predictions(paths().trials(), score, rows);
+                        }});
+    end = loop(searcher, hopping.trainer(), interrupted, more);
+    hopping_ = hopping.trainer().report();
+  }
+  devices_ = objects_.executor->devices();
+  return end;
+}
+
+ExperimentEnd ExperimentRun::loop(Searcher& searcher, VisitTrainer& trainer, const std::atomic<bool>& interrupted,
+                                  ChannelHandlers& more) {
+  const ExperimentConfig& config = objects_.bench->config();
+  const Experiment* running = nullptr;
+  RequestChannel channel(paths().root, [&trainer] { trainer.nudge(); });
+  Experiment experiment(
+      {searcher, journal(), trainer, objects_.bench->partitions(), config.search.metric, orders_max(config.search),
+       resources_json(config), [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
+       [this](const std::string& line) { view_.event(line); }, [&] { view_.show(snapshot(*running)); }, interrupted,
+       config.seed, [&](Experiment&) { serve(channel, more); }});
+  running = &experiment;
+  add_handlers(experiment, more);
+  const ExperimentEnd end = experiment.run();
+  wall_s_ = monotonic_seconds() - started_s_;
+  return end;
+}
+
+TrialSetup ExperimentRun::resolve(const TrialSpec& spec, std::uint32_t number) {
+  const std::lock_guard lock(resolving_);
+  if (objects_.bench->rotate(spec)) keep_rotations(journal(), objects_.bench->rotations());
+  return objects_.bench->resolve(spec, number);
 }
 
 std::map<std::string, std::uint32_t> ExperimentRun::visits_done() const {
@@ -88,7 +122,7 @@ std::uint32_t ExperimentRun::orders_max(const SearchSpec& search) const {
   constexpr std::uint32_t kOrdersPerDevice = 2;  // so that one computes while another moves
   if (search.max_concurrent_trials > 0) return search.max_concurrent_trials;
   if (search.deterministic) return kCanonicalConcurrency;
-  return kOrdersPerDevice * objects_.bench->planner().device_count();
+  return kOrdersPerDevice * objects_.bench->planner().device_count() * objects_.bench->place().workers;
 }
 
 void ExperimentRun::add_handlers(Experiment& experiment, ChannelHandlers& handlers) {
@@ -157,6 +191,7 @@ void ExperimentRun::report(ExperimentEnd end) {
   std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n';
   if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << curves << '\n';
   std::cout << format_summary(summary);
+  if (hopping_) std::cout << '\n' << format_hopping(*hopping_);
   ReportInput input{summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped(),
                     rigor};
   input.looks = open_record(paths().journal(), true)->looks();

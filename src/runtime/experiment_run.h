@@ -3,6 +3,8 @@
 
 #include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,17 +12,24 @@
 #include "experiment/experiment.h"
 #include "experiment/materialiser.h"
 #include "report/progress.h"
+#include "runtime/hopping_run.h"
 #include "runtime/request_channel.h"
 #include "runtime/run_objects.h"
 
 namespace hopyard {
 
+/// The coordinator of a run of several workers.
+struct Coordinator {
+  WorkerSession session;
+  std::unique_ptr<CoordinatorEnd> end;
+};
+
 /// Plans, trains, shows progress on standard output, and writes the report into the run directory.
 class ExperimentRun {
  public:
-  /// Arguments as those of RunObjects.
+  /// Arguments as those of RunObjects; `workers`: of a run of several, which outlives it.
   ExperimentRun(const ExperimentConfig& config, RunDirectory directory,
-                std::optional<std::vector<TrialSpec>> trials = std::nullopt);
+                std::optional<std::vector<TrialSpec>> trials = std::nullopt, const Coordinator* workers = nullptr);
 
   /// Trains what `searcher` asks for to its end, or until `interrupted`. Meanwhile answers what comes through the run
   /// directory's channel: people's verbs, and those that `more` adds, on the loop's thread.
@@ -32,6 +41,12 @@ class ExperimentRun {
   const RunPaths& paths() const { return objects_.directory.paths(); }
 
  private:
+  /// Records a trial's rotation before it trains. Any thread.
+  TrialSetup resolve(const TrialSpec& spec, std::uint32_t number);
+  ExperimentEnd train_here(Searcher& searcher, const std::atomic<bool>& interrupted, ChannelHandlers& more);
+  ExperimentEnd train_on_workers(Searcher& searcher, const std::atomic<bool>& interrupted, ChannelHandlers& more);
+  ExperimentEnd loop(Searcher& searcher, VisitTrainer& trainer, const std::atomic<bool>& interrupted,
+                     ChannelHandlers& more);
   /// Of each trial that the journal knows; all that there can be of one that has ended.
   std::map<std::string, std::uint32_t> visits_done() const;
   void check_fingerprint();
@@ -42,12 +57,15 @@ class ExperimentRun {
   void show_devices(ProgressSnapshot& snapshot);
 
   Bytes image_bytes_;
+  const Coordinator* const workers_;
   RunObjects objects_;
+  std::mutex resolving_;  // guards objects_.bench once training has begun
   ProgressView view_;
   PlanView plan_;
   std::vector<DeviceReport> devices_;
   std::vector<std::pair<double, double>> busy_before_;  // of each device: when, busy until then
   std::vector<MaterialisedDepth> materialised_;
+  std::optional<HoppingReport> hopping_;  // of a run of several workers
   double started_s_ = 0, wall_s_ = 0;
 };
 

@@ -16,6 +16,7 @@
 #include "runtime/sqlite_record.h"
 #include "runtime/steering_service.h"
 #include "runtime/workbench.h"
+#include "runtime/worker_record.h"
 
 namespace hopyard {
 
@@ -109,15 +110,17 @@ ExitCode export_trial(const std::string& directory, const std::string& id, const
   if (!lock) fail(ExitCode::usage, directory, ": is in use by a run; export when it has ended");
   if (fs::exists(out) && !fs::is_empty(out)) fail(ExitCode::usage, "--out: ", out, " exists and is not empty");
 
-  Workbench bench(config, kAssumedDiskSpeed.read_bytes_per_s, kAssumedDiskSpeed.write_bytes_per_s);
+  Workbench bench(config, kAssumedDiskSpeed.read_bytes_per_s, kAssumedDiskSpeed.write_bytes_per_s,
+                  {.place = {0, recorded_workers(*journal, paths.journal())}});
   const TrialSetup setup = bench.describe(record.spec, record.spec.index);
-  const auto disk = open_rocks_disk_tier({claimed_disk_folder(paths, *journal), kNoLimit});
+  const StatePlace state = find_state(paths, *journal, record);
+  const auto disk = open_rocks_disk_tier({state.disk_folder, kNoLimit});
   const auto read = [&](std::uint32_t layer, Part part, std::span<std::byte> bytes) {
     const auto blob = part == Part::own ? parameters_blob(layer) : frozen_blob(setup, layer);
-    for (const auto& place : record.last->state)
+    for (const auto& place : state.blobs)
       if (place.blob == blob) return disk->read(place.version, place.blob, 0, bytes);
     if (part == Part::shared) return setup.source->initialise(layer, part, setup.seed, bytes);
-    fail(ExitCode::input, directory, ": the journal does not name the bytes of layer ", layer, " of ", id);
+    fail(ExitCode::input, directory, ": nothing names the bytes of layer ", layer, " of ", id);
   };
   const std::string note = setup.source->export_to(out, read, merge ? ExportForm::merged : ExportForm::usual);
   const std::uint32_t inherited = record.spec.lineage ? record.spec.lineage->epochs : 0;

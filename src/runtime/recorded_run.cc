@@ -7,6 +7,7 @@
 #include "runtime/run_objects.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_record.h"
+#include "runtime/trial_rotations.h"
 
 namespace hopyard {
 
@@ -137,6 +138,10 @@ void repeat_settings(const RecordedRun& run, const std::vector<ReplayStep>& step
     const auto of_this = [&](const ReplayStep& step) { return step.order.trial.id == request.trial; };
     return request.verb == OperationVerb::set && std::any_of(steps.begin(), steps.end(), of_this);
   });
+}
+
+void repeat_rotations(const RecordedRun& run, Journal& journal) {
+  keep_rotations(journal, recorded_rotations(*run.journal, run.paths.journal()));
 }
 
 TrialComparison compare_trial(const RecordedRun& before, const TrialRecord& trial, const RunRecord& now,

@@ -49,6 +49,9 @@ void repeat_operations(const RecordedRun& run, Journal& journal);
 /// The same for one trial and its ancestors: what was set while they trained.
 void repeat_settings(const RecordedRun& run, const std::vector<ReplayStep>& steps, Journal& journal);
 
+/// Trials over data that were cut begin where they did.
+void repeat_rotations(const RecordedRun& run, Journal& journal);
+
 /// One trial in two runs, as far as the second one goes.
 struct TrialComparison {
   std::string trial;

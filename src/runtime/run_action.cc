@@ -9,6 +9,8 @@
 #include "runtime/request_channel.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_record.h"
+#include "runtime/worker_action.h"
+#include "runtime/worker_record.h"
 
 namespace hopyard {
 
@@ -53,9 +55,10 @@ std::optional<RecordedRun> run_to_replay(const RunRequest& request, const Experi
     fail(ExitCode::usage, "--replay: ", paths.root, " holds a run that began by itself; choose another --dir");
   if (config_digest(recorded_config(recorded.paths)) != config_digest(config))
     fail(ExitCode::usage, "--replay: ", old, " belongs to another config (see ", recorded.paths.config(),
-         "); only name, resources and execute may differ");
+         "); only name, resources, execute and workers may differ");
   if (!recorded.journal->fact("finished"))
     fail(ExitCode::usage, "--replay: ", old, " has not ended; let it come to its end first");
+  if (!known) repeat_rotations(recorded, journal);
   if (!known) journal.put_fact(kReplaysFact, Json{{"directory", old}}.dump());
   return recorded;
 }
@@ -81,12 +84,13 @@ ExitCode print_divergence(const RecordedRun& recorded, const RunPaths& paths) {
   return ExitCode::done;
 }
 
-ExitCode train(const ExperimentConfig& config, RunDirectory directory, const std::optional<RecordedRun>& recorded) {
+ExitCode train(const ExperimentConfig& config, RunDirectory directory, const std::optional<RecordedRun>& recorded,
+               const Coordinator* workers) {
   const std::atomic<bool>& interrupted = catch_interrupts();
   if (recorded && !recorded->fingerprint.empty() && recorded->fingerprint != fingerprint_of(config))
     std::cout << "recorded under " << recorded->fingerprint << ", repeated under " << fingerprint_of(config)
               << ": digests may differ for that alone\n";
-  ExperimentRun run(config, std::move(directory));
+  ExperimentRun run(config, std::move(directory), std::nullopt, workers);
   const auto searcher = recorded && reacts_to_scores(config.search.method)
                             ? make_replay_searcher(recorded_steps(*recorded), "the record goes no further")
                             : make_searcher(config.search, config.space, config.seed);
@@ -96,30 +100,43 @@ ExitCode train(const ExperimentConfig& config, RunDirectory directory, const std
   return recorded ? print_divergence(*recorded, run.paths()) : came_through(run.journal().trials());
 }
 
+/// Before anything is planned, so that the others can come in meanwhile.
+Coordinator open_experiment(const ExperimentConfig& config, const LaunchSpec& launch, const RunPaths& paths,
+                            Journal& journal) {
+  claim_workers(journal, paths, launch.world_size);
+  Coordinator workers{WorkerSession(config, launch, paths), nullptr};
+  workers.end = open_coordinator(workers.session, journal, paths);
+  return workers;
+}
+
 }  // namespace
 
 ExitCode run_experiment(const RunRequest& request) {
   ExperimentConfig config =
       parse_config(read_file(request.config_file, 1 << 20), request.config_file, request.overrides);
   const std::string where = request.directory.empty() ? "runs/" + config.name : request.directory;
+  const LaunchSpec launch = read_launch();
+  if (launch.rank > 0) return run_worker(request, config, where, launch);
   refuse_own_config(request.config_file, RunPaths(where));
-  RunDirectory directory = RunDirectory::open(config, where, request.fresh);
+  RunDirectory directory = RunDirectory::open(config, where, request.fresh && launch.restarts == 0);
   if (directory.moved_to()) std::cout << "moved the run that was there to " << *directory.moved_to() << '\n';
   std::optional<RecordedRun> recorded;
+  std::optional<Coordinator> workers;
   {
     const auto journal = open_journal(directory.paths().journal(), false);
     recorded = run_to_replay(request, config, directory.paths(), *journal);
     if (recorded) keep_partitions(*journal, recorded->config.data.partitions);
     take_up_partitions(config, *journal, directory.paths().journal());
     const bool asked = !queued_requests(where).empty();
-    if (!asked && journal->fact("finished") && !has_work(*journal, resources_json(config))) {
+    if (!asked && is_finished(*journal, config)) {
       std::cout << where << ": finished; its leaderboard (--fresh starts anew):\n\n";
       const ExitCode printed = print_leaderboard(where, TableFormat::table);
       return recorded ? print_divergence(*recorded, directory.paths()) : printed;
     }
     if (!journal->trials().empty()) std::cout << "going on with " << where << '\n';
+    if (launch.world_size > 1) workers = open_experiment(config, launch, directory.paths(), *journal);
   }
-  return train(config, std::move(directory), recorded);
+  return train(config, std::move(directory), recorded, workers ? &*workers : nullptr);
 }
 
 }  // namespace hopyard

@@ -21,6 +21,13 @@ struct RunPaths {
   std::string report() const { return root + "/report.html"; }
   std::string timeline() const { return root + "/timeline.svg"; }
   std::string trace() const { return root + "/trace.json"; }
+  // of a run of several workers
+  std::string states() const { return root + "/states.sqlite"; }
+  std::string secret() const { return root + "/secret"; }
+  /// What a worker has to itself; the run directory, of the first one.
+  RunPaths of_worker(std::uint32_t rank) const {
+    return rank == 0 ? *this : RunPaths(root + "/workers/" + std::to_string(rank));
+  }
 };
 
 /// An opened run directory, locked while the object lives.

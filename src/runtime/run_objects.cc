@@ -3,8 +3,11 @@
 #include <csignal>
 
 #include "experiment/experiment.h"
+#include "experiment/held_states.h"
 #include "runtime/machine.h"
 #include "runtime/sqlite_journal.h"
+#include "runtime/sqlite_state_book.h"
+#include "runtime/worker_record.h"
 
 namespace hopyard {
 
@@ -22,13 +25,23 @@ void on_signal(int signal) {
 }  // namespace
 
 RunObjects::RunObjects(const ExperimentConfig& config, RunDirectory opened,
-                       std::optional<std::vector<TrialSpec>> trials)
+                       std::optional<std::vector<TrialSpec>> trials, const WorkerPlace& place)
     : directory(std::move(opened)), journal(open_journal(directory.paths().journal(), false)) {
-  disk = open_rocks_disk_tier({claim_disk_folder(directory.paths(), config, *journal), config.disk_capacity});
-  forget_uncommitted(*journal, *disk);
+  const RunPaths& paths = directory.paths();
+  claim_workers(*journal, paths, place.workers);
+  disk = open_rocks_disk_tier({claim_disk_folder(paths, config, *journal), config.disk_capacity});
   shared = std::make_unique<SharedVersions>(*disk);
+  if (place.several()) {
+    book = open_state_book(paths.states(), false);
+    forget_unnamed(*book, *shared);
+  } else {
+    forget_uncommitted(*journal, *disk);
+  }
   const DiskSpeed speed = measure_disk(*disk).value_or(kAssumedDiskSpeed);
-  bench = std::make_unique<Workbench>(config, speed.read_bytes_per_s, speed.write_bytes_per_s, std::move(trials));
+  bench = std::make_unique<Workbench>(
+      config, speed.read_bytes_per_s, speed.write_bytes_per_s,
+      WorkbenchStart{std::move(trials), recorded_rotations(*journal, paths.journal()), place});
+  claim_training_data(*journal, paths, bench->training_data());
 }
 
 void RunObjects::make_engine() {
@@ -68,12 +81,12 @@ std::vector<std::unique_ptr<Device>> RunObjects::make_devices() {
   return devices;
 }
 
+std::optional<std::uint32_t> recorded_partitions(const Journal& journal, const std::string& where) {
+  return recorded_count(journal, kPartitionsFact, where);
+}
+
 void take_up_partitions(ExperimentConfig& config, const Journal& journal, const std::string& where) {
-  const auto decided = journal.fact(kPartitionsFact);
-  if (config.data.partitions > 0 || !decided) return;
-  const std::string place = where + ": " + kPartitionsFact;
-  config.data.partitions =
-      static_cast<std::uint32_t>(json_get<std::uint64_t>(parse_json(*decided, place), "count", place));
+  if (config.data.partitions == 0) config.data.partitions = recorded_partitions(journal, where).value_or(0);
 }
 
 void keep_partitions(Journal& journal, std::uint32_t count) {

@@ -9,6 +9,7 @@
 
 #include "base/trace.h"
 #include "experiment/shared_versions.h"
+#include "hopper/state_book.h"
 #include "pipeline/executor.h"
 #include "runtime/run_directory.h"
 #include "runtime/workbench.h"
@@ -18,9 +19,10 @@ namespace hopyard {
 /// The objects in the order in which they depend on each other. Those of the engine are there after make_engine().
 struct RunObjects {
   /// Opens journal, disk tier and data. What a crash left in the disk tier goes. `config`: with its partitions taken
-  /// up. `trials`: instead of those that the config's search asks for.
+  /// up. `trials`: instead of those that the config's search asks for. Workers but the first have a journal for facts
+  /// alone, and which of several it is decides what data are opened.
   RunObjects(const ExperimentConfig& config, RunDirectory directory,
-             std::optional<std::vector<TrialSpec>> trials = std::nullopt);
+             std::optional<std::vector<TrialSpec>> trials = std::nullopt, const WorkerPlace& place = {});
   /// Host tier, devices and executor. Call once the trials are planned: what cpu devices need follows from the plans.
   /// Failure(capacity) when the engine itself does not fit the host tier.
   void make_engine();
@@ -28,6 +30,8 @@ struct RunObjects {
   RunDirectory directory;
   TraceRecorder trace;
   std::unique_ptr<Journal> journal;
+  std::unique_ptr<StateBook>
+      book;  // of a run of several workers: says what the disk tier holds, in the journal's place
   std::unique_ptr<DiskTier> disk;
   std::unique_ptr<SharedVersions> shared;  // over disk
   std::unique_ptr<Workbench> bench;
@@ -46,6 +50,7 @@ struct RunObjects {
 /// `data.partitions: auto` is decided by timing, once: other partitions would be another run. Puts into the config what
 /// the journal at `where` knows.
 void take_up_partitions(ExperimentConfig& config, const Journal& journal, const std::string& where);
+std::optional<std::uint32_t> recorded_partitions(const Journal& journal, const std::string& where);
 void keep_partitions(Journal& journal, std::uint32_t count);
 
 /// What bits depend on beside the config (libtorch, instruction set, threads), as JSON text.

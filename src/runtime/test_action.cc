@@ -11,6 +11,7 @@
 #include "runtime/recorded_run.h"
 #include "runtime/run_objects.h"
 #include "runtime/sqlite_record.h"
+#include "runtime/worker_record.h"
 
 namespace hopyard {
 
@@ -55,20 +56,20 @@ const TrialRecord& chosen_trial(const RecordedRun& recorded, const std::string& 
 }
 
 /// Judges the committed state on the rows that stand in the setup's validation set. Nothing when interrupted.
-std::optional<MetricSums> evaluate(RunObjects& objects, const TrialSetup& setup, const VisitCommit& state,
-                                   const std::atomic<bool>& interrupted) {
+std::optional<MetricSums> evaluate(RunObjects& objects, const TrialSetup& setup, const VisitCommit& last,
+                                   const std::vector<BlobVersion>& state, const std::atomic<bool>& interrupted) {
   auto grant = grant_trial(setup, *objects.host, *objects.frozen);
   if (!grant)
     fail(ExitCode::capacity, "resources.host_memory: ", setup.id, " does not fit into ", objects.host->capacity(),
          " bytes; raise it with --set resources.host_memory=SIZE");
   const auto run = std::make_shared<TrialRun>(setup, std::move(*grant), *objects.shared, *objects.pool,
                                               [&executor = *objects.executor] { executor.wake(); });
-  run->restore(state.state);
+  run->restore(state);
   Visit visit;
-  visit.epoch = state.epoch;
-  visit.index = state.visit;
-  visit.partition = state.partition;
-  visit.first_step = state.steps;
+  visit.epoch = last.epoch;
+  visit.index = last.visit;
+  visit.partition = last.partition;
+  visit.first_step = last.steps;
   visit.evaluate = true;
   objects.executor->start_visit(run, std::move(visit));
   while (!interrupted)
@@ -88,6 +89,15 @@ std::vector<std::pair<std::string, double>> test_metrics(const MetricSums& sums,
   return metrics;
 }
 
+/// Its bytes in the disk tier of the run directory.
+std::vector<BlobVersion> state_here(const RecordedRun& recorded, const TrialRecord& record) {
+  StatePlace place = find_state(recorded.paths, *recorded.journal, record);
+  if (place.disk_folder != claimed_disk_folder(recorded.paths, *recorded.journal))
+    fail(ExitCode::usage, "--trial: the state of ", record.spec.id, " lies with another worker, in ", place.disk_folder,
+         "; let the run come to its end, or export the trial");
+  return std::move(place.blobs);
+}
+
 void show_in_report(const RunPaths& paths, const std::vector<TestLook>& looks) {
   if (!std::filesystem::exists(paths.report())) return;
   write_file_atomically(paths.report(), with_looks(read_file(paths.report(), kReportBytesMax), looks));
@@ -100,8 +110,9 @@ ExitCode test_trial(const TestRequest& request) {
   const std::string folder = test_folder(recorded, request.overrides);
   const TrialRecord& record = chosen_trial(recorded, request.trial);
   const std::atomic<bool>& interrupted = catch_interrupts();
+  const auto state = state_here(recorded, record);
   RunObjects objects(recorded.config, RunDirectory::open(recorded_config(recorded.paths), request.directory, false),
-                     std::vector{record.spec});
+                     std::vector{record.spec}, {0, recorded_workers(*recorded.journal, recorded.paths.journal())});
   TrialSetup setup = objects.bench->resolve(record.spec, 0);
   const auto data = objects.bench->open_test(setup, folder);
   setup.valid_data = data;
@@ -111,7 +122,7 @@ ExitCode test_trial(const TestRequest& request) {
   TestLook look{record.spec.id, record.last->epoch + 1, record.last->digest, signature_of_user(), request.reason, {}};
   const auto record_of_looks = open_record(recorded.paths.journal(), false);
   const std::uint32_t number = record_of_looks->add_look(look);  // before anything is seen
-  const auto sums = evaluate(objects, setup, *record.last, interrupted);
+  const auto sums = evaluate(objects, setup, *record.last, state, interrupted);
   if (!sums) {
     std::cout << "Interrupted: the look is recorded without a result.\n";
     return ExitCode::interrupted;

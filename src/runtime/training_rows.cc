@@ -26,7 +26,9 @@ std::uint64_t TrainingRows::order_seed(const TrainRows& rows) const {
 
 std::shared_ptr<const Partitions> TrainingRows::partitions(const TrainRows& rows, std::uint32_t count) {
   auto& known = made_[rows];
-  if (!known) known = std::make_shared<Partitions>(numbers(rows), count, order_seed(rows));
+  if (!known)
+    known = cut_ ? std::make_shared<Partitions>(cut_->partitions(order_seed(rows)))
+                 : std::make_shared<Partitions>(numbers(rows), count, order_seed(rows));
   require(known->count() == count, "a trial with ", known->count(), " partitions is asked to have ", count);
   return known;
 }

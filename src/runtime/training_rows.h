@@ -5,10 +5,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/trial.h"
-#include "data/dataset.h"
+#include "data/partition_set.h"
 #include "select/search.h"
 
 namespace hopyard {
@@ -26,8 +27,10 @@ TrainRows train_rows_of(const TrialSpec& trial, std::uint32_t rows);
 /// The partitions of an experiment's trials, each made once. One thread.
 class TrainingRows {
  public:
-  /// `search` says how training rows are resampled; both follow from the experiment's seed.
-  TrainingRows(const SearchSpec& search, std::uint64_t seed) : search_(search), seed_(seed) {}
+  /// `search` says how training rows are resampled; both follow from the experiment's seed. `cut` may be null;
+  /// otherwise its partitions are those of all trials.
+  TrainingRows(const SearchSpec& search, std::uint64_t seed, std::shared_ptr<const PartitionSet> cut = nullptr)
+      : search_(search), seed_(seed), cut_(std::move(cut)) {}
 
   /// How many there are, those that stand there twice counted twice. Failure(usage) when they cannot be resampled so.
   std::uint32_t count(const TrainRows& rows) const { return static_cast<std::uint32_t>(numbers(rows).size()); }
@@ -43,6 +46,7 @@ class TrainingRows {
 
   const SearchSpec search_;
   const std::uint64_t seed_;
+  const std::shared_ptr<const PartitionSet> cut_;
   std::map<TrainRows, std::shared_ptr<const Partitions>> made_;
 };
 

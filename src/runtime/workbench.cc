@@ -20,12 +20,6 @@ constexpr double kVisitSeconds = 60;    // what a sub-epoch lasts when the confi
 constexpr std::uint32_t kSimulatedVisitsMax = 32;      // of an epoch
 constexpr std::uint64_t kSimulatedTasksMax = 200'000;  // of all trials: a plan takes a moment, however long it trains
 
-std::uint32_t rows_to_use(const Dataset& data, std::uint32_t wanted, const char* key) {
-  if (wanted > data.rows())
-    fail(ExitCode::usage, key, ": ", wanted, " rows are asked for and ", data.folder(), " has ", data.rows());
-  return wanted == 0 ? data.rows() : wanted;
-}
-
 void check_columns(const Dataset& data, std::uint32_t rows, const ModelSource& source, const DataShape& shape) {
   if (data.find("labels") != nullptr && shape.classes > 1) data.check_range("labels", rows, 0, shape.classes);
   if (source.vocabulary() > 0) data.check_range("input_ids", rows, 0, source.vocabulary());
@@ -93,6 +87,15 @@ double device_seconds(const SimTrial& trial) {
   return seconds * static_cast<double>(trial.rounds);
 }
 
+/// Of a trial's visit, in whole GFLOP: for keeping trials apart that take as long.
+double visit_work(const TrialSetup& setup) {
+  double flops = 0;
+  const auto& layers = setup.source->description().layers;
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    flops += (l < setup.source->frozen_layers() ? 1 : 3) * layers[l].forward_flops_per_row;
+  return std::ceil(std::max(1.0, flops * setup.train_rows / 1e9));
+}
+
 std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std::vector<std::size_t>& members) {
   std::vector<std::string> ids;
   for (const auto i : members) ids.push_back(setups[i].id);
@@ -118,15 +121,18 @@ std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config) {
 }
 
 Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s,
-                     std::optional<std::vector<TrialSpec>> trials)
-    : config_(config), training_rows_(config.search, config.seed) {
-  train_ = std::make_shared<Dataset>(config.data.train);
+                     WorkbenchStart start)
+    : config_(config),
+      place_(start.place),
+      training_(open_training_data(config, place_)),
+      training_rows_(config.search, config.seed, training_.cut) {
   valid_ = std::make_shared<Dataset>(config.data.valid);
-  check_alike(*train_, *valid_);
-  train_rows_ = rows_to_use(*train_, config.data.train_rows, "data.train_rows");
+  check_alike(*training_.data, *valid_);
   valid_rows_ = rows_to_use(*valid_, config.data.valid_rows, "data.valid_rows");
-  if (trials)
-    specs_ = *std::move(trials);
+  config_.data.partitions = training_.partitions;
+  if (training_.cut) rotations_.emplace(config.seed, training_.partitions, std::move(start.rotations));
+  if (start.trials)
+    specs_ = *std::move(start.trials);
   else
     for (auto& order : orders_before_scores(config)) specs_.push_back(std::move(order.trial));
   PlannerInputs inputs;
@@ -139,23 +145,25 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   inputs.disk_read_bytes_per_s = disk_read_bytes_per_s;
   inputs.disk_write_bytes_per_s = disk_write_bytes_per_s;
   planner_ = std::make_unique<Planner>(std::move(inputs));
-  if (config.data.partitions == 0) return;
+  if (training_.partitions == 0) return;
   // Refuses more of them than rows.
-  for (const auto& spec : specs_) training_rows_.partitions(train_rows(spec), config.data.partitions);
+  for (const auto& spec : specs_) training_rows_.partitions(train_rows(spec), training_.partitions);
 }
 
 TrainRows Workbench::train_rows(const TrialSpec& spec) const {
   const std::uint32_t wanted = resolve_trial(config_, spec).rows;
-  if (wanted > train_rows_)
-    fail(ExitCode::usage, "train.rows: ", wanted, " rows are asked for and data.train_rows grants ", train_rows_);
-  return train_rows_of(spec, wanted == 0 ? train_rows_ : wanted);
+  if (wanted != 0 && training_.cut)
+    fail(ExitCode::usage, "train.rows: ", training_.cut->folder(), " was cut, and trials use all its rows; write all");
+  if (wanted > training_.rows)
+    fail(ExitCode::usage, "train.rows: ", wanted, " rows are asked for and data.train_rows grants ", training_.rows);
+  return train_rows_of(spec, wanted == 0 ? training_.rows : wanted);
 }
 
 void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
   if (config_.data.partitions > 0) return;
-  std::uint32_t rows_min = train_rows_;
+  std::uint32_t rows_min = training_.rows;
   for (const auto& spec : specs_) rows_min = std::min(rows_min, training_rows_.count(train_rows(spec)));
-  const double seconds = step_s * static_cast<double>(batch_count(train_rows_, batch_size));
+  const double seconds = step_s * static_cast<double>(batch_count(training_.rows, batch_size));
   config_.data.partitions =
       static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(rows_min)));
 }
@@ -163,10 +171,10 @@ void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
 std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
   for (const auto& [known, source] : sources_)
     if (known == spec) return source;
-  const DataShape shape = data_shape(*train_, spec.task);
+  const DataShape shape = data_shape(*training_.data, spec.task);
   data_shape(*valid_, spec.task);  // it may have columns that the training data lack
   auto made = std::make_shared<const ModelSource>(spec, shape);
-  check_columns(*train_, train_rows_, *made, shape);
+  check_columns(*training_.data, training_.rows, *made, shape);
   check_columns(*valid_, valid_rows_, *made, shape);
   sources_.emplace_back(spec, made);
   return made;
@@ -174,10 +182,10 @@ std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
 
 std::shared_ptr<const Dataset> Workbench::open_test(const TrialSetup& setup, const std::string& folder) const {
   auto data = std::make_shared<Dataset>(folder);
-  check_alike(*train_, *data);
+  check_alike(*training_.data, *data);
   const ModelTask task = setup.source->spec().task;
   data_shape(*data, task);
-  check_columns(*data, data->rows(), *setup.source, data_shape(*train_, task));
+  check_columns(*data, data->rows(), *setup.source, data_shape(*training_.data, task));
   return data;
 }
 
@@ -187,12 +195,10 @@ TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
   setup.number = number;
   setup.id = spec.id;
   setup.seed = spec.seed;
-  // The trials of one seed number see rows in the same order, also where they visit several partitions.
-  setup.visit_seed = training_rows_.order_seed(train_rows(spec));
   setup.source = source(trial.model);
-  setup.train_data = train_;
+  setup.train_data = training_.data;
   setup.valid_data = valid_;
-  setup.train_rows = train_rows_;
+  setup.train_rows = training_.rows;
   setup.valid_rows = valid_rows_;
   setup.train = trial.train;
   return setup;
@@ -213,11 +219,30 @@ Workbench::PlannedTrial Workbench::plan(const TrialSpec& spec) {
   trial.forecast = planner_->plan(setup);
   decide_partitions(setup.plan.step_s, setup.train.batch_size);
   setup.partitions = training_rows_.partitions(train_rows(spec), config_.data.partitions);
+  setup.rotation = rotation_of(spec);
   std::uint64_t steps = 0;
   for (std::uint32_t p = 0; p < setup.partitions->count(); ++p)
     steps += batch_count(setup.partitions->rows(p), setup.train.batch_size);
   setup.total_steps = steps * setup.train.epochs;
   return trial;
+}
+
+bool Workbench::rotate(const TrialSpec& spec) {
+  return rotations_ && rotations_->give({{spec.id, visit_work(describe(spec, spec.index))}});
+}
+
+void Workbench::rotate_all() {
+  if (!rotations_) return;
+  std::vector<TrialRotations::Trial> trials;
+  for (const auto& spec : specs_) trials.push_back({spec.id, visit_work(describe(spec, spec.index))});
+  rotations_->give(trials);
+}
+
+/// The trials of one seed number visit data that were not cut in the same order.
+std::uint32_t Workbench::rotation_of(const TrialSpec& spec) {
+  if (!rotations_) return seed_rotation(training_rows_.order_seed(train_rows(spec)), config_.data.partitions);
+  rotate(spec);
+  return rotations_->of(spec.id);
 }
 
 void Workbench::plan_trials() {
@@ -235,6 +260,7 @@ void Workbench::plan_trials() {
 }
 
 PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_done) {
+  rotate_all();
   plan_trials();
   if (config_.execute.share_frozen) share(visits_done);
   std::vector<TrialSetup> setups;
@@ -273,6 +299,11 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
     view.times.push_back({setups[i].id, static_cast<std::uint32_t>(simulated[i].rounds), device_seconds(simulated[i])});
   view.predicted_s = predict_seconds(std::move(simulated), setups.front().limits, view.tiers.active_trials) +
                      sharing_.materialise_s() / planner_->device_count();
+  if (place_.several()) {
+    view.predicted_s /= place_.workers;
+    view.notes.push_back(text::cat("Memory is that of each of ", place_.workers,
+                                   " workers; the time is that of one, divided among them."));
+  }
   if (config_.search.method == SearchSpec::Method::external)
     view.notes.push_back(
         "Trials will be asked for from outside (`hopyard ask`): planned are as many, drawn at random from what is "

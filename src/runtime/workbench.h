@@ -7,13 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
 #include "pipeline/simulator.h"
 #include "planner/planner.h"
 #include "planner/sharing.h"
 #include "report/plan_view.h"
 #include "runtime/config.h"
+#include "runtime/training_data.h"
 #include "runtime/training_rows.h"
+#include "runtime/trial_rotations.h"
 
 namespace hopyard {
 
@@ -24,12 +25,19 @@ std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config);
 /// Threads that do disk work; each holds kDiskStagingBytes of the host tier.
 inline constexpr int kIoThreads = 2;
 
+/// What is known of an experiment beside its config.
+struct WorkbenchStart {
+  /// Instead of those that the config's search asks for before it is told anything.
+  std::optional<std::vector<TrialSpec>> trials = {};
+  RotationRecord rotations = {};
+  WorkerPlace place = {};
+};
+
 class Workbench {
  public:
-  /// Opens and checks the data. `disk_read`, `disk_write`: bytes per second, as measured. `trials`: instead of those
-  /// that the config's search asks for before it is told anything.
+  /// Opens and checks the data. `disk_read`, `disk_write`: bytes per second, as measured.
   Workbench(const ExperimentConfig& config, double disk_read_bytes_per_s, double disk_write_bytes_per_s,
-            std::optional<std::vector<TrialSpec>> trials = std::nullopt);
+            WorkbenchStart start = {});
 
   const ExperimentConfig& config() const { return config_; }
   /// The trials that plan_all() plans.
@@ -47,6 +55,13 @@ class Workbench {
   /// How many each trial has; decided by plan_all() at the latest.
   std::uint32_t partitions() const { return config_.data.partitions; }
   Planner& planner() { return *planner_; }
+  const TrainingData& training_data() const { return training_; }
+  const WorkerPlace& place() const { return place_; }
+  /// Gives a trial over data that were cut its rotation, if it has none: to be recorded before it trains. plan_all()
+  /// does so for the trials that it plans, together; others get theirs in the order of asking. Whether it is new.
+  bool rotate(const TrialSpec& spec);
+  /// Of all that have theirs; empty where the data were not cut.
+  RotationRecord rotations() const { return rotations_ ? rotations_->record() : RotationRecord(); }
 
  private:
   struct PlannedTrial {
@@ -57,6 +72,8 @@ class Workbench {
   };
 
   PlannedTrial plan(const TrialSpec& spec);
+  void rotate_all();
+  std::uint32_t rotation_of(const TrialSpec& spec);
   void begin_where_planned(const TrialSpec& spec, TrialSetup& setup) const;
   void plan_trials();
   std::vector<SharingTrial> sharing_trials(const std::map<std::string, std::uint32_t>& visits_done) const;
@@ -64,6 +81,8 @@ class Workbench {
   SharingBudget sharing_budget() const;
   std::string why_nothing_is_shared(const std::vector<SharingTrial>& trials, const SharingBudget& budget) const;
   void note_partitions(const TrialSetup& setup, SharingTrial& trial) const;
+  bool may_share_features() const { return !(training_.cut && place_.several()); }  ///< all rows are here
+  bool has_frozen_layers() const;
   bool rows_may_be_shared(const TrialSetup& setup) const;  ///< as far as the sizes of batches matter
   Bytes materialising_bytes(const std::vector<TrialSetup>& setups) const;
   std::vector<PlanSharing> describe_sharing(const std::vector<TrialSetup>& setups) const;
@@ -80,14 +99,17 @@ class Workbench {
   PlanTiers describe_tiers(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts) const;
 
   ExperimentConfig config_;
-  std::shared_ptr<const Dataset> train_, valid_;
-  std::uint32_t train_rows_ = 0, valid_rows_ = 0;
+  const WorkerPlace place_;
+  const TrainingData training_;
+  std::shared_ptr<const Dataset> valid_;
+  std::uint32_t valid_rows_ = 0;
   std::vector<TrialSpec> specs_;
   std::vector<PlannedTrial> planned_;  // by plan_all(), as specs_
   SharingPlan sharing_;                // of planned_
   std::string sharing_note_;           // why there is none
   std::unique_ptr<Planner> planner_;
   TrainingRows training_rows_;
+  std::optional<TrialRotations> rotations_;  // of data that were cut
   std::vector<std::pair<ModelSpec, std::shared_ptr<const ModelSource>>> sources_;
 };
 

@@ -49,8 +49,8 @@ bool Workbench::rows_may_be_shared(const TrialSetup& setup) const {
     for (std::uint32_t p = 0; p < partitions->count(); ++p)
       for (const auto batch : {train.batch_size, train.micro_batch_size}) add(partitions->rows(p), batch);
   add(valid_rows_, train.batch_size);
-  for (const auto rows : {train_rows_, valid_rows_}) add(rows, train.micro_batch_size);
-  return rows_are_independent(*setup.source, *train_, setup.source->frozen_layers(), train.micro_batch_size,
+  for (const auto rows : {training_.rows, valid_rows_}) add(rows, train.micro_batch_size);
+  return rows_are_independent(*setup.source, *training_.data, setup.source->frozen_layers(), train.micro_batch_size,
                               {sizes.begin(), sizes.end()}, config_.devices.front().threads);
 }
 
@@ -60,6 +60,7 @@ void Workbench::note_partitions(const TrialSetup& setup, SharingTrial& trial) co
   const auto own =
       std::find_if(made.begin(), made.end(), [&](const auto& one) { return one.second == setup.partitions; });
   trial.order = static_cast<std::uint64_t>(std::distance(made.begin(), own));
+  if (training_.cut) return;  // trials visit them in orders of their own
   std::set<std::uint32_t> seen;
   for (const auto& rows : setup.partitions->members()) {
     trial.partitions.push_back(rows.size());
@@ -93,6 +94,10 @@ std::vector<SharingTrial> Workbench::sharing_trials(const std::map<std::string, 
 }
 
 void Workbench::share(const std::map<std::string, std::uint32_t>& visits_done) {
+  if (!may_share_features()) {
+    if (has_frozen_layers()) sharing_note_ = "Nothing is shared: each worker has the rows of its own partitions alone.";
+    return;
+  }
   const auto trials = sharing_trials(visits_done);
   const SharingBudget budget = sharing_budget();
   sharing_ = plan_sharing(trials, budget);
@@ -134,10 +139,14 @@ SharingBudget Workbench::sharing_budget() const {
   return budget;
 }
 
+bool Workbench::has_frozen_layers() const {
+  return std::any_of(planned_.begin(), planned_.end(),
+                     [](const auto& planned) { return planned.setup.source->frozen_layers() > 0; });
+}
+
 std::string Workbench::why_nothing_is_shared(const std::vector<SharingTrial>& trials,
                                              const SharingBudget& budget) const {
-  const auto frozen = [](const auto& planned) { return planned.setup.source->frozen_layers() > 0; };
-  if (std::none_of(planned_.begin(), planned_.end(), frozen)) return "";
+  if (!has_frozen_layers()) return "";
   if (std::all_of(trials.begin(), trials.end(), [](const auto& trial) { return trial.frozen.empty(); }))
     return "Nothing is shared: frozen layers have dropout, or give other bits for a row in other company.";
   const auto least = least_host_bytes(trials, budget);

@@ -101,7 +101,7 @@ class ExperimentTest : public ::testing::Test {
     TrialSetup setup = fakes::trial_setup(world_, one, number, setup_);
     setup.id = spec.id;
     setup.partitions = std::make_shared<Partitions>(28, partitions_, 5);
-    setup.visit_seed = spec.seed;
+    setup.rotation = seed_rotation(spec.seed, partitions_);
     return setup;
   }
 

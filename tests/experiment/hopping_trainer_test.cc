@@ -74,7 +74,7 @@ class HoppingTrainerTest : public ::testing::Test {
     setup.number = number;
     setup.id = spec.id;
     setup.seed = spec.seed;
-    setup.visit_seed = spec.seed;
+    setup.rotation = seed_rotation(spec.seed, partitions_);
     setup.train.epochs = 2;
     setup.total_steps = 2 * partitions_;
     setup.plan.compute_s = 1;

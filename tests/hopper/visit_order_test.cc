@@ -9,10 +9,11 @@ namespace {
 
 TEST(VisitOrderTest, EveryEpochVisitsEveryPartitionOnce) {
   for (const std::uint32_t partitions : {1u, 4u, 7u})
-    for (std::uint64_t seed = 0; seed < 20; ++seed)
+    for (std::uint32_t rotation = 0; rotation < partitions; ++rotation)
       for (std::uint32_t epoch = 0; epoch < 3; ++epoch) {
         std::set<std::uint32_t> visited;
-        for (std::uint32_t v = 0; v < partitions; ++v) visited.insert(visited_partition(seed, epoch, v, partitions));
+        for (std::uint32_t v = 0; v < partitions; ++v)
+          visited.insert(rotated_partition(rotation, epoch, v, partitions));
         EXPECT_EQ(visited.size(), partitions);
         EXPECT_LT(*visited.rbegin(), partitions);
       }
@@ -20,12 +21,12 @@ TEST(VisitOrderTest, EveryEpochVisitsEveryPartitionOnce) {
 
 TEST(VisitOrderTest, SeedsBeginAtDifferentPartitions) {
   std::set<std::uint32_t> first;
-  for (std::uint64_t seed = 0; seed < 50; ++seed) first.insert(visited_partition(seed, 0, 0, 4));
+  for (std::uint64_t seed = 0; seed < 50; ++seed) first.insert(seed_rotation(seed, 4));
   EXPECT_EQ(first.size(), 4u);
 }
 
 TEST(VisitOrderTest, AVisitBeyondThePartitionsIsABrokenContract) {
-  EXPECT_THROW(visited_partition(1, 0, 4, 4), std::logic_error);
+  EXPECT_THROW(rotated_partition(1, 0, 4, 4), std::logic_error);
 }
 
 TEST(RotationsTest, EqualTrialsStandEvenlyAround) {
@@ -49,6 +50,14 @@ TEST(RotationsTest, ATrialThatComesLaterJoinsTheGroupWithTheLeastWork) {
   const double first[] = {3, 2, 1}, later[] = {1};
   const auto before = rotations.add(first);
   EXPECT_EQ(rotations.add(later)[0], before[2]);
+}
+
+TEST(RotationsTest, TrialsOfARecordCountLikeThoseThatWereAdded) {
+  const double first[] = {3, 2, 2, 1}, later[] = {1};
+  Rotations undisturbed(5, 3), resumed(5, 3);
+  const auto rotations = undisturbed.add(first);
+  for (std::size_t i = 0; i < std::size(first); ++i) resumed.put(rotations[i], first[i]);
+  EXPECT_EQ(resumed.add(later), undisturbed.add(later));
 }
 
 TEST(RotationsTest, OneTrialHasTheRotationOfItsSeed) {

@@ -1,0 +1,71 @@
+#include "runtime/hopping_run.h"
+
+#include <algorithm>
+
+#include "report/table.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr std::uint32_t kTrialsPerDevice = 2;  // where models are cut: one computes while another moves
+
+/// As a worker with the config's devices; all have the same config.
+ShopWorker shop_worker(const PlanView& plan, std::uint32_t devices) {
+  const bool resident =
+      std::all_of(plan.groups.begin(), plan.groups.end(), [](const auto& one) { return one.resident; });
+  ShopWorker worker;
+  worker.devices = devices;
+  worker.slots = std::min(plan.tiers.active_trials, resident ? devices : kTrialsPerDevice * devices);
+  worker.lookahead = plan.tiers.active_trials > worker.slots ? 1 : 0;
+  return worker;
+}
+
+}  // namespace
+
+HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
+  Workbench& bench = *parts_.objects.bench;
+  const ExperimentConfig& config = bench.config();
+  const std::uint32_t workers = parts_.session.launch.world_size;
+  const bool by_seed = config.data.order == DataSpec::Order::seed;
+  scheduler_ = make_visit_scheduler(by_seed ? VisitSchedulerKind::seed : config.workers.scheduler, config.seed);
+  trainer_ = std::make_unique<HoppingTrainer>(HoppingParts{
+      parts_.end, placement_of(config.workers, bench.partitions(), workers, bench.training_data().cut != nullptr),
+      std::vector(workers, shop_worker(parts_.plan, bench.planner().device_count())), *scheduler_,
+      config.workers.state_replicas, config.workers.wait_for_worker_s, parts_.event, parts_.keep_outcomes});
+  worker_ = std::thread([this] { live(); });
+}
+
+HoppingRun::~HoppingRun() {
+  over_ = true;
+  trainer_.reset();  // tells the workers to leave
+  worker_.join();
+}
+
+void HoppingRun::live() try {
+  const auto given_up = [this] { return over_.load(); };
+  const auto event = [this](const std::string& line) { parts_.event("worker 0: " + line); };
+  live_as_worker({parts_.session, parts_.objects, parts_.resolve, event, interrupted_, given_up},
+                 join(parts_.session, given_up));
+} catch (const std::exception& error) {
+  parts_.event(text::cat("worker 0: ", error.what()));  // its coordinator has heard of it
+}
+
+std::string format_hopping(const HoppingReport& report) {
+  Table table({{"worker", Align::right},
+               {"sub-epochs", Align::right},
+               {"rows read", Align::right},
+               {"busy", Align::right},
+               {"waited for states", Align::right},
+               {"deaths", Align::right}});
+  for (std::size_t rank = 0; rank < report.workers.size(); ++rank) {
+    const HoppingReport::Worker& worker = report.workers[rank];
+    table.add_row({std::to_string(rank), std::to_string(worker.visits), std::to_string(worker.account.rows_read),
+                   text::format_seconds(worker.account.busy_s), text::format_seconds(worker.account.waited_s),
+                   std::to_string(worker.deaths)});
+  }
+  return text::cat("Workers\n", table.to_text(2), "  ", report.hops, " hops of ", text::format_bytes(report.hop_bytes),
+                   " in all; ", report.failed_hops, " failed\n");
+}
+
+}  // namespace hopyard

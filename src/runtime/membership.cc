@@ -1,0 +1,78 @@
+#include "runtime/membership.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/environment.h"
+#include "base/failure.h"
+#include "base/files.h"
+#include "base/nonce.h"
+#include "data/partition_set.h"
+#include "formats/keyed_hash.h"
+#include "transport/sockets.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr std::size_t kSecretBytes = 32;
+constexpr std::size_t kSecretBytesMax = 4096;
+
+bool is_here_alone(const std::string& host) {
+  std::string ignored;
+  const auto addresses = resolve(host, ignored);
+  return !addresses.empty() && std::all_of(addresses.begin(), addresses.end(), is_loopback);
+}
+
+/// Whoever is on another machine can reach neither store nor links.
+bool is_local(const WorkersSpec& spec, const LaunchSpec& launch) {
+  return is_here_alone(spec.bind) && (launch.agent_hosts_store || is_here_alone(launch.master_address));
+}
+
+std::string without_line_end(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+  return text;
+}
+
+}  // namespace
+
+SharedSecret::SharedSecret(const WorkersSpec& spec, const LaunchSpec& launch, const RunPaths& paths) {
+  value_ = environment_variable("HOPYARD_SECRET").value_or("");
+  file_ = environment_variable("HOPYARD_SECRET_FILE").value_or(spec.secret_file);
+  if (!value_.empty() || !file_.empty()) return;
+  if (!is_local(spec, launch))
+    fail(ExitCode::usage,
+         "HOPYARD_SECRET is not set: workers of several machines know each other by it; set it, "
+         "or HOPYARD_SECRET_FILE or workers.secret_file, to the same for all of them");
+  file_ = paths.secret();
+  in_directory_ = true;
+}
+
+void SharedSecret::make() const {
+  if (in_directory_ && !std::filesystem::exists(file_))
+    write_file_atomically(file_, random_hex(kSecretBytes) + "\n", FileAccess::owner);
+}
+
+std::string SharedSecret::read() const {
+  if (!value_.empty()) return value_;
+  if (in_directory_ && !std::filesystem::exists(file_)) return "";
+  const std::string secret = without_line_end(read_file(file_, kSecretBytesMax));
+  if (secret.empty()) fail(ExitCode::input, file_, ": is empty, and should hold the secret of the workers");
+  return secret;
+}
+
+TransportOptions transport_options(const WorkersSpec& spec, const std::string& experiment) {
+  TransportOptions options;
+  options.membership.hash = keyed_hash;
+  options.membership.version = HOPYARD_VERSION;
+  options.membership.experiment = experiment;
+  options.bind_address = spec.bind;
+  return options;
+}
+
+std::string experiment_identity(const ExperimentConfig& config) {
+  const std::string digest = config_digest(config);
+  return PartitionSet::is_one(config.data.train) ? digest + "-" + PartitionSet(config.data.train).digest() : digest;
+}
+
+}  // namespace hopyard

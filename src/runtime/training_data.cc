@@ -1,0 +1,62 @@
+#include "runtime/training_data.h"
+
+#include <algorithm>
+
+#include "base/failure.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr std::uint32_t kHomes = 2;  // of a partition, where the config does not say
+
+void refuse_for_cut_data(const ExperimentConfig& config, const PartitionSet& set) {
+  const auto& folder = set.folder();
+  if (config.data.train_rows != 0)
+    fail(ExitCode::usage, "data.train_rows: ", folder, " was cut, and all its rows are used; write all");
+  if (config.search.resamples != 0)
+    fail(ExitCode::usage, "search.resamples: rows of ", folder, ", which was cut, cannot be drawn anew; write none");
+  if (config.data.partitions != 0 && config.data.partitions != set.count())
+    fail(ExitCode::usage, "data.partitions: ", config.data.partitions, " are asked for and ", folder, " was cut into ",
+         set.count(), "; write auto");
+}
+
+TrainingData open_cut(const ExperimentConfig& config, const WorkerPlace& place) {
+  TrainingData data;
+  data.cut = std::make_shared<const PartitionSet>(config.data.train);
+  refuse_for_cut_data(config, *data.cut);
+  data.cut->check_workers(place.workers);
+  data.partitions = data.cut->count();
+  data.rows = data.cut->rows();
+  data.data =
+      data.cut->open(placement_of(config.workers, data.partitions, place.workers, true).partitions_of(place.rank));
+  return data;
+}
+
+}  // namespace
+
+std::uint32_t rows_to_use(const Dataset& data, std::uint32_t wanted, const char* key) {
+  if (wanted > data.rows())
+    fail(ExitCode::usage, key, ": ", wanted, " rows are asked for and ", data.folder(), " has ", data.rows());
+  return wanted == 0 ? data.rows() : wanted;
+}
+
+TrainingData open_training_data(const ExperimentConfig& config, const WorkerPlace& place) {
+  if (PartitionSet::is_one(config.data.train)) return open_cut(config, place);
+  if (place.several() && config.data.partitions == 0)
+    fail(ExitCode::usage, "data.partitions: several workers cannot each decide it; write a number, at least ",
+         place.workers, ", or cut the data with `hopyard partition`");
+  TrainingData data;
+  data.data = std::make_shared<const Dataset>(config.data.train);
+  data.rows = rows_to_use(*data.data, config.data.train_rows, "data.train_rows");
+  data.partitions = config.data.partitions;
+  if (place.several()) placement_of(config.workers, data.partitions, place.workers, false);  // refuses too few
+  return data;
+}
+
+Placement placement_of(const WorkersSpec& spec, std::uint32_t partitions, std::uint32_t workers, bool cut) {
+  const std::uint32_t homes = cut ? std::min(kHomes, workers) : workers;
+  return place_partitions(partitions, workers, spec.replication == 0 ? homes : spec.replication);
+}
+
+}  // namespace hopyard

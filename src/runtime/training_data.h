@@ -1,0 +1,37 @@
+// The training data of an experiment, as much of them as a worker has.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "data/partition_set.h"
+#include "hopper/placement.h"
+#include "runtime/config.h"
+
+namespace hopyard {
+
+/// Which of the workers of an experiment this process is.
+struct WorkerPlace {
+  std::uint32_t rank = 0, workers = 1;
+  bool several() const { return workers > 1; }
+};
+
+struct TrainingData {
+  std::shared_ptr<const PartitionSet> cut;  ///< null where they were not cut
+  std::shared_ptr<const Dataset> data;      ///< all rows; of data that were cut, those of this worker's partitions
+  std::uint32_t rows = 0;                   ///< that trials may use
+  std::uint32_t partitions = 0;             ///< 0: to be decided
+};
+
+/// Opens what the worker is home of, and checks it. Failure(usage) when the config asks for what data that were cut
+/// cannot give, or leaves to several workers what each would decide in its own way.
+TrainingData open_training_data(const ExperimentConfig& config, const WorkerPlace& place);
+
+/// Which workers are home of which partitions. `cut`: each has files of its own.
+Placement placement_of(const WorkersSpec& spec, std::uint32_t partitions, std::uint32_t workers, bool cut);
+
+/// The first `wanted` rows, or all where that is 0; `key` names them. Failure(usage) when there are fewer.
+std::uint32_t rows_to_use(const Dataset& data, std::uint32_t wanted, const char* key);
+
+}  // namespace hopyard

@@ -1,0 +1,70 @@
+#include "runtime/worker_action.h"
+
+#include <filesystem>
+#include <iostream>
+#include <mutex>
+
+#include "experiment/experiment.h"
+#include "runtime/sqlite_journal.h"
+#include "runtime/worker_session.h"
+
+namespace hopyard {
+
+namespace {
+
+/// As far as the run directory can be seen from here.
+bool has_ended(const RunPaths& paths, const ExperimentConfig& config) try {
+  return std::filesystem::exists(paths.journal()) && is_finished(*open_journal(paths.journal(), true), config);
+} catch (const Failure&) {
+  return false;  // it is being made
+}
+
+/// Lines of several threads, each whole.
+class Events {
+ public:
+  explicit Events(std::uint32_t rank) : front_(text::cat("worker ", rank, ": ")) {}
+  void operator()(const std::string& line) {
+    const std::lock_guard lock(mutex_);
+    std::cerr << front_ + line + "\n" << std::flush;
+  }
+
+ private:
+  const std::string front_;
+  std::mutex mutex_;  // guards standard error
+};
+
+}  // namespace
+
+bool is_finished(const Journal& journal, const ExperimentConfig& config) {
+  return journal.fact("finished") && !has_work(journal, resources_json(config));
+}
+
+ExitCode run_worker(const RunRequest& request, const ExperimentConfig& config, const std::string& where,
+                    const LaunchSpec& launch) {
+  const std::atomic<bool>& interrupted = catch_interrupts();
+  const RunPaths run(where);
+  const bool fresh = request.fresh && launch.restarts == 0;
+  bool new_run = fresh;  // what is there is moved aside
+  const auto given_up = [&] { return interrupted || (!new_run && has_ended(run, config)); };
+  const WorkerSession session(config, launch, run);
+  Events events(launch.rank);
+  const auto event = [&](const std::string& line) { events(line); };
+
+  auto end = join(session, given_up);
+  new_run = false;
+  if (!end) return interrupted ? ExitCode::interrupted : ExitCode::done;
+  event(text::cat("joined as ", to_string(end->id())));
+  RunObjects objects(config, RunDirectory::open(config, run.of_worker(launch.rank).root, fresh), std::nullopt,
+                     session.place());
+  objects.bench->plan_all();
+  objects.make_engine();
+  const auto resolve = [&](const TrialSpec& spec, std::uint32_t number) {
+    return objects.bench->resolve(spec, number);
+  };
+  const WorkerEnding ending = live_as_worker({session, objects, resolve, event, interrupted, given_up}, std::move(end));
+  if (ending == WorkerEnding::finished || (ending == WorkerEnding::lost && !interrupted)) return ExitCode::done;
+  event("interrupted; what is committed stays");
+  return ExitCode::interrupted;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,78 @@
+#include "runtime/worker_session.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "runtime/worker_record.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr double kTrySeconds = 2;      // to join, before somebody is asked whether to go on
+constexpr double kBetweenTries = 0.2;  // seconds
+
+/// Why it is not in yet; nothing when `end` is set.
+std::string try_to_join(const WorkerSession& session, double seconds, std::unique_ptr<WorkerEnd>& end) {
+  TransportOptions options = session.options;
+  options.membership.secret = session.secret.read();
+  if (options.membership.secret.empty()) return "rank 0 has not made the secret of the run directory yet";
+  JoinResult joined = join_experiment(session.launch, options, seconds);
+  end = std::move(joined.worker);
+  // A new directory has a new secret, which may have come in between.
+  if (joined.refused && session.secret.read() == options.membership.secret)
+    fail(ExitCode::usage, "worker ", session.launch.rank, " was turned away: ", joined.error);
+  return joined.error;
+}
+
+}  // namespace
+
+WorkerSession::WorkerSession(const ExperimentConfig& config, const LaunchSpec& launched, const RunPaths& paths)
+    : launch(launched),
+      secret(config.workers, launched, paths),
+      options(transport_options(config.workers, experiment_identity(config))),
+      wait_for_worker_s(config.workers.wait_for_worker_s) {}
+
+std::unique_ptr<CoordinatorEnd> open_coordinator(const WorkerSession& session, Journal& journal,
+                                                 const RunPaths& paths) {
+  session.secret.make();
+  TransportOptions options = session.options;
+  options.membership.secret = session.secret.read();
+  options.incarnations_before = claim_incarnations(journal, paths);
+  return open_coordinator(session.launch, options);
+}
+
+std::unique_ptr<WorkerEnd> join(const WorkerSession& session, const std::function<bool()>& given_up) {
+  const double until = monotonic_seconds() + session.wait_for_worker_s;
+  std::unique_ptr<WorkerEnd> end;
+  while (!given_up()) {
+    const double left = until - monotonic_seconds();
+    const std::string error = try_to_join(session, std::clamp(left, kBetweenTries, kTrySeconds), end);
+    if (end) return end;
+    if (left <= 0)
+      fail(ExitCode::interrupted, "worker ", session.launch.rank, ": no coordinator for ", session.wait_for_worker_s,
+           " s (workers.wait_for_worker): ", error, "; what it holds stays: start it again");
+    sleep_seconds(kBetweenTries);
+  }
+  return nullptr;
+}
+
+WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<WorkerEnd> end) {
+  RunObjects& objects = parts.objects;
+  const ExperimentConfig& config = objects.bench->config();
+  LocalTrainer trainer({*objects.executor, *objects.host, *objects.shared, *objects.pool, *objects.frozen,
+                        config.search.metric, config.execute.active_trials, parts.event});
+  while (end) {
+    Worker worker(
+        {*end, trainer, *objects.shared, *objects.host, *objects.book, parts.resolve, parts.event, parts.interrupted});
+    const WorkerEnding ending = worker.run();
+    if (ending != WorkerEnding::lost) return ending;
+    parts.event(text::cat("out of the experiment: ", worker.reason()));
+    end.reset();
+    end = join(parts.session, parts.given_up);
+  }
+  return WorkerEnding::lost;
+}
+
+}  // namespace hopyard

@@ -1,0 +1,167 @@
+"""Several processes as the workers of one experiment: the digests of one process, whoever dies; strangers are turned away."""
+import contextlib
+import os
+import pathlib
+import socket
+import sqlite3
+import subprocess
+import time
+import unittest
+
+from program import HOPYARD, PATIENCE, ROOT, Sweep, digests, first_rows, hopyard, leaderboard
+
+WORKERS, PARTITIONS = 2, 4
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def variables(rank, port, secret="of the test", workers=WORKERS):
+    return os.environ | {"RANK": str(rank), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(rank),
+                         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "HOPYARD_SECRET": secret}
+
+
+def committed(directory):
+    """Visits that the journal has; also of a run that is under way."""
+    path = pathlib.Path(directory) / "journal.sqlite"
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE)) as looked:
+        try:
+            return looked.execute("SELECT count(*) FROM visits").fetchone()[0]
+        except sqlite3.OperationalError:  # it is being made
+            return 0
+
+
+class Workers(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.sweep = Sweep()
+        data = first_rows(ROOT / "data/sections/valid", 160, cls.sweep.directory("data"))
+        cut = cls.sweep.directory("cut")
+        code, out, err = hopyard("partition", data, f"--into={PARTITIONS}", "--out", cut, "--seed=3")
+        assert code == 0, out + err
+        text = cls.sweep.text.replace(f"{ROOT}/data/sections/train", cut).replace("train_rows: 160, ", "")
+        text = text.replace("epochs: 1", "epochs: 2").replace("count: 2, ", "count: 1, ")
+        cls.config = cls.sweep.write("cut.yaml", text + "workers: {wait_for_worker: 100s}\n")
+        code, out, err = hopyard("run", cls.config, "--dir", cls.sweep.directory("alone"))
+        assert code == 0, out + err
+        cls.expected = digests(cls.sweep.directory("alone"))
+        assert len(cls.expected) == 4
+
+    def start(self, rank, directory, port, config=None, *options, **other):
+        process = subprocess.Popen([HOPYARD, "run", config or self.config, "--dir", directory, *options], cwd=ROOT,
+                                   env=variables(rank, port, **other), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def end_of(self, process, code):
+        out, _ = process.communicate(timeout=PATIENCE)
+        self.assertEqual(process.returncode, code, out)
+        return out
+
+    def wait_for(self, what, *processes):
+        deadline = time.monotonic() + PATIENCE
+        while not what():
+            self.assertTrue(all(process.poll() is None for process in processes), "a worker ended before its time")
+            self.assertLess(time.monotonic(), deadline, "waited in vain")
+            time.sleep(0.02)
+
+    def expect_whole(self, directory):
+        self.assertEqual(digests(directory), self.expected)
+        self.assertTrue(all(row["state"] == "finished" for row in leaderboard(directory)))
+
+    def test_two_workers_end_as_one(self):
+        directory = self.sweep.directory("two")
+        done = subprocess.run([ROOT / "tools/workers", str(WORKERS), self.config, "--dir", directory], cwd=ROOT,
+                              capture_output=True, text=True, timeout=PATIENCE, env=os.environ | {"HOPYARD": HOPYARD})
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("worker 1: joined", done.stderr)
+        self.expect_whole(directory)
+        out = self.sweep.directory("exported")
+        code, said, err = hopyard("export", directory, "--trial=t00", "--out", out)
+        self.assertEqual(code, 0, err)
+        self.assertIn(self.expected["t00"], said)
+        again = self.sweep.directory("again")
+        code, said, err = hopyard("reproduce", directory, "--trial=t01", "--dir", again)
+        self.assertEqual(code, 0, said + err)
+        self.assertIn("t01 is reproduced", said)
+        code, _, err = hopyard("run", self.config, "--dir", directory, "--set", "resources.host_memory=64MiB")
+        self.assertEqual(code, 0, err)  # it is finished
+
+    def test_a_worker_that_dies_is_replaced_by_the_others(self):
+        directory, port = self.sweep.directory("one-dies"), free_port()
+        first, second = (self.start(rank, directory, port) for rank in range(WORKERS))
+        self.wait_for(lambda: committed(directory) >= 3, first, second)
+        second.kill()
+        self.end_of(first, 0)
+        self.expect_whole(directory)
+
+    def test_a_worker_that_comes_back_is_taken_in(self):
+        directory, port = self.sweep.directory("comes-back"), free_port()
+        first, second = (self.start(rank, directory, port) for rank in range(WORKERS))
+        self.wait_for(lambda: committed(directory) >= 3, first, second)
+        second.kill()
+        second.wait()
+        self.start(1, directory, port)
+        self.end_of(first, 0)
+        self.expect_whole(directory)
+
+    def test_a_coordinator_that_dies_goes_on(self):
+        directory, port = self.sweep.directory("first-dies"), free_port()
+        first, second = (self.start(rank, directory, port) for rank in range(WORKERS))
+        self.wait_for(lambda: committed(directory) >= 3, first, second)
+        first.kill()
+        first.wait()
+        self.end_of(self.start(0, directory, port), 0)
+        self.end_of(second, 0)
+        self.expect_whole(directory)
+
+    def test_who_does_not_belong_is_turned_away(self):
+        directory, port = self.sweep.directory("strangers"), free_port()
+        first = self.start(0, directory, port)
+        other = self.sweep.write("other.yaml", pathlib.Path(self.config).read_text().replace("seed: 3", "seed: 4"))
+        self.assertIn("worker 1 was turned away", self.end_of(self.start(1, directory, port, other), 2))
+        self.assertIn("worker 1 was turned away", self.end_of(self.start(1, directory, port, secret="guessed"), 2))
+        self.assertIsNone(first.poll())
+
+    def test_a_port_in_use_is_a_sentence(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            out = self.end_of(self.start(0, self.sweep.directory("port"), port), 2)
+        self.assertIn(str(port), out)
+
+    def test_the_number_of_workers_is_the_runs(self):
+        directory, port = self.sweep.directory("number"), free_port()
+        first, second = (self.start(rank, directory, port) for rank in range(WORKERS))
+        self.wait_for(lambda: committed(directory) >= 1, first, second)
+        for process in (first, second):
+            process.kill()
+            process.wait()
+        self.assertIn("began with 2 workers", self.end_of(self.start(0, directory, port, workers=3), 2))
+        code, _, err = hopyard("run", self.config, "--dir", directory)
+        self.assertEqual(code, 2)
+        self.assertIn("began with 2 workers", err)
+
+    def test_torchrun_starts_them(self):
+        python = ROOT / ".venv-oracle/bin/python"
+        if not python.exists():
+            self.skipTest(f"torchrun needs what {python.parents[1]} has: `tools/setup oracle` makes it")
+        directory = self.sweep.directory("torchrun")
+        done = subprocess.run([python, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={WORKERS}",
+                               f"--master-port={free_port()}", "--no-python", HOPYARD, "run", self.config, "--dir",
+                               directory], cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.expect_whole(directory)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
