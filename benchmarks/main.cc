@@ -22,6 +22,7 @@
 #include "scheduling_bench.h"
 #include "sharing_bench.h"
 #include "spill_bench.h"
+#include "workers_bench.h"
 
 DEFINE_string(out, "", "file to write the rows to, as JSON");
 DEFINE_bool(quick, false, "a smoke run: small sizes, figures without meaning");
@@ -90,7 +91,8 @@ int run() {
       {"ablation", bench_ablation},     {"streaming", bench_streaming},
       {"sharing", bench_sharing},       {"lora", bench_lora},
       {"prediction", bench_prediction}, {"asha", bench_asha},
-      {"journal", bench_journal},       {"hop", bench_hop}};
+      {"journal", bench_journal},       {"hop", bench_hop},
+      {"workers", bench_workers}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();

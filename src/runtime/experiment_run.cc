@@ -191,7 +191,10 @@ void ExperimentRun::report(ExperimentEnd end) {
   std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n';
   if (const std::string curves = format_learning_curves(rows); !curves.empty()) std::cout << curves << '\n';
   std::cout << format_summary(summary);
-  if (hopping_) std::cout << '\n' << format_hopping(*hopping_);
+  if (hopping_) {
+    journal().put_fact(kHoppingFact, to_json(*hopping_).dump());
+    std::cout << '\n' << format_hopping(*hopping_);
+  }
   ReportInput input{summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped(),
                     rigor};
   input.looks = open_record(paths().journal(), true)->looks();

@@ -51,6 +51,23 @@ void HoppingRun::live() try {
   parts_.event(text::cat("worker 0: ", error.what()));  // its coordinator has heard of it
 }
 
+Json to_json(const HoppingReport& report) {
+  Json workers = Json::array();
+  for (const auto& worker : report.workers)
+    workers.push_back(Json{{"visits", worker.visits},
+                           {"deaths", worker.deaths},
+                           {"rows_read", worker.account.rows_read},
+                           {"bytes_read", worker.account.bytes_read},
+                           {"busy_s", worker.account.busy_s},
+                           {"hop_s", worker.account.hop_s},
+                           {"waited_s", worker.account.waited_s},
+                           {"stored_bytes", worker.account.stored}});
+  return Json{{"workers", workers},
+              {"hops", report.hops},
+              {"hop_bytes", report.hop_bytes},
+              {"failed_hops", report.failed_hops}};
+}
+
 std::string format_hopping(const HoppingReport& report) {
   Table table({{"worker", Align::right},
                {"sub-epochs", Align::right},

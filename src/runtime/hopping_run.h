@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "experiment/hopping_trainer.h"
+#include "formats/json.h"
 #include "report/plan_view.h"
 #include "runtime/worker_session.h"
 
@@ -40,6 +41,10 @@ class HoppingRun {
   std::atomic<bool> interrupted_{false};  // never: it hears from its coordinator when the run is
   std::thread worker_;
 };
+
+/// In raw units; a fact of a finished run.
+Json to_json(const HoppingReport& report);
+inline constexpr const char* kHoppingFact = "hopping";
 
 /// For people: what each worker did, and what hopped between them. Ends with a newline.
 std::string format_hopping(const HoppingReport& report);
