@@ -8,6 +8,7 @@
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_record.h"
 #include "runtime/trial_rotations.h"
+#include "runtime/worker_record.h"
 
 namespace hopyard {
 
@@ -141,6 +142,11 @@ void repeat_settings(const RecordedRun& run, const std::vector<ReplayStep>& step
 }
 
 void repeat_rotations(const RecordedRun& run, Journal& journal) {
+  const bool free = run.config.data.order == DataSpec::Order::free;
+  if (free && recorded_workers(*run.journal, run.paths.journal()) > 1)
+    fail(ExitCode::usage, run.paths.root,
+         ": its workers took partitions as they were free (data.order: free), and only ",
+         "runs by seed can be done again");
   keep_rotations(journal, recorded_rotations(*run.journal, run.paths.journal()));
 }
 

@@ -49,7 +49,8 @@ void repeat_operations(const RecordedRun& run, Journal& journal);
 /// The same for one trial and its ancestors: what was set while they trained.
 void repeat_settings(const RecordedRun& run, const std::vector<ReplayStep>& steps, Journal& journal);
 
-/// Trials over data that were cut begin where they did.
+/// Trials over data that were cut begin where they did. Failure(usage) where free workers decided the order of visits,
+/// which is not done again yet.
 void repeat_rotations(const RecordedRun& run, Journal& journal);
 
 /// One trial in two runs, as far as the second one goes.

@@ -79,10 +79,7 @@ class Workers(unittest.TestCase):
 
     def test_two_workers_end_as_one(self):
         directory = self.sweep.directory("two")
-        done = subprocess.run([ROOT / "tools/workers", str(WORKERS), self.config, "--dir", directory], cwd=ROOT,
-                              capture_output=True, text=True, timeout=PATIENCE, env=os.environ | {"HOPYARD": HOPYARD})
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertIn("worker 1: joined", done.stderr)
+        self.assertIn("worker 1: joined", self.on_two(self.config, directory).stderr)
         self.expect_whole(directory)
         out = self.sweep.directory("exported")
         code, said, err = hopyard("export", directory, "--trial=t00", "--out", out)
@@ -94,6 +91,42 @@ class Workers(unittest.TestCase):
         self.assertIn("t01 is reproduced", said)
         code, _, err = hopyard("run", self.config, "--dir", directory, "--set", "resources.host_memory=64MiB")
         self.assertEqual(code, 0, err)  # it is finished
+
+    def on_two(self, config, directory):
+        done = subprocess.run([ROOT / "tools/workers", str(WORKERS), config, "--dir", directory], cwd=ROOT,
+                              capture_output=True, text=True, timeout=PATIENCE, env=os.environ | {"HOPYARD": HOPYARD})
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done
+
+    def test_free_workers_may_decide_the_order(self):
+        text = pathlib.Path(self.config).read_text()
+        config = self.sweep.write("free.yaml", text.replace("data: {", "data: {order: free, "))
+        directory = self.sweep.directory("free")
+        self.on_two(config, directory)
+        self.assertTrue(all(row["state"] == "finished" for row in leaderboard(directory)))
+        code, _, err = hopyard("reproduce", directory, "--trial=t00", "--dir", self.sweep.directory("free-again"))
+        self.assertEqual(code, 2)
+        self.assertIn("data.order: free", err)
+
+    def test_data_that_were_not_cut_may_be_everywhere(self):
+        config = self.sweep.write("uncut.yaml", self.sweep.text)
+        code, out, err = hopyard("run", config, "--dir", self.sweep.directory("uncut-alone"))
+        self.assertEqual(code, 0, out + err)
+        self.on_two(config, self.sweep.directory("uncut"))
+        self.assertEqual(digests(self.sweep.directory("uncut")), digests(self.sweep.directory("uncut-alone")))
+
+    def test_an_interrupted_run_goes_on(self):
+        directory = self.sweep.directory("interrupted")
+        tool = subprocess.Popen([ROOT / "tools/workers", str(WORKERS), self.config, "--dir", directory], cwd=ROOT,
+                                env=os.environ | {"HOPYARD": HOPYARD}, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+        self.addCleanup(tool.wait)
+        self.addCleanup(tool.terminate)
+        self.wait_for(lambda: committed(directory) >= 3, tool)
+        tool.terminate()
+        self.assertEqual(tool.wait(timeout=PATIENCE), 5)
+        self.on_two(self.config, directory)
+        self.expect_whole(directory)
 
     def test_a_worker_that_dies_is_replaced_by_the_others(self):
         directory, port = self.sweep.directory("one-dies"), free_port()
