@@ -87,14 +87,17 @@ std::vector<WorkerProcess> start(const std::string& config, const std::string& d
 
 /// What a finished run says of itself.
 struct Finished {
-  double wall_s = 0, hop_s = 0, waited_s = 0;
-  Bytes hop_bytes = 0;
+  double wall_s = 0, hop_s = 0, waited_s = 0, busy_s = 0;  ///< of all workers
+  Bytes hop_bytes = 0, stored = 0;                         ///< stored: the most at a time, summed over workers
   std::uint64_t hops = 0;
+  double score = 0;  ///< the best trial's last
 };
 Finished finished(const std::string& directory) {
   const auto journal = open_journal(directory + "/journal.sqlite", true);
   Finished run;
   run.wall_s = json_get<double>(parse_json(*journal->fact("summary"), directory), "wall_s", directory);
+  for (const auto& record : journal->trials())
+    if (!record.scores.empty()) run.score = std::max(run.score, record.scores.back().metric);
   const auto hopping = journal->fact(kHoppingFact);
   if (!hopping) return run;
   const Json report = parse_json(*hopping, directory);
@@ -103,6 +106,8 @@ Finished finished(const std::string& directory) {
   for (const auto& worker : report.at("workers")) {
     run.hop_s += json_get<double>(worker, "hop_s", directory);
     run.waited_s += json_get<double>(worker, "waited_s", directory);
+    run.busy_s += json_get<double>(worker, "busy_s", directory);
+    run.stored += json_get<std::uint64_t>(worker, "stored_bytes", directory);
   }
   return run;
 }
@@ -159,6 +164,38 @@ bool wait_for_commits(const std::string& directory, std::uint32_t visits) {
   return false;
 }
 
+/// Schemes beside each other, as in Cerebro's Fig. 7: 2 workers with an emulated device each, models that are spilled.
+std::vector<BenchRow> schemes(const SweepData& data, const std::string& cut) {
+  const std::string devices = data.small ? "{type: emulated, count: 1, memory: 24MiB, link: 1GiB/s}"
+                                         : "{type: emulated, count: 1, memory: 128MiB, link: 4GiB/s, threads: 1}";
+  const auto measure = [&](const std::string& name, const std::string& more) {
+    return run(write_config(data, cut, name, {1, devices, data.small ? "256MiB" : "1GiB", more}), name, 2);
+  };
+  const auto row = [](const std::string& name, const Finished& run) {
+    return BenchRow{
+        text::cat("makespan, 2 workers: ", name),
+        run.wall_s,
+        "s",
+        {},
+        {},
+        true,
+        text::cat(text::format_bytes(run.hop_bytes), " over the network, at most ", text::format_bytes(run.stored),
+                  " stored, devices busy ", text::format_number(100 * run.busy_s / (2 * run.wall_s), 3),
+                  " %, best score ", text::format_number(run.score, 4))};
+  };
+  const Finished alone = measure("mop", "execute: {active_trials: 1}\n");
+  const Finished both = measure("interleaved", "");
+  std::vector<BenchRow> rows{row("MOP, one trial at a time", alone), row("MOP × interleaving", both)};
+  rows.push_back({"interleaved MOP ÷ one trial per worker",
+                  both.wall_s / alone.wall_s,
+                  "ratio",
+                  {},
+                  {},
+                  true,
+                  "emulated devices; its floor from measured tasks is not computed yet"});
+  return rows;
+}
+
 /// Seconds from the same command after kill -9 of worker 0 to the first visit that is committed again.
 double restart_s(const std::string& config) {
   const std::string directory = text::cat(kFolder, "/restart");
@@ -204,6 +241,7 @@ std::vector<BenchRow> bench_workers(const BenchScale& scale) {
   rows.push_back({"two emulated devices for one worker ÷ one", devices_s / device_s, "ratio", 0.62, 0.52, true,
                   text::cat("spilled models; ", text::format_number(devices_s, 3), " s ÷ ",
                             text::format_number(device_s, 3), " s")});
+  for (auto& row : schemes(data, cut)) rows.push_back(std::move(row));
   const SweepData small(true);
   fs::remove_all(text::cat(kFolder, "/cut"));
   const std::string small_config = write_config(small, cut_data(small.valid, 40, 40), "small", {50});
