@@ -62,6 +62,9 @@ class HoppingTrainerTest : public ::testing::Test {
       try {
         result = experiment.run();
       } catch (const Death&) {
+      } catch (...) {
+        workers.leave();  // while there is a network
+        throw;
       }
       report_ = trainer.report();
     }

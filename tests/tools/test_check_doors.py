@@ -17,6 +17,7 @@ USES = {
     "nlohmann::json": ("#include <nlohmann/json.hpp>", "src/formats/json.h", "src/report/html.cc"),
     "yaml-cpp": ("#include <yaml-cpp/yaml.h>", "src/formats/yaml.cc", "src/runtime/config.cc"),
     "xxHash": ("#include <xxhash.h>", "src/formats/digest.cc", "src/spill/disk.cc"),
+    "OpenSSL": ("#include <openssl/hmac.h>", "src/formats/keyed_hash.cc", "src/transport/frame.cc"),
     "RocksDB": ("#include <rocksdb/db.h>", "src/spill/disk.cc", "src/runtime/run.cc"),
     "SQLite": ("#include <sqlite3.h>", "src/runtime/journal.cc", "src/spill/disk.cc"),
     "HTTP": ("#include <httplib.h>", "src/report/server.cc", "src/cli/main.cc"),
