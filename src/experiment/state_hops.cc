@@ -92,7 +92,8 @@ std::string StateHops::send(const Hop& hop, HopEnd& end) {
     error = text::cat(after_visits(hop), " is another state here");
   } else {
     error = over_link(hop, [&](Link& link) {
-      auto memory = await_memory(sending_bytes(state->blobs));
+      if (const auto broken = await_ready(link); !broken.empty()) return broken;
+      auto memory = await_memory(sending_bytes(state->blobs), kHopTurnSeconds);
       if (!memory) return text::cat("no host memory to send ", after_visits(hop));
       const auto sent = send_state(link, parts_.disk, state->blobs, std::move(*memory));
       end.digest = sent.digest;
@@ -114,8 +115,15 @@ std::string StateHops::receive(const Hop& hop, HopEnd& end) {
       const std::lock_guard lock(mutex_);
       --in_turn_;
     });
-    auto memory = await_memory(receiving_bytes(hop.blobs));
+    // Leaves what a send takes, if it can: otherwise two workers might each wait for the other's.
+    const Bytes bytes = receiving_bytes(hop.blobs), left = sending_bytes(hop.blobs);
+    auto memory = await_memory(bytes + left, kHopOpenSeconds);
+    if (memory)
+      memory->split(left);
+    else
+      memory = await_memory(bytes, kHopTurnSeconds);
     if (!memory) return text::cat("no host memory to receive ", after_visits(hop));
+    if (const auto broken = say_ready(link); !broken.empty()) return broken;
     auto received = receive_state(link, parts_.disk, hop.blobs, std::move(*memory));
     end.digest = received.digest;
     if (received.error.empty())
@@ -154,7 +162,7 @@ std::optional<HeldState> StateHops::await_state(const Hop& hop) {
   return state;
 }
 
-std::optional<HostReservation> StateHops::await_memory(Bytes bytes) {
+std::optional<HostReservation> StateHops::await_memory(Bytes bytes, double seconds) {
   auto memory = parts_.host.reserve(bytes);
   if (memory) return memory;
   {
@@ -162,7 +170,7 @@ std::optional<HostReservation> StateHops::await_memory(Bytes bytes) {
     ++hungry_;
   }
   parts_.notify();
-  await(kHopTurnSeconds, [&] { return (memory = parts_.host.reserve(bytes)).has_value(); });
+  await(seconds, [&] { return (memory = parts_.host.reserve(bytes)).has_value(); });
   const std::lock_guard lock(mutex_);
   --hungry_;
   return memory;

@@ -59,7 +59,7 @@ class StateHops {
   std::string send(const Hop& hop, HopEnd& end);
   std::string receive(const Hop& hop, HopEnd& end);
   std::optional<HeldState> await_state(const Hop& hop);
-  std::optional<HostReservation> await_memory(Bytes bytes);
+  std::optional<HostReservation> await_memory(Bytes bytes, double seconds);
   /// Calls `transfer` with an open link, which the destructor breaks. The error of opening it, or what `transfer`
   /// returns.
   std::string over_link(const Hop& hop, const std::function<std::string(Link&)>& transfer);

@@ -44,6 +44,8 @@ Ring ring_of(std::span<const HeldBlob> blobs) {
 
 Transfer transfer_of(std::size_t index, const Group& group) { return {static_cast<std::uint32_t>(index), group.bytes}; }
 
+constexpr Transfer kReady{kMaxTransferTag, 1};
+
 /// Behind the groups.
 Transfer digest_transfer(std::size_t groups) { return {static_cast<std::uint32_t>(groups), 2 * sizeof(Digest)}; }
 
@@ -89,6 +91,19 @@ std::vector<BlobToWrite> pieces_of(std::span<const HeldBlob> blobs, std::span<co
 }
 
 }  // namespace
+
+std::string say_ready(Link& link) {
+  const std::byte word{1};
+  return link.send(kReady, {[&](Bytes, Bytes) { return std::span(&word, 1); }, {}}).error;
+}
+
+std::string await_ready(Link& link) {
+  std::byte word{};
+  return link
+      .receive(kReady, {[&](Bytes, Bytes) { return std::span(&word, 1); },
+                        [](Bytes, std::span<const std::byte>) { return true; }})
+      .error;
+}
 
 Bytes sending_bytes(std::span<const HeldBlob> blobs) {
   const Ring ring = ring_of(blobs);

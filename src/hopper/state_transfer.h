@@ -26,6 +26,11 @@ struct StateTransfer {
 Bytes sending_bytes(std::span<const HeldBlob> blobs);
 Bytes receiving_bytes(std::span<const HeldBlob> blobs);
 
+/// The receiver has its memory. Until it says so, a sender takes none, which somebody else may be waiting for. The
+/// error, if there is one.
+std::string say_ready(Link& link);
+std::string await_ready(Link& link);
+
 /// Both ends name the same blobs with the same bytes; the sender's have versions, which outlive the call. After the
 /// bytes goes the sender's digest, which the receiver compares with its own. Blocks; what the link, the disk or a full
 /// disk does is an error. `memory` has sending_bytes() or receiving_bytes().

@@ -318,7 +318,8 @@ TEST_F(WorkerTest, AnInterruptedWorkerKeepsWhatItHolds) {
 TEST_F(WorkerTest, TrialsThatRestGiveBackTheirMemoryToOthers) {
   setup_.window_share = 1;
   const TrialSetup setup = fakes::trial_setup(world_, trial_, 0, setup_);
-  host_memory_ = setup.window + trial_overhead_bytes(setup) + shared_layer_bytes(setup) + 64 * KiB;
+  host_memory_ = setup.window + std::max(setup.window, trial_overhead_bytes(setup) + shared_layer_bytes(setup));
+  ASSERT_LT(host_memory_, 2 * (setup.window + trial_overhead_bytes(setup))) << "one trial fits, and no two";
   WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
   const auto first = live(nodes[0]), second = live(nodes[1]);
   coordinator_.expect<Hello>(first->id);
