@@ -64,11 +64,13 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
   LocalTrainer trainer({*objects.executor, *objects.host, *objects.shared, *objects.pool, *objects.frozen,
                         config.search.metric, config.execute.active_trials, parts.event});
   while (end) {
-    Worker worker(
-        {*end, trainer, *objects.shared, *objects.host, *objects.book, parts.resolve, parts.event, parts.interrupted});
-    const WorkerEnding ending = worker.run();
-    if (ending != WorkerEnding::lost) return ending;
-    parts.event(text::cat("out of the experiment: ", worker.reason()));
+    {
+      Worker worker({*end, trainer, *objects.shared, *objects.host, *objects.book, parts.resolve, parts.event,
+                     parts.interrupted});
+      const WorkerEnding ending = worker.run();
+      if (ending != WorkerEnding::lost) return ending;
+      parts.event(text::cat("out of the experiment: ", worker.reason()));
+    }  // its hops leave the end before that goes
     end.reset();
     end = join(parts.session, parts.given_up);
   }
