@@ -47,7 +47,8 @@ SearchSpec search_of(Method method, std::uint32_t trials) {
 /// What an order still has to train.
 struct UnderWay {
   TrialSpec trial;
-  std::uint32_t epoch = 0, until = 0;  // finished, wanted
+  std::uint32_t epoch = 0;  // finished
+  Epochs until;             // wanted
 };
 
 /// The loop without its training: what each sub-epoch adds to the journal and asks of the search, timed.

@@ -30,7 +30,7 @@ struct VisitCommit {
   double loss_items = 0;
   std::string digest;               ///< of the trial's parameters at this point
   std::vector<BlobVersion> state;   ///< every trainable blob and where its bytes are
-  std::optional<TrialScore> score;  ///< set on the last visit of an epoch
+  std::optional<TrialScore> score;  ///< set where an epoch ends, and where the search had it pause
   double seconds = 0;               ///< device-busy seconds that the visit took
   bool operator==(const VisitCommit&) const = default;
 };
@@ -49,15 +49,15 @@ struct TrialRecord {
   std::string reason;                  ///< why it ended, for failed and stopped
   std::optional<VisitCommit> last;     ///< its newest commit
   std::vector<std::uint32_t> visited;  ///< partitions of the epoch of `last`, in the order of visiting
-  std::vector<TrialScore> scores;      ///< one for each finished epoch
+  std::vector<TrialScore> scores;      ///< in their order
   std::vector<CurvePoint> curve;       ///< from committed visits only
   double seconds = 0;                  ///< device-busy, of all committed visits
 };
 
-/// What a search was told: a trial's score after an epoch, or how it ended.
+/// What a search was told: a trial's score, or how it ended.
 struct SearchNews {
   std::string trial;
-  std::uint32_t epoch = 0;        ///< of a score, from 1
+  Epochs epoch;                   ///< of a score
   double metric = 0;              ///< of a score: what the search optimises
   std::optional<TrialState> end;  ///< set when this is no score
   bool operator==(const SearchNews&) const = default;
@@ -67,8 +67,8 @@ struct SearchNews {
 struct SearchDecision {
   std::vector<SearchNews> news;  ///< that it was told since the decision before, in this order
   std::string trial;
-  std::optional<std::uint32_t> until_epoch;  ///< to train it so far; without, to its end
-  std::optional<std::string> stop_reason;    ///< set when it is to stop
+  std::optional<Epochs> until_epoch;       ///< to train it so far; without, to its end
+  std::optional<std::string> stop_reason;  ///< set when it is to stop
   bool operator==(const SearchDecision&) const = default;
 };
 

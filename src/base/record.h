@@ -23,8 +23,8 @@ struct Signature {
 /// Somebody evaluated a trial on the test split.
 struct TestLook {
   std::string trial;
-  std::uint32_t epochs = 0;  ///< that it had behind it
-  std::string digest;        ///< of the state that was evaluated
+  Epochs epochs;       ///< that it had behind it
+  std::string digest;  ///< of the state that was evaluated
   Signature by;
   std::string reason;
   std::vector<std::pair<std::string, double>> metrics;  ///< "test/accuracy"; empty where it came to no result
@@ -42,7 +42,7 @@ struct VisitDigest {
 struct TrialStanding {
   TrialState state = TrialState::waiting;
   std::string reason;              ///< why it ended
-  std::vector<TrialScore> scores;  ///< one for each finished epoch
+  std::vector<TrialScore> scores;  ///< in their order
   bool operator==(const TrialStanding&) const = default;
 };
 

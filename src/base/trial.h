@@ -7,6 +7,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/epochs.h"
+
 namespace hopyard {
 
 using SettingValue = std::variant<bool, std::int64_t, double, std::string>;
@@ -24,7 +26,7 @@ std::string to_string(const SettingValue& value);
 /// Whose clone a trial is. A warm one begins at its parent's state, a cold one at the beginning.
 struct Lineage {
   std::string parent;
-  std::uint32_t epochs = 0;  ///< that the parent had behind it, and the clone has from its beginning; cold: 0
+  std::uint32_t epochs = 0;  ///< whole ones that the parent had behind it, and the clone from its beginning; cold: 0
   bool operator==(const Lineage&) const = default;
 };
 
@@ -62,11 +64,11 @@ const std::string& group_of(const TrialSpec& spec);
 /// What one evaluation of a trial gave; the search is told these.
 struct TrialScore {
   std::string trial;
-  std::uint32_t epoch = 0;  ///< epochs finished, from 1
-  double train_loss = 0;    ///< mean over the epoch's counted items
-  double valid_loss = 0;    ///< mean over the validation set's counted items
-  double metric = 0;        ///< the metric that the search optimises, for example valid/accuracy
-  std::string digest;       ///< of the model's parameters, as 32 hexadecimal digits
+  Epochs epoch;           ///< that it has behind it; whole, or where the search had it pause
+  double train_loss = 0;  ///< mean over the counted items of the last epoch, as far as it has come
+  double valid_loss = 0;  ///< mean over the validation set's counted items
+  double metric = 0;      ///< the metric that the search optimises, for example valid/accuracy
+  std::string digest;     ///< of the model's parameters, as 32 hexadecimal digits
   bool operator==(const TrialScore&) const = default;
 };
 

@@ -10,8 +10,8 @@ using Verb = OperationVerb;
 
 namespace {
 
-std::optional<std::uint32_t> until_epoch(const OperationRequest& request) {
-  return request.epochs > 0 ? std::optional(request.epochs) : std::nullopt;
+std::optional<Epochs> until_epoch(const OperationRequest& request) {
+  return request.epochs > 0 ? std::optional<Epochs>(request.epochs) : std::nullopt;
 }
 
 std::string reach_text(const OperationRequest& request, const std::string& trial, std::uint32_t epochs) {

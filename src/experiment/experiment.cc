@@ -71,8 +71,8 @@ void Experiment::accept(const TrialOrder& order) {
   Entry& entry = entry_of(order.trial.id);
   require(entry.status.spec == order.trial, "the search asks for trial ", order.trial.id,
           " with other settings than the journal has");
-  const std::uint32_t epochs = std::min(order.until_epoch.value_or(entry.status.epochs), entry.status.epochs);
-  entry.visits_wanted = epochs * entry.status.visits_per_epoch;
+  const Epochs epochs = std::min(order.until_epoch.value_or(entry.status.epochs), Epochs(entry.status.epochs));
+  entry.visits_wanted = epochs.visits(entry.status.visits_per_epoch);
   if (!entry.waits_for_parent() || !entry.refusal.empty()) return;
   if (may_begin_at_parent(entry))
     begin_at_parent(entry);
@@ -179,7 +179,7 @@ void Experiment::committed(Entry& entry, const VisitCommit& commit) {
   if (commit.score) {
     const TrialScore& score = *commit.score;
     entry.status.metric = score.metric;
-    entry.loss_sum = entry.loss_items = 0;
+    if (entry.at_epoch_end()) entry.loss_sum = entry.loss_items = 0;
     if (!entry.beside_search) search_.tell(score);
     parts_.event(text::cat(entry.status.spec.id, ": epoch ", score.epoch, " of ", entry.status.epochs, ", train loss ",
                            text::format_number(score.train_loss, 4), ", valid loss ",

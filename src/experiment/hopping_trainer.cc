@@ -97,7 +97,7 @@ void HoppingTrainer::begin(const PlacedVisit& visit) {
   order.settings = trial.status.settings;
   order.visits = trial.status.visits_done;
   order.partition = visit.partition;
-  order.evaluate = visit.visit + 1 == trial.status.visits_per_epoch;
+  order.evaluate = trial.next_is_judged();
   order.steps = trial.steps;
   order.loss_sum = trial.loss_sum;
   order.loss_items = trial.loss_items;

@@ -37,7 +37,7 @@ class JournaledSearch {
  private:
   /// How far a trial's records have been told while the journal is taken up.
   struct Told {
-    std::uint32_t epoch = 0;
+    Epochs epoch;
     bool ended = false;
   };
   void tell_again(const SearchNews& news, const std::map<std::string, const TrialRecord*>& records);

@@ -72,7 +72,7 @@ void LocalTrainer::start_visit(TrialEntry& trial) {
   visit.partition = trial.partition_after(trial.status.visits_done);
   visit.rows = trial.setup.partitions->order(visit.partition, visit.epoch);
   visit.first_step = trial.steps;
-  visit.evaluate = trial.sent ? trial.sent->evaluate : visit.index + 1 == per_epoch;
+  visit.evaluate = trial.next_is_judged();
   Held& held = held_of(trial);
   held.entry = &trial;
   held.features = materialiser_.hold(trial.setup, visit.partition);
@@ -118,7 +118,7 @@ std::optional<VisitEnd> LocalTrainer::visit_ended(VisitResult result) {
   if (result.judged) {
     TrialScore score;
     score.trial = trial.status.spec.id;
-    score.epoch = result.visit.epoch + 1;
+    score.epoch = Epochs::of_visits(trial.status.visits_done + 1, trial.status.visits_per_epoch);
     score.train_loss = request.commit.loss_items > 0 ? request.commit.loss_sum / request.commit.loss_items : 0;
     score.valid_loss = ModelSource::metric(*result.judged, "valid/loss");
     score.metric = ModelSource::metric(*result.judged, parts_.metric);

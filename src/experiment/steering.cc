@@ -280,7 +280,7 @@ std::vector<TrialRecord> for_search(const std::vector<TrialRecord>& records, con
       if (operation.request.verb != Verb::resume || operation.request.trial != record.spec.id || operation.refused())
         continue;
       std::erase_if(seen.back().scores,
-                    [&](const auto& score) { return score.epoch > operation.at_visits / visits_per_epoch; });
+                    [&](const auto& score) { return score.epoch.visits(visits_per_epoch) > operation.at_visits; });
       seen.back().state = TrialState::stopped;
       break;
     }

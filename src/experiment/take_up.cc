@@ -71,7 +71,7 @@ void Experiment::take_up(const TrialRecord& known) {
     entry.steps = last.steps;
     if (visits_done % parts_.partitions != 0) entry.visited = record.visited;
     entry.status.visits_done = visits_done;
-    if (!last.score) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
+    if (!entry.at_epoch_end()) entry.loss_sum = last.loss_sum, entry.loss_items = last.loss_items;
     if (last.loss_items > 0) entry.status.loss = last.loss_sum / last.loss_items;
   }
   if (!record.scores.empty()) entry.status.metric = record.scores.back().metric;

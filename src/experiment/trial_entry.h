@@ -55,6 +55,13 @@ struct TrialEntry {
   }
   bool wanted() const { return !ended() && status.visits_done < visits_wanted; }
   bool has_work() const { return wanted() && !status.held && !waits_for_parent(); }
+  bool at_epoch_end() const { return status.visits_done % status.visits_per_epoch == 0; }
+  /// Whether its next visit ends with a score: the last one of an epoch, or of what the search has asked for.
+  bool next_is_judged() const {
+    if (sent) return sent->evaluate;
+    const std::uint32_t after = status.visits_done + 1;
+    return after % status.visits_per_epoch == 0 || after == visits_wanted;
+  }
   std::uint32_t visits_total() const { return status.epochs * status.visits_per_epoch; }
   /// Where its next visit goes when it has so many behind it.
   std::uint32_t partition_after(std::uint32_t visits) const {

@@ -279,6 +279,7 @@ class Writer {
     }
   }
   static Json write(double& value) { return std::isfinite(value) ? Json(value) : Json(hex_of(&value, sizeof value)); }
+  static Json write(Epochs& epochs) { return Json::array({epochs.count(), epochs.parts()}); }
   static Json write(ExitCode& code) { return static_cast<int>(code); }
   static Json write(SettingValue& value) {
     constexpr const char* kinds[] = {"flag", "whole", "real", "text"};
@@ -344,6 +345,12 @@ class Reader {
       value = json.get<double>();
     else if (!json.is_string() || !bytes_of(json.get_ref<const std::string&>(), &value, sizeof value))
       fail(ExitCode::input, where, " must be a number");
+  }
+  static void read(const Json& json, Epochs& epochs, const std::string& where) {
+    std::uint32_t count = 0, parts = 0;
+    if (json.is_array() && json.size() == 2) read(json[0], count, where), read(json[1], parts, where);
+    if (parts == 0) fail(ExitCode::input, where, " must be a number of parts, and how many an epoch has");
+    epochs = Epochs::of_visits(count, parts);
   }
   static void read(const Json& json, ExitCode& code, const std::string& where) {
     std::uint32_t number = 0;

@@ -46,13 +46,13 @@ std::vector<Point> smoothed(const std::vector<Point>& points) {
   return out;
 }
 
-/// Validation losses at the ends of epochs, where the last commit tells how many steps an epoch has.
+/// Validation losses, where the last commit tells how many steps an epoch has.
 std::vector<Point> validations(const TrialRecord& trial) {
   std::vector<Point> points;
   if (!trial.last || !trial.last->score || trial.last->score->epoch == 0) return points;
-  const double steps = static_cast<double>(trial.last->steps) / trial.last->score->epoch;
+  const double steps = static_cast<double>(trial.last->steps) / trial.last->score->epoch.value();
   for (const auto& score : trial.scores)
-    if (std::isfinite(score.valid_loss)) points.push_back({steps * score.epoch, score.valid_loss});
+    if (std::isfinite(score.valid_loss)) points.push_back({steps * score.epoch.value(), score.valid_loss});
   return points;
 }
 
@@ -156,7 +156,7 @@ std::string curves_section(const std::vector<TrialRecord>& trials) {
   const Frame frame = frame_of(all);
   std::string out =
       "<section id=\"curves\"><h2>Loss curves</h2><p class=\"note\">Training loss by optimizer step, pale, and "
-      "smoothed, strong; circles are the validation loss at the end of an epoch. Click a trial to hide it.</p><div "
+      "smoothed, strong; circles are the validation loss. Click a trial to hide it.</p><div "
       "class=\"legend toggles\">";
   for (const auto& series : all)
     out += text::cat("<button data-id=\"", escape_html(series.id), "\" title=\"", escape_html(series.label), "\">",

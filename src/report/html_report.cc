@@ -85,7 +85,7 @@ std::string leaderboard_row(const LeaderboardRow& row, const std::vector<std::st
   for (const auto& path : paths) out += setting_cell(row, path);
   const std::string state = to_string(row.state);
   out += cell(cat("<span class=\"state ", state, "\" title=\"", escape_html(row.reason), "\">", state, "</span>"));
-  out += sorted_cell(std::to_string(row.epochs), static_cast<double>(row.epochs));
+  out += sorted_cell(to_string(row.epochs), row.epochs.value());
   out += score_cell(row.train_loss) + score_cell(row.valid_loss) + score_cell(row.metric);
   out += sorted_cell(row.seconds > 0 ? format_in_unit(row.seconds, "s") : "-", row.seconds);
   return out +

@@ -43,6 +43,16 @@ inline std::uint32_t read_small(const Json& object, const char* key, const char*
   return static_cast<std::uint32_t>(value);
 }
 
+/// 3 or 0.25.
+inline void to_json(Json& json, const Epochs& epochs) {
+  json = epochs.parts() == 1 ? Json(epochs.count()) : Json(epochs.value());
+}
+inline Epochs read_epochs(const Json& object, const char* key, const char* where) {
+  const auto epochs = Epochs::nearest(json_get<double>(object, key, where));
+  if (!epochs) fail(ExitCode::input, where, ": '", key, "' must be a number of epochs");
+  return *epochs;
+}
+
 /// {path: value}, in their order.
 inline Json settings_json(const std::vector<Setting>& settings) {
   Json json = Json::object();

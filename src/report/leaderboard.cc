@@ -85,7 +85,7 @@ std::string table_text(const std::vector<LeaderboardRow>& rows) {
   for (const auto& row : rows) {
     std::vector<std::string> cells{row.rank == 0 ? "-" : std::to_string(row.rank), row.trial};
     for (const auto& path : paths) cells.push_back(value_text(row, path));
-    cells.insert(cells.end(), {to_string(row.state), std::to_string(row.epochs), fixed(row.train_loss),
+    cells.insert(cells.end(), {to_string(row.state), to_string(row.epochs), fixed(row.train_loss),
                                fixed(row.valid_loss), fixed(row.metric)});
     if (timed) cells.push_back(text::format_seconds(row.seconds));
     cells.push_back(row.digest);
@@ -120,7 +120,7 @@ std::string csv_text(const std::vector<LeaderboardRow>& rows) {
   for (const auto& row : rows) {
     std::vector<std::string> cells{row.rank == 0 ? "" : std::to_string(row.rank), row.trial};
     for (const auto& path : paths) cells.push_back(value_text(row, path));
-    cells.insert(cells.end(), {to_string(row.state), row.reason, std::to_string(row.epochs), exact(row.train_loss),
+    cells.insert(cells.end(), {to_string(row.state), row.reason, to_string(row.epochs), exact(row.train_loss),
                                exact(row.valid_loss), exact(row.metric), row.digest, exact(row.seconds)});
     out += csv_line(cells);
   }
@@ -174,7 +174,7 @@ void from_json(const Json& json, LeaderboardRow& row) {
     row.settings.push_back({path, setting_from_json(value)});
   row.state = state_from_word(json_get<std::string>(json, "state", kWhere));
   row.reason = json_get<std::string>(json, "reason", kWhere);
-  row.epochs = read_small(json, "epochs", kWhere);
+  row.epochs = read_epochs(json, "epochs", kWhere);
   row.train_loss = optional_from_json(json, "train_loss");
   row.valid_loss = optional_from_json(json, "valid_loss");
   row.metric_name = json_get<std::string>(json, "metric_name", kWhere);

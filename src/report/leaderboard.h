@@ -19,8 +19,8 @@ struct LeaderboardRow {
   std::vector<Setting> settings;
   TrialState state = TrialState::waiting;
   std::string reason;                                    ///< why it failed or was stopped
-  std::uint32_t epochs = 0;                              ///< finished
-  std::optional<double> train_loss, valid_loss, metric;  ///< of the last finished epoch
+  Epochs epochs;                                         ///< behind it, at its last score
+  std::optional<double> train_loss, valid_loss, metric;  ///< of its last score
   std::string metric_name;                               ///< "valid/accuracy"
   std::string digest;                                    ///< of the trial's newest committed parameters
   double seconds = 0;                                    ///< device-busy; 0 when not known

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "report/html_parts.h"
+#include "report/json_fields.h"
 #include "report/table.h"
 
 namespace hopyard {
@@ -23,7 +24,7 @@ std::vector<std::string> cells_of(const TestLook& look, std::size_t number) {
   const std::string who = text::cat(look.by.author.empty() ? "somebody" : look.by.author, " (uid ", look.by.uid, ")");
   return {number == 1 ? "first" : text::cat("again, ", number),
           look.trial,
-          std::to_string(look.epochs),
+          to_string(look.epochs),
           result_text(look),
           format_wall_time(look.by.time_s),
           who,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/epochs.h"
 #include "formats/json.h"
 #include "report/summary.h"
 
@@ -72,7 +73,7 @@ struct PlanSharing {
 /// Of one trial, with as many epochs as the search is expected to give it.
 struct PlanTrial {
   std::string id;
-  std::uint32_t epochs = 0;
+  Epochs epochs;
   double device_s = 0;  ///< predicted, computing
   bool operator==(const PlanTrial&) const = default;
 };

@@ -116,7 +116,7 @@ void to_json(Json& json, const PlanTrial& trial) {
 }
 
 void from_json(const Json& json, PlanTrial& trial) {
-  trial = {text_of(json, "trial"), read_small(json, "epochs", kWhere), number_of(json, "device_s")};
+  trial = {text_of(json, "trial"), read_epochs(json, "epochs", kWhere), number_of(json, "device_s")};
 }
 
 void to_json(Json& json, const PlanTiers& tiers) {

@@ -1,6 +1,7 @@
 // The report on rigor as JSON, in raw units.
 #include <algorithm>
 
+#include "report/json_fields.h"
 #include "report/rigor_report.h"
 
 namespace hopyard {
@@ -12,13 +13,6 @@ Json to_list(const rigor::Interval& interval) { return Json::array({interval.low
 template <class Value>
 Json or_null(const std::optional<Value>& value, Json (*write)(const Value&)) {
   return value ? write(*value) : Json();
-}
-
-Json settings_json(const std::vector<Setting>& settings) {
-  Json all = Json::object();
-  for (const auto& setting : settings)
-    all[setting.path] = std::visit([](const auto& held) { return Json(held); }, setting.value);
-  return all;
 }
 
 /// Of a row with the leader; null where the two were not compared.

@@ -31,7 +31,7 @@ std::vector<std::int64_t> common_tokens(const rigor::TokenRows& rows) {
 }
 
 bool ended(const TrialRecord& record) { return record.state > TrialState::active; }
-std::uint32_t epochs_of(const TrialRecord& record) { return record.scores.empty() ? 0 : record.scores.back().epoch; }
+Epochs epochs_of(const TrialRecord& record) { return record.scores.empty() ? 0 : record.scores.back().epoch; }
 
 /// Members by group, in the order of the records.
 std::vector<std::vector<const TrialRecord*>> in_groups(const std::vector<TrialRecord>& records) {
@@ -46,17 +46,16 @@ std::vector<std::vector<const TrialRecord*>> in_groups(const std::vector<TrialRe
 }
 
 /// Epochs that the members that count have all behind them.
-std::uint32_t common_epochs(const std::vector<const TrialRecord*>& members) {
-  std::uint32_t most = 0, common = std::numeric_limits<std::uint32_t>::max();
+Epochs common_epochs(const std::vector<const TrialRecord*>& members) {
+  Epochs most;
   for (const auto* record : members) most = std::max(most, epochs_of(*record));
-  for (const auto* record : members) {
-    const std::uint32_t epochs = epochs_of(*record);
-    if (epochs > 0 && (epochs == most || !ended(*record))) common = std::min(common, epochs);
-  }
-  return most == 0 ? 0 : common;
+  Epochs common = most;
+  for (const auto* record : members)
+    if (const Epochs epochs = epochs_of(*record); epochs > 0 && !ended(*record)) common = std::min(common, epochs);
+  return common;
 }
 
-std::optional<double> metric_after(const TrialRecord& record, std::uint32_t epochs) {
+std::optional<double> metric_after(const TrialRecord& record, const Epochs& epochs) {
   for (const auto& score : record.scores)
     if (score.epoch == epochs && std::isfinite(score.metric)) return score.metric;
   return std::nullopt;

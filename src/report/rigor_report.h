@@ -24,7 +24,7 @@ struct GroupRow {
   std::uint32_t rank = 0;  ///< from 1; 0 when it has no score, or a member of it failed
   std::string group;
   std::vector<Setting> settings;
-  std::uint32_t epochs = 0;             ///< finished by all members that count
+  Epochs epochs;                        ///< that all members that count have behind them
   rigor::GroupSummary score;            ///< of the metric after these epochs; runs = 0 when there is none
   std::uint32_t failed = 0;             ///< members that did
   std::vector<LeaderboardRow> members;  ///< in the order of asking, ranks among all trials

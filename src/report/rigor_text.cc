@@ -68,7 +68,7 @@ std::string groups_table(const RigorReport& report) {
     cells.insert(cells.end(),
                  {row.score.runs == row.members.size() ? std::to_string(row.score.runs)
                                                        : cat(row.score.runs, " of ", row.members.size()),
-                  std::to_string(row.epochs), scored ? fixed(row.score.mean) : "-",
+                  to_string(row.epochs), scored ? fixed(row.score.mean) : "-",
                   row.score.interval ? interval_text(*row.score.interval) : "-", standing(report, row.group)});
     table.add_row(cells);
   }
@@ -90,7 +90,7 @@ std::string groups_csv(const RigorReport& report) {
     const auto* comparison = comparison_of(report, row.group);
     const auto& interval = row.score.interval;
     const bool scored = row.score.runs > 0;
-    line.insert(line.end(), {std::to_string(row.score.runs), std::to_string(row.failed), std::to_string(row.epochs),
+    line.insert(line.end(), {std::to_string(row.score.runs), std::to_string(row.failed), to_string(row.epochs),
                              scored ? exact(row.score.mean) : "", interval ? exact(row.score.deviation) : "",
                              interval ? exact(interval->low) : "", interval ? exact(interval->high) : "",
                              comparison != nullptr ? exact(comparison->corrected_p) : ""});

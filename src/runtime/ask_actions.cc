@@ -92,7 +92,7 @@ Json json_of(const Told& told, const TrialStanding& standing) {
           {"state", to_string(standing.state)},
           {"reason", standing.reason},
           {"settings", settings_json(told.spec.settings)},
-          {"epochs_done", standing.scores.empty() ? 0 : standing.scores.back().epoch},
+          {"epochs_done", standing.scores.empty() ? Epochs() : standing.scores.back().epoch},
           {"asked_until", told.asked_until},
           {"epochs", told.epochs},
           {"metric", told.search.metric},
@@ -103,7 +103,7 @@ Json json_of(const Told& told, const TrialStanding& standing) {
 }
 
 std::string table_of(const Told& told, const TrialStanding& standing) {
-  const std::uint32_t done = standing.scores.empty() ? 0 : standing.scores.back().epoch;
+  const Epochs done = standing.scores.empty() ? 0 : standing.scores.back().epoch;
   const bool ended = standing.state > TrialState::active;
   std::string out = text::cat(
       told.spec.id, ": ", to_string(standing.state), standing.reason.empty() ? "" : ", " + standing.reason, "; ", done,
@@ -115,7 +115,7 @@ std::string table_of(const Told& told, const TrialStanding& standing) {
                {told.search.metric, Align::right},
                {"digest"}});
   for (const auto& score : standing.scores)
-    table.add_row({std::to_string(score.epoch), text::format_number(score.train_loss, 4),
+    table.add_row({to_string(score.epoch), text::format_number(score.train_loss, 4),
                    text::format_number(score.valid_loss, 4), text::format_number(score.metric, 4), score.digest});
   if (!table.empty()) out += table.to_text();
   if (!ended && done < told.epoch) out += text::cat("the score of epoch ", told.epoch, " is not there yet\n");

@@ -147,8 +147,16 @@ ExperimentConfig parse_config(const std::string& yaml_text, const std::string& f
     config.search.max_epochs = first_trial.train.epochs;
   }
   check_method(file_name, config, space);
+  if (config.data.partitions > 0) check_rungs(config.search, config.data.partitions);
   make_searcher(config.search, config.space, config.seed);  // refuses what contradicts itself
   return config;
+}
+
+void check_rungs(const SearchSpec& search, std::uint32_t partitions) {
+  const Epochs& first = search.min_epochs;
+  if (first.is_whole_visits(partitions)) return;
+  fail(ExitCode::usage, "search.min_epochs is ", first, " and data.partitions ", partitions,
+       "; a rung ends with a sub-epoch, so partitions must be a multiple of ", first.parts());
 }
 
 TrialConfig resolve_trial(const ExperimentConfig& config, const TrialSpec& trial) {

@@ -58,6 +58,9 @@ struct TrialConfig {
 ExperimentConfig parse_config(const std::string& yaml_text, const std::string& file_name,
                               const std::vector<std::pair<std::string, std::string>>& overrides);
 
+/// Failure(usage) when a rung would end within a sub-epoch.
+void check_rungs(const SearchSpec& search, std::uint32_t partitions);
+
 /// The trial's model and training, with its settings in place of the searched values.
 TrialConfig resolve_trial(const ExperimentConfig& config, const TrialSpec& trial);
 

@@ -113,7 +113,7 @@ void add_search(YamlNode& node, const SearchSpec& search) {
     add(node, "quantile_fraction", search.quantile_fraction);
     add(node, "resample_probability", search.resample_probability);
   } else if (trains_piecewise(search.method)) {
-    add(node, "min_epochs", search.min_epochs);
+    add(node, "min_epochs", search.min_epochs.count());
     add(node, "eta", search.eta);
   }
   add(node, "deterministic", search.deterministic);

@@ -127,7 +127,11 @@ void read_search_numbers(MapReader& map, SearchSpec& search) {
       map.forbid(key, "does not belong to method: external, where others decide what is asked for and when");
     else if (!reacts_to_scores(search.method))
       map.forbid(key, "belongs to methods that react to scores");
-  if (const auto value = map.find("min_epochs")) search.min_epochs = count(*value);
+  if (const auto value = map.find("min_epochs")) {
+    const auto epochs = Epochs::nearest(value->number(above_zero, "a number above 0"));
+    if (!epochs) value->refuse(text::cat("is no fraction of an epoch in ", Epochs::kPartsMax, " parts or fewer"));
+    search.min_epochs = *epochs;
+  }
   if (const auto value = map.find("eta")) search.eta = static_cast<std::uint32_t>(value->whole(2, 1000));
   if (const auto value = map.find("perturbation_interval")) search.perturbation_interval = count(*value);
   if (const auto value = map.find("quantile_fraction"))

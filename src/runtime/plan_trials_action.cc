@@ -21,9 +21,9 @@ constexpr std::size_t kTpeStartupTrials = 10;  // as select/tpe_search.cc has it
 /// What a search asks for before any score, and what is open until there are some.
 struct TrialsView {
   std::vector<TrialOrder> orders;
-  std::uint64_t on_scores = 0;                         ///< trials whose settings are chosen on scores
-  std::uint64_t clones = 0;                            ///< warm clones, when no trial fails
-  std::map<std::uint32_t, std::uint64_t> until_epoch;  ///< how many trials come so far, when none fails
+  std::uint64_t on_scores = 0;                  ///< trials whose settings are chosen on scores
+  std::uint64_t clones = 0;                     ///< warm clones, when no trial fails
+  std::map<Epochs, std::uint64_t> until_epoch;  ///< how many trials come so far, when none fails
 };
 
 TrialsView view_of(const ExperimentConfig& config) {
@@ -37,11 +37,11 @@ TrialsView view_of(const ExperimentConfig& config) {
   }
   view.clones = clones_expected(config.search);
   if (const auto epochs = epochs_expected(config.search, view.orders.size()))
-    for (const std::uint32_t until : *epochs) {
+    for (const Epochs until : *epochs) {
       const auto known = view.until_epoch.find(until);
       if (known == view.until_epoch.end())
         view.until_epoch[until] = static_cast<std::uint64_t>(
-            std::count_if(epochs->begin(), epochs->end(), [&](std::uint32_t other) { return other >= until; }));
+            std::count_if(epochs->begin(), epochs->end(), [&](const Epochs& other) { return other >= until; }));
     }
   return view;
 }
@@ -72,7 +72,7 @@ std::vector<std::vector<std::string>> cells_of(const TrialsView& view, const Exp
   for (const auto& order : view.orders) {
     auto& row = rows.emplace_back(std::vector{order.trial.id});
     for (const auto& path : paths) row.push_back(value_at(order.trial, path));
-    row.push_back(std::to_string(order.until_epoch.value_or(resolve_trial(config, order.trial).train.epochs)));
+    row.push_back(to_string(order.until_epoch.value_or(resolve_trial(config, order.trial).train.epochs)));
   }
   return rows;
 }

@@ -1,8 +1,11 @@
 #include "runtime/predictions.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/failure.h"
@@ -13,6 +16,19 @@ namespace hopyard {
 namespace fs = std::filesystem;
 
 namespace {
+
+constexpr const char* kPrefix = "predictions-";
+
+/// That a file of predictions is of.
+std::optional<double> epoch_of(const fs::path& path) {
+  const std::string name = path.stem().string();
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  double epoch = 0;
+  const char* number = name.data() + std::strlen(kPrefix);
+  const auto [end, error] = std::from_chars(number, name.data() + name.size(), epoch);
+  if (error != std::errc() || end != name.data() + name.size()) return std::nullopt;
+  return epoch;
+}
 
 /// Tensors to be written, and their bytes.
 class Tensors {
@@ -100,14 +116,20 @@ std::optional<RowOutcomes> read_predictions(const std::string& path, const std::
   return rows;
 }
 
-std::string predictions_path(const std::string& trials_folder, const std::string& trial, std::uint32_t epoch) {
-  return text::cat(trials_folder, "/", trial, "/predictions-", epoch, ".safetensors");
+std::string predictions_path(const std::string& trials_folder, const std::string& trial, const Epochs& epoch) {
+  return text::cat(trials_folder, "/", trial, "/", kPrefix, epoch, ".safetensors");
 }
 
 void keep_predictions(const std::string& trials_folder, const TrialScore& score, const RowOutcomes& rows) {
-  write_predictions(predictions_path(trials_folder, score.trial, score.epoch), score.digest, rows);
+  const fs::path path = predictions_path(trials_folder, score.trial, score.epoch);
+  write_predictions(path, score.digest, rows);
+  std::vector<std::pair<double, fs::path>> before;
+  for (const auto& entry : fs::directory_iterator(path.parent_path()))
+    if (const auto epoch = epoch_of(entry.path()); epoch && *epoch < score.epoch.value() && entry.path() != path)
+      before.emplace_back(*epoch, entry.path());
+  std::sort(before.begin(), before.end());
   std::error_code ignored;
-  if (score.epoch > 2) fs::remove(predictions_path(trials_folder, score.trial, score.epoch - 2), ignored);
+  for (std::size_t i = 0; i + 1 < before.size(); ++i) fs::remove(before[i].second, ignored);
 }
 
 }  // namespace hopyard

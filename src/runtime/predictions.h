@@ -20,9 +20,9 @@ void write_predictions(const std::string& path, const std::string& digest, const
 std::optional<RowOutcomes> read_predictions(const std::string& path, const std::string& digest);
 
 /// The predictions behind a trial's score on the validation rows, in the folder of a run's trials.
-std::string predictions_path(const std::string& trials_folder, const std::string& trial, std::uint32_t epoch);
+std::string predictions_path(const std::string& trials_folder, const std::string& trial, const Epochs& epoch);
 
-/// Writes those of a score, and removes those of epochs before the one that is committed last: two files a trial.
+/// Writes those of a score, and removes those before the one that is committed last: two files a trial.
 void keep_predictions(const std::string& trials_folder, const TrialScore& score, const RowOutcomes& rows);
 
 }  // namespace hopyard

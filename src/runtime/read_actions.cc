@@ -124,7 +124,7 @@ ExitCode export_trial(const std::string& directory, const std::string& id, const
   };
   const std::string note = setup.source->export_to(out, read, merge ? ExportForm::merged : ExportForm::usual);
   const std::uint32_t inherited = record.spec.lineage ? record.spec.lineage->epochs : 0;
-  const std::uint32_t epochs = record.scores.empty() ? inherited : record.scores.back().epoch;
+  const Epochs epochs = record.scores.empty() ? inherited : record.scores.back().epoch;
   std::cout << out << ": " << id << " after " << epochs << " epochs, digest " << record.last->digest << '\n';
   if (!note.empty()) std::cout << note << '\n';
   return ExitCode::done;

@@ -80,8 +80,9 @@ RecordedRun::RecordedRun(const std::string& directory, const Overrides& override
   take_up_partitions(config, *journal, paths.journal());
 }
 
-std::uint32_t RecordedRun::epochs_begun(const TrialRecord& record) const {
-  return record.last ? record.last->epoch + 1 : 0;
+Epochs RecordedRun::epochs_begun(const TrialRecord& record) const {
+  if (!record.last) return 0;
+  return record.last->score ? record.last->score->epoch : record.last->epoch + 1;
 }
 
 std::vector<ReplayStep> recorded_steps(const RecordedRun& run) {
@@ -99,9 +100,9 @@ std::vector<ReplayStep> recorded_steps(const RecordedRun& run) {
 
 std::vector<ReplayStep> steps_to(const RecordedRun& run, const TrialRecord& trial) {
   const std::uint32_t inherited = trial.spec.lineage ? trial.spec.lineage->epochs : 0;
-  const std::uint32_t most = resolve_trial(run.config, trial.spec).train.epochs;
-  std::uint32_t until = run.epochs_begun(trial);
-  if (trial.state == TrialState::failed) until = std::min(until + 1, most);  // it failed in what came next
+  const Epochs most = resolve_trial(run.config, trial.spec).train.epochs;
+  Epochs until = run.epochs_begun(trial);
+  if (trial.state == TrialState::failed) until = std::min(until.next_whole(), most);  // it failed in what came next
   if (until <= inherited)
     fail(ExitCode::usage, "--trial: '", trial.spec.id, "' has trained nothing that could be done again");
   std::vector<ReplayStep> steps{{{trial.spec, until}, std::nullopt}};

@@ -33,8 +33,8 @@ struct RecordedRun {
   std::vector<TrialRecord> trials;
   std::string fingerprint;  ///< empty where the run ended before it was recorded
 
-  /// Whole epochs that a trial has behind it, the one under way counted.
-  std::uint32_t epochs_begun(const TrialRecord& record) const;
+  /// Those that a trial has behind it at a score; where it came beyond its last one, the epoch under way is counted.
+  Epochs epochs_begun(const TrialRecord& record) const;
 };
 
 /// All that the search decided, in its order.

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "report/json_fields.h"
 #include "report/table.h"
 #include "runtime/actions.h"
 #include "runtime/experiment_run.h"
@@ -60,7 +61,7 @@ void print_epochs(const RecordedRun& recorded, const std::vector<TrialRecord>& a
     for (const auto& score : record.scores)
       for (const auto& known : before.scores)
         if (known.epoch == score.epoch)
-          table.add_row({record.spec.id, std::to_string(score.epoch), known.digest, score.digest,
+          table.add_row({record.spec.id, to_string(score.epoch), known.digest, score.digest,
                          known.digest == score.digest ? "same" : "DIFFERS"});
   }
   std::cout << '\n' << table.to_text();

@@ -41,7 +41,7 @@ std::vector<Comparison> compare_trials(const SummaryParts& parts) {
     const auto time = std::find_if(parts.plan.times.begin(), parts.plan.times.end(),
                                    [&](const PlanTrial& trial) { return trial.id == record.spec.id; });
     if (time == parts.plan.times.end() || !record.last || record.seconds <= 0 || record.spec.lineage) continue;
-    const double visits = static_cast<double>(time->epochs) * parts.config.data.partitions;
+    const double visits = time->epochs.value() * parts.config.data.partitions;
     const double done = static_cast<double>(record.last->epoch) * parts.config.data.partitions + record.last->visit + 1;
     const double predicted = time->device_s * done / visits;
     predicted_s += predicted;

@@ -86,8 +86,8 @@ class SqliteJournal final : public Journal {
       add_state_.run(commit.trial, i, commit.state[i].blob, number_text(commit.state[i].version));
     for (const CurvePoint& point : curve) add_point_.run(commit.trial, point.step, point.loss);
     if (const auto& score = commit.score)
-      add_score_.run(commit.trial, commit.epoch, commit.visit, score->epoch, score->train_loss, score->valid_loss,
-                     score->metric, score->digest);
+      add_score_.run(commit.trial, commit.epoch, commit.visit, score->epoch.count(), score->train_loss,
+                     score->valid_loss, score->metric, score->digest, score->epoch.parts());
     set_state_.run(to_string(TrialState::active), std::string(), commit.trial);
     transaction.commit();
   }
@@ -120,11 +120,12 @@ class SqliteJournal final : public Journal {
     Transaction transaction = writing();
     const std::int64_t number = connection_->query_integer("SELECT max(number) FROM decisions") + 1;
     const std::string kind = decision.stop_reason ? kStop : decision.until_epoch ? kUntil : kWhole;
-    add_decision_.run(number, kind, decision.trial, decision.until_epoch.value_or(0),
-                      decision.stop_reason.value_or(""));
+    const Epochs until = decision.until_epoch.value_or(0);
+    add_decision_.run(number, kind, decision.trial, until.count(), decision.stop_reason.value_or(""), until.parts());
     for (std::size_t i = 0; i < decision.news.size(); ++i) {
       const SearchNews& news = decision.news[i];
-      add_news_.run(number, i, news.trial, news.epoch, news.metric, news.end ? to_string(*news.end) : kScore);
+      add_news_.run(number, i, news.trial, news.epoch.count(), news.metric, news.end ? to_string(*news.end) : kScore,
+                    news.epoch.parts());
     }
     transaction.commit();
   }
@@ -138,13 +139,13 @@ class SqliteJournal final : public Journal {
       places[row.integer(0)] = all.size();
       SearchDecision& decision = all.emplace_back();
       decision.trial = row.text(2);
-      if (row.text(1) == kUntil) decision.until_epoch = row.small(3);
+      if (row.text(1) == kUntil) decision.until_epoch = read_epochs(*connection_, row, 3, 5);
       if (row.text(1) == kStop) decision.stop_reason = row.text(4);
     });
     all_news_.each([&](const Statement& row) {
       const auto place = places.find(row.integer(0));
       if (place == places.end()) connection_->damaged("news of an unknown decision");
-      SearchNews news{row.text(1), row.small(2), row.real(3), std::nullopt};
+      SearchNews news{row.text(1), read_epochs(*connection_, row, 2, 5), row.real(3), std::nullopt};
       if (const auto state = row.text(4); state != kScore) news.end = read_state(*connection_, state);
       all[place->second].news.push_back(std::move(news));
     });
@@ -270,7 +271,8 @@ class SqliteJournal final : public Journal {
   void read_scores(Records& records) const {
     all_scores_.each([&](const Statement& row) {
       TrialRecord& record = records.of(row);
-      record.scores.push_back({row.text(0), row.small(3), row.real(4), row.real(5), row.real(6), row.text(7)});
+      record.scores.push_back(
+          {row.text(0), read_epochs(*connection_, row, 3, 8), row.real(4), row.real(5), row.real(6), row.text(7)});
       if (record.last && record.last->epoch == row.small(1) && record.last->visit == row.small(2))
         record.last->score = record.scores.back();
     });
@@ -285,13 +287,13 @@ class SqliteJournal final : public Journal {
   Statement add_setting_{*connection_, "INSERT INTO settings VALUES(?,?,?,?,?)"};
   Statement add_lineage_{*connection_, "INSERT INTO lineage VALUES(?,?,?)"};
   Statement add_replicate_{*connection_, "INSERT INTO replicates VALUES(?,?,?,?)"};
-  Statement add_decision_{*connection_, "INSERT INTO decisions VALUES(?,?,?,?,?)"};
-  Statement add_news_{*connection_, "INSERT INTO news VALUES(?,?,?,?,?,?)"};
+  Statement add_decision_{*connection_, "INSERT INTO decisions VALUES(?,?,?,?,?,?)"};
+  Statement add_news_{*connection_, "INSERT INTO news VALUES(?,?,?,?,?,?,?)"};
   Statement add_visit_{*connection_, "INSERT INTO visits VALUES(?,?,?,?,?,?,?,?,?)"};
   Statement drop_state_{*connection_, "DELETE FROM state WHERE trial=?"};
   Statement add_state_{*connection_, "INSERT INTO state VALUES(?,?,?,?)"};
   Statement add_point_{*connection_, "INSERT INTO curve VALUES(?,?,?)"};
-  Statement add_score_{*connection_, "INSERT INTO scores VALUES(?,?,?,?,?,?,?,?)"};
+  Statement add_score_{*connection_, "INSERT INTO scores VALUES(?,?,?,?,?,?,?,?,?)"};
   Statement set_state_{*connection_, "UPDATE trials SET state=?, reason=? WHERE id=?"};
   Statement put_fact_{*connection_, "INSERT OR REPLACE INTO facts VALUES(?,?)"};
   Statement one_trial_{*connection_, "SELECT idx, seed FROM trials WHERE id=?"};
@@ -307,10 +309,9 @@ class SqliteJournal final : public Journal {
                                   "SELECT trial, path, type, value FROM settings ORDER BY trial, position"};
   mutable Statement all_lineages_{*connection_, "SELECT trial, parent, epochs FROM lineage"};
   mutable Statement all_replicates_{*connection_, "SELECT trial, group_id, seed_number, resample FROM replicates"};
-  mutable Statement all_decisions_{*connection_,
-                                   "SELECT number, kind, trial, until_epoch, reason FROM decisions ORDER BY number"};
-  mutable Statement all_news_{*connection_,
-                              "SELECT decision, trial, epoch, metric, state FROM news ORDER BY decision, position"};
+  mutable Statement all_decisions_{*connection_, "SELECT * FROM decisions ORDER BY number"};
+  mutable Statement all_news_{
+      *connection_, "SELECT decision, trial, epoch, metric, state, parts FROM news ORDER BY decision, position"};
   mutable Statement all_visits_{*connection_, "SELECT * FROM visits ORDER BY trial, epoch, visit"};
   mutable Statement all_state_{*connection_, "SELECT trial, blob, version FROM state ORDER BY trial, position"};
   mutable Statement all_scores_{*connection_, "SELECT * FROM scores ORDER BY trial, visit_epoch, visit"};

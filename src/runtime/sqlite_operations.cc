@@ -27,6 +27,12 @@ TrialState read_state(const Connection& connection, const std::string& word) {
   connection.damaged("unknown state '" + word + "' of a trial");
 }
 
+Epochs read_epochs(const Connection& connection, const Statement& row, int count_column, int parts_column) {
+  const std::uint32_t parts = row.small(parts_column);
+  if (parts == 0) connection.damaged("epochs of no parts");
+  return Epochs::of_visits(row.small(count_column), parts);
+}
+
 void OperationTable::add(const Operation& operation) {
   const OperationRequest& request = operation.request;
   conflicts_.each(

@@ -21,6 +21,7 @@ inline constexpr const char* kOperationTables[] = {
 const char* type_word(const SettingValue& value);
 SettingValue read_setting(const Connection& connection, const Statement& row, int type_column, int value_column);
 TrialState read_state(const Connection& connection, const std::string& word);
+Epochs read_epochs(const Connection& connection, const Statement& row, int count_column, int parts_column);
 
 class OperationTable {
  public:

@@ -13,36 +13,10 @@ namespace hopyard {
 
 namespace {
 
-struct Table {
-  const char *name, *columns;
-};
-constexpr Table kTables[] = {
-    {"looks",
-     "(number INTEGER PRIMARY KEY, trial TEXT NOT NULL, epochs INTEGER NOT NULL, digest TEXT NOT NULL, "
-     "author TEXT NOT NULL, uid INTEGER NOT NULL, time TEXT NOT NULL, reason TEXT NOT NULL) STRICT"},
-    {"look_metrics",
-     "(look INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, "
-     "PRIMARY KEY(look, position)) STRICT, WITHOUT ROWID"}};
-
-std::unique_ptr<Connection> open_connection(const std::string& path, bool read_only) {
-  open_journal(path, read_only);  // refuses what is no journal, and makes one
-  const int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
-  auto connection = std::make_unique<Connection>(path, kJournalFile, flags, kJournalBusyMs);
-  if (!read_only) connection->execute("PRAGMA synchronous=FULL");
-  for (const auto& [name, columns] : kTables) {
-    const bool there =
-        connection->query_integer(text::cat("SELECT count(*) FROM sqlite_master WHERE name='", name, "'")) > 0;
-    // Temporary ones stay empty.
-    if (!there)
-      connection->execute(text::cat("CREATE ", read_only ? "TEMP " : "", "TABLE IF NOT EXISTS ", name, columns));
-  }
-  return connection;
-}
-
 class SqliteRecord final : public RunRecord {
  public:
   SqliteRecord(const std::string& path, bool read_only)
-      : read_only_(read_only), connection_(open_connection(path, read_only)) {}
+      : read_only_(read_only), connection_(read_only ? open_reader(path) : open_writer(path)) {}
 
   std::vector<VisitDigest> visit_digests(const std::string& trial) const override {
     const std::lock_guard lock(mutex_);
@@ -63,7 +37,8 @@ class SqliteRecord final : public RunRecord {
     if (found)
       trials_scores_.each(
           [&](const Statement& row) {
-            found->scores.push_back({trial, row.small(0), row.real(1), row.real(2), row.real(3), row.text(4)});
+            found->scores.push_back(
+                {trial, read_epochs(*connection_, row, 0, 5), row.real(1), row.real(2), row.real(3), row.text(4)});
           },
           trial);
     picture.commit();
@@ -74,8 +49,8 @@ class SqliteRecord final : public RunRecord {
     const std::lock_guard lock(mutex_);
     Transaction transaction = writing();
     const std::int64_t number = connection_->query_integer("SELECT max(number) FROM looks") + 1;
-    add_look_.run(number, look.trial, look.epochs, look.digest, look.by.author, look.by.uid, look.by.time_s,
-                  look.reason);
+    add_look_.run(number, look.trial, look.epochs.count(), look.digest, look.by.author, look.by.uid, look.by.time_s,
+                  look.reason, look.epochs.parts());
     transaction.commit();
     return static_cast<std::uint32_t>(number);
   }
@@ -94,8 +69,12 @@ class SqliteRecord final : public RunRecord {
     std::map<std::int64_t, std::size_t> places;
     all_looks_.each([&](const Statement& row) {
       places[row.integer(0)] = all.size();
-      all.push_back(
-          {row.text(1), row.small(2), row.text(3), {row.text(4), row.small(5), row.real(6)}, row.text(7), {}});
+      all.push_back({row.text(1),
+                     read_epochs(*connection_, row, 2, 8),
+                     row.text(3),
+                     {row.text(4), row.small(5), row.real(6)},
+                     row.text(7),
+                     {}});
     });
     all_metrics_.each([&](const Statement& row) {
       const auto place = places.find(row.integer(0));
@@ -115,14 +94,15 @@ class SqliteRecord final : public RunRecord {
   const bool read_only_;
   mutable std::mutex mutex_;  // guards all below
   std::unique_ptr<Connection> connection_;
-  Statement add_look_{*connection_, "INSERT INTO looks VALUES(?,?,?,?,?,?,?,?)"};
+  Statement add_look_{*connection_, "INSERT INTO looks VALUES(?,?,?,?,?,?,?,?,?)"};
   Statement add_metric_{*connection_, "INSERT INTO look_metrics VALUES(?,?,?,?)"};
   mutable Statement trials_visits_{*connection_,
                                    "SELECT epoch, visit, digest FROM visits WHERE trial=? ORDER BY epoch, visit"};
   mutable Statement one_trial_{*connection_, "SELECT state, reason FROM trials WHERE id=?"};
-  mutable Statement trials_scores_{*connection_,
-                                   "SELECT epoch, train_loss, valid_loss, metric, digest FROM scores WHERE trial=? "
-                                   "ORDER BY visit_epoch, visit"};
+  mutable Statement trials_scores_{
+      *connection_,
+      "SELECT epoch, train_loss, valid_loss, metric, digest, parts FROM scores WHERE trial=? "
+      "ORDER BY visit_epoch, visit"};
   mutable Statement all_looks_{*connection_, "SELECT * FROM looks ORDER BY number"};
   mutable Statement all_metrics_{*connection_, "SELECT look, name, value FROM look_metrics ORDER BY look, position"};
 };

@@ -40,20 +40,56 @@ constexpr const char* kLaterTables[] = {
     "decisions(number INTEGER PRIMARY KEY, kind TEXT NOT NULL, trial TEXT NOT NULL, until_epoch INTEGER NOT NULL, "
     "reason TEXT NOT NULL) STRICT",
     "news(decision INTEGER NOT NULL, position INTEGER NOT NULL, trial TEXT NOT NULL, epoch INTEGER NOT NULL, "
-    "metric TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY(decision, position)) STRICT, WITHOUT ROWID"};
+    "metric TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY(decision, position)) STRICT, WITHOUT ROWID",
+    "looks(number INTEGER PRIMARY KEY, trial TEXT NOT NULL, epochs INTEGER NOT NULL, digest TEXT NOT NULL, author TEXT "
+    "NOT NULL, uid INTEGER NOT NULL, time TEXT NOT NULL, reason TEXT NOT NULL) STRICT",
+    "look_metrics(look INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, "
+    "PRIMARY KEY(look, position)) STRICT, WITHOUT ROWID"};
+
+/// Version 5 counts epochs in parts: in these tables `epoch`, `until_epoch` or `epochs` is a number of
+/// parts, and `parts` of them are an epoch.
+constexpr const char* kTablesInParts[] = {"scores", "decisions", "news", "looks"};
+constexpr const char* kWholeEpochs = "1";
+
+bool has_table(Connection& connection, const std::string& name) {
+  return connection.query_integer("SELECT count(*) FROM main.sqlite_master WHERE name='" + name + "'") > 0;
+}
+
+bool counts_in_parts(Connection& connection, const std::string& table) {
+  return connection.query_integer("SELECT count(*) FROM pragma_table_info('" + table + "') WHERE name='parts'") > 0;
+}
 
 /// What versions after the first added.
-void create_later_tables(Connection& connection, bool temporary) {
-  const std::string create = std::string("CREATE ") + (temporary ? "TEMP " : "") + "TABLE IF NOT EXISTS ";
-  for (const char* table : kLaterTables) connection.execute(create + table);
-  for (const char* table : kOperationTables) connection.execute(create + table);
+void create_later_tables(Connection& connection) {
+  for (const char* table : kLaterTables) connection.execute(text::cat("CREATE TABLE IF NOT EXISTS ", table));
+  for (const char* table : kOperationTables) connection.execute(text::cat("CREATE TABLE IF NOT EXISTS ", table));
+  for (const char* table : kTablesInParts)
+    if (!counts_in_parts(connection, table))
+      connection.execute(text::cat("ALTER TABLE ", table, " ADD COLUMN parts INTEGER NOT NULL DEFAULT ", kWholeEpochs));
+}
+
+/// Stands in for what an older file lacks: empty tables, and copies where columns are missing.
+void create_stand_ins(Connection& connection) {
+  const auto stand_in = [&](const std::string& table) {
+    if (!has_table(connection, table.substr(0, table.find('(')))) connection.execute("CREATE TEMP TABLE " + table);
+  };
+  for (const char* table : kLaterTables) stand_in(table);
+  for (const char* table : kOperationTables) stand_in(table);
+  for (const std::string table : kTablesInParts) {
+    if (counts_in_parts(connection, table)) continue;
+    if (has_table(connection, table))
+      connection.execute(
+          text::cat("CREATE TEMP TABLE ", table, " AS SELECT *, ", kWholeEpochs, " AS parts FROM main.", table));
+    else
+      connection.execute(text::cat("ALTER TABLE ", table, " ADD COLUMN parts INTEGER NOT NULL DEFAULT ", kWholeEpochs));
+  }
 }
 
 /// Makes all tables, or those that an older version lacks.
 void create_schema(Connection& connection) {
   Transaction transaction(connection, Transaction::Kind::write);
   if (!connection.has_schema()) connection.execute(kSchema);
-  create_later_tables(connection, false);
+  create_later_tables(connection);
   connection.mark_schema();
   transaction.commit();
   connection.sync_folder_of_file();
@@ -76,7 +112,7 @@ std::unique_ptr<Connection> open_reader(const std::string& path) {
     fail(ExitCode::input, path, ": there is no journal here: name the directory of a run");
   auto connection = std::make_unique<Connection>(path, kJournalFile, SQLITE_OPEN_READONLY, kJournalBusyMs);
   if (!connection->has_schema()) fail(ExitCode::input, path, ": the journal is still empty: has the run begun?");
-  if (connection->schema_version() < kJournalFile.version) create_later_tables(*connection, true);  // stay empty
+  if (connection->schema_version() < kJournalFile.version) create_stand_ins(*connection);
   return connection;
 }
 

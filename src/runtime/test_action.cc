@@ -119,7 +119,10 @@ ExitCode test_trial(const TestRequest& request) {
   setup.valid_rows = data->rows();
   objects.make_engine();
 
-  TestLook look{record.spec.id, record.last->epoch + 1, record.last->digest, signature_of_user(), request.reason, {}};
+  const std::uint32_t per_epoch = recorded.config.data.partitions;
+  const auto epochs =
+      Epochs::of_visits(std::uint64_t{record.last->epoch} * per_epoch + record.last->visit + 1, per_epoch);
+  TestLook look{record.spec.id, epochs, record.last->digest, signature_of_user(), request.reason, {}};
   const auto record_of_looks = open_record(recorded.paths.journal(), false);
   const std::uint32_t number = record_of_looks->add_look(look);  // before anything is seen
   const auto sums = evaluate(objects, setup, *record.last, state, interrupted);

@@ -19,6 +19,7 @@ void refuse_for_cut_data(const ExperimentConfig& config, const PartitionSet& set
   if (config.data.partitions != 0 && config.data.partitions != set.count())
     fail(ExitCode::usage, "data.partitions: ", config.data.partitions, " are asked for and ", folder, " was cut into ",
          set.count(), "; write auto");
+  check_rungs(config.search, set.count());
 }
 
 TrainingData open_cut(const ExperimentConfig& config, const WorkerPlace& place) {

@@ -50,32 +50,47 @@ std::vector<std::uint64_t> frozen_contents(const TrialSetup& setup) {
   return contents;
 }
 
-/// So many epochs of a trial. Where there are many visits, some follow each other as one, with all their commits.
-SimTrial simulated(const TrialSetup& setup, std::uint32_t epochs, double commit_s) {
+/// What the visits of a trial are made of, for the simulator.
+struct SimVisits {
+  const TrialSetup& setup;
+  std::vector<SimTask> training, evaluation;
+  double commit_s = 0;
+
+  /// The first `end` visits of an epoch, and an evaluation. Where there are many, some follow each other as one, with
+  /// all their commits.
+  void add_to(SimTrial& trial, std::uint32_t end) const;
+};
+
+void SimVisits::add_to(SimTrial& trial, std::uint32_t end) const {
+  const std::uint32_t batch_size = setup.train.batch_size, phases = std::min(end, kSimulatedVisitsMax);
+  for (std::uint32_t phase = 0; phase < phases; ++phase) {
+    const auto from = static_cast<std::uint32_t>(std::uint64_t{phase} * end / phases);
+    const auto to = static_cast<std::uint32_t>((std::uint64_t{phase} + 1) * end / phases);
+    std::uint64_t steps = 0;
+    for (std::uint32_t p = from; p < to; ++p) steps += batch_count(setup.partitions->rows(p), batch_size);
+    trial.phases.push_back({training, steps, true, (to - from) * commit_s});
+  }
+  if (setup.valid_rows == 0) return;
+  SimPhase& last = trial.phases.back();
+  last.ends_visit = false;
+  trial.phases.push_back({evaluation, batch_count(setup.valid_rows, batch_size), true, last.commit_s});
+}
+
+SimTrial simulated(const TrialSetup& setup, const Epochs& epochs, double commit_s) {
   const auto frozen = frozen_contents(setup);
   auto training = training_step(setup.plan, setup.limits, frozen);
   auto evaluation = evaluation_pass(setup.plan, setup.limits, frozen);
-  const Partitions& partitions = *setup.partitions;
   if (setup.first_layer > 0)
     for (auto* tasks : {&training, &evaluation}) {
       const double read_s = feature_row_s(setup, setup.first_layer) * setup.train.batch_size;
       (has_link(setup.limits) ? tasks->front().load_s : tasks->front().compute_s) += read_s;
     }
-  const std::uint32_t count = partitions.count(), visits = std::min(count, kSimulatedVisitsMax);
-  const std::uint32_t batch_size = setup.train.batch_size;
+  const SimVisits visits{setup, std::move(training), std::move(evaluation), commit_s};
+  const std::uint32_t count = setup.partitions->count(), all = epochs.visits(count), rest = all % count;
   SimTrial trial;
-  trial.rounds = epochs;
-  for (std::uint32_t visit = 0; visit < visits; ++visit) {
-    const auto first = static_cast<std::uint32_t>(std::uint64_t{visit} * count / visits);
-    const auto end = static_cast<std::uint32_t>((std::uint64_t{visit} + 1) * count / visits);
-    std::uint64_t steps = 0;
-    for (std::uint32_t p = first; p < end; ++p) steps += batch_count(partitions.rows(p), batch_size);
-    trial.phases.push_back({training, steps, true, (end - first) * commit_s});
-  }
-  if (setup.valid_rows == 0) return trial;
-  SimPhase& last = trial.phases.back();
-  last.ends_visit = false;
-  trial.phases.push_back({std::move(evaluation), batch_count(setup.valid_rows, batch_size), true, last.commit_s});
+  trial.rounds = rest == 0 ? all / count : 1;
+  for (std::uint32_t epoch = 0; epoch < (rest == 0 ? 1 : all / count); ++epoch) visits.add_to(trial, count);
+  if (rest > 0) visits.add_to(trial, rest);
   return trial;
 }
 
@@ -164,8 +179,11 @@ void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
   std::uint32_t rows_min = training_.rows;
   for (const auto& spec : specs_) rows_min = std::min(rows_min, training_rows_.count(train_rows(spec)));
   const double seconds = step_s * static_cast<double>(batch_count(training_.rows, batch_size));
-  config_.data.partitions =
-      static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(rows_min)));
+  // A rung ends with a sub-epoch.
+  const std::uint32_t parts = config_.search.min_epochs.parts();
+  const auto wanted = static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(rows_min)));
+  const std::uint32_t up = (wanted + parts - 1) / parts * parts;
+  config_.data.partitions = std::max(parts, up > rows_min ? up - parts : up);
 }
 
 std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
@@ -295,8 +313,9 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
   view.sharing = describe_sharing(setups);
   if (!sharing_note_.empty()) view.notes.push_back(sharing_note_);
   auto simulated = simulated_trials(setups, forecasts);
+  const auto epochs = epochs_of(setups);
   for (std::size_t i = 0; i < setups.size(); ++i)
-    view.times.push_back({setups[i].id, static_cast<std::uint32_t>(simulated[i].rounds), device_seconds(simulated[i])});
+    view.times.push_back({setups[i].id, epochs[i], device_seconds(simulated[i])});
   view.predicted_s = predict_seconds(std::move(simulated), setups.front().limits, view.tiers.active_trials) +
                      sharing_.materialise_s() / planner_->device_count();
   if (place_.several()) {
@@ -365,8 +384,9 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   std::uint32_t counted = 0;
   const auto epochs = epochs_of(setups);
   for (std::size_t i = 0; i < setups.size(); ++i) {
-    const std::uint64_t visits = std::uint64_t{epochs[i]} * config_.data.partitions;
-    const std::uint64_t steps = setups[i].total_steps * epochs[i] / setups[i].train.epochs;
+    const std::uint64_t visits = epochs[i].visits(config_.data.partitions);
+    const std::uint64_t steps =
+        setups[i].total_steps * visits / (std::uint64_t{setups[i].train.epochs} * config_.data.partitions);
     tiers.disk_written += forecasts[i].state * visits + forecasts[i].spilled_per_step * steps;
     tiers.disk_need += forecasts[i].state;
     largest = std::max(largest, forecasts[i].state);
@@ -390,10 +410,10 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   return tiers;
 }
 
-std::vector<std::uint32_t> Workbench::epochs_of(const std::vector<TrialSetup>& setups) const {
+std::vector<Epochs> Workbench::epochs_of(const std::vector<TrialSetup>& setups) const {
   if (auto expected = epochs_expected(config_.search, setups.size()); expected && expected->size() == setups.size())
     return *std::move(expected);
-  std::vector<std::uint32_t> epochs;
+  std::vector<Epochs> epochs;
   for (const auto& setup : setups) epochs.push_back(setup.train.epochs);
   return epochs;
 }

@@ -90,7 +90,7 @@ class Workbench {
   TrainRows train_rows(const TrialSpec& spec) const;
   void decide_partitions(double step_s, std::uint32_t batch_size);
   /// That the search will give each trial, when none fails; which ones get most is not known beforehand.
-  std::vector<std::uint32_t> epochs_of(const std::vector<TrialSetup>& setups) const;
+  std::vector<Epochs> epochs_of(const std::vector<TrialSetup>& setups) const;
   /// Each trial as the simulator runs it, with the epochs that the search is expected to give it.
   std::vector<SimTrial> simulated_trials(const std::vector<TrialSetup>& setups,
                                          const std::vector<TrialForecast>& forecasts) const;

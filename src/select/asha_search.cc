@@ -18,14 +18,16 @@ struct Result {
 };
 
 struct AshaRung {
-  std::uint32_t epochs = 0;
+  Epochs epochs;
   std::vector<Result> results;     // the best first
   std::uint32_t under_way = 0;     // trials asked for to here
+  std::size_t more = 0;            // results that may still come
   std::size_t next_promotion = 0;  // no result before this place is unsettled
 };
 
 /// Asynchronous successive halving (Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020,
-/// algorithm 2), over a known number of trials, so that it comes to an end.
+/// algorithm 2), over a known number of trials, so that it comes to an end: when all results of a rung are there, the
+/// best one goes on even where they are fewer than eta.
 class AshaSearcher final : public BookedSearcher {
  public:
   AshaSearcher(Space space, const SearchSpec& spec, std::uint64_t seed)
@@ -34,7 +36,7 @@ class AshaSearcher final : public BookedSearcher {
         eta_(spec.eta),
         draws_(derive(seed, "search")),
         space_(std::move(space)) {
-    for (const std::uint32_t epochs : rung_epochs(spec)) rungs_.push_back({epochs, {}});
+    for (const Epochs epochs : rung_epochs(spec)) rungs_.push_back({epochs, {}, 0, trials_});
   }
 
   std::optional<TrialOrder> ask() override {
@@ -56,17 +58,19 @@ class AshaSearcher final : public BookedSearcher {
   }
 
  private:
-  std::size_t promoted_of(std::size_t results) const { return results / eta_; }
+  std::size_t candidates_of(const AshaRung& rung) const {
+    return rung.more == 0 ? promoted_of(rung.results.size(), eta_) : rung.results.size() / eta_;
+  }
 
   /// The best of the rung's best 1 / eta that is not promoted yet.
   const Result* promotable(const AshaRung& rung) const {
-    const std::size_t candidates = promoted_of(rung.results.size());
+    const std::size_t candidates = candidates_of(rung);
     for (std::size_t i = rung.next_promotion; i < candidates; ++i)
       if (!rung.results[i].settled) return &rung.results[i];
     return nullptr;
   }
   Result* promotable(AshaRung& rung) {
-    const std::size_t candidates = promoted_of(rung.results.size());
+    const std::size_t candidates = candidates_of(rung);
     while (rung.next_promotion < candidates && rung.results[rung.next_promotion].settled) ++rung.next_promotion;
     return const_cast<Result*>(promotable(std::as_const(rung)));
   }
@@ -104,7 +108,8 @@ class AshaSearcher final : public BookedSearcher {
     for (std::size_t k = 0; k + 1 < rungs_.size(); ++k) {
       AshaRung& rung = rungs_[k];
       more += rung.under_way;
-      const std::size_t places = promoted_of(rung.results.size() + more);
+      rung.more = more;
+      const std::size_t places = promoted_of(rung.results.size() + more, eta_);
       for (std::size_t i = rung.results.size(); i-- > places;) {
         if (std::exchange(rung.results[i].settled, true)) continue;
         stop(rung.results[i].trial, not_promoted(rung.epochs, i + 1, rung.results.size()));
@@ -113,7 +118,8 @@ class AshaSearcher final : public BookedSearcher {
     }
   }
 
-  const std::size_t trials_, eta_;
+  const std::size_t trials_;
+  const std::uint32_t eta_;
   DistinctDraws draws_;
   const Space space_;
   std::vector<AshaRung> rungs_;
@@ -125,7 +131,6 @@ class AshaSearcher final : public BookedSearcher {
 
 std::unique_ptr<Searcher> make_asha(Space space, const SearchSpec& spec, std::uint64_t seed) {
   require_trials(spec, "asha");
-  require_trials_for(spec, rung_epochs(spec));
   return std::make_unique<AshaSearcher>(std::move(space), spec, seed);
 }
 

@@ -23,7 +23,7 @@ constexpr double kWorst = std::numeric_limits<double>::infinity();
 
 }  // namespace
 
-TrialOrder BookedSearcher::enter(TrialSpec spec, std::optional<std::uint32_t> until_epoch, std::uint32_t epochs) {
+TrialOrder BookedSearcher::enter(TrialSpec spec, std::optional<Epochs> until_epoch, Epochs epochs) {
   require(asked() < trials_max_, "trial ", asked(), " is asked for and at most ", trials_max_, " were announced");
   spec.index = static_cast<std::uint32_t>(asked());
   spec.id = id_at(asked());
@@ -44,19 +44,19 @@ TrialSpec BookedSearcher::spec_of(std::vector<Setting> settings, std::size_t ind
   return spec;
 }
 
-TrialOrder BookedSearcher::order_new(std::vector<Setting> settings, std::optional<std::uint32_t> until_epoch) {
+TrialOrder BookedSearcher::order_new(std::vector<Setting> settings, std::optional<Epochs> until_epoch) {
   return enter(spec_of(std::move(settings), asked()), until_epoch, 0);
 }
 
-TrialOrder BookedSearcher::order_clone(std::vector<Setting> settings, std::uint32_t parent, std::uint32_t until_epoch) {
+TrialOrder BookedSearcher::order_clone(std::vector<Setting> settings, std::uint32_t parent, Epochs until_epoch) {
   TrialSpec spec;
   spec.seed = book_[parent].spec.seed;
   spec.settings = std::move(settings);
-  spec.lineage = Lineage{id_of(parent), epochs_of(parent)};
+  spec.lineage = Lineage{id_of(parent), epochs_of(parent).visits(1)};
   return enter(std::move(spec), until_epoch, epochs_of(parent));
 }
 
-TrialOrder BookedSearcher::order_further(std::uint32_t trial, std::optional<std::uint32_t> until_epoch) {
+TrialOrder BookedSearcher::order_further(std::uint32_t trial, std::optional<Epochs> until_epoch) {
   Entry& entry = book_[trial];
   require(!entry.under_way && !entry.ended, "trial ", entry.spec.id, " is asked for while it cannot go on");
   entry.under_way = true;
@@ -88,8 +88,8 @@ void BookedSearcher::tell(const TrialScore& score) {
          " and had asked for it until epoch ", entry.epochs);
   if (score.epoch <= entry.epochs || score.epoch > entry.until_epoch.value_or(score.epoch))
     fail(ExitCode::usage, "the search was told a score of trial ", score.trial, " at epoch ", score.epoch,
-         " and expects one from epoch ", entry.epochs + 1,
-         entry.until_epoch ? text::cat(" to ", *entry.until_epoch) : " on");
+         " and expects one after epoch ", entry.epochs,
+         entry.until_epoch ? text::cat(", up to ", *entry.until_epoch) : "");
   entry.epochs = score.epoch;
   const double loss = maximize_ ? -score.metric : score.metric;
   entry.loss = std::isfinite(loss) ? loss : kWorst;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <optional>
 #include <tuple>
 #include <variant>
@@ -20,10 +21,16 @@ using Message = std::variant<TrialScore, End>;
 /// An order that the wrapped searcher still thinks of as under way.
 struct UnderWay {
   std::string trial;
-  std::uint64_t number = 0;     // in the order of asking
-  std::uint64_t next_time = 0;  // virtual: when its next message takes effect
-  std::optional<std::uint32_t> until_epoch;
-  std::deque<Message> messages;  // that wait for their time
+  std::uint64_t number = 0;  // in the order of asking
+  std::optional<Epochs> until_epoch;
+  Epochs next_score, next_time;       // which one takes effect next, and when: virtual
+  std::deque<Message> messages = {};  // that wait for their time
+
+  /// The score after one that took effect, or after the beginning, at that time.
+  void await_score(const Epochs& epoch, const Epochs& now) {
+    next_score = std::min(epoch.next_whole(), until_epoch.value_or(epoch.next_whole()));
+    next_time = now + (next_score - epoch);
+  }
 };
 
 class CanonicalSearcher final : public Searcher {
@@ -61,7 +68,10 @@ class CanonicalSearcher final : public Searcher {
     while (under_way_.size() < workers_) {
       auto order = searcher_->ask();
       if (!order) return;
-      under_way_.push_back({order->trial.id, asked_++, now_ + 1, order->until_epoch, {}});
+      const auto& lineage = order->trial.lineage;
+      const auto begun = paused_.try_emplace(order->trial.id, lineage ? lineage->epochs : 0).first;
+      under_way_.push_back({order->trial.id, asked_++, order->until_epoch});
+      under_way_.back().await_score(begun->second, now_);
       ready_.push_back(std::move(*order));
     }
   }
@@ -72,15 +82,17 @@ class CanonicalSearcher final : public Searcher {
       return std::tie(a.next_time, a.number) < std::tie(b.next_time, b.number);
     });
     if (next == under_way_.end() || next->messages.empty()) return false;
-    now_ = next->next_time++;
+    now_ = next->next_time;
     const Message message = std::move(next->messages.front());
     next->messages.pop_front();
     const auto* score = std::get_if<TrialScore>(&message);
     if (score != nullptr && score->epoch != next->until_epoch) {
+      next->await_score(score->epoch, now_);
       hand_on(message);
       return true;
     }
     const std::deque<Message> later = std::move(next->messages);
+    if (score != nullptr) paused_[next->trial] = score->epoch;
     under_way_.erase(next);
     hand_on(message);
     for (const Message& after : later) hand_on(after);  // the end of a trial that has all its epochs
@@ -95,7 +107,9 @@ class CanonicalSearcher final : public Searcher {
 
   const std::unique_ptr<Searcher> searcher_;
   const std::uint32_t workers_;
-  std::uint64_t now_ = 0, asked_ = 0;
+  Epochs now_;
+  std::uint64_t asked_ = 0;               // orders
+  std::map<std::string, Epochs> paused_;  // where trials were before their order, by id
   std::vector<UnderWay> under_way_;
   std::deque<TrialOrder> ready_;  // asked of the searcher and not yet by the loop
 };

@@ -122,12 +122,12 @@ class ExternalSearcher final : public BookedSearcher, public TrialRequests {
     return spec_of(space_.settings(point), requested_.size());
   }
 
-  void request(std::vector<Setting> settings, std::optional<std::uint32_t> until_epoch) override {
+  void request(std::vector<Setting> settings, std::optional<Epochs> until_epoch) override {
     queue_.push_back({static_cast<std::uint32_t>(requested_.size()), std::move(settings), until_epoch});
     requested_.push_back(until_epoch);
   }
 
-  void require_further(const std::string& trial, std::optional<std::uint32_t> until_epoch) const override {
+  void require_further(const std::string& trial, std::optional<Epochs> until_epoch) const override {
     const std::uint32_t index = find_requested(trial);
     if (index < asked() && states_[index] == State::ended)
       fail(ExitCode::usage, trial, " has ended and cannot be asked for further");
@@ -138,7 +138,7 @@ class ExternalSearcher final : public BookedSearcher, public TrialRequests {
            *until_epoch);
   }
 
-  void request_further(const std::string& trial, std::optional<std::uint32_t> until_epoch) override {
+  void request_further(const std::string& trial, std::optional<Epochs> until_epoch) override {
     const std::uint32_t index = find_requested(trial);
     queue_.push_back({index, {}, until_epoch});
     requested_[index] = until_epoch;
@@ -151,7 +151,7 @@ class ExternalSearcher final : public BookedSearcher, public TrialRequests {
   struct Request {
     std::uint32_t trial = 0;  // of a new one, the index that it will have
     std::vector<Setting> settings;
-    std::optional<std::uint32_t> until_epoch;
+    std::optional<Epochs> until_epoch;
   };
 
   static std::uint32_t most(const SearchSpec& spec) { return spec.trials > 0 ? spec.trials : kExternalTrialsMax; }
@@ -203,9 +203,9 @@ class ExternalSearcher final : public BookedSearcher, public TrialRequests {
   const std::uint32_t most_;
   const Space space_;
   std::deque<Request> queue_;
-  std::vector<std::optional<std::uint32_t>> requested_;  // of each trial, in the order of requests: until which epoch
-  std::vector<State> states_;                            // of those that were asked for
-  std::vector<std::uint32_t> paused_;                    // in the order of coming to their pause
+  std::vector<std::optional<Epochs>> requested_;  // of each trial, in the order of requests: until which epoch
+  std::vector<State> states_;                     // of those that were asked for
+  std::vector<std::uint32_t> paused_;             // in the order of coming to their pause
   bool closed_ = false;
 };
 

@@ -14,8 +14,8 @@ namespace {
 
 struct Member {
   TrialSpec spec;
-  std::optional<std::uint32_t> until_epoch = {};  // of its last order
-  std::uint32_t epochs = 0;                       // told
+  std::optional<Epochs> until_epoch = {};  // of its last order
+  Epochs epochs = {};                      // told
   bool asked = false, under_way = false;
   std::optional<TrialState> end = {};  // it is at its end, or will not be asked for
 };
@@ -24,7 +24,7 @@ struct Group {
   std::string id;
   std::vector<Member> members;
   /// Scores by epoch that the inner searcher has not been told; of some members only.
-  std::map<std::uint32_t, std::vector<std::optional<TrialScore>>> waiting = {};
+  std::map<Epochs, std::vector<std::optional<TrialScore>>> waiting = {};
   bool failed = false, closed = false;  // closed: the inner searcher hears no more of it
 };
 
@@ -34,8 +34,7 @@ std::string numbered(const char* letter, std::uint32_t number, std::uint32_t cou
 }
 
 /// In the order of the scores, so that the bits do not depend on when they came.
-TrialScore mean_of(const std::string& group, std::uint32_t epoch,
-                   const std::vector<std::optional<TrialScore>>& scores) {
+TrialScore mean_of(const std::string& group, Epochs epoch, const std::vector<std::optional<TrialScore>>& scores) {
   TrialScore mean;
   mean.trial = group;
   mean.epoch = epoch;

@@ -9,7 +9,7 @@
 namespace hopyard {
 
 std::optional<HalvingBracket::Order> HalvingBracket::ask() {
-  const std::uint32_t epochs = plan_[rung_].epochs;
+  const Epochs epochs = plan_[rung_].epochs;
   if (rung_ == 0) {
     if (members_.size() == plan_[0].trials) return std::nullopt;
     return Order{std::nullopt, epochs};
@@ -46,7 +46,7 @@ void HalvingBracket::completed(std::uint32_t trial, double loss) {
 void HalvingBracket::end_rung() {
   std::sort(members_.begin(), members_.end(),
             [](const Member& a, const Member& b) { return std::tie(a.loss, a.trial) < std::tie(b.loss, b.trial); });
-  const std::uint32_t epoch = plan_[rung_].epochs;
+  const Epochs epoch = plan_[rung_].epochs;
   std::vector<Member> promoted;
   for (std::size_t i = 0; i < members_.size(); ++i) {
     const Member& member = members_[i];
@@ -71,17 +71,18 @@ bool HalvingBracket::finished() const {
   return std::all_of(members_.begin(), members_.end(), [](const Member& member) { return member.asked; });
 }
 
-std::vector<std::vector<HalvingBracket::Rung>> hyperband_plan(std::uint32_t min_epochs, std::uint32_t max_epochs,
+std::vector<std::vector<HalvingBracket::Rung>> hyperband_plan(Epochs min_epochs, std::uint32_t max_epochs,
                                                               std::uint32_t eta) {
+  const std::uint64_t parts_max = std::uint64_t{max_epochs} * min_epochs.parts();
   std::vector<std::uint64_t> powers{1};
-  while (powers.back() * eta * min_epochs <= max_epochs) powers.push_back(powers.back() * eta);
+  while (powers.back() * eta * min_epochs.count() <= parts_max) powers.push_back(powers.back() * eta);
   std::vector<std::vector<HalvingBracket::Rung>> plan;
   for (std::size_t s = powers.size(); s-- > 0;) {
     const std::uint64_t trials = (powers.size() * powers[s] + s) / (s + 1);  // rounded up
     plan.emplace_back();
     for (std::size_t i = 0; i <= s; ++i)
-      plan.back().push_back(
-          {static_cast<std::uint32_t>(trials / powers[i]), static_cast<std::uint32_t>(max_epochs / powers[s - i])});
+      plan.back().push_back({static_cast<std::uint32_t>(trials / powers[i]),
+                             Epochs::of_visits(parts_max / powers[s - i], min_epochs.parts())});
   }
   return plan;
 }

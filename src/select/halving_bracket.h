@@ -6,6 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "base/epochs.h"
+
 namespace hopyard {
 
 /// Synchronous: when all trials of a rung are done, the best of them go on to the next one (Jamieson and Talwalkar,
@@ -14,15 +16,17 @@ namespace hopyard {
 class HalvingBracket {
  public:
   struct Rung {
-    std::uint32_t trials = 0, epochs = 0;
+    std::uint32_t trials = 0;
+    Epochs epochs;
     bool operator==(const Rung&) const = default;
   };
   struct Order {
     std::optional<std::uint32_t> trial;  ///< nothing: a new one, to be named by entered()
-    std::uint32_t until_epoch = 0;
+    Epochs until_epoch;
   };
   struct Loser {
-    std::uint32_t trial = 0, epoch = 0;
+    std::uint32_t trial = 0;
+    Epochs epoch;
     std::size_t place = 0, among = 0;  ///< places count from 1
   };
 
@@ -59,8 +63,9 @@ class HalvingBracket {
 };
 
 /// The brackets of Hyperband, the one with most trials first (Li et al., JMLR 2018, algorithm 1): s from
-/// log_eta(max_epochs / min_epochs) down to 0, n = ceil((s_max + 1) eta^s / (s + 1)) trials from max_epochs / eta^s on.
-std::vector<std::vector<HalvingBracket::Rung>> hyperband_plan(std::uint32_t min_epochs, std::uint32_t max_epochs,
+/// log_eta(max_epochs / min_epochs) down to 0, n = ceil((s_max + 1) eta^s / (s + 1)) trials from max_epochs / eta^s on,
+/// rounded down to parts of an epoch as min_epochs has them.
+std::vector<std::vector<HalvingBracket::Rung>> hyperband_plan(Epochs min_epochs, std::uint32_t max_epochs,
                                                               std::uint32_t eta);
 
 }  // namespace hopyard

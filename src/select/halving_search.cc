@@ -74,13 +74,11 @@ class HalvingSearcher final : public BookedSearcher {
 
 std::unique_ptr<Searcher> make_successive_halving(Space space, const SearchSpec& spec, std::uint64_t seed) {
   require_trials(spec, "successive_halving");
-  const auto rungs = rung_epochs(spec);
-  require_trials_for(spec, rungs);
   Plan plan(1);
-  std::uint32_t trials = spec.trials;
-  for (const std::uint32_t epochs : rungs) {
-    plan[0].push_back({trials, epochs});
-    trials /= spec.eta;
+  std::uint64_t trials = spec.trials;
+  for (const Epochs epochs : rung_epochs(spec)) {
+    plan[0].push_back({static_cast<std::uint32_t>(trials), epochs});
+    trials = promoted_of(trials, spec.eta);
   }
   return std::make_unique<HalvingSearcher>(std::move(space), plan, spec.maximize, seed);
 }

@@ -70,8 +70,9 @@ class ReplaySearcher final : public Searcher {
 
  private:
   struct Trial {
-    std::uint32_t index = 0, epochs = 0;
-    std::optional<std::uint32_t> until_epoch;
+    std::uint32_t index = 0;
+    Epochs epochs;
+    std::optional<Epochs> until_epoch;
     bool under_way = false, ended = false, finished = false;
   };
   enum class StepState { ready, waits, impossible };

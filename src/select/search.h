@@ -43,7 +43,7 @@ struct SearchSpec {
   /// themselves.
   std::uint32_t trials = 0;
   std::uint32_t max_epochs = 1;  ///< of a whole trial: R in the papers of successive halving, ASHA and Hyperband
-  std::uint32_t min_epochs = 1;  ///< of the first rung: r there
+  Epochs min_epochs = 1;         ///< of the first rung: r there
   std::uint32_t eta = 3;         ///< one in so many is promoted, to so many times the epochs
   std::uint32_t perturbation_interval = 1;  ///< pbt: epochs of a generation
   double quantile_fraction = 0.2;           ///< pbt: so many of the worst are replaced by clones of as many best
@@ -63,7 +63,7 @@ bool reacts_to_scores(SearchSpec::Method method);
 bool trains_piecewise(SearchSpec::Method method);
 /// Epochs that each of `trials` trials, members of groups included, is given when none fails, most first; nothing where
 /// all get all that they have. Of pbt, warm clones are counted in clones_expected().
-std::optional<std::vector<std::uint32_t>> epochs_expected(const SearchSpec& spec, std::size_t trials);
+std::optional<std::vector<Epochs>> epochs_expected(const SearchSpec& spec, std::size_t trials);
 /// Warm clones that the search makes when no trial fails: each keeps a state of its own.
 std::uint64_t clones_expected(const SearchSpec& spec);
 inline constexpr std::uint32_t kCanonicalConcurrency = 8;  ///< of deterministic, where max_concurrent_trials is 0
@@ -71,7 +71,7 @@ inline constexpr std::uint32_t kCanonicalConcurrency = 8;  ///< of deterministic
 /// What the search wants trained: a new trial, or one that paused, further.
 struct TrialOrder {
   TrialSpec trial;
-  std::optional<std::uint32_t> until_epoch;  ///< epochs that it is to have behind it; nothing: all that it has
+  std::optional<Epochs> until_epoch;  ///< that it is to have behind it; nothing: all that it has
   bool operator==(const TrialOrder&) const = default;
 };
 
@@ -93,8 +93,8 @@ class Searcher {
   /// The next order, or nothing when there is none for now; asking in vain changes nothing. An order for a clone comes
   /// while its parent is paused at the epoch of the lineage.
   virtual std::optional<TrialOrder> ask() = 0;
-  /// One for each epoch that a trial finished, rising, none beyond its order. A metric that is not finite is the worst.
-  /// Failure(usage) for an unknown trial, and for a score out of order.
+  /// One for each epoch that a trial finished, and one where its order ends, rising, none beyond that. A metric that is
+  /// not finite is the worst. Failure(usage) for an unknown trial, and for a score out of order.
   virtual void tell(const TrialScore& score) = 0;
   /// A trial is at its end, in whatever state: it will not be told again. Not for trials that take_stops() gave.
   virtual void tell_end(const std::string& trial, TrialState state) = 0;

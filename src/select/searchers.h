@@ -29,9 +29,9 @@ class BookedSearcher : public Searcher {
   BookedSearcher(std::size_t trials_max, std::uint64_t seed, bool maximize)
       : trials_max_(trials_max), seed_(seed), maximize_(maximize) {}
 
-  TrialOrder order_new(std::vector<Setting> settings, std::optional<std::uint32_t> until_epoch);
-  TrialOrder order_clone(std::vector<Setting> settings, std::uint32_t parent, std::uint32_t until_epoch);
-  TrialOrder order_further(std::uint32_t trial, std::optional<std::uint32_t> until_epoch);
+  TrialOrder order_new(std::vector<Setting> settings, std::optional<Epochs> until_epoch);
+  TrialOrder order_clone(std::vector<Setting> settings, std::uint32_t parent, Epochs until_epoch);
+  TrialOrder order_further(std::uint32_t trial, std::optional<Epochs> until_epoch);
   void stop(std::uint32_t trial, const std::string& reason);
 
   std::size_t asked() const { return book_.size(); }  ///< trials, not orders
@@ -39,7 +39,7 @@ class BookedSearcher : public Searcher {
   TrialSpec spec_of(std::vector<Setting> settings, std::size_t index) const;
   std::string id_at(std::size_t index) const;
   const std::string& id_of(std::uint32_t trial) const { return book_[trial].spec.id; }
-  std::uint32_t epochs_of(std::uint32_t trial) const { return book_[trial].epochs; }
+  Epochs epochs_of(std::uint32_t trial) const { return book_[trial].epochs; }
   std::uint64_t seed() const { return seed_; }
 
  private:
@@ -50,12 +50,12 @@ class BookedSearcher : public Searcher {
 
   struct Entry {
     TrialSpec spec;  // but for the settings where no later order will need them
-    std::optional<std::uint32_t> until_epoch;
-    std::uint32_t epochs = 0;  // told
-    double loss = 0;           // as told last
+    std::optional<Epochs> until_epoch;
+    Epochs epochs;    // told
+    double loss = 0;  // as told last
     bool under_way = true, ended = false;
   };
-  TrialOrder enter(TrialSpec spec, std::optional<std::uint32_t> until_epoch, std::uint32_t epochs);
+  TrialOrder enter(TrialSpec spec, std::optional<Epochs> until_epoch, Epochs epochs);
   std::uint32_t find(const std::string& trial) const;
 
   const std::size_t trials_max_;
@@ -91,11 +91,11 @@ void require_trials(const SearchSpec& spec, const char* method);
 /// The epochs of each rung of successive halving: min_epochs times powers of eta, and last max_epochs (Li et al., MLSys
 /// 2020, algorithm 1). Where max_epochs is no such power, it takes the place of the nearest one. Failure(usage) when
 /// the numbers allow none.
-std::vector<std::uint32_t> rung_epochs(const SearchSpec& spec);
-/// Refuses fewer trials than it takes for one to come to the last of so many rungs.
-void require_trials_for(const SearchSpec& spec, const std::vector<std::uint32_t>& rungs);
+std::vector<Epochs> rung_epochs(const SearchSpec& spec);
+/// How many of so many trials are promoted at most: one in eta, and one of fewer, so that one comes to the end.
+std::uint64_t promoted_of(std::uint64_t trials, std::uint32_t eta);
 /// "not promoted beyond epoch 1: place 5 of 9".
-std::string not_promoted(std::uint32_t epoch, std::size_t place, std::size_t among);
+std::string not_promoted(Epochs epoch, std::size_t place, std::size_t among);
 
 std::unique_ptr<Searcher> make_grid_searcher(Space space, std::uint64_t seed);
 std::unique_ptr<Searcher> make_random_searcher(Space space, const SearchSpec& spec, std::uint64_t seed);

@@ -27,11 +27,11 @@ class TrialRequests {
   /// and when no further trial may be requested.
   virtual TrialSpec propose(const std::vector<Setting>& settings) const = 0;
   /// A new trial, to be trained until this epoch, or to its end. `settings` are those that propose() gave.
-  virtual void request(std::vector<Setting> settings, std::optional<std::uint32_t> until_epoch) = 0;
+  virtual void request(std::vector<Setting> settings, std::optional<Epochs> until_epoch) = 0;
 
   /// Failure(usage) when the trial is not known or at its end, or was requested as far as this.
-  virtual void require_further(const std::string& trial, std::optional<std::uint32_t> until_epoch) const = 0;
-  virtual void request_further(const std::string& trial, std::optional<std::uint32_t> until_epoch) = 0;
+  virtual void require_further(const std::string& trial, std::optional<Epochs> until_epoch) const = 0;
+  virtual void request_further(const std::string& trial, std::optional<Epochs> until_epoch) = 0;
 
   /// No further request will come: what has paused, and is not requested further, is stopped.
   virtual void close() = 0;

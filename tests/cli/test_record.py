@@ -11,7 +11,7 @@ import unittest
 
 from program import ROOT, Sweep, digests, first_rows, hopyard, journal, leaderboard
 
-ASHA = "search: {method: asha, trials: 6, eta: 2,"
+ASHA = "search: {method: asha, trials: 6, eta: 2, min_epochs: 0.5,"
 PBT = "search: {method: pbt, trials: 4, deterministic: true, quantile_fraction: 0.5,"
 
 
@@ -38,18 +38,18 @@ class PlanTrials(unittest.TestCase):
                          [("t00", "0", "0.001"), ("t01", "0", "0.003"), ("t02", "2", "0.001"), ("t03", "2", "0.003")])
 
     def test_it_lists_what_runs(self):
-        text = searched(self.sweep, ASHA, 2)
+        text = searched(self.sweep, ASHA, 1)
         planned = json.loads(self.plan(text, "--format=json"))
         self.assertTrue(planned["reacts_to_scores"])
-        self.assertEqual([row["epochs"] for row in planned["trials"]], [1] * 6)
-        self.assertEqual(planned["expected_to_reach"], [{"epoch": 1, "trials": 6}, {"epoch": 2, "trials": 3}])
+        self.assertEqual([row["epochs"] for row in planned["trials"]], [0.5] * 6)
+        self.assertEqual(planned["expected_to_reach"], [{"epoch": 0.5, "trials": 6}, {"epoch": 1, "trials": 3}])
         code, out, err = hopyard("run", self.sweep.write("run.yaml", text), "--dir", self.sweep.directory("run"))
         self.assertEqual(code, 0, out + err)
         ran = {row["trial"]: row["settings"] for row in leaderboard(self.sweep.directory("run"))}
         self.assertEqual({row["trial"]: row["settings"] for row in planned["trials"]}, ran)
 
     def test_it_says_what_is_decided_on_scores(self):
-        self.assertIn("3 to epoch 2", self.plan(searched(self.sweep, ASHA, 2)))
+        self.assertIn("6 to epoch 0.5, 3 to epoch 1, 1 to epoch 2", self.plan(searched(self.sweep, ASHA, 2)))
         out = self.plan(searched(self.sweep, "search: {method: tpe, trials: 25,", 1))
         self.assertIn("These 10 trials are asked for before any score", out)
         self.assertIn("15 more are chosen on scores", out)
@@ -224,7 +224,7 @@ class Again(unittest.TestCase):
 
     def decisions(self, directory):
         with contextlib.closing(journal(directory)) as opened:
-            return opened.execute("SELECT kind, trial, until_epoch FROM decisions ORDER BY number").fetchall()
+            return opened.execute("SELECT kind, trial, until_epoch, parts FROM decisions ORDER BY number").fetchall()
 
     def test_a_replay_repeats_the_decisions(self):
         for name, (config, directory) in self.runs.items():
@@ -242,10 +242,10 @@ class Again(unittest.TestCase):
         told = self.sweep.directory("told otherwise")
         shutil.copytree(directory, told)
         with contextlib.closing(journal(told)) as opened, opened:
-            opened.execute("UPDATE scores SET metric='0.5' WHERE epoch=1")
+            opened.execute("UPDATE scores SET metric='0.5' WHERE epoch=1 AND parts=2")
         code, out, err = hopyard("run", config, "--dir", self.sweep.directory("diverged"), "--replay", told)
         self.assertEqual(code, 1, out + err)
-        self.assertEqual(len(re.findall(r"t\d+ differs: its score of epoch 1 is .*, recorded was 0.5", out)), 6)
+        self.assertEqual(len(re.findall(r"t\d+ differs: its score of epoch 0.5 is .*, recorded was 0.5", out)), 6)
         self.assertEqual(digests(self.sweep.directory("diverged")), digests(directory))
 
     def test_a_replay_that_cannot_be(self):

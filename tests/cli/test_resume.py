@@ -104,9 +104,9 @@ class Resume(unittest.TestCase):
         return killed, expected
 
     def test_asha_killed_at_random_moments_ends_as_if_undisturbed(self):
-        _, rows = self.same_whatever_kills_it("asha", "method: asha, trials: 8, eta: 2", 4)
+        _, rows = self.same_whatever_kills_it("asha", "method: asha, trials: 8, eta: 2, min_epochs: 0.5", 4)
         self.assertEqual({row["state"] for row in rows}, {"finished", "stopped"})
-        self.assertEqual({row["epochs"] for row in rows}, {1, 2, 4})
+        self.assertEqual({row["epochs"] for row in rows}, {0.5, 1, 2, 4})
 
     def test_a_population_killed_at_random_moments_ends_as_if_undisturbed(self):
         killed, rows = self.same_whatever_kills_it("pbt", "method: pbt, trials: 4", 3)

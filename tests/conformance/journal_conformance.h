@@ -73,6 +73,19 @@ TEST_P(JournalConformance, KeepsTrialsInTheirOrder) {
   EXPECT_EQ(journal_->trials().at(3).state, TrialState::waiting);
 }
 
+TEST_P(JournalConformance, AScoreMayBeOfPartOfAnEpoch) {
+  journal_->add_trial(spec(1));
+  auto quarter = visit("t1", 0, 0), whole = visit("t1", 0, 3);
+  quarter.score = score("t1", 0, 0.5);
+  quarter.score->epoch = Epochs::of_visits(1, 4);
+  whole.score = score("t1", 1, 0.6);
+  journal_->commit(quarter, {});
+  EXPECT_EQ(only().last->score, quarter.score);
+  journal_->commit(whole, {});
+  EXPECT_THAT(only().scores, testing::ElementsAre(*quarter.score, *whole.score));
+  EXPECT_EQ(only().last->score, whole.score);
+}
+
 TEST_P(JournalConformance, AddingTheSameTrialAgainDoesNothing) {
   journal_->add_trial(spec(1));
   journal_->commit(visit("t1", 0, 0), {{1, 2.0}});

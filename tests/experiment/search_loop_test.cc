@@ -9,6 +9,8 @@ namespace {
 using Method = SearchSpec::Method;
 using testing::HasSubstr;
 
+const Epochs kHalf = Epochs::of_visits(1, 2);  // one visit of two
+
 class SearchLoopTest : public ExperimentTest {
  protected:
   void SetUp() override {
@@ -35,8 +37,8 @@ class SearchLoopTest : public ExperimentTest {
     return all;
   }
 
-  std::map<std::uint32_t, int> trials_by_epochs() const {
-    std::map<std::uint32_t, int> count;
+  std::map<Epochs, int> trials_by_epochs() const {
+    std::map<Epochs, int> count;
     for (const auto& record : journal_->trials()) ++count[record.scores.empty() ? 0 : record.scores.back().epoch];
     return count;
   }
@@ -46,7 +48,7 @@ TEST_F(SearchLoopTest, SuccessiveHalvingPausesPromotesAndStops) {
   use(Method::successive_halving, 9, 4);
   search_.eta = 2;
   ASSERT_EQ(run(GiB), ExperimentEnd::finished);
-  EXPECT_EQ(trials_by_epochs(), (std::map<std::uint32_t, int>{{1, 5}, {2, 2}, {4, 2}}));
+  EXPECT_EQ(trials_by_epochs(), (std::map<Epochs, int>{{1, 5}, {2, 2}, {4, 2}}));
   for (const auto& record : journal_->trials()) {
     const bool whole = record.scores.back().epoch == 4;
     EXPECT_EQ(record.state, whole ? TrialState::finished : TrialState::stopped);
@@ -74,6 +76,55 @@ TEST_F(SearchLoopTest, APromotedTrialIsTheOneTrainedWithoutPause) {
   }
   EXPECT_GE(whole, 1);
   EXPECT_LT(whole, 9);
+}
+
+/// The same where it pauses within an epoch: digests, the losses of whole epochs, and the scores of these.
+TEST_F(SearchLoopTest, ATrialJudgedWithinAnEpochIsTheOneThatWasNot) {
+  use(Method::successive_halving, 8, 2);
+  search_.eta = 2;
+  search_.min_epochs = kHalf;
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  EXPECT_EQ(trials_by_epochs(), (std::map<Epochs, int>{{kHalf, 4}, {1, 2}, {2, 2}}));
+  const auto halving = journal_->trials();
+  forget();
+  search_.method = Method::random;
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  const auto random = journal_->trials();
+  int within = 0, compared = 0;
+  for (std::size_t i = 0; i < halving.size(); ++i) {
+    EXPECT_EQ(halving[i].spec, random[i].spec);
+    for (const auto& score : halving[i].scores) {
+      within += score.epoch == kHalf;
+      for (const auto& other : random[i].scores) {
+        if (other.epoch != score.epoch) continue;
+        EXPECT_EQ(score, other);
+        ++compared;
+      }
+    }
+    const bool whole = halving[i].state == TrialState::finished;
+    EXPECT_EQ(halving[i].last->digest == random[i].last->digest, whole) << i;
+    EXPECT_THAT(halving[i].reason, HasSubstr(whole ? "" : "not promoted beyond epoch"));
+  }
+  EXPECT_EQ(within, 8);
+  EXPECT_EQ(compared, 4 + 2);
+}
+
+/// A kill at any write of the sub-epochs before and after a rung: the same trials, the same scores.
+TEST_F(SearchLoopTest, ARungWithinAnEpochSurvivesDeathAtEveryWrite) {
+  use(Method::successive_halving, 4, 1);
+  search_.eta = 2;
+  search_.min_epochs = kHalf;
+  ASSERT_EQ(run(GiB), ExperimentEnd::finished);
+  const auto undisturbed = journal_->trials();
+  forget();
+  EXPECT_GT(run_with_deaths(0), 8);
+  const auto records = journal_->trials();
+  ASSERT_EQ(records.size(), undisturbed.size());
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    EXPECT_EQ(records[i].scores, undisturbed[i].scores) << i;
+    EXPECT_EQ(records[i].state, undisturbed[i].state) << i;
+    EXPECT_EQ(records[i].last->digest, undisturbed[i].last->digest) << i;
+  }
 }
 
 TEST_F(SearchLoopTest, EveryOrderIsJournaledWithTheScoresItSaw) {
@@ -140,6 +191,7 @@ class DeterministicSearchTest : public SearchLoopTest, public testing::WithParam
   void SetUp() override {
     SearchLoopTest::SetUp();
     use(GetParam(), GetParam() == Method::hyperband ? 0 : GetParam() == Method::pbt ? 4 : 6, 4);
+    if (GetParam() == Method::asha) search_.min_epochs = kHalf;
     search_.eta = 2;
     search_.deterministic = true;
     search_.max_concurrent_trials = 3;

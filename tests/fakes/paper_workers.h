@@ -165,7 +165,7 @@ class PaperWorkers {
     end.commit.steps = order.steps + 1;
     end.commit.digest = state;
     if (order.evaluate) {
-      end.commit.score = TrialScore{id, end.commit.epoch + 1, 1, 1, 0.5, state};
+      end.commit.score = TrialScore{id, Epochs::of_visits(order.visits + 1, partitions_), 1, 1, 0.5, state};
       end.rows = RowOutcomes();
     }
     end.blobs = blobs();

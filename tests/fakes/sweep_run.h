@@ -59,6 +59,8 @@ inline std::map<std::string, std::string> outcomes_of(const Journal& journal) {
   return outcomes;
 }
 
+inline constexpr std::uint32_t kOrders = 4;  ///< under way, where search.max_concurrent_trials does not say
+
 /// Runs until everything has ended, or until `interrupt_after` lines were said of it. Grants computing on cpu devices
 /// as `hopyard run` does.
 inline SweepResult run_sweep(const ExperimentConfig& config, Journal& journal, DiskTier& disk,
@@ -90,7 +92,8 @@ inline SweepResult run_sweep(const ExperimentConfig& config, Journal& journal, D
     };
     LocalTrainer trainer(
         {executor, host, shared, pool, frozen, config.search.metric, config.execute.active_trials, event});
-    Experiment experiment({*searcher, journal, trainer, bench.partitions(), config.search.metric, 4, "resources",
+    const std::uint32_t asked = config.search.max_concurrent_trials, orders = asked > 0 ? asked : kOrders;
+    Experiment experiment({*searcher, journal, trainer, bench.partitions(), config.search.metric, orders, "resources",
                            [&](const TrialSpec& spec, std::uint32_t number) { return bench.resolve(spec, number); },
                            event, [] {}, interrupted});
     const double begin = monotonic_seconds();

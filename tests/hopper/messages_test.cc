@@ -35,7 +35,8 @@ RowOutcomes rows() { return {{0.1f, 2e-38f}, {1, 0}, {-1, 1ll << 62}, 2, {0.25f,
 
 Trained trained() {
   Trained trained;
-  trained.commit = {"t01", 3, 2, 7, 1ull << 63, 1.0 / 3, 12, "00ff", {}, TrialScore{"t01", 4, 0.1, 0.2, 0.3, "00ff"},
+  trained.commit = {"t01",   3,  2,      7,  1ull << 63,
+                    1.0 / 3, 12, "00ff", {}, TrialScore{"t01", Epochs::of_visits(15, 4), 0.1, 0.2, 0.3, "00ff"},
                     1e-3};
   trained.blobs = {{0, 0, 0}, {1, 1ull << 40, 0}, {7, 12, 0}};
   trained.curve = {{1, 0.1}, {2, 1e300}};
@@ -162,6 +163,13 @@ TEST(Messages, WhatAJournalWouldNotTakeIsRefusedFromAPeer) {
   Trained one = trained();
   one.commit.score->trial = "t02";
   EXPECT_NE(refused(one).find("another trial's"), std::string::npos);
+  for (const char* epochs : {"[15,0]", "[15]", "3.75", "[-1,4]"}) {
+    std::string text = encode(trained());
+    text.replace(text.find("[15,4]"), 6, epochs);
+    EXPECT_NE(fakes::failure_of(ExitCode::input, [&] { decode_to_coordinator(text, "rank 1"); }).find("'epoch'"),
+              std::string::npos)
+        << epochs;
+  }
   one = trained();
   one.curve[1].step = 1;
   EXPECT_NE(refused(one).find("out of order"), std::string::npos);

@@ -151,7 +151,15 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"method: grid", "deterministic: true",
        "c.yaml:19:25: search.deterministic belongs to methods that react to scores"},
       {"method: grid", "method: asha, trials: 9, min_epochs: 3",
-       "search.min_epochs is 3 and train.epochs 2; it must be from 1 to train.epochs"},
+       "search.min_epochs is 3 and train.epochs 2; it must be above 0 and at most train.epochs"},
+      {"method: grid", "method: asha, trials: 9, min_epochs: 0",
+       "c.yaml:19:47: search.min_epochs must be a number above 0, found '0'"},
+      {"method: grid", "method: asha, trials: 9, min_epochs: 1e-4",
+       "c.yaml:19:47: search.min_epochs is no fraction of an epoch in 1000 parts or fewer"},
+      {"method: grid", "method: asha, trials: 9, min_epochs: 0.3",
+       "search.min_epochs is 0.3 and data.partitions 4; a rung ends with a sub-epoch, so partitions must be a multiple "
+       "of "
+       "10"},
       {"epochs: 2\n  batch_size: 16\n  micro_batch_size: 8\n  optimizer: {type: adamw, lr: {grid: [1.0e-4, 3e-4]}}\n  "
        "clip_norm: none\nsearch: {method: grid,",
        "epochs: {grid: [1, 2]}\nsearch: {method: asha, trials: 9,",

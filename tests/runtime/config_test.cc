@@ -178,6 +178,10 @@ TEST(Config, ReadsTheNumbersOfEveryMethod) {
   asha.deterministic = true, asha.max_concurrent_trials = 4;
   EXPECT_EQ(search("{method: asha, trials: 9, eta: 2, min_epochs: 1, deterministic: true, max_concurrent_trials: 4}"),
             asha);
+  asha.min_epochs = Epochs::of_visits(1, 4);
+  EXPECT_EQ(
+      search("{method: asha, trials: 9, eta: 2, min_epochs: 0.25, deterministic: true, max_concurrent_trials: 4}"),
+      asha);
   SearchSpec pbt;
   pbt.method = SearchSpec::Method::pbt;
   pbt.trials = 8, pbt.max_epochs = 2, pbt.perturbation_interval = 2;

@@ -88,15 +88,16 @@ TEST_F(PredictionsTest, DamagedOnesAreASentence) {
 }
 
 TEST_F(PredictionsTest, TwoFilesATrialAreKept) {
-  const auto keep = [&](std::uint32_t epoch) {
+  const auto keep = [&](const Epochs& epoch) {
     keep_predictions(folder_ / "trials", {"t00.s1", epoch, 0, 0, 0, kDigest}, classified());
   };
-  for (std::uint32_t epoch = 1; epoch <= 4; ++epoch) keep(epoch);
+  const Epochs quarter = Epochs::of_visits(1, 4);
+  for (const Epochs epoch : {quarter, Epochs(1), quarter * 9, Epochs(4)}) keep(epoch);
   std::vector<std::string> left;
   for (const auto& entry : fs::directory_iterator(folder_ / "trials/t00.s1"))
     left.push_back(entry.path().filename().string());
-  EXPECT_THAT(left, testing::UnorderedElementsAre("predictions-3.safetensors", "predictions-4.safetensors"))
-      << "until epoch 4 is committed, epoch 3 is the last one";
+  EXPECT_THAT(left, testing::UnorderedElementsAre("predictions-2.25.safetensors", "predictions-4.safetensors"))
+      << "until epoch 4 is committed, epoch 2.25 is the last one";
 }
 
 }  // namespace

@@ -109,8 +109,8 @@ TEST(SqliteJournal, RefusesWhatIsNoJournal) {
 TEST(SqliteJournal, RefusesANewerSchema) {
   const std::string path = new_path();
   open_journal(path, false);
-  run_sql(path, "PRAGMA user_version=5");
-  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 5, this one reads up to 4)"));
+  run_sql(path, "PRAGMA user_version=6");
+  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 6, this one reads up to 5)"));
   EXPECT_THAT(failure_of(path, true), testing::HasSubstr("newer Hopyard"));
 }
 
@@ -128,6 +128,32 @@ TEST(SqliteJournal, AnOlderSchemaIsReadAndBroughtUpToDate) {
   const SearchDecision decision{{{"t00", 1, 0.5, std::nullopt}}, "t00", 3u, std::nullopt};
   open_journal(path, false)->add_decision(decision);
   EXPECT_EQ(open_journal(path, true)->decisions(), std::vector{decision});
+}
+
+/// Version 4 counted whole epochs.
+TEST(SqliteJournal, WholeEpochsOfAnOlderSchemaAreReadAndKept) {
+  const std::string path = new_path();
+  const SearchDecision decision{{{"t00", 1, 0.5, std::nullopt}}, "t00", 3u, std::nullopt};
+  VisitCommit commit = visit("t00", 0);
+  commit.score = TrialScore{"t00", 1, 0.1, 0.2, 0.3, "d"};
+  {
+    const auto journal = open_journal(path, false);
+    journal->add_trial({"t00", 0, 1, {}, Lineage{"t07", 2}});
+    journal->commit(commit, {});
+    journal->add_decision(decision);
+  }
+  for (const char* table : {"scores", "decisions", "news", "looks"})
+    run_sql(path, text::cat("ALTER TABLE ", table, " DROP COLUMN parts"));
+  run_sql(path, "PRAGMA user_version=4");
+  const SearchDecision later{{{"t00", Epochs::of_visits(5, 4), 0.5, std::nullopt}}, "t00", 3u, std::nullopt};
+  for (const bool read_only : {true, false, true}) {
+    const auto journal = open_journal(path, read_only);
+    EXPECT_EQ(journal->trials().at(0).scores, std::vector{*commit.score});
+    EXPECT_EQ(journal->trials().at(0).spec.lineage, (Lineage{"t07", 2}));
+    EXPECT_EQ(journal->decisions().at(0), decision);
+    if (!read_only) journal->add_decision(later);
+  }
+  EXPECT_EQ(open_journal(path, true)->decisions().at(1), later);
 }
 
 TEST(SqliteJournal, DamagedRowsAreASentence) {

@@ -273,7 +273,8 @@ TEST(External, LedAgainAsksTheSame) {
       std::optional<Ended> end;
     };
     std::vector<Event> events;
-    std::map<std::string, std::uint32_t> epochs, until;  // until: of what is under way
+    std::map<std::string, std::uint32_t> epochs;
+    std::map<std::string, Epochs> until;  // of what is under way
     std::set<std::string> paused, ended;
     std::map<std::string, std::uint32_t> requested;
     bool finished = false;

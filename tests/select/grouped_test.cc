@@ -292,11 +292,11 @@ TEST(Groups, TheBestMeanIsPromoted) {
   SearchWorld world(metric, 3, 1, 3);
   world.run(*searcher);
   EXPECT_EQ(world.epochs,
-            (std::map<std::string, std::uint32_t>{
+            (std::map<std::string, Epochs>{
                 {"t00.s0", 1}, {"t00.s1", 1}, {"t01.s0", 3}, {"t01.s1", 3}, {"t02.s0", 1}, {"t02.s1", 1}}));
   for (const auto& stop : world.stops)
     EXPECT_THAT(stop.reason, HasSubstr(stop.trial.starts_with("t00") ? "place 3 of 3" : "place 2 of 3"));
-  EXPECT_EQ(epochs_expected(spec, 6), (std::vector<std::uint32_t>{3, 3, 1, 1, 1, 1}));
+  EXPECT_EQ(epochs_expected(spec, 6), (std::vector<Epochs>{3, 3, 1, 1, 1, 1}));
 }
 
 TEST(Groups, PopulationsCloneGroups) {

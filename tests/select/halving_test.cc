@@ -6,6 +6,7 @@
 
 #include "select/recorded_curves.h"
 #include "select/search_world.h"
+#include "select/searchers.h"
 
 namespace hopyard {
 namespace {
@@ -62,7 +63,7 @@ TEST(Asha, PromotesAsThePaperDoes) {
 /// get_job() of algorithm 2 of Li et al., MLSys 2020, as it stands there, over what was told so far.
 class PublishedAsha {
  public:
-  PublishedAsha(std::vector<std::uint32_t> rungs, std::size_t eta)
+  PublishedAsha(std::vector<Epochs> rungs, std::size_t eta)
       : epochs_(std::move(rungs)), eta_(eta), results_(epochs_.size()), promoted_(epochs_.size()) {}
 
   void tell(const TrialScore& score) {
@@ -83,35 +84,58 @@ class PublishedAsha {
   }
 
  private:
-  const std::vector<std::uint32_t> epochs_;
+  const std::vector<Epochs> epochs_;
   const std::size_t eta_;
   std::vector<std::vector<std::pair<double, std::string>>> results_;  // by rung
   std::vector<std::set<std::string>> promoted_;
 };
 
 /// On learning curves of a real sweep, with one to eight workers, every job is the one that the paper's algorithm
-/// gives.
-TEST(Asha, PromotesAsThePaperDoesOnRecordedCurves) {
-  const std::size_t trials = std::size(kRecordedCurves), epochs = std::size(kRecordedCurves[0]);
-  const auto spec = halving(Method::asha, static_cast<std::uint32_t>(trials), static_cast<std::uint32_t>(epochs));
-  const auto loss = [](const TrialSpec& trial, std::uint32_t epoch) { return kRecordedCurves[trial.index][epoch - 1]; };
+/// gives. The nine points of a curve are epochs, or thirds of an epoch, and then the first rung is one of these.
+class AshaOnRecordedCurves : public testing::TestWithParam<std::uint32_t> {};
+
+TEST_P(AshaOnRecordedCurves, PromotesAsThePaperDoes) {
+  const std::size_t trials = std::size(kRecordedCurves), points = std::size(kRecordedCurves[0]);
+  const std::uint32_t per_epoch = GetParam();
+  auto spec = halving(Method::asha, static_cast<std::uint32_t>(trials), static_cast<std::uint32_t>(points) / per_epoch);
+  spec.min_epochs = Epochs::of_visits(1, per_epoch);
+  const auto loss = [](const TrialSpec& trial, std::uint32_t visits) {
+    return kRecordedCurves[trial.index][visits - 1];
+  };
   for (std::uint32_t workers = 1; workers <= 8; ++workers) {
     const auto searcher = make_searcher(spec, {}, 1);
-    SearchWorld world(loss, workers, workers, spec.max_epochs);
+    SearchWorld world(loss, workers, workers, spec.max_epochs, per_epoch);
     world.run(*searcher);
-    PublishedAsha published({1, 3, 9}, spec.eta);
+    PublishedAsha published({spec.min_epochs, spec.min_epochs * 3, spec.min_epochs * 9}, spec.eta);
     std::size_t promotions = 0;
     for (const auto& event : world.events) {
       if (const auto* score = std::get_if<TrialScore>(&event)) published.tell(*score);
       const auto* order = std::get_if<TrialOrder>(&event);
       if (order == nullptr) continue;
       const std::string job = published.get_job();
-      ASSERT_EQ(order->until_epoch == 1u ? "new" : describe_order(*order), job) << workers;
+      ASSERT_EQ(order->until_epoch == spec.min_epochs ? "new" : describe_order(*order), job) << workers;
       promotions += job != "new";
     }
     EXPECT_EQ(published.get_job(), "new") << "it ended with a trial that could be promoted";
     EXPECT_GE(promotions, trials / 3 + trials / 9) << workers;
   }
+}
+
+INSTANTIATE_TEST_SUITE_P(VisitsPerEpoch, AshaOnRecordedCurves, testing::Values(1, 3));
+
+/// 12 trials, a quarter, one epoch and four epochs: of twelve three go on, of three one.
+TEST(Asha, OneComesToTheEndAlsoOfFewerThanEta) {
+  auto spec = halving(Method::asha, 12, 4, 4);
+  spec.min_epochs = Epochs::of_visits(1, 4);
+  const auto searcher = make_searcher(spec, {}, 1);
+  SearchWorld world([](const TrialSpec& trial, std::uint32_t) { return trial.index; }, 2, 1, 4, 4);
+  world.run(*searcher);
+  EXPECT_TRUE(searcher->finished());
+  const auto orders = world.orders();
+  EXPECT_EQ(orders.size(), 12u + 3 + 1);
+  EXPECT_EQ(orders.front(), "t00@0.25");
+  EXPECT_EQ(orders.back(), "t00@4");
+  EXPECT_THAT(reasons(world), testing::Contains(HasSubstr("not promoted beyond epoch 0.25: place")));
 }
 
 /// Of nine results in rung 0 three go on at most: a fourth place is the end.
@@ -179,7 +203,6 @@ TEST(Asha, MaximizesWhereAsked) {
 
 TEST(Asha, RefusesNumbersThatLeaveNothing) {
   EXPECT_THAT(refusal(halving(Method::asha, 0, 9), {}), HasSubstr("search.method: asha needs search.trials"));
-  EXPECT_THAT(refusal(halving(Method::asha, 8, 9), {}), HasSubstr("ask for at least 9"));
   EXPECT_THAT(refusal(halving(Method::asha, 9, 9, 1), {}), HasSubstr("search.eta is 1"));
   SearchSpec spec = halving(Method::asha, 9, 9);
   spec.min_epochs = 10;
@@ -235,10 +258,45 @@ TEST(SuccessiveHalving, TheLastRungHasAllEpochs) {
   EXPECT_THAT(orders(8, 7, 2), ElementsAre("t07@2", "t05@2", "t04@2", "t03@2", "t07@4", "t05@4", "t05@7"));
   EXPECT_THAT(orders(9, 10, 3), ElementsAre("t08@3", "t07@3", "t05@3", "t08@10"));
   EXPECT_THAT(orders(4, 2, 3), ElementsAre("t03@2"));
-  EXPECT_THAT(refusal(halving(Method::successive_halving, 7, 7, 2), {}), HasSubstr("at least 8"));
+  EXPECT_THAT(orders(3, 7, 2), ElementsAre("t02@2", "t02@4", "t02@7")) << "one comes to the end";
+}
+
+TEST(SuccessiveHalving, RungsWithinAnEpoch) {
+  auto spec = halving(Method::successive_halving, 9, 1);
+  spec.min_epochs = Epochs::of_visits(1, 9);
+  const auto searcher = make_searcher(spec, {}, 1);
+  SearchWorld world(recorded, 4, 3, 1, 9);
+  world.run(*searcher);
+  const auto orders = world.orders();
+  EXPECT_THAT(std::vector(orders.begin() + 8, orders.end()),
+              ElementsAre("t08@0.1111", "t08@0.3333", "t07@0.3333", "t05@0.3333", "t08@1"));
+  EXPECT_THAT(reasons(world), testing::Contains("t05 not promoted beyond epoch 0.3333: place 2 of 3"));
 }
 
 using Rungs = std::vector<HalvingBracket::Rung>;
+
+/// Whatever the numbers: a rung ends with a visit, rungs rise, and the last one has all epochs.
+TEST(Rungs, AreWholeVisits) {
+  for (std::uint32_t per_epoch = 1; per_epoch <= 12; ++per_epoch)
+    for (std::uint32_t first = 1; first <= 3 * per_epoch; ++first)
+      for (std::uint32_t eta = 2; eta <= 5; ++eta) {
+        auto spec = halving(Method::asha, 1, 3 + first % 7, eta);
+        spec.min_epochs = Epochs::of_visits(first, per_epoch);
+        const auto rungs = rung_epochs(spec);
+        EXPECT_EQ(rungs.back(), spec.max_epochs);
+        for (std::size_t k = 0; k < rungs.size(); ++k) {
+          EXPECT_TRUE(rungs[k].is_whole_visits(per_epoch)) << rungs[k] << " with " << per_epoch;
+          EXPECT_TRUE(k == 0 || rungs[k - 1] < rungs[k]);
+        }
+        for (const auto& bracket : hyperband_plan(spec.min_epochs, spec.max_epochs, eta)) {
+          EXPECT_EQ(bracket.back().epochs, spec.max_epochs);
+          for (const auto& rung : bracket) {
+            EXPECT_GE(rung.epochs, spec.min_epochs);
+            EXPECT_TRUE(rung.epochs.is_whole_visits(per_epoch));
+          }
+        }
+      }
+}
 
 /// Table 1 of Li et al., JMLR 18 (2018).
 TEST(Hyperband, BracketsAreThoseOfThePaper) {
@@ -247,6 +305,9 @@ TEST(Hyperband, BracketsAreThoseOfThePaper) {
                           Rungs{{15, 9}, {5, 27}, {1, 81}}, Rungs{{8, 27}, {2, 81}}, Rungs{{5, 81}}));
   EXPECT_THAT(hyperband_plan(3, 10, 3), ElementsAre(Rungs{{3, 3}, {1, 10}}, Rungs{{2, 10}}));
   EXPECT_THAT(hyperband_plan(1, 1, 3), ElementsAre(Rungs{{1, 1}}));
+  const Epochs quarter = Epochs::of_visits(1, 4);
+  EXPECT_THAT(hyperband_plan(quarter, 4, 4),
+              ElementsAre(Rungs{{16, quarter}, {4, 1}, {1, 4}}, Rungs{{6, 1}, {1, 4}}, Rungs{{3, 4}}));
 }
 
 TEST(Hyperband, TrainsAsManyEpochsAsItsTableSays) {
@@ -256,7 +317,7 @@ TEST(Hyperband, TrainsAsManyEpochsAsItsTableSays) {
   world.run(*searcher);
   EXPECT_TRUE(searcher->finished());
   EXPECT_EQ(world.epochs.size(), 81u + 34 + 15 + 8 + 5);
-  std::map<std::uint32_t, int> trials_of;
+  std::map<Epochs, int> trials_of;
   for (const auto& [trial, epochs] : world.epochs) ++trials_of[epochs];
   EXPECT_EQ(trials_of[81], 1 + 1 + 1 + 2 + 5);
   EXPECT_EQ(trials_of[27], 3 - 1 + 3 - 1 + 5 - 1 + 8 - 2);

@@ -11,7 +11,7 @@ using Method = SearchSpec::Method;
 using namespace fakes;
 
 constexpr std::uint64_t kRuns = 12;
-constexpr std::uint32_t kEpochs = 9;
+constexpr std::uint32_t kEpochs = 9, kVisits = 2;  // visits of an epoch
 constexpr Method kMethods[] = {Method::grid, Method::random,    Method::sobol, Method::tpe, Method::successive_halving,
                                Method::asha, Method::hyperband, Method::pbt};
 
@@ -31,13 +31,14 @@ std::vector<Dimension> space_for(Method method) {
 SearchSpec spec_for(Method method, std::uint32_t seeds = 1) {
   SearchSpec spec = search_spec(method, method == Method::grid || method == Method::hyperband ? 0 : 18, kEpochs);
   spec.perturbation_interval = 2;
+  if (method == Method::asha) spec.min_epochs = Epochs::of_visits(1, kVisits);
   spec.seeds = seeds;
   return spec;
 }
 
 /// A curve without meaning, with ties, trials that diverge and metrics that are no numbers.
-double metric(const TrialSpec& trial, std::uint32_t epoch) {
-  const std::uint64_t key = derive(derive(trial.seed, trial.index), epoch);
+double metric(const TrialSpec& trial, std::uint32_t visits) {
+  const std::uint64_t key = derive(derive(trial.seed, trial.index), visits);
   if (key % 29 == 0) return -1;
   return key % 31 == 0 ? std::nan("") : static_cast<double>(key % 50);
 }
@@ -52,7 +53,7 @@ TEST(Replay, ASearcherMadeAgainAsksTheSameNextQuestion) {
     for (std::uint64_t run = 0; run < 2 * kRuns; ++run) {
       const std::uint32_t canonical = run % 2 == 0 ? 0 : 3, seeds = run % 3 == 0 ? 3 : 1;
       const auto searcher = make(method, run, canonical, seeds);
-      SearchWorld whole(metric, 1 + static_cast<std::uint32_t>(run % 5), run, kEpochs);
+      SearchWorld whole(metric, 1 + static_cast<std::uint32_t>(run % 5), run, kEpochs, kVisits);
       whole.run(*searcher);
       ASSERT_TRUE(searcher->finished()) << static_cast<int>(method) << ' ' << run;
       KeyedStream cuts(run);
@@ -72,7 +73,7 @@ TEST(Replay, ASearcherMadeAgainAsksTheSameNextQuestion) {
 TEST(Replay, AskingInVainChangesNothing) {
   for (const Method method : kMethods)
     for (const std::uint32_t seeds : {1u, 3u}) {
-      SearchWorld eager(metric, 300, 7, kEpochs);
+      SearchWorld eager(metric, 300, 7, kEpochs, kVisits);
       const auto searcher = make(method, 7, 0, seeds);
       eager.run(*searcher);
       const auto other = make(method, 7, 0, seeds);
@@ -95,7 +96,7 @@ TEST(Replay, NoTrialIsForgotten) {
   for (const Method method : kMethods)
     for (std::uint64_t run = 0; run < kRuns; ++run) {
       const auto searcher = make(method, run, run % 3 == 0 ? 4 : 0, run % 2 == 0 ? 1 : 4);
-      SearchWorld world(metric, 6, run, kEpochs);
+      SearchWorld world(metric, 6, run, kEpochs, kVisits);
       world.run(*searcher);
       std::map<std::string, int> ends;
       for (const auto& event : world.events) {
@@ -115,7 +116,7 @@ TEST(Replay, IdsSortLikeTheirNumbers) {
   for (const Method method : kMethods)
     for (const std::uint32_t seeds : {1u, 12u}) {
       const auto searcher = make(method, 3, 0, seeds);
-      SearchWorld world(metric, 4, 3, kEpochs);
+      SearchWorld world(metric, 4, 3, kEpochs, kVisits);
       world.run(*searcher);
       std::map<std::string, std::uint32_t> index_of;
       for (const auto& event : world.events)
@@ -132,7 +133,7 @@ TEST(Canonical, TheExperimentIsAFunctionOfConfigAndSeed) {
       std::set<std::vector<std::string>> outcomes;
       for (std::uint64_t key = 0; key < kRuns; ++key) {
         const auto searcher = make(method, 11, 4, seeds);
-        SearchWorld world(metric, 1 + static_cast<std::uint32_t>(key % 6), key, kEpochs);
+        SearchWorld world(metric, 1 + static_cast<std::uint32_t>(key % 6), key, kEpochs, kVisits);
         world.run(*searcher);
         EXPECT_TRUE(searcher->finished()) << static_cast<int>(method);
         outcomes.insert(world.orders());
@@ -145,7 +146,7 @@ TEST(Canonical, TheExperimentIsAFunctionOfConfigAndSeed) {
 TEST(Canonical, OneWorkerHearsWhatItHeard) {
   for (const Method method : kMethods) {
     const auto plain = make(method, 11, 0), canonical = make(method, 11, 1);
-    SearchWorld a(metric, 1, 1, kEpochs), b(metric, 1, 1, kEpochs);
+    SearchWorld a(metric, 1, 1, kEpochs, kVisits), b(metric, 1, 1, kEpochs, kVisits);
     a.run(*plain);
     b.run(*canonical);
     EXPECT_EQ(a.orders(), b.orders()) << static_cast<int>(method);

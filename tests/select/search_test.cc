@@ -165,7 +165,7 @@ TEST(Book, RefusesWhatComesOutOfOrder) {
   EXPECT_EQ(told({{"t00", 1}}, nullptr), "");
   for (const char* unknown : {"t01", "t0", "t", "", "x00", "t00x", "t99999999999"})
     EXPECT_THAT(told({{unknown, 1}}, nullptr), HasSubstr("never asked for")) << unknown;
-  EXPECT_THAT(told({{"t00", 2}}, nullptr), HasSubstr("at epoch 2 and expects one from epoch 1 to 1"));
+  EXPECT_THAT(told({{"t00", 2}}, nullptr), HasSubstr("at epoch 2 and expects one after epoch 0, up to 1"));
   EXPECT_THAT(told({{"t00", 0}}, nullptr), HasSubstr("at epoch 0"));
   EXPECT_THAT(told({{"t00", 1}, {"t00", 1}}, nullptr), HasSubstr("had asked for it until epoch 1"));
   EXPECT_THAT(told({}, "t00"), HasSubstr("the end of trial t00, which has ended"));
@@ -191,6 +191,11 @@ TEST(Methods, EpochsThatTrialsAreGiven) {
   spec.trials = 9;
   spec.method = SearchSpec::Method::asha;
   EXPECT_THAT(*epochs_expected(spec, 9), ElementsAre(9, 3, 3, 1, 1, 1, 1, 1, 1));
+  spec.min_epochs = Epochs::of_visits(1, 2);
+  const Epochs half = spec.min_epochs, one_and_a_half = half * 3;
+  EXPECT_THAT(*epochs_expected(spec, 9),
+              ElementsAre(9, one_and_a_half, one_and_a_half, half, half, half, half, half, half));
+  spec.min_epochs = 1;
   spec.method =
       SearchSpec::Method::hyperband;  // brackets of 9, 5 and 3 trials (Li et al., JMLR 2018, table 1's formula)
   const auto epochs = *epochs_expected(spec, 17);

@@ -76,14 +76,15 @@ inline bool replay(Searcher& searcher, const std::vector<SearchEvent>& events) {
   return true;
 }
 
-/// Trains what a searcher asks for: at most `workers` orders at a time, one epoch of a random one of them after
-/// another.
+/// Trains what a searcher asks for: at most `workers` orders at a time, a random one of them after another, each as far
+/// as its next score. A metric is a function of the visits that a trial has behind it, `per_epoch` to an epoch.
 class SearchWorld {
  public:
-  using Metric = std::function<double(const TrialSpec&, std::uint32_t epoch)>;
+  using Metric = std::function<double(const TrialSpec&, std::uint32_t visits)>;
 
-  SearchWorld(Metric metric, std::uint32_t workers, std::uint64_t key, std::uint32_t max_epochs)
-      : metric_(std::move(metric)), workers_(workers), stream_(key), max_epochs_(max_epochs) {}
+  SearchWorld(Metric metric, std::uint32_t workers, std::uint64_t key, std::uint32_t max_epochs,
+              std::uint32_t per_epoch = 1)
+      : metric_(std::move(metric)), workers_(workers), stream_(key), max_epochs_(max_epochs), per_epoch_(per_epoch) {}
 
   /// Until the searcher is finished and nothing is under way, or `events_max` events are there. A metric of −1 stands
   /// for a loss that diverged: the trial ends as failed.
@@ -110,7 +111,7 @@ class SearchWorld {
 
   std::vector<SearchEvent> events;
   std::vector<TrialStop> stops;
-  std::map<std::string, std::uint32_t> epochs;  ///< trained, by trial
+  std::map<std::string, Epochs> epochs;  ///< trained, by trial
 
  private:
   void start(const TrialOrder& order) {
@@ -122,8 +123,9 @@ class SearchWorld {
   void train(Searcher& searcher, std::size_t place) {
     const TrialOrder order = under_way_[place];
     const std::string& id = order.trial.id;
-    const std::uint32_t epoch = epochs[id] + 1;
-    const double value = metric_(order.trial, epoch);
+    const Epochs until = order.until_epoch.value_or(max_epochs_);
+    const Epochs epoch = std::min(epochs[id].next_whole(), until);
+    const double value = metric_(order.trial, epoch.visits(per_epoch_));
     if (value == -1) {
       under_way_.erase(under_way_.begin() + static_cast<std::ptrdiff_t>(place));
       end(searcher, {id, TrialState::failed});
@@ -132,7 +134,6 @@ class SearchWorld {
     epochs[id] = epoch;
     const TrialScore score{id, epoch, 0, 0, value, ""};
     events.emplace_back(score);
-    const std::uint32_t until = order.until_epoch.value_or(max_epochs_);
     if (epoch == until) under_way_.erase(under_way_.begin() + static_cast<std::ptrdiff_t>(place));
     searcher.tell(score);
     if (epoch == max_epochs_) end(searcher, {id, TrialState::finished});
@@ -146,7 +147,7 @@ class SearchWorld {
   Metric metric_;
   std::uint32_t workers_;
   KeyedStream stream_;
-  std::uint32_t max_epochs_;
+  std::uint32_t max_epochs_, per_epoch_;
   std::vector<TrialOrder> under_way_;
 };
 
