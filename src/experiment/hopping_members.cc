@@ -64,6 +64,10 @@ void HoppingTrainer::heard(std::uint32_t worker, const ToCoordinator& message) {
 
 void HoppingTrainer::greeted(const WorkerId& worker, Hello hello) {
   if (worker.rank >= members_.size()) return parts_.end.expel(worker, "there is no such rank");
+  if (finished_) {  // too late: nothing is left to do
+    parts_.end.send(worker, encode(Finish{interrupted_}));
+    return;
+  }
   Member& member = members_[worker.rank];
   if (member.id) lost(*member.id, "it came again");
   member = {};
@@ -111,14 +115,16 @@ void HoppingTrainer::lost(const WorkerId& worker, const std::string& why) {
   }
   if (counted)
     for (const auto& visit : shop_.leave(worker.rank)) stop_visit(*by_number_[visit.trial]);
-  std::vector<Flight> broken;
+  std::map<std::uint64_t, Flight> broken;
   std::erase_if(flights_, [&](const auto& flight) {
     const bool touched = flight.second.from == worker.rank || flight.second.to == worker.rank;
-    if (touched) broken.push_back(flight.second);
+    if (touched) broken.insert(flight);
     return touched;
   });
   if (finished_) return;
-  for (const auto& flight : broken) torn(flight, text::cat("worker ", worker.rank, " is gone"));
+  for (const auto& [number, flight] : broken)
+    send(flight.from == worker.rank ? flight.to : flight.from, CallOff{number});
+  for (const auto& [number, flight] : broken) torn(flight, text::cat("worker ", worker.rank, " is gone"));
   for (auto& [trial, job] : jobs_) get_on(job);  // fewer live, so fewer copies are needed
 }
 

@@ -182,9 +182,9 @@ void HoppingTrainer::finish() {
       if (auto event = parts_.end.next(kLookSeconds)) heard(*event);
   };
   look_until(kHomeSeconds, [&] { return flights_.empty(); });
-  send_all(Finish{!std::all_of(jobs_.begin(), jobs_.end(), [](const auto& job) {
-    return job.second.entry == nullptr || job.second.entry->ended();
-  })});
+  interrupted_ = std::any_of(jobs_.begin(), jobs_.end(),
+                             [](const auto& job) { return job.second.entry != nullptr && !job.second.entry->ended(); });
+  send_all(Finish{interrupted_});
   finished_ = true;
   look_until(kFarewellSeconds, [&] { return living() == 0; });
 }

@@ -146,7 +146,7 @@ class HoppingTrainer final : public VisitTrainer {
   std::uint64_t hops_ordered_ = 0;
   std::vector<VisitEnd> ends_;  // for the next wait()
   std::optional<double> waiting_since_s_;
-  bool finished_ = false;
+  bool finished_ = false, interrupted_ = false;  // as the workers were told
   HoppingReport report_;
 };
 

@@ -21,7 +21,7 @@ StateHops::~StateHops() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    for (Link* link : links_) link->cancel("the worker leaves");
+    for (const auto& [number, link] : links_) link->cancel("the worker leaves");
   }
   changed_.notify_all();
   for (auto& thread : threads_) thread.join();
@@ -35,6 +35,11 @@ void StateHops::begin(Hop hop) {
   if (lane.waiting.size() <= lane.idle || lane.threads == kHopsBegun) return;
   ++lane.threads;
   threads_.emplace_back([this, &lane] { work(lane); });
+}
+
+void StateHops::call_off(std::uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  if (const auto open = links_.find(number); open != links_.end()) open->second->cancel("the other end is gone");
 }
 
 std::vector<HopEnd> StateHops::take() {
@@ -141,18 +146,18 @@ std::string StateHops::over_link(const Hop& hop, const std::function<std::string
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return "the worker leaves";
-    links_.insert(opened.link.get());
+    links_[hop.number] = opened.link.get();
   }
   std::string error;
   try {
     error = transfer(*opened.link);
   } catch (...) {
     const std::lock_guard lock(mutex_);
-    links_.erase(opened.link.get());
+    links_.erase(hop.number);
     throw;
   }
   const std::lock_guard lock(mutex_);
-  links_.erase(opened.link.get());
+  links_.erase(hop.number);
   return error;
 }
 

@@ -5,8 +5,8 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <map>
 #include <mutex>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,7 +36,7 @@ struct StateHopsParts {
   std::function<void()> notify;  ///< a hop has ended, or waits for memory; from any of its threads
 };
 
-/// begin() and take() from one thread.
+/// begin(), call_off() and take() from one thread.
 class StateHops {
  public:
   explicit StateHops(StateHopsParts parts);
@@ -44,6 +44,8 @@ class StateHops {
   ~StateHops();
 
   void begin(Hop hop);
+  /// The hop is given up: it ends with an error, unless it is over. One that waits for its other end to come waits on.
+  void call_off(std::uint64_t number);
   /// Those that ended since, in the order of ending. Throws what no peer, disk or link did.
   std::vector<HopEnd> take();
   /// A hop could go on if somebody gave host memory back.
@@ -71,9 +73,9 @@ class StateHops {
   std::condition_variable changed_;
   bool stopping_ = false;
   Lane sending_, receiving_;
-  std::set<Link*> links_;
-  std::size_t in_turn_ = 0;  // that receive
-  std::size_t hungry_ = 0;   // that wait for memory
+  std::map<std::uint64_t, Link*> links_;  // open ones, by the number of the hop
+  std::size_t in_turn_ = 0;               // that receive
+  std::size_t hungry_ = 0;                // that wait for memory
   std::vector<HopEnd> ended_;
   std::exception_ptr broken_;
   std::vector<std::thread> threads_;

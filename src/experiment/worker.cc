@@ -119,6 +119,7 @@ class Worker::Impl {
     if (!message.send) trials_.expect(message);
     hops_.begin(std::move(message));
   }
+  void handle(const CallOff& message) { hops_.call_off(message.number); }
   void handle(const Keep& message) { trials_.keep(message); }
   void handle(const Share& message) {
     if (!states_.share(message.parent, message.clone, message.visits))

@@ -133,6 +133,10 @@ void list(Form& form, Keep& keep) {
 }
 
 template <class Form>
+void list(Form& form, CallOff& call_off) {
+  form("number", call_off.number);
+}
+template <class Form>
 void list(Form& form, Share& share) {
   form("parent", share.parent);
   form("clone", share.clone);
@@ -213,6 +217,8 @@ template <>
 constexpr const char* kName<Hop> = "hop";
 template <>
 constexpr const char* kName<Keep> = "keep";
+template <>
+constexpr const char* kName<CallOff> = "call_off";
 template <>
 constexpr const char* kName<Share> = "share";
 template <>

@@ -49,6 +49,12 @@ struct Hop {
   bool operator==(const Hop&) const = default;
 };
 
+/// The hop's other end is gone: it is given up here, if it is not over.
+struct CallOff {
+  std::uint64_t number = 0;
+  bool operator==(const CallOff&) const = default;
+};
+
 /// Of the trial's states that are here now, only the one with so many visits behind it is of use: it is the committed
 /// one. Those with more come from visits that were given up.
 struct Keep {
@@ -70,7 +76,7 @@ struct Finish {
   bool operator==(const Finish&) const = default;
 };
 
-using ToWorker = std::variant<Train, Abandon, Hop, Keep, Share, Finish>;
+using ToWorker = std::variant<Train, Abandon, Hop, CallOff, Keep, Share, Finish>;
 
 // From a worker to the coordinator.
 

@@ -129,6 +129,8 @@ class PaperWorkers {
       auto& states = worker.held[keep->trial];
       std::erase_if(states, [&](const auto& state) { return state.first != keep->visits; });
       if (states.empty()) worker.held.erase(keep->trial);
+    } else if (const auto* off = std::get_if<CallOff>(&message)) {
+      hops_.erase(off->number);
     } else if (const auto* share = std::get_if<Share>(&message)) {
       worker.held[share->clone][share->visits] = worker.held.at(share->parent).at(share->visits);
     } else {

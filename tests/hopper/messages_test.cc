@@ -53,6 +53,7 @@ std::vector<ToWorker> to_worker() {
           Hop(),
           Keep{"t00", 4},
           Share{"t00", "t09", 12},
+          CallOff{18446744073709551615u},
           Finish{true},
           Finish()};
 }
