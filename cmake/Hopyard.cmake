@@ -5,6 +5,8 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+# As libtorch, which does the arithmetic; -O3 takes longer to compile.
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 # The last four: GCC 12 warns of std::string's own bounds where it inlines deeply (bugs 105329, 105651).
 add_compile_options(-Wall -Wextra -Werror -Wno-missing-field-initializers
                     -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
