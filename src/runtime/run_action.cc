@@ -9,6 +9,7 @@
 #include "runtime/request_channel.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_record.h"
+#include "runtime/training_data.h"
 #include "runtime/worker_action.h"
 #include "runtime/worker_record.h"
 
@@ -103,6 +104,7 @@ ExitCode train(const ExperimentConfig& config, RunDirectory directory, const std
 /// Before anything is planned, so that the others can come in meanwhile.
 Coordinator open_experiment(const ExperimentConfig& config, const LaunchSpec& launch, const RunPaths& paths,
                             Journal& journal) {
+  check_workers(config, launch.world_size);  // a number that is refused is not the run's
   claim_workers(journal, paths, launch.world_size);
   Coordinator workers{WorkerSession(config, launch, paths), nullptr};
   workers.end = open_coordinator(workers.session, journal, paths);

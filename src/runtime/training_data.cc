@@ -26,7 +26,6 @@ TrainingData open_cut(const ExperimentConfig& config, const WorkerPlace& place) 
   TrainingData data;
   data.cut = std::make_shared<const PartitionSet>(config.data.train);
   refuse_for_cut_data(config, *data.cut);
-  data.cut->check_workers(place.workers);
   data.partitions = data.cut->count();
   data.rows = data.cut->rows();
   data.data =
@@ -43,16 +42,27 @@ std::uint32_t rows_to_use(const Dataset& data, std::uint32_t wanted, const char*
 }
 
 TrainingData open_training_data(const ExperimentConfig& config, const WorkerPlace& place) {
+  if (place.several()) check_workers(config, place.workers);
   if (PartitionSet::is_one(config.data.train)) return open_cut(config, place);
-  if (place.several() && config.data.partitions == 0)
-    fail(ExitCode::usage, "data.partitions: several workers cannot each decide it; write a number, at least ",
-         place.workers, ", or cut the data with `hopyard partition`");
   TrainingData data;
   data.data = std::make_shared<const Dataset>(config.data.train);
   data.rows = rows_to_use(*data.data, config.data.train_rows, "data.train_rows");
   data.partitions = config.data.partitions;
-  if (place.several()) placement_of(config.workers, data.partitions, place.workers, false);  // refuses too few
   return data;
+}
+
+void check_workers(const ExperimentConfig& config, std::uint32_t workers) {
+  const bool cut = PartitionSet::is_one(config.data.train);
+  std::uint32_t partitions = config.data.partitions;
+  if (cut) {
+    const PartitionSet set(config.data.train);
+    set.check_workers(workers);
+    partitions = set.count();
+  } else if (partitions == 0) {
+    fail(ExitCode::usage, "data.partitions: several workers cannot each decide it; write a number, at least ", workers,
+         ", or cut the data with `hopyard partition`");
+  }
+  placement_of(config.workers, partitions, workers, cut);  // refuses what cannot be placed
 }
 
 Placement placement_of(const WorkersSpec& spec, std::uint32_t partitions, std::uint32_t workers, bool cut) {

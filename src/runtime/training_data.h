@@ -28,6 +28,10 @@ struct TrainingData {
 /// cannot give, or leaves to several workers what each would decide in its own way.
 TrainingData open_training_data(const ExperimentConfig& config, const WorkerPlace& place);
 
+/// Failure, before any data are opened, when so many workers cannot have the partitions among them: of input for data
+/// that were cut into fewer, else of usage.
+void check_workers(const ExperimentConfig& config, std::uint32_t workers);
+
 /// Which workers are home of which partitions. `cut`: each has files of its own.
 Placement placement_of(const WorkersSpec& spec, std::uint32_t partitions, std::uint32_t workers, bool cut);
 

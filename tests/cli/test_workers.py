@@ -1,82 +1,15 @@
 """Several processes as the workers of one experiment: the digests of one process, whoever dies; strangers are turned away."""
-import contextlib
 import os
 import pathlib
 import socket
-import sqlite3
 import subprocess
-import time
 import unittest
 
-from program import HOPYARD, PATIENCE, ROOT, Sweep, digests, first_rows, hopyard, leaderboard
-
-WORKERS, PARTITIONS = 2, 4
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from program import HOPYARD, PATIENCE, ROOT, digests, hopyard, leaderboard
+from workers import WORKERS, WorkersTest, committed, free_port
 
 
-def variables(rank, port, secret="of the test", workers=WORKERS):
-    return os.environ | {"RANK": str(rank), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(rank),
-                         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "HOPYARD_SECRET": secret}
-
-
-def committed(directory):
-    """Visits that the journal has; also of a run that is under way."""
-    path = pathlib.Path(directory) / "journal.sqlite"
-    if not path.exists():
-        return 0
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE)) as looked:
-        try:
-            return looked.execute("SELECT count(*) FROM visits").fetchone()[0]
-        except sqlite3.OperationalError:  # it is being made
-            return 0
-
-
-class Workers(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.sweep = Sweep()
-        data = first_rows(ROOT / "data/sections/valid", 160, cls.sweep.directory("data"))
-        cut = cls.sweep.directory("cut")
-        code, out, err = hopyard("partition", data, f"--into={PARTITIONS}", "--out", cut, "--seed=3")
-        assert code == 0, out + err
-        text = cls.sweep.text.replace(f"{ROOT}/data/sections/train", cut).replace("train_rows: 160, ", "")
-        text = text.replace("epochs: 1", "epochs: 2").replace("count: 2, ", "count: 1, ")
-        cls.config = cls.sweep.write("cut.yaml", text + "workers: {wait_for_worker: 100s}\n")
-        code, out, err = hopyard("run", cls.config, "--dir", cls.sweep.directory("alone"))
-        assert code == 0, out + err
-        cls.expected = digests(cls.sweep.directory("alone"))
-        assert len(cls.expected) == 4
-
-    def start(self, rank, directory, port, config=None, *options, **other):
-        process = subprocess.Popen([HOPYARD, "run", config or self.config, "--dir", directory, *options], cwd=ROOT,
-                                   env=variables(rank, port, **other), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   text=True)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process
-
-    def end_of(self, process, code):
-        out, _ = process.communicate(timeout=PATIENCE)
-        self.assertEqual(process.returncode, code, out)
-        return out
-
-    def wait_for(self, what, *processes):
-        deadline = time.monotonic() + PATIENCE
-        while not what():
-            self.assertTrue(all(process.poll() is None for process in processes), "a worker ended before its time")
-            self.assertLess(time.monotonic(), deadline, "waited in vain")
-            time.sleep(0.02)
-
-    def expect_whole(self, directory):
-        self.assertEqual(digests(directory), self.expected)
-        self.assertTrue(all(row["state"] == "finished" for row in leaderboard(directory)))
-
+class Workers(WorkersTest):
     def test_two_workers_end_as_one(self):
         directory = self.sweep.directory("two")
         self.assertIn("worker 1: joined", self.on_two(self.config, directory).stderr)

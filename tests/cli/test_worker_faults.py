@@ -1,0 +1,221 @@
+"""Faults of an experiment on several workers: one that is stopped or slow, a cut link, data that are not as they were
+written, a full disk, partitions without a living home. What is committed stays, and the digests are those of one process."""
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+from workers import WORKERS, WorkersTest, committed, free_port
+
+PAUSE_SECONDS = 3
+SLOW_RUNS, SLOW_PAUSES = 0.03, 0.3  # seconds: a tenth of the speed, and shorter than what makes a worker dead
+ONE_HOME = "workers.replication=1"
+SHORT_WAIT = "workers.wait_for_worker=3s"
+SMALL_DISK = "24m"  # the states of a run take more
+
+
+@contextlib.contextmanager
+def stopped(*processes):
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+
+def slow_down(process):
+    while process.poll() is None:
+        with stopped(process):
+            time.sleep(SLOW_PAUSES)
+        time.sleep(SLOW_RUNS)
+
+
+def ip(*words):
+    done = subprocess.run(["ip", *words], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+class TwoMachines:
+    """Two network namespaces and a cable between them; OSError where they cannot be made."""
+    address = ("10.213.7.1", "10.213.7.2")
+
+    def __init__(self, test):
+        self.spaces = tuple(f"hopyard-{os.getpid()}-{rank}" for rank in range(WORKERS))
+        for space in self.spaces:
+            ip("netns", "add", space)
+            test.addCleanup(ip, "netns", "delete", space)
+        ip("link", "add", "cable", "netns", self.spaces[0], "type", "veth", "peer", "cable", "netns", self.spaces[1])
+        for space, address in zip(self.spaces, self.address):
+            ip("-n", space, "address", "add", address + "/24", "dev", "cable")
+            ip("-n", space, "link", "set", "lo", "up")
+            ip("-n", space, "link", "set", "cable", "up")
+
+    def cable(self, how):
+        ip("-n", self.spaces[0], "link", "set", "cable", how)
+
+    def within(self, rank):
+        return ["ip", "netns", "exec", self.spaces[rank]]
+
+
+class WorkerFaults(WorkersTest):
+    epochs = 6
+
+    def goes_on(self, directory, *processes, visits=4):
+        until = committed(directory) + visits
+        self.wait_for(lambda: committed(directory) >= until, *processes)
+
+    def expect_all_end(self, directory, *workers):
+        for worker in workers:
+            self.end_of(worker, 0)
+        self.expect_whole(directory)
+
+    def test_a_stopped_worker_is_buried_and_taken_in_again(self):
+        directory = self.sweep.directory("stopped")
+        first, second = self.start_all(directory)
+        self.goes_on(directory, first, second)
+        with stopped(second):
+            self.wait_until_said("worker 1: is gone", first)
+            self.goes_on(directory, first)
+        self.wait_until_said("worker 1: is here", first, times=2)
+        self.expect_all_end(directory, first, second)
+
+    def test_a_stopped_coordinator_is_lost_and_found_again(self):
+        directory = self.sweep.directory("stopped-first")
+        first, second = self.start_all(directory)
+        self.goes_on(directory, first, second)
+        with stopped(first):
+            self.wait_until_said("out of the experiment", second)
+            time.sleep(PAUSE_SECONDS)
+        self.wait_until_said("worker 1: is here", first, times=2)
+        self.expect_all_end(directory, first, second)
+
+    def test_nobody_is_buried_when_all_stop_at_once(self):
+        directory = self.sweep.directory("all-stopped")
+        workers = self.start_all(directory)
+        self.goes_on(directory, *workers)
+        with stopped(*workers):
+            time.sleep(PAUSE_SECONDS)
+        self.expect_all_end(directory, *workers)
+        for worker in workers:
+            self.assertNotIn("is gone", worker.log.read_text())
+            self.assertNotIn("out of the experiment", worker.log.read_text())
+
+    def test_a_worker_may_be_ten_times_slower(self):
+        directory = self.sweep.directory("slow")
+        first, second = self.start_all(directory)
+        self.goes_on(directory, first, second)
+        slows = threading.Thread(target=slow_down, args=(second,))
+        slows.start()
+        self.addCleanup(slows.join)
+        self.addCleanup(second.kill)
+        self.expect_all_end(directory, first, second)
+
+    def test_a_cut_link_comes_back(self):
+        try:
+            machines = TwoMachines(self)
+        except OSError as error:
+            self.skipTest(f"two network namespaces cannot be made: {error}")
+        directory, port = self.sweep.directory("cut-link"), free_port()
+        first, second = (self.start(rank, directory, port, None, "--set", f"workers.bind={machines.address[rank]}",
+                                    within=machines.within(rank), master=machines.address[0]) for rank in range(WORKERS))
+        self.goes_on(directory, first, second)
+        machines.cable("down")
+        self.wait_until_said("worker 1: is gone", first)
+        self.goes_on(directory, first, second)
+        time.sleep(PAUSE_SECONDS)
+        machines.cable("up")
+        self.wait_until_said("worker 1: is here", first, times=2)
+        self.expect_all_end(directory, first, second)
+
+    def test_an_altered_partition_is_named(self):
+        directory = self.sweep.directory("altered")
+        file = next((pathlib.Path(self.cut) / "partition-001").glob("*.safetensors"))
+        written = file.read_bytes()
+        file.write_bytes(written[:-1] + bytes([written[-1] ^ 1]))
+        self.addCleanup(file.write_bytes, written)
+        self.expect_partition_1_named(directory, "partition 1 was altered since it was written")
+        file.write_bytes(written)
+        self.expect_all_end(directory, *self.start_all(directory, None, "--set", ONE_HOME))
+
+    def test_a_missing_partition_is_named(self):
+        directory = self.sweep.directory("missing")
+        folder = pathlib.Path(self.cut) / "partition-001"
+        away = folder.rename(folder.with_name("away"))
+        self.addCleanup(lambda: away.exists() and away.rename(folder))
+        self.expect_partition_1_named(directory, "partition 1 is missing")
+        away.rename(folder)
+        self.expect_all_end(directory, *self.start_all(directory, None, "--set", ONE_HOME))
+
+    def expect_partition_1_named(self, directory, sentence):
+        """Of which worker 1 alone is home."""
+        first, second = self.start_all(directory, None, "--set", ONE_HOME, "--set", SHORT_WAIT)
+        self.assertIn(sentence, self.end_of(second, 3))
+        self.assertIn("partition 1 has no living home: worker 1 is gone", self.end_of(first, 5))
+
+    def test_a_file_that_is_gone_when_a_run_goes_on_costs_nothing(self):
+        directory = self.sweep.directory("file-gone")
+        workers = self.start_all(directory)
+        self.goes_on(directory, *workers)
+        for worker in workers:
+            worker.terminate()
+        self.end_of(workers[0], 5)
+        self.end_of(workers[1], 5)
+        before = committed(directory)
+        file = next((pathlib.Path(self.cut) / "partition-002").glob("*.safetensors"))
+        away = file.rename(file.with_name("away"))
+        self.addCleanup(lambda: away.exists() and away.rename(file))
+        for worker in self.start_all(directory, None, "--set", SHORT_WAIT):
+            self.assertIn("partition 2 is missing its file", self.end_of(worker, 3))
+        away.rename(file)
+        self.assertEqual(committed(directory), before)
+        self.expect_all_end(directory, *self.start_all(directory))
+
+    def test_fewer_partitions_than_workers_are_refused(self):
+        directory = self.sweep.directory("too-few")
+        out = self.end_of(self.start(0, directory, free_port(), workers=5), 3)
+        self.assertIn("has 4 partitions, 0 to 3, for 5 workers", out)
+        self.expect_all_end(directory, *self.start_all(directory))
+
+    def test_a_worker_with_too_little_disk_does_not_hold_up_the_other(self):
+        directory, port = self.sweep.directory("little-disk"), free_port()
+        first = self.start(0, directory, port)
+        second = self.start(1, directory, port, None, "--set", "resources.disk.capacity=20MiB")
+        self.assertIn("resources.disk.capacity", self.end_of(second, 4))
+        self.expect_all_end(directory, first)
+
+    def test_a_worker_whose_disk_is_full_is_named_and_the_other_goes_on(self):
+        directory, port = self.sweep.directory("full-disk"), free_port()
+        spill = pathlib.Path(directory) / "workers/1/spill"
+        spill.mkdir(parents=True)
+        on_a_small_disk = ["unshare", "--mount", "sh", "-c",
+                           f'mount -t tmpfs -o size={SMALL_DISK} tmpfs "{spill}" && exec "$@"', "sh"]
+        tried = subprocess.run([*on_a_small_disk, "true"], capture_output=True, text=True)
+        if tried.returncode != 0:
+            self.skipTest(f"a small disk cannot be made: {tried.stderr.strip()}")
+        first = self.start(0, directory, port)
+        second = self.start(1, directory, port, within=on_a_small_disk)
+        self.assertIn("No space left on device", self.end_of(second, 4))
+        said = self.end_of(first, 0)
+        self.assertRegex(said, "(?m)^worker 1: .*/workers/1/spill/.*: No space left on device: free some space")
+        self.expect_whole(directory)
+
+    def test_a_partition_without_a_living_home_ends_the_run_which_goes_on_later(self):
+        directory = self.sweep.directory("homeless")
+        first, second = self.start_all(directory, None, "--set", ONE_HOME, "--set", SHORT_WAIT)
+        self.goes_on(directory, first, second)
+        second.kill()
+        out = self.end_of(first, 5)
+        self.assertIn("partition 1 has no living home: worker 1 is gone", out)
+        self.assertIn("3 s (workers.wait_for_worker)", out)
+        self.expect_all_end(directory, *self.start_all(directory, None, "--set", ONE_HOME))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,101 @@
+"""Several processes as the workers of one experiment over data that were cut: what the tests of them have in common."""
+import contextlib
+import os
+import pathlib
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import time
+import unittest
+
+from program import HOPYARD, PATIENCE, ROOT, Sweep, digests, first_rows, hopyard, journal, leaderboard
+
+WORKERS, PARTITIONS, TRIALS = 2, 4, 4
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def variables(rank, port, secret="of the test", workers=WORKERS, master="127.0.0.1"):
+    return os.environ | {"RANK": str(rank), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(rank),
+                         "MASTER_ADDR": master, "MASTER_PORT": str(port), "HOPYARD_SECRET": secret}
+
+
+def committed(directory):
+    """Visits that the journal has; also of a run that is under way."""
+    path = pathlib.Path(directory) / "journal.sqlite"
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE)) as looked:
+        try:
+            return looked.execute("SELECT count(*) FROM visits").fetchone()[0]
+        except sqlite3.OperationalError:  # it is being made
+            return 0
+
+
+class WorkersTest(unittest.TestCase):
+    """`self.config` is for cut data in `self.cut`; `self.expected` are the digests of one process."""
+    epochs = 2
+
+    @classmethod
+    def setUpClass(cls):
+        cls.sweep = Sweep()
+        data = first_rows(ROOT / "data/sections/valid", 160, cls.sweep.directory("data"))
+        cls.cut = cls.sweep.directory("cut")
+        code, out, err = hopyard("partition", data, f"--into={PARTITIONS}", "--out", cls.cut, "--seed=3")
+        assert code == 0, out + err
+        text = cls.sweep.text.replace(f"{ROOT}/data/sections/train", cls.cut).replace("train_rows: 160, ", "")
+        text = text.replace("epochs: 1", f"epochs: {cls.epochs}").replace("count: 2, ", "count: 1, ")
+        cls.config = cls.sweep.write("cut.yaml", text + "workers: {wait_for_worker: 100s}\n")
+        code, out, err = hopyard("run", cls.config, "--dir", cls.sweep.directory("alone"))
+        assert code == 0, out + err
+        cls.expected = digests(cls.sweep.directory("alone"))
+        assert len(cls.expected) == TRIALS
+
+    def start(self, rank, directory, port, config=None, *options, within=(), **other):
+        """A worker, `within` a command that starts it; what it says is in its `log`."""
+        handle, log = tempfile.mkstemp(dir=self.sweep.folder)
+        with open(handle, "w") as said:
+            process = subprocess.Popen([*within, HOPYARD, "run", config or self.config, "--dir", directory, *options],
+                                       cwd=ROOT, env=variables(rank, port, **other), stdout=said,
+                                       stderr=subprocess.STDOUT)
+        process.log = pathlib.Path(log)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def start_all(self, directory, config=None, *options):
+        port = free_port()
+        return [self.start(rank, directory, port, config, *options) for rank in range(WORKERS)]
+
+    def end_of(self, process, code):
+        try:
+            process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.fail("does not end: " + process.log.read_text())
+        out = process.log.read_text()
+        self.assertEqual(process.returncode, code, out)
+        return out
+
+    def wait_for(self, what, *processes):
+        deadline = time.monotonic() + PATIENCE
+        while not what():
+            for process in processes:
+                self.assertIsNone(process.poll(), "a worker ended before its time")
+            self.assertLess(time.monotonic(), deadline, "waited in vain")
+            time.sleep(0.02)
+
+    def wait_until_said(self, sentence, process, times=1):
+        self.wait_for(lambda: process.log.read_text().count(sentence) >= times, process)
+
+    def expect_whole(self, directory):
+        self.assertEqual(digests(directory), self.expected)
+        self.assertTrue(all(row["state"] == "finished" for row in leaderboard(directory)))
+        with contextlib.closing(journal(directory)) as looked:
+            visits = looked.execute("SELECT trial, epoch, partition FROM visits").fetchall()
+        self.assertEqual(len(visits), TRIALS * self.epochs * PARTITIONS)
+        self.assertEqual(len(visits), len(set(visits)))
