@@ -1,5 +1,6 @@
 #include "base/epochs.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -11,7 +12,10 @@ namespace hopyard {
 
 namespace {
 
-constexpr double kRounding = 0.002;  // of a part: 0.333 is a third, 0.33 is not
+// Both hold, so that 0.333 is a third, and neither 0.33 nor 0.999 is something else than it says.
+constexpr double kRounding = 0.0005, kRoundingOfPart = 0.002;
+constexpr double kExact = 1e-9;
+constexpr std::uint32_t kPlainParts = 24;  // that people round
 
 std::uint32_t small(std::uint64_t value) {
   require(value <= std::numeric_limits<std::uint32_t>::max(), "a number of epochs has the term ", value);
@@ -30,12 +34,17 @@ Epochs Epochs::of_visits(std::uint64_t count, std::uint64_t parts) {
 
 std::optional<Epochs> Epochs::nearest(double value) {
   if (!(value >= 0 && value <= std::numeric_limits<std::uint32_t>::max() / kPartsMax)) return std::nullopt;
-  for (std::uint32_t parts = 1; parts <= kPartsMax; ++parts) {
-    const double count = std::round(value * parts);
-    if (std::abs(value * parts - count) <= kRounding && (count > 0 || value == 0))
-      return of_visits(static_cast<std::uint64_t>(count), parts);
-  }
-  return std::nullopt;
+  const auto find = [&](double rounding, std::uint32_t parts_max) -> std::optional<Epochs> {
+    for (std::uint32_t parts = 1; parts <= parts_max; ++parts) {
+      const double count = std::round(value * parts);
+      if (std::abs(value * parts - count) <= std::min(rounding * parts, kRoundingOfPart) && (count > 0 || value == 0))
+        return of_visits(static_cast<std::uint64_t>(count), parts);
+    }
+    return std::nullopt;
+  };
+  if (const auto plain = find(kRounding, kPlainParts)) return plain;
+  if (const auto exact = find(kExact, kPartsMax)) return exact;
+  return find(kRounding, kPartsMax);
 }
 
 std::uint32_t Epochs::visits(std::uint32_t per_epoch) const {

@@ -19,38 +19,62 @@ Bytes total_bytes(const std::vector<HeldBlob>& blobs) {
 
 }  // namespace
 
-void HoppingTrainer::trained(std::uint32_t worker, Trained end) {
-  const auto found = jobs_.find(end.commit.trial);
-  if (found == jobs_.end()) return;
-  Job& job = found->second;
-  const auto& visit = job.visit;
-  if (!visit || job.trained || visit->worker != worker || visit->epoch != end.commit.epoch ||
-      visit->visit != end.commit.visit || visit->partition != end.commit.partition)
-    return;  // was given up
-  shop_.trained(*visit);
-  ++report_.workers[worker].visits;
-  job.entry->committing = true;
-  job.trained = std::move(end);
-  job.copies = {worker};
-  get_on(job);
+/// Whose visit under way that order is; null when it is none any more.
+HoppingTrainer::Job* HoppingTrainer::ordered(const std::string& trial, std::uint64_t order) {
+  const auto found = jobs_.find(trial);
+  return found != jobs_.end() && found->second.visit && found->second.order == order ? &found->second : nullptr;
 }
 
-void HoppingTrainer::failed(std::uint32_t worker, const Failed& end) {
-  const auto found = jobs_.find(end.trial);
-  if (found == jobs_.end()) return;
-  Job& job = found->second;
-  if (!job.visit || job.visit->worker != worker || job.entry->status.visits_done != end.visits) return;  // was given up
-  stop_visit(job);
+void HoppingTrainer::set_holders(Job& job, std::set<std::uint32_t> holders) {
+  job.holders = std::move(holders);
+  if (job.number) shop_.held_by(*job.number, {job.holders.begin(), job.holders.end()});
+}
+
+void HoppingTrainer::trained(std::uint32_t worker, Trained end) {
+  Job* job = ordered(end.commit.trial, end.number);
+  if (job == nullptr || job->trained) return;
+  const PlacedVisit& visit = *job->visit;
+  if (visit.worker != worker || visit.epoch != end.commit.epoch || visit.visit != end.commit.visit ||
+      visit.partition != end.commit.partition)
+    fail(ExitCode::input, "worker ", worker, ": ", end.commit.trial, " was trained otherwise than it was asked to");
+  shop_.trained(visit);
+  ++report_.workers[worker].visits;
+  job->entry->committing = true;
+  job->trained = std::move(end);
+  job->copies = {worker};
+  get_on(*job);
+}
+
+void HoppingTrainer::failed(const Failed& end) {
+  Job* job = ordered(end.trial, end.number);
+  if (job == nullptr) return;
+  stop_visit(*job);
   VisitEnd failure;
-  failure.trial = job.entry;
+  failure.trial = job->entry;
   failure.failure = end.sentence;
   failure.did_not_fit = end.did_not_fit;
   ends_.push_back(std::move(failure));
 }
 
-/// A trained visit is committed when enough workers hold its state; those that are still to get it are told.
+void HoppingTrainer::missing(std::uint32_t worker, const Missing& end) {
+  Job* job = ordered(end.trial, end.number);
+  if (job == nullptr) return;
+  parts_.event(text::cat("worker ", worker, ": has no such state of ", end.trial));
+  auto holders = job->holders;
+  holders.erase(worker);
+  stop_visit(*job);
+  set_holders(*job, std::move(holders));
+}
+
+/// A visit that has not begun gets its state. A trained one is committed when enough workers hold its state; those that
+/// are still to get it are told.
 void HoppingTrainer::get_on(Job& job) {
-  if (!job.trained) return;
+  if (!job.visit) return;
+  if (!job.trained) {
+    const bool needs_state = job.entry->status.visits_done > 0 && !job.holders.contains(job.visit->worker);
+    if (needs_state && !order_start(job)) abandon(*job.entry);
+    return;
+  }
   const TrialEntry& trial = *job.entry;
   const std::uint32_t visits = trial.status.visits_done + 1;
   const std::uint32_t enough = std::min(parts_.state_replicas, living());
@@ -61,7 +85,7 @@ void HoppingTrainer::get_on(Job& job) {
   for (const std::uint32_t target : targets) {
     if (job.copies.contains(target)) continue;
     if (coming >= enough && !(goes_home && target == 0)) break;
-    if (!under_way_to(trial.status.spec.id, visits, target))
+    if (!under_way_to(trial.status.spec.id, job.trained->commit.digest, target))
       order_hop(job, job.visit->worker, target, visits, job.trained->blobs);
     ++coming;
   }
@@ -74,6 +98,7 @@ void HoppingTrainer::commit(Job& job) {
   if (done.commit.score && done.rows && parts_.keep_outcomes) parts_.keep_outcomes(*done.commit.score, *done.rows);
   journal_->commit(done.commit, done.curve);
   shop_.commit(*job.visit, {job.copies.begin(), job.copies.end()});
+  shop_.predict(*job.number, std::max(done.commit.seconds, 1e-6));
   const std::set<std::uint32_t> before = std::exchange(job.holders, std::exchange(job.copies, {}));
   job.blobs = std::move(done.blobs);
   job.visit.reset();
@@ -88,9 +113,9 @@ void HoppingTrainer::commit(Job& job) {
   ends_.push_back(std::move(end));
 }
 
-bool HoppingTrainer::under_way_to(const std::string& trial, std::uint32_t visits, std::uint32_t worker) const {
+bool HoppingTrainer::under_way_to(const std::string& trial, const std::string& digest, std::uint32_t worker) const {
   return std::any_of(flights_.begin(), flights_.end(), [&](const auto& flight) {
-    return flight.second.trial == trial && flight.second.visits == visits && flight.second.to == worker;
+    return flight.second.trial == trial && flight.second.digest == digest && flight.second.to == worker;
   });
 }
 
@@ -103,7 +128,7 @@ void HoppingTrainer::order_hop(Job& job, std::uint32_t from, std::uint32_t to, s
   hop.visits = visits;
   hop.digest = visits == trial.status.visits_done ? trial.digest : job.trained->commit.digest;
   hop.blobs = blobs;
-  flights_[hop.number] = {hop.trial, from, to, visits, total_bytes(blobs), {}, {}};
+  flights_[hop.number] = {hop.trial, from, to, hop.digest, total_bytes(blobs), {}, {}};
   hop.peer = *members_[to].id;
   hop.send = true;
   send(from, hop);
@@ -117,7 +142,7 @@ bool HoppingTrainer::order_start(Job& job) {
   const auto from = shop_.source(*job.number);
   if (!from) return false;
   const std::uint32_t visits = job.entry->status.visits_done;
-  if (!under_way_to(job.entry->status.spec.id, visits, job.visit->worker))
+  if (!under_way_to(job.entry->status.spec.id, job.entry->digest, job.visit->worker))
     order_hop(job, *from, job.visit->worker, visits, job.blobs);
   return true;
 }
@@ -127,32 +152,31 @@ void HoppingTrainer::ended(std::uint32_t worker, const HopEnd& end) {
   if (found == flights_.end() || worker != (end.sent ? found->second.from : found->second.to)) return;
   Flight& flight = found->second;
   (end.sent ? flight.sent : flight.received) = end;
-  std::string why = end.error;
-  if (why.empty()) {
-    if (!flight.sent || !flight.received) return;
-    if (flight.sent->digest != flight.received->digest) {
-      why = "other bytes arrived than were sent";
-      const std::uint32_t done = jobs_[flight.trial].entry->status.visits_done;
-      send(flight.to, Keep{flight.trial, flight.visits == done ? 0 : done});
-    }
-  }
+  if (end.error.empty() && !(flight.sent && flight.received)) return;
   const Flight over = flight;
   flights_.erase(found);
-  why.empty() ? arrived(over) : torn(over, why);
+  if (!end.error.empty()) return torn(over, end.error);
+  if (over.sent->digest == over.received->digest) return arrived(over);
+  // Whoever received it has it in the book; nobody may begin there.
+  Job& job = jobs_[over.trial];
+  if (job.visit && !job.trained && job.visit->worker == over.to) abandon(*job.entry);
+  send(over.to, Keep{over.trial, over.digest == job.entry->digest ? 0 : job.entry->status.visits_done});
+  torn(over, "other bytes arrived than were sent");
 }
 
 void HoppingTrainer::arrived(const Flight& flight) {
   ++report_.hops;
   report_.hop_bytes += flight.bytes;
   Job& job = jobs_[flight.trial];
-  const std::uint32_t done = job.entry->status.visits_done;
-  if (flight.visits == done + 1 && job.trained && job.visit->worker == flight.from) {
+  if (job.trained && flight.digest == job.trained->commit.digest) {
     job.copies.insert(flight.to);
     return get_on(job);
   }
-  if (flight.visits != done) return;  // of a visit that was given up; what is trained in its place takes its place
-  job.holders.insert(flight.to);
-  if (job.number) shop_.held_by(*job.number, {job.holders.begin(), job.holders.end()});
+  if (flight.digest != job.entry->digest)  // of a visit that was given up, or that has been followed by others
+    return send(flight.to, Keep{flight.trial, job.entry->status.visits_done});
+  auto holders = job.holders;
+  holders.insert(flight.to);
+  set_holders(job, std::move(holders));
   if (job.entry->ended()) bring_home(job);
 }
 
@@ -161,32 +185,36 @@ void HoppingTrainer::torn(const Flight& flight, const std::string& why) {
   parts_.event(
       text::cat(flight.trial, ": its way from worker ", flight.from, " to worker ", flight.to, " failed: ", why));
   Job& job = jobs_[flight.trial];
-  ++job.failed_hops;
-  if (job.entry->ended()) return job.failed_hops < kHopTries ? bring_home(job) : void();
-  if (job.trained) {
-    if (job.failed_hops < kHopTries) return get_on(job);
-  } else if (!job.visit || flight.visits != job.entry->status.visits_done || flight.to != job.visit->worker) {
-    return;
-  } else if (job.failed_hops < kHopTries && order_start(job)) {
-    return;
-  }
-  abandon(*job.entry);
+  const bool of_now = flight.digest == (job.trained ? job.trained->commit.digest : job.entry->digest);
+  if (!of_now || finished_) return;
+  if (++job.failed_hops >= kHopTries) return give_up_on(flight, why);
+  if (job.entry->ended()) return bring_home(job);
+  get_on(job);
 }
 
-/// An ended trial's state is needed at rank 0 alone: that of a failed one nowhere.
+/// One of both ends does not get on: without it others do, and it may come again. That is the one that says so, and of
+/// two that say nothing the one that is to get the state.
+void HoppingTrainer::give_up_on(const Flight& flight, const std::string& why) {
+  jobs_[flight.trial].failed_hops = 0;
+  const std::uint32_t worker = flight.sent && !flight.sent->error.empty() ? flight.from : flight.to;
+  if (alive(worker)) parts_.end.expel(*members_[worker].id, text::cat("states do not get through: ", why));
+}
+
+/// An ended trial's state is needed at rank 0 alone.
 void HoppingTrainer::bring_home(Job& job) {
   if (job.at_home) return;
   const TrialEntry& trial = *job.entry;
   const std::string& id = trial.status.spec.id;
-  const bool needed = trial.status.state != TrialState::failed && trial.status.visits_done > 0;
+  const bool needed = trial.status.visits_done > 0;
   if (needed && !job.holders.contains(0)) {
     const auto from = std::find_if(job.holders.begin(), job.holders.end(), [&](auto holder) { return alive(holder); });
-    if (from == job.holders.end() || !alive(0) || under_way_to(id, trial.status.visits_done, 0)) return;
+    if (from == job.holders.end() || !alive(0) || under_way_to(id, trial.digest, 0)) return;
     return order_hop(job, *from, 0, trial.status.visits_done, job.blobs);
   }
   job.at_home = true;
   for (std::uint32_t worker = 0; worker < members_.size(); ++worker)
     if (worker != 0 || !needed) send(worker, Keep{id, 0});
+  set_holders(job, needed ? std::set<std::uint32_t>{0} : std::set<std::uint32_t>());
 }
 
 }  // namespace hopyard

@@ -27,7 +27,9 @@ void HoppingTrainer::heard(const CoordinatorEvent& event) {
       try {
         const auto message = decode_to_coordinator(event.text, to_string(worker));
         if (const auto* hello = std::get_if<Hello>(&message)) return greeted(worker, *hello);
-        if (worker.rank < members_.size() && members_[worker.rank].id == worker) heard(worker.rank, message);
+        if (worker.rank >= members_.size()) return;
+        if (members_[worker.rank].id == worker) return heard(worker.rank, message);
+        if (const auto* broken = std::get_if<Broken>(&message)) said_broken(worker.rank, *broken);  // before its Hello
       } catch (const Failure& nonsense) {
         if (nonsense.code() != ExitCode::input) throw;
         parts_.end.expel(worker, nonsense.what());
@@ -49,14 +51,18 @@ void HoppingTrainer::heard(const CoordinatorEvent& event) {
 
 void HoppingTrainer::heard(std::uint32_t worker, const ToCoordinator& message) {
   if (const auto* end = std::get_if<Trained>(&message)) return trained(worker, *end);
-  if (const auto* end = std::get_if<Failed>(&message)) return failed(worker, *end);
+  if (const auto* end = std::get_if<Failed>(&message)) return failed(*end);
+  if (const auto* end = std::get_if<Missing>(&message)) return missing(worker, *end);
   if (const auto* end = std::get_if<HopEnd>(&message)) return ended(worker, *end);
   if (const auto* account = std::get_if<Account>(&message)) return note(worker, *account);
   if (const auto* progress = std::get_if<Progress>(&message)) {
     members_[worker].progress = progress->visits;
     return;
   }
-  const auto& broken = std::get<Broken>(message);
+  said_broken(worker, std::get<Broken>(message));
+}
+
+void HoppingTrainer::said_broken(std::uint32_t worker, const Broken& broken) {
   parts_.event(text::cat("worker ", worker, ": ", broken.sentence));
   if (worker == 0) fail(broken.code, "worker 0: ", broken.sentence);
   members_[worker].broken = broken.sentence;
@@ -81,18 +87,20 @@ void HoppingTrainer::settle_holdings(TrialEntries trials) {
   for (std::uint32_t worker = 0; worker < members_.size(); ++worker) {
     auto brings = std::exchange(members_[worker].brings, std::nullopt);
     if (!brings) continue;
+    share_with_clones(worker, trials, *brings);
     std::set<std::string> useful;
     for (const auto& trial : trials) {
       Job& job = job_of(*trial);
-      job.holders.erase(worker);
+      auto holders = job.holders;
+      holders.erase(worker);
       const HeldState* state = find_state(*brings, trial->status.spec.id, trial->status.visits_done, trial->digest);
       if (state != nullptr && (worker == 0 || !job.at_home)) {
-        job.holders.insert(worker);
+        holders.insert(worker);
         if (job.blobs.empty()) job.blobs = state->blobs;
         useful.insert(trial->status.spec.id);
         send(worker, Keep{trial->status.spec.id, trial->status.visits_done});
       }
-      if (job.number) shop_.held_by(*job.number, {job.holders.begin(), job.holders.end()});
+      set_holders(job, std::move(holders));
     }
     for (const auto& state : *brings)
       if (!useful.contains(state.trial)) send(worker, Keep{state.trial, 0});
@@ -100,6 +108,22 @@ void HoppingTrainer::settle_holdings(TrialEntries trials) {
   }
   for (const auto& trial : trials)
     if (trial->ended()) bring_home(job_of(*trial));
+}
+
+/// A clone that is where it began may not have reached this worker, which then has its parent's equal state. What it is
+/// to hold for the clone is added to what it brings.
+void HoppingTrainer::share_with_clones(std::uint32_t worker, TrialEntries trials, std::vector<HeldState>& brings) {
+  for (const auto& trial : trials) {
+    const auto& spec = trial->status.spec;
+    const std::uint32_t visits = trial->status.visits_done;
+    if (!spec.lineage || visits == 0 || find_state(brings, spec.id, visits, trial->digest) != nullptr) continue;
+    const HeldState* parent = find_state(brings, spec.lineage->parent, visits, trial->digest);
+    if (parent == nullptr) continue;
+    send(worker, Share{parent->trial, spec.id, visits});
+    HeldState clone = *parent;
+    clone.trial = spec.id;
+    brings.push_back(std::move(clone));
+  }
 }
 
 void HoppingTrainer::lost(const WorkerId& worker, const std::string& why) {

@@ -67,6 +67,7 @@ void HoppingTrainer::sync(Job& job, bool paused) {
   const TrialEntry& trial = *job.entry;
   const std::uint32_t per_epoch = trial.status.visits_per_epoch, done = trial.status.visits_done;
   const std::uint32_t epochs = (trial.visits_wanted + per_epoch - 1) / per_epoch;
+  job.at_home = false;  // it may have been resumed
   if (!job.number) {
     if (!trial.wanted() || trial.waits_for_parent()) return;
     const double steps = static_cast<double>(trial.setup.total_steps) / trial.visits_total();
@@ -93,9 +94,11 @@ void HoppingTrainer::begin(const PlacedVisit& visit) {
   job.failed_hops = 0;
   if (trial.status.visits_done > 0 && !job.holders.contains(visit.worker) && !order_start(job)) return stop_visit(job);
   Train order;
+  order.number = job.order = ++visits_ordered_;
   order.spec = trial.status.spec;
   order.settings = trial.status.settings;
   order.visits = trial.status.visits_done;
+  order.digest = trial.digest;
   order.partition = visit.partition;
   order.evaluate = trial.next_is_judged();
   order.steps = trial.steps;
@@ -124,6 +127,7 @@ void HoppingTrainer::share(const TrialEntry& parent, const TrialEntry& clone) {
   const std::string& from = parent.status.spec.id;
   Job& begins = jobs_[clone.status.spec.id];
   begins.blobs = jobs_[from].blobs;
+  // Those that are away are asked when they come, see settle_holdings().
   for (const std::uint32_t holder : jobs_[from].holders) {
     if (!alive(holder)) continue;
     send(holder, Share{from, clone.status.spec.id, parent.status.visits_done});
@@ -135,7 +139,7 @@ void HoppingTrainer::let_go(const TrialEntry& trial) {
   Job& job = jobs_[trial.status.spec.id];
   if (job.entry == nullptr) return;
   if (job.number) shop_.hold(*job.number, true);
-  bring_home(job);
+  if (trial.ended()) bring_home(job);
 }
 
 std::vector<VisitEnd> HoppingTrainer::wait(double timeout_s) {

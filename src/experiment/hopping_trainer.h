@@ -59,15 +59,17 @@ class HoppingTrainer final : public VisitTrainer {
 
   void open(Journal& journal) override { journal_ = &journal; }
   void take_up(TrialEntries) override {}
-  void want(const TrialEntry&) override {}
+  void want(const TrialEntry&) override {}  // a worker prepares when a visit comes
   void let_go(const TrialEntry& trial) override;
+  /// Throws Failure(interrupted) when nothing could go on for `wait_for_worker_s`.
   void start_visits(TrialEntries trials, bool paused) override;
-  /// Throws Failure(interrupted) when nothing could go on for `wait_for_worker_s`, and what ended rank 0's worker.
+  /// Throws what ended rank 0's worker.
   std::vector<VisitEnd> wait(double timeout_s) override;
   void abandon(TrialEntry& trial) override;
   void release(TrialEntry&) override {}
   void share(const TrialEntry& parent, const TrialEntry& clone) override;
-  /// Waits, bounded, until ended trials are home and workers have left.
+  /// Waits, bounded, until states that are on their way have come, those of ended trials to rank 0, and until workers
+  /// have left.
   void finish() override;
   std::vector<ActiveReport> active() const override;
   Bytes disk_room() const override;
@@ -87,6 +89,7 @@ class HoppingTrainer final : public VisitTrainer {
     TrialEntry* entry = nullptr;
     std::optional<std::uint32_t> number;  // in the shop, once it is there
     std::optional<PlacedVisit> visit;     // under way
+    std::uint64_t order = 0;              // of that visit: number of its Train
     std::optional<Trained> trained;       // what came of it, until it is committed
     std::set<std::uint32_t> copies;       // workers that hold that
     std::set<std::uint32_t> holders;      // workers that hold the committed state, dead ones too
@@ -97,7 +100,7 @@ class HoppingTrainer final : public VisitTrainer {
   struct Flight {
     std::string trial;
     std::uint32_t from = 0, to = 0;
-    std::uint32_t visits = 0;  // behind the state
+    std::string digest;  // of the trial's parameters
     Bytes bytes = 0;
     std::optional<HopEnd> sent, received;
   };
@@ -117,14 +120,19 @@ class HoppingTrainer final : public VisitTrainer {
   // hopping_members.cc: workers that come and go
   void heard(const CoordinatorEvent& event);
   void heard(std::uint32_t worker, const ToCoordinator& message);
+  void said_broken(std::uint32_t worker, const Broken& broken);
   void greeted(const WorkerId& worker, Hello hello);
   void settle_holdings(TrialEntries trials);
+  void share_with_clones(std::uint32_t worker, TrialEntries trials, std::vector<HeldState>& brings);
   void lost(const WorkerId& worker, const std::string& why);
   void note(std::uint32_t worker, const Account& account);
 
   // hopping_commits.cc: from a trained visit to its commit
   void trained(std::uint32_t worker, Trained end);
-  void failed(std::uint32_t worker, const Failed& end);
+  void failed(const Failed& end);
+  void missing(std::uint32_t worker, const Missing& end);
+  Job* ordered(const std::string& trial, std::uint64_t order);
+  void set_holders(Job& job, std::set<std::uint32_t> holders);
   void get_on(Job& job);
   void commit(Job& job);
   void order_hop(Job& job, std::uint32_t from, std::uint32_t to, std::uint32_t visits,
@@ -133,7 +141,8 @@ class HoppingTrainer final : public VisitTrainer {
   void ended(std::uint32_t worker, const HopEnd& end);
   void arrived(const Flight& flight);
   void torn(const Flight& flight, const std::string& why);
-  bool under_way_to(const std::string& trial, std::uint32_t visits, std::uint32_t worker) const;
+  void give_up_on(const Flight& flight, const std::string& why);
+  bool under_way_to(const std::string& trial, const std::string& digest, std::uint32_t worker) const;
   void bring_home(Job& job);
 
   HoppingParts parts_;
@@ -143,7 +152,7 @@ class HoppingTrainer final : public VisitTrainer {
   std::map<std::string, Job> jobs_;  // by trial
   std::vector<Job*> by_number_;      // of the shop
   std::map<std::uint64_t, Flight> flights_;
-  std::uint64_t hops_ordered_ = 0;
+  std::uint64_t hops_ordered_ = 0, visits_ordered_ = 0;
   std::vector<VisitEnd> ends_;  // for the next wait()
   std::optional<double> waiting_since_s_;
   bool finished_ = false, interrupted_ = false;  // as the workers were told

@@ -11,6 +11,8 @@ namespace {
 
 constexpr auto kAskAgain = std::chrono::milliseconds(5);
 
+constexpr const char* kCalledOff = "the other end is gone";
+
 std::string after_visits(const Hop& hop) { return text::cat(hop.trial, " after ", hop.visits, " visits"); }
 
 }  // namespace
@@ -39,7 +41,10 @@ void StateHops::begin(Hop hop) {
 
 void StateHops::call_off(std::uint64_t number) {
   const std::lock_guard lock(mutex_);
-  if (const auto open = links_.find(number); open != links_.end()) open->second->cancel("the other end is gone");
+  if (const auto open = links_.find(number); open != links_.end())
+    open->second->cancel(kCalledOff);
+  else
+    called_off_.insert(number);
 }
 
 std::vector<HopEnd> StateHops::take() {
@@ -146,6 +151,7 @@ std::string StateHops::over_link(const Hop& hop, const std::function<std::string
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return "the worker leaves";
+    if (called_off_.contains(hop.number)) return kCalledOff;
     links_[hop.number] = opened.link.get();
   }
   std::string error;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -44,7 +45,8 @@ class StateHops {
   ~StateHops();
 
   void begin(Hop hop);
-  /// The hop is given up: it ends with an error, unless it is over. One that waits for its other end to come waits on.
+  /// The hop is given up: it ends with an error, unless it is over. One that waits for its other end to come ends when
+  /// that wait does.
   void call_off(std::uint64_t number);
   /// Those that ended since, in the order of ending. Throws what no peer, disk or link did.
   std::vector<HopEnd> take();
@@ -74,6 +76,7 @@ class StateHops {
   bool stopping_ = false;
   Lane sending_, receiving_;
   std::map<std::uint64_t, Link*> links_;  // open ones, by the number of the hop
+  std::set<std::uint64_t> called_off_;    // of hops that had no link then
   std::size_t in_turn_ = 0;               // that receive
   std::size_t hungry_ = 0;                // that wait for memory
   std::vector<HopEnd> ended_;

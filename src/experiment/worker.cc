@@ -123,12 +123,12 @@ class Worker::Impl {
   void handle(const Keep& message) { trials_.keep(message); }
   void handle(const Share& message) {
     if (!states_.share(message.parent, message.clone, message.visits))
-      fail(ExitCode::input, "the coordinator begins ", message.clone, " at a state of ", message.parent,
-           " that is not here");
+      parts_.event(text::cat(message.clone, " is to begin at a state of ", message.parent, " that is not here"));
   }
   void handle(const Finish& message) { finish_ = message; }
 
   void hop_ended(const HopEnd& end) {
+    trials_.hop_over(end.number);
     hop_s_ += end.seconds;
     if (!end.error.empty()) parts_.event(text::cat("hop ", end.number, ": ", end.error));
     say(end);

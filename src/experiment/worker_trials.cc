@@ -56,7 +56,20 @@ void WorkerTrials::train(Train train) {
   Trial& trial = trials_[train.spec.id];
   if (trial.asked || (is_training(trial) && !is_given_up(train.spec.id)))
     fail(ExitCode::input, "the coordinator asks for two visits of ", train.spec.id, " at a time");
+  if (!is_here(train) && !is_coming(train)) return parts_.say(Missing{train.number, train.spec.id});
   trial.asked = std::move(train);
+}
+
+bool WorkerTrials::is_here(const Train& train) const {
+  if (train.visits == 0) return true;
+  const auto held = parts_.states.find(train.spec.id, train.visits);
+  return held && held->digest == train.digest;
+}
+
+bool WorkerTrials::is_coming(const Train& train) const {
+  return std::any_of(coming_.begin(), coming_.end(), [&](const auto& hop) {
+    return hop.second.trial == train.spec.id && hop.second.visits == train.visits && hop.second.digest == train.digest;
+  });
 }
 
 void WorkerTrials::abandon(const std::string& id) {
@@ -84,6 +97,7 @@ void WorkerTrials::keep(const Keep& keep) {
 void WorkerTrials::expect(const Hop& hop) {
   const auto held = parts_.states.find(hop.trial, hop.visits);
   if (held && held->digest != hop.digest) remove(trials_[hop.trial], *held);
+  coming_[hop.number] = hop;
 }
 
 void WorkerTrials::remove(Trial& trial, const HeldState& state) {
@@ -92,8 +106,7 @@ void WorkerTrials::remove(Trial& trial, const HeldState& state) {
 }
 
 bool WorkerTrials::can_begin(const Trial& trial) const {
-  return trial.asked && !is_training(trial) &&
-         (trial.asked->visits == 0 || parts_.states.find(trial.asked->spec.id, trial.asked->visits));
+  return trial.asked && !is_training(trial) && is_here(*trial.asked);
 }
 
 bool WorkerTrials::waits_for_state() const {
@@ -143,7 +156,8 @@ bool WorkerTrials::resolve(Trial& trial, const Train& train) {
       entry.setup = parts_.resolve(in_force, train.spec.index);
     } catch (const Failure& refusal) {
       if (refusal.code() != ExitCode::capacity && refusal.code() != ExitCode::usage) throw;
-      parts_.say(Failed{train.spec.id, train.visits, refusal.what(), refusal.code() == ExitCode::capacity});
+      parts_.say(
+          Failed{train.number, train.spec.id, train.visits, refusal.what(), refusal.code() == ExitCode::capacity});
       return false;
     }
     entry.status.spec = train.spec;
@@ -171,6 +185,7 @@ WorkerTrials::UnderWay WorkerTrials::begin_at(Trial& trial, const Train& train) 
   TrialEntry& entry = *trial.entry;
   UnderWay visit;
   visit.entry = &entry;
+  visit.number = train.number;
   if (train.visits > 0) visit.begins_at = parts_.states.lend(train.spec.id, train.visits);
   auto state = visit.begins_at ? versions_of(*visit.begins_at) : std::vector<BlobVersion>();
   if (trial.rests_at != train.visits || entry.state != state) release(trial);
@@ -218,7 +233,7 @@ void WorkerTrials::ended(VisitEnd end) {
   if (end.commit) {
     committed(trial, *end.commit);
   } else if (!is_given_up(id)) {
-    parts_.say(Failed{id, end.trial->status.visits_done, end.failure, end.did_not_fit});
+    parts_.say(Failed{number_of(id), id, end.trial->status.visits_done, end.failure, end.did_not_fit});
   }
   rest(trial);
 }
@@ -235,9 +250,11 @@ void WorkerTrials::committed(Trial& trial, const VisitCommit& commit) {
   const UnderWay& visit = under_way_.at(commit.trial);
   if (!visit.given_up) return parts_.say(*visit.trained);
   release(trial);
-  if (visit.trained)
-    parts_.states.remove(commit.trial, entry.status.visits_done);
-  else
+  if (visit.trained) {
+    // Unless another one has come in its place.
+    const auto held = parts_.states.find(commit.trial, entry.status.visits_done);
+    if (held == visit.committed) parts_.states.remove(commit.trial, entry.status.visits_done);
+  } else
     parts_.states.give_back(*visit.committed);
 }
 
@@ -247,6 +264,11 @@ void WorkerTrials::rest(Trial& trial) {
   lock.unlock();
   if (visit.mapped().begins_at) parts_.states.give_back(*visit.mapped().begins_at);
   move(trial, training_, resting_);
+}
+
+std::uint64_t WorkerTrials::number_of(const std::string& trial) const {
+  const std::lock_guard lock(mutex_);
+  return under_way_.at(trial).number;
 }
 
 bool WorkerTrials::is_given_up(const std::string& trial) const {
@@ -264,7 +286,7 @@ void WorkerTrials::commit_to_book(const VisitCommit& commit, const std::vector<C
   if (visit.begins_at) parts_.states.committed(*visit.begins_at, state);
   visit.committed = state;
   if (visit.given_up) return;
-  visit.trained = Trained{commit, state.blobs, curve, {}};
+  visit.trained = Trained{visit.number, commit, state.blobs, curve, {}};
   if (commit.score) visit.trained->rows = sendable(std::move(visit.rows));
   parts_.states.put(std::move(state));
 }

@@ -33,6 +33,8 @@ class WorkerTrials {
   void keep(const Keep& keep);
   /// A state is on its way here: another one after as many visits is of no use.
   void expect(const Hop& hop);
+  /// It has come, or will not.
+  void hop_over(std::uint64_t number) { coming_.erase(number); }
 
   /// Begins what can begin. `others_wait`: somebody else needs host memory, so trials that rest give back some.
   void get_on(bool others_wait);
@@ -58,6 +60,7 @@ class WorkerTrials {
   };
   /// A visit, from its beginning until the trainer has let go of it. Setup and visits of the entry stand still.
   struct UnderWay {
+    std::uint64_t number = 0;  ///< of the order
     const TrialEntry* entry = nullptr;
     std::optional<HeldState> begins_at;  ///< lent
     bool given_up = false;               ///< nothing may come of it
@@ -67,6 +70,8 @@ class WorkerTrials {
   };
   using Entries = std::vector<std::unique_ptr<TrialEntry>>;
 
+  bool is_here(const Train& train) const;    ///< the state that it begins at
+  bool is_coming(const Train& train) const;  ///< by a hop that has not ended
   bool can_begin(const Trial& trial) const;
   void begin(Trial& trial);
   bool resolve(Trial& trial, const Train& train);
@@ -74,6 +79,7 @@ class WorkerTrials {
   UnderWay begin_at(Trial& trial, const Train& train);
   bool is_training(const Trial& trial) const;
   bool is_given_up(const std::string& trial) const;
+  std::uint64_t number_of(const std::string& trial) const;  ///< of the order of its visit under way
   void remove(Trial& trial, const HeldState& state);
   void move(const Trial& trial, Entries& from, Entries& to);
   void release(Trial& trial);
@@ -87,7 +93,8 @@ class WorkerTrials {
   const double busy_before_s_;
   Account account_;
   std::map<std::string, Trial> trials_;
-  Entries training_, resting_;  ///< given to the trainer, and not; the latter by when they began to rest
+  std::map<std::uint64_t, Hop> coming_;  ///< states that hops bring, by the hop's number
+  Entries training_, resting_;           ///< given to the trainer, and not; the latter by when they began to rest
 
   mutable std::mutex mutex_;  // guards all below, which the committer's thread uses
   std::map<std::string, UnderWay> under_way_;

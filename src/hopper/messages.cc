@@ -100,9 +100,11 @@ void list(Form& form, WorkerId& worker) {
 
 template <class Form>
 void list(Form& form, Train& train) {
+  form("number", train.number);
   form("spec", train.spec);
   form("settings", train.settings);
   form("visits", train.visits);
+  form("digest", train.digest);
   form("partition", train.partition);
   form("evaluate", train.evaluate);
   form("steps", train.steps);
@@ -155,6 +157,7 @@ void list(Form& form, Hello& hello) {
 
 template <class Form>
 void list(Form& form, Trained& trained) {
+  form("number", trained.number);
   form("commit", trained.commit);
   form("blobs", trained.blobs);
   form("curve", trained.curve);
@@ -163,10 +166,17 @@ void list(Form& form, Trained& trained) {
 
 template <class Form>
 void list(Form& form, Failed& failed) {
+  form("number", failed.number);
   form("trial", failed.trial);
   form("visits", failed.visits);
   form("sentence", failed.sentence);
   form("did_not_fit", failed.did_not_fit);
+}
+
+template <class Form>
+void list(Form& form, Missing& missing) {
+  form("number", missing.number);
+  form("trial", missing.trial);
 }
 
 template <class Form>
@@ -229,6 +239,8 @@ template <>
 constexpr const char* kName<Trained> = "trained";
 template <>
 constexpr const char* kName<Failed> = "failed";
+template <>
+constexpr const char* kName<Missing> = "missing";
 template <>
 constexpr const char* kName<HopEnd> = "hop_end";
 template <>

@@ -19,11 +19,13 @@ namespace hopyard {
 // From the coordinator to a worker. Of one worker they take effect in their order, but for trainings and hops, which go
 // on beside each other: a training waits for the state that it begins at, and a hop for the state that it sends.
 
-/// Trains one visit of a trial, and says `Trained` or `Failed`.
+/// Trains one visit of a trial, and says `Trained`, `Failed` or `Missing`.
 struct Train {
+  std::uint64_t number = 0;       ///< of the order, never used twice by a coordinator: the answer has it too
   TrialSpec spec;                 ///< its index is the number of its setup
   std::vector<Setting> settings;  ///< in force
   std::uint32_t visits = 0;       ///< behind it; 0: begins with first weights, otherwise at the state after so many
+  std::string digest;             ///< of that state
   std::uint32_t partition = 0;
   bool evaluate = false;  ///< judge the state afterwards on the whole validation set
   std::uint64_t steps = 0;
@@ -31,7 +33,7 @@ struct Train {
   bool operator==(const Train&) const = default;
 };
 
-/// The visit of the trial that was asked for last is given up, wherever it is. Nothing is heard of it from then on.
+/// The visit of the trial that was asked for last is given up, wherever it is. What is heard of it yet was on its way.
 struct Abandon {
   std::string trial;
   bool operator==(const Abandon&) const = default;
@@ -88,7 +90,8 @@ struct Hello {
 
 /// The visit is trained and its state durable here. The coordinator's journal decides whether it counts.
 struct Trained {
-  VisitCommit commit;  ///< without state
+  std::uint64_t number = 0;  ///< of the order
+  VisitCommit commit;        ///< without state
   std::vector<HeldBlob> blobs;
   std::vector<CurvePoint> curve;
   std::optional<RowOutcomes> rows;  ///< behind the score
@@ -97,11 +100,19 @@ struct Trained {
 
 /// What the trial itself did.
 struct Failed {
+  std::uint64_t number = 0;  ///< of the order
   std::string trial;
   std::uint32_t visits = 0;  ///< that were behind it
   std::string sentence;
   bool did_not_fit = false;
   bool operator==(const Failed&) const = default;
+};
+
+/// The visit cannot begin: the state that it begins at is not here, and no hop brings it.
+struct Missing {
+  std::uint64_t number = 0;  ///< of the order
+  std::string trial;
+  bool operator==(const Missing&) const = default;
 };
 
 /// A hop is over at this end.
@@ -143,7 +154,7 @@ struct Account {
   bool operator==(const Account&) const = default;
 };
 
-using ToCoordinator = std::variant<Hello, Trained, Failed, HopEnd, Progress, Broken, Account>;
+using ToCoordinator = std::variant<Hello, Trained, Failed, Missing, HopEnd, Progress, Broken, Account>;
 
 std::string encode(const ToWorker& message);
 std::string encode(const ToCoordinator& message);

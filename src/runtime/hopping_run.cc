@@ -48,7 +48,7 @@ void HoppingRun::live() try {
   live_as_worker({parts_.session, parts_.objects, parts_.resolve, event, interrupted_, given_up},
                  join(parts_.session, given_up));
 } catch (const std::exception& error) {
-  parts_.event(text::cat("worker 0: ", error.what()));  // its coordinator has heard of it
+  parts_.event(text::cat("worker 0: ", error.what()));  // which its coordinator has heard, or misses it
 }
 
 Json to_json(const HoppingReport& report) {

@@ -42,7 +42,7 @@ class HoppingRun {
   std::thread worker_;
 };
 
-/// In raw units; a fact of a finished run.
+/// In raw units; a fact of a run, of the time since it was last started.
 Json to_json(const HoppingReport& report);
 inline constexpr const char* kHoppingFact = "hopping";
 

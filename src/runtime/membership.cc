@@ -72,7 +72,9 @@ TransportOptions transport_options(const WorkersSpec& spec, const std::string& e
 
 std::string experiment_identity(const ExperimentConfig& config) {
   const std::string digest = config_digest(config);
-  return PartitionSet::is_one(config.data.train) ? digest + "-" + PartitionSet(config.data.train).digest() : digest;
+  if (!PartitionSet::is_one(config.data.train)) return digest;
+  // Who opens which partitions follows from the replication, too.
+  return text::cat(digest, "-", PartitionSet(config.data.train).digest(), "-", config.workers.replication);
 }
 
 }  // namespace hopyard

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "experiment/experiment.h"
+#include "runtime/request_channel.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/worker_session.h"
 
@@ -14,7 +15,8 @@ namespace {
 
 /// As far as the run directory can be seen from here.
 bool has_ended(const RunPaths& paths, const ExperimentConfig& config) try {
-  return std::filesystem::exists(paths.journal()) && is_finished(*open_journal(paths.journal(), true), config);
+  return std::filesystem::exists(paths.journal()) && is_finished(*open_journal(paths.journal(), true), config) &&
+         queued_requests(paths.root).empty();
 } catch (const Failure&) {
   return false;  // it is being made
 }
@@ -54,10 +56,17 @@ ExitCode run_worker(const RunRequest& request, const ExperimentConfig& config, c
   new_run = false;
   if (!end) return interrupted ? ExitCode::interrupted : ExitCode::done;
   event(text::cat("joined as ", to_string(end->id())));
-  RunObjects objects(config, RunDirectory::open(config, run.of_worker(launch.rank).root, fresh), std::nullopt,
-                     session.place());
-  objects.bench->plan_all();
-  objects.make_engine();
+  std::unique_ptr<RunObjects> made;
+  try {
+    made = std::make_unique<RunObjects>(config, RunDirectory::open(config, run.of_worker(launch.rank).root, fresh),
+                                        std::nullopt, session.place());
+    made->bench->plan_all();
+    made->make_engine();
+  } catch (const Failure& failure) {
+    end->send(encode(ToCoordinator(Broken{failure.what(), failure.code()})));
+    throw;
+  }
+  RunObjects& objects = *made;
   const auto resolve = [&](const TrialSpec& spec, std::uint32_t number) {
     return objects.bench->resolve(spec, number);
   };

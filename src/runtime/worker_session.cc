@@ -63,6 +63,8 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
   const ExperimentConfig& config = objects.bench->config();
   LocalTrainer trainer({*objects.executor, *objects.host, *objects.shared, *objects.pool, *objects.frozen,
                         config.search.metric, config.execute.active_trials, parts.event});
+  // What is under way ends before the trainer goes.
+  const std::shared_ptr<void> stop(nullptr, [&](void*) { objects.executor->stop(); });
   while (end) {
     {
       Worker worker({*end, trainer, *objects.shared, *objects.host, *objects.book, parts.resolve, parts.event,

@@ -46,6 +46,9 @@ TEST(Epochs, ANumberMeansTheFractionOfFewestParts) {
       EXPECT_EQ(Epochs::nearest(epochs.value()), epochs) << count << '/' << parts;
     }
   EXPECT_EQ(Epochs::nearest(0.333), Epochs::of_visits(1, 3));
+  EXPECT_EQ(Epochs::nearest(0.999), Epochs::of_visits(999, 1000));
+  EXPECT_EQ(Epochs::nearest(1.001), Epochs::of_visits(1001, 1000));
+  EXPECT_EQ(Epochs::nearest(2.0 / 999), Epochs::of_visits(2, 999));
   EXPECT_EQ(Epochs::nearest(0.33), Epochs::of_visits(33, 100));
   EXPECT_EQ(Epochs::nearest(7), Epochs(7));
   EXPECT_EQ(Epochs::nearest(0), Epochs(0));

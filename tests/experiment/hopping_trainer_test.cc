@@ -81,6 +81,7 @@ class HoppingTrainerTest : public ::testing::Test {
     setup.train.epochs = 2;
     setup.total_steps = 2 * partitions_;
     setup.plan.compute_s = 1;
+    setup.materialise_to = 0;  // it has no layers
     return setup;
   }
 
@@ -227,15 +228,57 @@ TEST_F(HoppingTrainerTest, AStoppedTrialsStateComesHomeToo) {
     asked = true;
     OperationRequest stop;
     stop.verb = OperationVerb::stop;
-    stop.trial = "t3";
+    stop.trial = "t03";
     stop.token = "one";
-    experiment.steer(stop, false);
+    EXPECT_EQ(experiment.steer(stop, false).refusal, "");
   };
   ASSERT_EQ(run(workers), ExperimentEnd::finished);
   ASSERT_TRUE(asked);
   for (const auto& record : journal_->trials())
-    EXPECT_EQ(record.state, record.spec.id == "t3" ? TrialState::stopped : TrialState::finished);
+    EXPECT_EQ(record.state, record.spec.id == "t03" ? TrialState::stopped : TrialState::finished);
   expect_only_last_states_at_home(workers);
+}
+
+TEST_F(HoppingTrainerTest, WhateverAPersonAsksForMeanwhileEachTrialComesToItsEndOnce) {
+  std::uint32_t taken = 0, refused = 0;
+  for (std::uint64_t seed = 0; seed < 24; ++seed) {
+    SCOPED_TRACE(seed);
+    journal_ = std::make_unique<MemoryJournal>();
+    log_.clear();
+    PaperWorkers workers(workers_, partitions_, seed, seed % 2 == 0 ? PaperFaults() : PaperFaults{0.01, 0.1, 20});
+    KeyedStream draw(seed);
+    int count = 0;
+    meanwhile_ = [&](Experiment& experiment, PaperWorkers&) {
+      if (count >= 12 || draw.below(2) > 0) return;
+      constexpr OperationVerb kVerbs[] = {OperationVerb::stop, OperationVerb::resume, OperationVerb::set,
+                                          OperationVerb::clone};
+      OperationRequest request;
+      request.verb = kVerbs[draw.below(4)];
+      request.trial = text::cat("t0", draw.below(5));
+      request.token = text::cat("token ", ++count);
+      request.warm = request.verb == OperationVerb::clone;
+      if (request.verb == OperationVerb::set || request.warm) request.changes = {{"train.optimizer.lr", 7e-3}};
+      (experiment.steer(request, false).refusal.empty() ? taken : refused) += 1;
+    };
+    int starts = 0;
+    while (run(workers, seed % 3 == 1 && starts < 2 ? 60 : -1) != ExperimentEnd::finished) ASSERT_LT(++starts, 10);
+    for (const auto& record : journal_->trials()) {
+      EXPECT_TRUE(record.state == TrialState::finished || record.state == TrialState::stopped)
+          << record.spec.id << ": " << record.reason;
+      if (record.state == TrialState::finished) {
+        EXPECT_EQ(record.last->epoch * partitions_ + record.last->visit + 1, 2 * partitions_);
+      }
+      if (!record.last || seed % 2 != 0) continue;  // rank 0 may be dead at the end
+      ASSERT_TRUE(workers.held(0).contains(record.spec.id)) << record.spec.id << '\n' << log_;
+      EXPECT_EQ(workers.held(0).at(record.spec.id).size(), 1u) << record.spec.id;
+      EXPECT_EQ(workers.held(0).at(record.spec.id).rbegin()->second, record.last->digest);
+    }
+    if (seed % 2 == 0) {
+      EXPECT_EQ(workers.missing, 0u) << log_;
+    }
+  }
+  EXPECT_GT(taken, 40u);
+  EXPECT_GT(refused, 5u);
 }
 
 }  // namespace

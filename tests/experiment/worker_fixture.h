@@ -191,14 +191,16 @@ class WorkerTest : public ExperimentTest {
         [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); }, host_memory_);
   }
 
-  Train next_visit(const TrialCourse& course) const {
+  Train next_visit(const TrialCourse& course) {
     TrialEntry entry;
     entry.setup = resolve(course.spec, course.spec.index);
     entry.status.visits_per_epoch = kPartitions;
     const std::uint32_t visits = course.state.visits;
-    return {course.spec,
+    return {++orders_,
+            course.spec,
             course.spec.settings,
             visits,
+            course.state.digest,
             entry.partition_after(visits),
             (visits + 1) % kPartitions == 0,
             course.steps,
@@ -241,6 +243,7 @@ class WorkerTest : public ExperimentTest {
 
   Bytes host_memory_ = 64 * MiB;
   fakes::MemoryNetwork network_;
+  std::uint64_t orders_ = 0;
   ScriptedCoordinator coordinator_{network_};
   std::vector<TrialCourse> courses_;
 };

@@ -74,11 +74,28 @@ TEST_F(WorkerTest, ATrainingWaitsForItsState) {
   coordinator_.expect<Hello>(first->id);
   coordinator_.expect<Hello>(second->id);
   train(courses_[0], first->id);
+  const HeldState& state = courses_[0].state;
+  coordinator_.send(second->id, Hop{100, false, first->id, state.trial, state.visits, state.digest, state.blobs});
   coordinator_.send(second->id, next_visit(courses_[0]));
   EXPECT_EQ(coordinator_.unexpected(second->id, 0.3), 0u);
-  coordinator_.hop(first->id, second->id, courses_[0].state);
+  coordinator_.send(first->id, Hop{100, true, second->id, state.trial, state.visits, state.digest, state.blobs});
+  EXPECT_EQ(coordinator_.expect<HopEnd>(first->id).error, "");
+  EXPECT_EQ(coordinator_.expect<HopEnd>(second->id).error, "");
   courses_[0].take(coordinator_.expect<Trained>(second->id), 2);
   EXPECT_GT(finish(*second).waited_s, 0.2);
+}
+
+TEST_F(WorkerTest, ATrainingWhoseStateNobodyBringsIsSaidToMissIt) {
+  WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
+  const auto first = live(nodes[0]), second = live(nodes[1]);
+  coordinator_.expect<Hello>(first->id);
+  coordinator_.expect<Hello>(second->id);
+  train(courses_[0], first->id);
+  const Train order = next_visit(courses_[0]);
+  coordinator_.send(second->id, order);
+  EXPECT_EQ(coordinator_.expect<Missing>(second->id).number, order.number);
+  coordinator_.hop(first->id, second->id, courses_[0].state);
+  train(courses_[0], second->id);
 }
 
 TEST_F(WorkerTest, ATornHopIsSaidAndTheSecondTrySucceeds) {

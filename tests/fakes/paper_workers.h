@@ -83,7 +83,7 @@ class PaperWorkers {
     return workers_[rank].held;
   }
   std::uint32_t deaths = 0;
-  std::map<std::string, std::vector<Train>> orders;  ///< of each trial, in the order of coming
+  std::uint32_t missing = 0;  ///< orders whose state was neither there nor coming
 
  private:
   struct Worker {
@@ -101,6 +101,13 @@ class PaperWorkers {
   bool chance(double share) { return random_.uniform() < share; }
   std::uint32_t draw(std::size_t below) { return static_cast<std::uint32_t>(random_.below(below)); }
 
+  static bool has(const Worker& worker, const Train& train) {
+    const auto states = worker.held.find(train.spec.id);
+    if (states == worker.held.end()) return false;
+    const auto state = states->second.find(train.visits);
+    return state != states->second.end() && state->second == train.digest;
+  }
+
   static std::vector<HeldBlob> blobs() { return {{0, 100, 0}, {1, 0, 0}}; }
 
   void begin(std::uint32_t rank) {
@@ -117,8 +124,15 @@ class PaperWorkers {
   void take(std::uint32_t rank, const ToWorker& message) {
     Worker& worker = workers_[rank];
     if (const auto* train = std::get_if<Train>(&message)) {
-      orders[train->spec.id].push_back(*train);
-      worker.to_train.push_back(*train);
+      const bool coming = std::any_of(hops_.begin(), hops_.end(), [&](const auto& hop) {
+        return hop.second.to == rank && hop.second.hop.digest == train->digest;
+      });
+      if (train->visits > 0 && !coming && !has(worker, *train)) {
+        worker.end->send(encode(ToCoordinator(Missing{train->number, train->spec.id})));
+        ++missing;
+      } else {
+        worker.to_train.push_back(*train);
+      }
     } else if (const auto* abandon = std::get_if<Abandon>(&message)) {
       std::erase_if(worker.to_train, [&](const Train& one) { return one.spec.id == abandon->trial; });
     } else if (const auto* hop = std::get_if<Hop>(&message)) {
@@ -132,7 +146,9 @@ class PaperWorkers {
     } else if (const auto* off = std::get_if<CallOff>(&message)) {
       hops_.erase(off->number);
     } else if (const auto* share = std::get_if<Share>(&message)) {
-      worker.held[share->clone][share->visits] = worker.held.at(share->parent).at(share->visits);
+      const auto parent = worker.held.find(share->parent);
+      if (parent != worker.held.end() && parent->second.contains(share->visits))
+        worker.held[share->clone][share->visits] = parent->second.at(share->visits);
     } else {
       worker.finished = true;
     }
@@ -153,13 +169,14 @@ class PaperWorkers {
     const auto& id = order.spec.id;
     std::string state = id;
     if (order.visits > 0) {
-      if (!worker.held[id].contains(order.visits)) return;  // on its way
-      state = worker.held[id][order.visits];
+      if (!has(worker, order)) return;  // on its way
+      state = order.digest;
     }
     std::erase(worker.to_train, order);
     state += text::cat(" p", order.partition);
     worker.held[id][order.visits + 1] = state;
     Trained end;
+    end.number = order.number;
     end.commit.trial = id;
     end.commit.epoch = order.visits / partitions_;
     end.commit.visit = order.visits % partitions_;
@@ -182,7 +199,7 @@ class PaperWorkers {
     const auto state = held.find(known.hop.visits);
     hops_.erase(at);
     HopEnd sent{known.hop.number, true, "digest", "", 0.1}, received{known.hop.number, false, "digest", "", 0.1};
-    if (state == held.end())
+    if (state == held.end() || state->second != known.hop.digest)
       sent.error = received.error = "it is not there";
     else if (chance(faults_.torn_hop))
       received.error = "the link was torn";
