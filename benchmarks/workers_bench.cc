@@ -208,7 +208,7 @@ double interleaving_floor(const std::string& directory) {
 /// Schemes beside each other, as in Cerebro's Fig. 7: 2 workers with an emulated device each, models that are spilled.
 std::vector<BenchRow> schemes(const SweepData& data, const std::string& cut) {
   const std::string devices = data.small ? "{type: emulated, count: 1, memory: 24MiB, link: 1GiB/s}"
-                                         : "{type: emulated, count: 1, memory: 128MiB, link: 1GiB/s, threads: 1}";
+                                         : "{type: emulated, count: 1, memory: 256MiB, link: 1GiB/s, threads: 1}";
   const auto measure = [&](const std::string& name, const std::string& more) {
     return run(write_config(data, cut, name, {1, devices, data.small ? "256MiB" : "1GiB", more}), name, 2);
   };
@@ -257,7 +257,7 @@ std::vector<BenchRow> bench_workers(const BenchScale& scale) {
   fs::create_directories(kFolder);
   const SweepData data(scale.quick);
   const std::uint32_t all_rows = Dataset(data.valid).rows();
-  const std::string cut = cut_data(data.valid, data.small ? 40 : 400, all_rows);
+  const std::string cut = cut_data(data.valid, data.small ? 40 : 1200, all_rows);
   const std::string config = write_config(data, cut, "cpu", {});
   const Finished two = run(config, "two", 2), one = run(config, "one", 1);
   const std::string what = text::cat(data.small ? "a small model" : "MiniLM", ", ", kTrials, " trials, ", kPartitions,
@@ -266,12 +266,13 @@ std::vector<BenchRow> bench_workers(const BenchScale& scale) {
   std::vector<BenchRow> rows;
   rows.push_back(
       {"makespan of 2 workers ÷ half of 1 worker's", two.wall_s / (one.wall_s / 2), "ratio", 1.08, 1.02, true, what});
+  const double idle_s = 2 * two.wall_s - two.busy_s;  // whatever for: also where nothing was left to train
   rows.push_back(
-      {"share of hop time hidden behind training", 1 - two.waited_s / std::max(two.hop_s, 1e-9), "ratio", 0.9, 0.98,
-       false,
+      {"share of hop time hidden behind training", 1 - idle_s / std::max(two.hop_s, 1e-9), "ratio", 0.9, 0.98, false,
        text::cat(two.hops, " hops, ", text::format_bytes(two.hop_bytes), ", ", text::format_number(two.hop_s, 3),
-                 " s at both ends; workers waited ", text::format_number(two.waited_s, 3), " s for states")});
-  const std::string emulated = "{type: emulated, count: COUNT, memory: 128MiB, link: 4GiB/s, threads: 1}";
+                 " s at both ends; devices idle for ", text::format_number(idle_s, 3), " s in all, ",
+                 text::format_number(two.waited_s, 3), " s of it with a visit that waited for its state")});
+  const std::string emulated = "{type: emulated, count: COUNT, memory: 256MiB, link: 4GiB/s, threads: 1}";
   const auto with_devices = [&](const char* count, const char* name) {
     std::string devices = data.small ? "{type: emulated, count: COUNT, memory: 24MiB, link: 1GiB/s}" : emulated;
     devices.replace(devices.find("COUNT"), 5, count);
