@@ -1,4 +1,5 @@
 """The program under test, and a small sweep for it: a tiny random BERT on real rows of the Debian sections."""
+import contextlib
 import json
 import os
 import pathlib
@@ -74,6 +75,18 @@ def hopyard(*arguments, timeout=300, user=None):
     other = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     done = subprocess.run([HOPYARD, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=ROOT, **other)
     return done.returncode, done.stdout, done.stderr
+
+
+def committed(directory):
+    """Visits that the journal has; also of a run that is under way."""
+    path = pathlib.Path(directory) / "journal.sqlite"
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE)) as looked:
+        try:
+            return looked.execute("SELECT count(*) FROM visits").fetchone()[0]
+        except sqlite3.OperationalError:  # it is being made
+            return 0
 
 
 def journal(directory):

@@ -4,25 +4,11 @@ import json
 import pathlib
 import random
 import signal
-import sqlite3
 import subprocess
 import time
 import unittest
 
-from program import PATIENCE, Sweep, digests, hopyard, journal, leaderboard, start_run
-
-
-
-def committed(directory):
-    """Visits that the journal has; also of a run that is under way."""
-    path = pathlib.Path(directory) / "journal.sqlite"
-    if not path.exists():
-        return 0
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE)) as looked:
-        try:
-            return looked.execute("SELECT count(*) FROM visits").fetchone()[0]
-        except sqlite3.OperationalError:  # it is being made
-            return 0
+from program import PATIENCE, Sweep, committed, digests, hopyard, journal, leaderboard, start_run
 
 
 class Resume(unittest.TestCase):

@@ -9,7 +9,8 @@ import threading
 import time
 import unittest
 
-from workers import WORKERS, WorkersTest, committed, free_port
+from program import committed
+from workers import WORKERS, WorkersTest, free_port
 
 PAUSE_SECONDS = 3
 SLOW_RUNS, SLOW_PAUSES = 0.03, 0.3  # seconds: a tenth of the speed, and shorter than what makes a worker dead

@@ -5,8 +5,8 @@ import socket
 import subprocess
 import unittest
 
-from program import HOPYARD, PATIENCE, ROOT, digests, hopyard, leaderboard
-from workers import WORKERS, WorkersTest, committed, free_port
+from program import HOPYARD, PATIENCE, ROOT, committed, digests, hopyard, leaderboard
+from workers import WORKERS, WorkersTest, free_port
 
 
 class Workers(WorkersTest):

@@ -3,13 +3,12 @@ import contextlib
 import os
 import pathlib
 import socket
-import sqlite3
 import subprocess
 import tempfile
 import time
 import unittest
 
-from program import HOPYARD, PATIENCE, ROOT, Sweep, digests, first_rows, hopyard, journal, leaderboard
+from program import HOPYARD, PATIENCE, ROOT, Sweep, committed, digests, first_rows, hopyard, journal, leaderboard
 
 WORKERS, PARTITIONS, TRIALS = 2, 4, 4
 
@@ -23,18 +22,6 @@ def free_port():
 def variables(rank, port, secret="of the test", workers=WORKERS, master="127.0.0.1"):
     return os.environ | {"RANK": str(rank), "WORLD_SIZE": str(workers), "LOCAL_RANK": str(rank),
                          "MASTER_ADDR": master, "MASTER_PORT": str(port), "HOPYARD_SECRET": secret}
-
-
-def committed(directory):
-    """Visits that the journal has; also of a run that is under way."""
-    path = pathlib.Path(directory) / "journal.sqlite"
-    if not path.exists():
-        return 0
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE)) as looked:
-        try:
-            return looked.execute("SELECT count(*) FROM visits").fetchone()[0]
-        except sqlite3.OperationalError:  # it is being made
-            return 0
 
 
 class WorkersTest(unittest.TestCase):
