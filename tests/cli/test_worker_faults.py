@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from program import committed
+from program import committed, hopyard
 from workers import WORKERS, WorkersTest, free_port
 
 PAUSE_SECONDS = 3
@@ -72,6 +72,14 @@ class WorkerFaults(WorkersTest):
         until = committed(directory) + visits
         self.wait_for(lambda: committed(directory) >= until, *processes)
 
+    def pause(self, directory):
+        """Nothing begins from here on, so that what is waited for comes before the run's end."""
+        self.steer("pause", directory)
+
+    def steer(self, verb, directory):
+        code, out, err = hopyard(verb, directory)
+        self.assertEqual(code, 0, out + err)
+
     def expect_all_end(self, directory, *workers):
         for worker in workers:
             self.end_of(worker, 0)
@@ -84,7 +92,9 @@ class WorkerFaults(WorkersTest):
         with stopped(second):
             self.wait_until_said("worker 1: is gone", first)
             self.goes_on(directory, first)
+            self.pause(directory)
         self.wait_until_said("worker 1: is here", first, times=2)
+        self.steer("continue", directory)
         self.expect_all_end(directory, first, second)
 
     def test_a_stopped_coordinator_is_lost_and_found_again(self):
@@ -94,7 +104,9 @@ class WorkerFaults(WorkersTest):
         with stopped(first):
             self.wait_until_said("out of the experiment", second)
             time.sleep(PAUSE_SECONDS)
+        self.pause(directory)
         self.wait_until_said("worker 1: is here", first, times=2)
+        self.steer("continue", directory)
         self.expect_all_end(directory, first, second)
 
     def test_nobody_is_buried_when_all_stop_at_once(self):
@@ -130,9 +142,11 @@ class WorkerFaults(WorkersTest):
         machines.cable("down")
         self.wait_until_said("worker 1: is gone", first)
         self.goes_on(directory, first, second)
+        self.pause(directory)
         time.sleep(PAUSE_SECONDS)
         machines.cable("up")
         self.wait_until_said("worker 1: is here", first, times=2)
+        self.steer("continue", directory)
         self.expect_all_end(directory, first, second)
 
     def test_an_altered_partition_is_named(self):
