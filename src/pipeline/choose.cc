@@ -24,12 +24,16 @@ Bytes workspace_of(const TrialRun& trial, const TaskRef& task) {
 
 }  // namespace
 
+IdleTrial Executor::as_idle(const Active& active, std::uint32_t tasks_held) {
+  return {active.trial->setup().number, active.trial->remaining_s(tasks_held), active.trial->total_s(), active.begun};
+}
+
 void Executor::set_idle(Active& active, bool idle) {
   if (active.idle == idle) return;
   active.idle = idle;
   const std::uint32_t number = active.trial->setup().number;
   if (idle)
-    scheduler_->add({number, active.trial->remaining_s(0), active.trial->total_s()});
+    scheduler_->add(as_idle(active, 0));
   else
     scheduler_->remove(number);
 }
@@ -116,9 +120,7 @@ bool Executor::choose(DeviceState& device) {
     (deepens ? full : device.refused_for_memory) = true;
     return false;
   };
-  for (const Active* active : held)
-    scheduler_->add({active->trial->setup().number, active->trial->remaining_s(tasks_held(device, *active->trial)),
-                     active->trial->total_s()});
+  for (const Active* active : held) scheduler_->add(as_idle(*active, tasks_held(device, *active->trial)));
   const auto picked = pick(device, accepts);
   for (const Active* active : held) scheduler_->remove(active->trial->setup().number);
   if (!picked) return false;

@@ -10,7 +10,11 @@ namespace hopyard {
 
 Executor::Executor(const ExecuteSpec& spec, std::uint64_t seed, std::vector<std::unique_ptr<Device>> devices,
                    HostTier& host, TraceRecorder* trace)
-    : spec_(spec), host_(host), trace_(trace), scheduler_(make_scheduler(spec.scheduler, seed)) {
+    : spec_(spec),
+      scheduler_kind_(spec.scheduler.value_or(SchedulerKind::lrtf)),
+      host_(host),
+      trace_(trace),
+      scheduler_(make_scheduler(scheduler_kind_, seed)) {
   for (auto& device : devices) {
     auto state = std::make_unique<DeviceState>();
     state->index = static_cast<std::uint32_t>(devices_.size());
@@ -81,6 +85,7 @@ void Executor::start_visit(std::shared_ptr<TrialRun> trial, Visit visit) {
   trial->begin_visit(std::move(visit));
   Active& active = active_[number];
   active.trial = std::move(trial);
+  active.begun = ++visits_begun_;
   set_idle(active, true);
   finish_visit_if_done(active);
   dispatch();

@@ -103,6 +103,7 @@ class Executor {
   };
   struct Active {
     std::shared_ptr<TrialRun> trial;
+    std::uint64_t begun = 0;            ///< number of its visit, in the order of beginning
     std::uint32_t slots = 0;            ///< chosen, computing or storing
     bool idle = false;                  ///< in the scheduler's set
     std::optional<std::uint32_t> home;  ///< the device that holds its resident state
@@ -136,6 +137,7 @@ class Executor {
   void assign(DeviceState& device, Active& active, const PlannedTask& task);
   void take_over(DeviceState& device, Slot& slot);
   void take_what_came(DeviceState& device, Slot& slot);
+  static IdleTrial as_idle(const Active& active, std::uint32_t tasks_held);
   void set_idle(Active& active, bool idle);
 
   // frozen_bytes.cc: what trials have in common on a device; under the lock
@@ -203,6 +205,7 @@ class Executor {
   void unpin(Slot& slot, bool dirty);
 
   const ExecuteSpec spec_;
+  const SchedulerKind scheduler_kind_;
   HostTier& host_;
   TraceRecorder* const trace_;
   std::vector<std::unique_ptr<DeviceState>> devices_;
@@ -210,6 +213,7 @@ class Executor {
   std::condition_variable changed_, finished_changed_;
   std::unique_ptr<Scheduler> scheduler_;
   std::map<std::uint32_t, Active> active_;
+  std::uint64_t visits_begun_ = 0;
   std::deque<VisitResult> finished_;
   std::vector<std::shared_ptr<TrialRun>> retired_;  ///< let go without the lock, which their disk work takes to wake us
   std::uint32_t committing_ = 0;

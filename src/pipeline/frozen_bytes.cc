@@ -89,7 +89,7 @@ Standing Executor::standing_of(const DeviceState& device, const TrialRun& trial)
 
 std::optional<std::uint32_t> Executor::pick(const DeviceState& device,
                                             const std::function<bool(std::uint32_t trial)>& accepts) {
-  if (spec_.scheduler != SchedulerKind::lrtf || !device.device->has_own_memory()) return scheduler_->pick(accepts);
+  if (scheduler_kind_ != SchedulerKind::lrtf || !device.device->has_own_memory()) return scheduler_->pick(accepts);
   return pick_sharing(*scheduler_, accepts,
                       [&](std::uint32_t number) { return standing_of(device, *active_.at(number).trial); });
 }

@@ -56,6 +56,11 @@ class LongestRemaining final : public OrderedScheduler {
   double priority(const IdleTrial& trial) override { return -trial.remaining_s; }
 };
 
+/// The visit that began first.
+class OldestVisit final : public OrderedScheduler {
+  double priority(const IdleTrial& trial) override { return static_cast<double>(trial.begun); }
+};
+
 /// LPT: the longest whole trial first, however much of it is done.
 class LongestTotal final : public OrderedScheduler {
   double priority(const IdleTrial& trial) override { return -trial.total_s; }
@@ -123,6 +128,8 @@ std::string to_string(SchedulerKind kind) {
   switch (kind) {
     case SchedulerKind::lrtf:
       return "lrtf";
+    case SchedulerKind::oldest:
+      return "oldest";
     case SchedulerKind::fifo:
       return "fifo";
     case SchedulerKind::random:
@@ -139,6 +146,8 @@ std::unique_ptr<Scheduler> make_scheduler(SchedulerKind kind, std::uint64_t seed
   switch (kind) {
     case SchedulerKind::lrtf:
       return std::make_unique<LongestRemaining>();
+    case SchedulerKind::oldest:
+      return std::make_unique<OldestVisit>();
     case SchedulerKind::fifo:
       return std::make_unique<FirstInFirstOut>();
     case SchedulerKind::random:

@@ -14,8 +14,9 @@ namespace hopyard {
 /// A trial that could run its next task now.
 struct IdleTrial {
   std::uint32_t trial = 0;
-  double remaining_s = 0;  ///< Sharded-LRTF: ((e−1)·b + c_e − 1)·t + c_m (Hydra §4.7; DESIGN "Interleaving")
-  double total_s = 0;      ///< of the whole trial, as predicted when it was admitted (LPT)
+  double remaining_s = 0;   ///< Sharded-LRTF: ((e−1)·b + c_e − 1)·t + c_m (Hydra §4.7; DESIGN "Interleaving")
+  double total_s = 0;       ///< of the whole trial, as predicted when it was admitted (LPT)
+  std::uint64_t begun = 0;  ///< number of its visit, in the order of beginning
 };
 
 /// An ordered set of idle trials. Not thread-safe. All operations are O(log n).
@@ -48,11 +49,14 @@ struct Standing {
 std::optional<std::uint32_t> pick_sharing(Scheduler& scheduler, const std::function<bool(std::uint32_t trial)>& accepts,
                                           const std::function<Standing(std::uint32_t trial)>& standing);
 
-enum class SchedulerKind { lrtf, fifo, random, lpt, round_robin };
-inline constexpr SchedulerKind kSchedulerKinds[] = {SchedulerKind::lrtf, SchedulerKind::fifo, SchedulerKind::random,
-                                                    SchedulerKind::lpt, SchedulerKind::round_robin};
+enum class SchedulerKind { lrtf, oldest, fifo, random, lpt, round_robin };
+inline constexpr SchedulerKind kSchedulerKinds[] = {SchedulerKind::lrtf, SchedulerKind::oldest,
+                                                    SchedulerKind::fifo, SchedulerKind::random,
+                                                    SchedulerKind::lpt,  SchedulerKind::round_robin};
 std::string to_string(SchedulerKind kind);
-/// `seed` is for random. fifo: in the order of becoming idle. round_robin: by trial number, after the last one picked.
+/// `seed` is for random. oldest: the visit that began first; others take what it leaves, so that visits end one after
+/// another and each one's hop has somebody to hide behind. fifo: in the order of becoming idle. round_robin: by trial
+/// number, after the last one picked.
 std::unique_ptr<Scheduler> make_scheduler(SchedulerKind kind, std::uint64_t seed);
 
 }  // namespace hopyard

@@ -52,7 +52,7 @@ void Simulation::handle(const Event& event) {
       waiting_.push_back(event.who);
       return admit();
     case EventKind::wake:
-      return become_idle(event.who);
+      return begin_visit(event.who);
     case EventKind::load_end:
       load_ended(event.who);
       break;
@@ -74,9 +74,14 @@ void Simulation::handle(const Event& event) {
 void Simulation::admit() {
   while (!waiting_.empty() && (options_.active_trials == 0 || active_ < options_.active_trials)) {
     ++active_;
-    become_idle(waiting_.front());
+    begin_visit(waiting_.front());
     waiting_.pop_front();
   }
+}
+
+void Simulation::begin_visit(std::uint32_t index) {
+  trials_[index].begun = ++visits_begun_;
+  become_idle(index);
 }
 
 void Simulation::become_idle(std::uint32_t index) {
@@ -86,8 +91,8 @@ void Simulation::become_idle(std::uint32_t index) {
 }
 
 IdleTrial Simulation::as_idle(std::uint32_t index) const {
-  const SimCursor& chosen = trials_[index].chosen;
-  return {index, chosen.remaining_s(), chosen.total_s()};
+  const Trial& trial = trials_[index];
+  return {index, trial.chosen.remaining_s(), trial.chosen.total_s(), trial.begun};
 }
 
 /// After its task has ended on `device`: finished, out of the active set, committing, idle, or chosen again already.

@@ -78,6 +78,7 @@ struct Trial {
   SimCursor chosen;           ///< at the task that is chosen next
   bool visit_chosen = false;  ///< up to the end of the visit: nothing can be chosen before that
   bool moves = false;         ///< any of its tasks loads or stores
+  std::uint64_t begun = 0;    ///< number of its visit, in the order of beginning
   bool idle = false;
   bool at_home = false;          ///< without interleaving: a device stays with it
   std::vector<double> stored_s;  ///< by shard: when its bytes are home
@@ -96,6 +97,7 @@ class Simulation {
   void handle(const Event& event);
   // Trials
   void admit();
+  void begin_visit(std::uint32_t index);
   void become_idle(std::uint32_t index);
   IdleTrial as_idle(std::uint32_t index) const;
   void move_on(std::uint32_t index, Device& device);
@@ -145,7 +147,7 @@ class Simulation {
   std::uint32_t active_ = 0;
   std::size_t unfinished_ = 0;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
-  std::uint64_t event_count_ = 0;
+  std::uint64_t event_count_ = 0, visits_begun_ = 0;
   double now_s_ = 0;
   SimResult result_;
 };

@@ -31,7 +31,7 @@ inline std::uint32_t micro_batches_of(const TrainSpec& train) {
 struct ExecuteSpec {
   enum class Partitioner { dp, greedy };
   Partitioner partitioner = Partitioner::dp;
-  SchedulerKind scheduler = SchedulerKind::lrtf;
+  std::optional<SchedulerKind> scheduler;  ///< none: `oldest` where trials hop, otherwise lrtf
   bool double_buffer = true;
   bool interleave = true;
   bool keep_activations = true;  ///< where a device has room, a cut trial's forward need not be computed twice

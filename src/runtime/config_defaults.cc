@@ -137,7 +137,7 @@ void add_resources(YamlNode& node, const ExperimentConfig& config) {
 
 void add_execute(YamlNode& node, const ExecuteSpec& execute) {
   add(node, "partitioner", "dp");
-  add(node, "scheduler", to_string(execute.scheduler));
+  add(node, "scheduler", execute.scheduler ? to_string(*execute.scheduler) : kAuto);
   add(node, "double_buffer", execute.double_buffer);
   add(node, "lookahead", execute.lookahead);
   add(node, "interleave", execute.interleave);

@@ -228,7 +228,7 @@ ExecuteSpec read_execute(MapReader map) {
   ExecuteSpec execute;
   if (const auto value = map.find("partitioner"))
     execute.partitioner = value->word<Partitioner>({{"dp", Partitioner::dp}, {"greedy", Partitioner::greedy}});
-  if (const auto value = map.find("scheduler")) {
+  if (const auto value = map.find("scheduler"); value && !value->is_word(kAuto)) {
     std::vector<std::pair<std::string, SchedulerKind>> words;
     for (const SchedulerKind kind : kSchedulerKinds) words.emplace_back(to_string(kind), kind);
     execute.scheduler = value->word(words);

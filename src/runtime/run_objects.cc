@@ -50,7 +50,9 @@ void RunObjects::make_engine() {
   reserve_for_engine();
   pool = std::make_unique<IoPool>(kIoThreads);
   frozen = std::make_unique<FrozenStore>(*host);
-  executor = std::make_unique<Executor>(config.execute, config.seed, make_devices(), *host, &trace);
+  ExecuteSpec execute = config.execute;
+  if (!execute.scheduler && bench->place().several()) execute.scheduler = SchedulerKind::oldest;
+  executor = std::make_unique<Executor>(execute, config.seed, make_devices(), *host, &trace);
 }
 
 void RunObjects::reserve_for_engine() {

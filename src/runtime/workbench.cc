@@ -434,7 +434,7 @@ double Workbench::predict_seconds(std::vector<SimTrial> trials, const DeviceLimi
   SimOptions options;
   options.devices = planner_->device_count();
   if (device.load_bytes_per_s > 0) options.memory = usable_memory(device.memory);
-  options.scheduler = config_.execute.scheduler;
+  options.scheduler = config_.execute.scheduler.value_or(SchedulerKind::lrtf);
   options.seed = config_.seed;
   options.double_buffer = config_.execute.double_buffer;
   options.interleave = config_.execute.interleave;

@@ -148,8 +148,7 @@ TEST_F(EngineTest, InterleavedTrialsEqualEachAlone) {
   }
   std::vector<std::string> alone;
   for (const auto& trial : trials) alone.push_back(fakes::train_whole(world, trial));
-  for (const auto scheduler : {SchedulerKind::lrtf, SchedulerKind::fifo, SchedulerKind::random, SchedulerKind::lpt,
-                               SchedulerKind::round_robin})
+  for (const auto scheduler : kSchedulerKinds)
     for (const std::uint32_t devices : {1u, 2u})
       for (const bool emulated : {false, true})
         for (const bool interleave : {true, false}) {

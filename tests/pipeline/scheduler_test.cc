@@ -43,6 +43,11 @@ TEST(Scheduler, LrtfTakesTheLongestRemainingTime) {
   EXPECT_THAT(drain(SchedulerKind::lrtf, {{3, 5, 9}, {1, 7, 7}, {2, 7, 8}, {0, 1, 99}}), ElementsAre(1, 2, 3, 0));
 }
 
+TEST(Scheduler, OldestTakesTheVisitThatBeganFirst) {
+  EXPECT_THAT(drain(SchedulerKind::oldest, {{3, 5, 9, 2}, {1, 7, 7, 3}, {2, 7, 8, 1}, {0, 1, 99, 4}}),
+              ElementsAre(2, 3, 1, 0));
+}
+
 TEST(Scheduler, LptTakesTheLongestTotal) {
   EXPECT_THAT(drain(SchedulerKind::lpt, {{3, 5, 9}, {1, 7, 7}, {2, 7, 9}, {0, 1, 99}}), ElementsAre(0, 2, 3, 1));
 }
