@@ -221,7 +221,8 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"host_memory: 512MiB", "host_memry: 512MiB", "c.yaml:21:3: resources.host_memory is missing"},
       {"{capacity: 8GiB}", "{path: spill}", "c.yaml:25:9: resources.disk.capacity is missing"},
       {"scheduler: lrtf", "scheduler: lrft",
-       "c.yaml:26:22: execute.scheduler must be one of lrtf, fifo, random, lpt, round_robin, found 'lrft'"},
+       "c.yaml:26:22: execute.scheduler must be one of lrtf, oldest, fifo, random, lpt, "
+       "round_robin, found 'lrft'"},
       {"scheduler: lrtf", "cuts: [3, 3]", "c.yaml:26:21: execute.cuts[1] = 3 must be above 3, the cut before it"},
       {"scheduler: lrtf", "cuts: [0]",
        "c.yaml:26:18: execute.cuts[0] must be a whole number from 1 to 1000000, found '0'"},

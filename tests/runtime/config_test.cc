@@ -64,7 +64,7 @@ TEST(Config, ReadsEverySection) {
   EXPECT_EQ(config.host_memory, 512 * MiB);
   EXPECT_EQ(config.disk_path, "spill");
   EXPECT_EQ(config.disk_capacity, 8 * GiB);
-  EXPECT_EQ(config.execute, ExecuteSpec{});
+  EXPECT_EQ(config.execute, (ExecuteSpec{.scheduler = SchedulerKind::lrtf}));
 }
 
 TEST(Config, FindsWhatIsSearchedInTheOrderOfTheFile) {
