@@ -157,7 +157,7 @@ bool WorkerTrials::resolve(Trial& trial, const Train& train) {
     } catch (const Failure& refusal) {
       if (refusal.code() != ExitCode::capacity && refusal.code() != ExitCode::usage) throw;
       parts_.say(
-          Failed{train.number, train.spec.id, train.visits, refusal.what(), refusal.code() == ExitCode::capacity});
+          Failed{train.number, train.spec.id, refusal.what(), refusal.code() == ExitCode::capacity});
       return false;
     }
     entry.status.spec = train.spec;
@@ -233,7 +233,7 @@ void WorkerTrials::ended(VisitEnd end) {
   if (end.commit) {
     committed(trial, *end.commit);
   } else if (!is_given_up(id)) {
-    parts_.say(Failed{number_of(id), id, end.trial->status.visits_done, end.failure, end.did_not_fit});
+    parts_.say(Failed{number_of(id), id, end.failure, end.did_not_fit});
   }
   rest(trial);
 }

@@ -1,18 +1,13 @@
 #include "hopper/messages.h"
 
-#include <bit>
-#include <cmath>
-#include <cstring>
-#include <limits>
 #include <type_traits>
 
 #include "formats/json.h"
+#include "hopper/message_values.h"
 
 namespace hopyard {
 
-namespace {
-
-// Each struct lists its fields once; Writer and Reader go through the same list.
+// Each struct lists its fields once, for both directions (message_values.h).
 
 template <class Form>
 void list(Form& form, Setting& setting) {
@@ -138,6 +133,7 @@ template <class Form>
 void list(Form& form, CallOff& call_off) {
   form("number", call_off.number);
 }
+
 template <class Form>
 void list(Form& form, Share& share) {
   form("parent", share.parent);
@@ -168,7 +164,6 @@ template <class Form>
 void list(Form& form, Failed& failed) {
   form("number", failed.number);
   form("trial", failed.trial);
-  form("visits", failed.visits);
   form("sentence", failed.sentence);
   form("did_not_fit", failed.did_not_fit);
 }
@@ -216,6 +211,8 @@ void list(Form& form, Account& account) {
   form("stored", account.stored);
 }
 
+namespace {
+
 /// The one key of a message.
 template <class Kind>
 constexpr const char* kName = nullptr;
@@ -250,197 +247,6 @@ constexpr const char* kName<Broken> = "broken";
 template <>
 constexpr const char* kName<Account> = "account";
 
-/// As JSON has them.
-template <class T>
-constexpr bool kPlain = std::is_same_v<T, bool> || std::is_same_v<T, std::int64_t> ||
-                        std::is_same_v<T, std::uint64_t> || std::is_same_v<T, std::string>;
-
-// A number that JSON has no word for is text: its bits. So are long lists of numbers: their bytes.
-
-constexpr const char* kDigits = "0123456789abcdef";
-
-std::string hex_of(const void* data, std::size_t bytes) {
-  std::string text(2 * bytes, '0');
-  const auto* from = static_cast<const unsigned char*>(data);
-  for (std::size_t i = 0; i < bytes; ++i) {
-    text[2 * i] = kDigits[from[i] >> 4];
-    text[2 * i + 1] = kDigits[from[i] & 15];
-  }
-  return text;
-}
-
-/// False when the text is not of so many bytes.
-bool bytes_of(const std::string& text, void* out, std::size_t bytes) {
-  if (text.size() != 2 * bytes || text.find_first_not_of(kDigits) != text.npos) return false;
-  const auto value = [](char digit) { return digit <= '9' ? digit - '0' : digit - 'a' + 10; };
-  for (std::size_t i = 0; i < bytes; ++i)
-    static_cast<unsigned char*>(out)[i] = static_cast<unsigned char>(value(text[2 * i]) << 4 | value(text[2 * i + 1]));
-  return true;
-}
-
-class Writer {
- public:
-  template <class T>
-  void operator()(const char* key, T& value) {
-    json_[key] = write(value);
-  }
-  Json take() { return std::move(json_); }
-
-  template <class T>
-  static Json write(T& value) {
-    if constexpr (kPlain<T> || std::is_same_v<T, std::uint32_t>) {
-      return value;
-    } else {
-      Writer fields;
-      list(fields, value);
-      return fields.take();
-    }
-  }
-  static Json write(double& value) { return std::isfinite(value) ? Json(value) : Json(hex_of(&value, sizeof value)); }
-  static Json write(Epochs& epochs) { return Json::array({epochs.count(), epochs.parts()}); }
-  static Json write(ExitCode& code) { return static_cast<int>(code); }
-  static Json write(SettingValue& value) {
-    constexpr const char* kinds[] = {"flag", "whole", "real", "text"};
-    return {{kinds[value.index()], std::visit([](auto& one) { return write(one); }, value)}};
-  }
-  static Json write(std::vector<HeldBlob>& blobs) {
-    Json all = Json::array();
-    for (const auto& blob : blobs) all.push_back({blob.blob, blob.bytes});
-    return all;
-  }
-  static Json write(std::vector<float>& values) { return hex_of(values.data(), values.size() * sizeof(float)); }
-  static Json write(std::vector<std::int64_t>& values) {
-    return hex_of(values.data(), values.size() * sizeof(std::int64_t));
-  }
-  template <class T>
-  static Json write(std::vector<T>& values) {
-    Json all = Json::array();
-    for (auto& value : values) all.push_back(write(value));
-    return all;
-  }
-  template <class T>
-  static Json write(std::optional<T>& value) {
-    return value ? write(*value) : Json();
-  }
-
- private:
-  Json json_ = Json::object();
-};
-
-class Reader {
- public:
-  Reader(const Json& json, const std::string& where) : json_(json), where_(where) {
-    if (!json.is_object()) fail(ExitCode::input, where, ": must be an object");
-  }
-  template <class T>
-  void operator()(const char* key, T& value) {
-    if constexpr (kPlain<T>) {
-      value = json_get<T>(json_, key, where_);
-    } else {
-      const auto found = json_.find(key);
-      if (found == json_.end()) fail(ExitCode::input, where_, ": '", key, "' is missing");
-      read(*found, value, text::cat(where_, ": '", key, "'"));
-    }
-    ++known_;
-  }
-  void expect_no_more() const {
-    if (json_.size() != known_) fail(ExitCode::input, where_, ": has more than the ", known_, " fields known here");
-  }
-
-  template <class T>
-  static void read(const Json& json, T& value, const std::string& where) {
-    Reader fields(json, where);
-    list(fields, value);
-    fields.expect_no_more();
-  }
-  static void read(const Json& json, std::uint32_t& value, const std::string& where) {
-    if (!json.is_number_unsigned() || json.get<std::uint64_t>() > std::numeric_limits<std::uint32_t>::max())
-      fail(ExitCode::input, where, " must be a whole number below 2^32");
-    value = json.get<std::uint32_t>();
-  }
-  static void read(const Json& json, double& value, const std::string& where) {
-    if (json.is_number())
-      value = json.get<double>();
-    else if (!json.is_string() || !bytes_of(json.get_ref<const std::string&>(), &value, sizeof value))
-      fail(ExitCode::input, where, " must be a number");
-  }
-  static void read(const Json& json, Epochs& epochs, const std::string& where) {
-    std::uint32_t count = 0, parts = 0;
-    if (json.is_array() && json.size() == 2) read(json[0], count, where), read(json[1], parts, where);
-    if (parts == 0) fail(ExitCode::input, where, " must be a number of parts, and how many an epoch has");
-    epochs = Epochs::of_visits(count, parts);
-  }
-  static void read(const Json& json, ExitCode& code, const std::string& where) {
-    std::uint32_t number = 0;
-    read(json, number, where);
-    if (number > static_cast<std::uint32_t>(ExitCode::interrupted))
-      fail(ExitCode::input, where, ": there is no exit code ", number);
-    code = static_cast<ExitCode>(number);
-  }
-  static void read(const Json& json, SettingValue& value, const std::string& where) {
-    if (!json.is_object() || json.size() != 1) fail(ExitCode::input, where, " must be one value and its type");
-    const auto& type = json.begin().key();
-    if (type == "flag")
-      value = json_get<bool>(json, "flag", where);
-    else if (type == "whole")
-      value = json_get<std::int64_t>(json, "whole", where);
-    else if (type == "real")
-      read(json.begin().value(), value.emplace<double>(), where);
-    else if (type == "text")
-      value = json_get<std::string>(json, "text", where);
-    else
-      fail(ExitCode::input, where, " has a type that nobody knows here");
-  }
-  static void read(const Json& json, std::vector<HeldBlob>& blobs, const std::string& where) {
-    constexpr Bytes kBytesMax = std::numeric_limits<std::int64_t>::max();
-    Bytes all = 0;
-    for (const Json& one : items(json, where)) {
-      if (!one.is_array() || one.size() != 2 || !one[1].is_number_unsigned())
-        fail(ExitCode::input, where, " must be pairs of a blob and its bytes");
-      HeldBlob& blob = blobs.emplace_back();
-      read(one[0], blob.blob, where);
-      blob.bytes = one[1].get<Bytes>();
-      if (blobs.size() > 1 && blobs[blobs.size() - 2].blob >= blob.blob)
-        fail(ExitCode::input, where, ": blob ", blob.blob, " is out of order");
-      if (blob.bytes > kBytesMax - all) fail(ExitCode::input, where, ": more bytes than there can be");
-      all += blob.bytes;
-    }
-  }
-  static void read(const Json& json, std::vector<float>& values, const std::string& where) {
-    read_packed(json, values, where);
-  }
-  static void read(const Json& json, std::vector<std::int64_t>& values, const std::string& where) {
-    read_packed(json, values, where);
-  }
-  template <class T>
-  static void read(const Json& json, std::vector<T>& values, const std::string& where) {
-    for (const Json& one : items(json, where)) read(one, values.emplace_back(), where);
-  }
-  template <class T>
-  static void read(const Json& json, std::optional<T>& value, const std::string& where) {
-    if (!json.is_null()) read(json, value.emplace(), where);
-  }
-
- private:
-  static const Json& items(const Json& json, const std::string& where) {
-    if (!json.is_array()) fail(ExitCode::input, where, " must be a list");
-    return json;
-  }
-  template <class T>
-  static void read_packed(const Json& json, std::vector<T>& values, const std::string& where) {
-    if (json.is_string()) {
-      const auto& text = json.get_ref<const std::string&>();
-      values.resize(text.size() / (2 * sizeof(T)));
-      if (bytes_of(text, values.data(), values.size() * sizeof(T))) return;
-    }
-    fail(ExitCode::input, where, " must be the bytes of numbers in hexadecimal digits");
-  }
-
-  const Json& json_;
-  const std::string& where_;
-  std::size_t known_ = 0;
-};
-
 void check(const auto&, const std::string&) {}
 
 /// What a journal would call a broken contract.
@@ -464,7 +270,7 @@ template <class... Kinds>
 std::string encode_any(const std::variant<Kinds...>& message) {
   return std::visit(
       [](auto one) {
-        const Json json{{kName<decltype(one)>, Writer::write(one)}};
+        const Json json{{kName<decltype(one)>, ValueWriter::write(one)}};
         return json.dump(-1, ' ', false, Json::error_handler_t::replace);
       },
       message);
@@ -478,7 +284,7 @@ void decode_any(const std::string& text, const std::string& from, std::variant<K
   const auto take = [&]<class Kind>(std::type_identity<Kind>) {
     if (name != kName<Kind>) return false;
     const std::string where = text::cat(from, ": ", name);
-    Reader::read(json.begin().value(), message.template emplace<Kind>(), where);
+    ValueReader::read(json.begin().value(), message.template emplace<Kind>(), where);
     check(std::get<Kind>(message), where);
     return true;
   };

@@ -102,7 +102,6 @@ struct Trained {
 struct Failed {
   std::uint64_t number = 0;  ///< of the order
   std::string trial;
-  std::uint32_t visits = 0;  ///< that were behind it
   std::string sentence;
   bool did_not_fit = false;
   bool operator==(const Failed&) const = default;

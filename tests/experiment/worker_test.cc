@@ -294,7 +294,6 @@ TEST_F(WorkerTest, WhatATrialDoesIsItsOwnFault) {
   std::get<double>(diverging.settings.front().value) = 1e30;
   coordinator_.send(life->id, diverging);
   const auto diverged = coordinator_.expect<Failed>(life->id);
-  EXPECT_EQ(diverged.visits, 1u);
   EXPECT_FALSE(diverged.did_not_fit);
   for (std::uint32_t visit = 1; visit < kVisits; ++visit) train(courses_[1], life->id);
   expect_as_in_one_run(courses_[1]);

@@ -68,7 +68,7 @@ std::vector<ToCoordinator> to_coordinator() {
           bare,
           Trained(),
           Missing{7, "t03"},
-          Failed{9, "t03", 2, kHostile, true},
+          Failed{9, "t03", kHostile, true},
           HopEnd{5, true, "ff", kHostile, 0.25},
           Progress{{{"t00", 0.5, 1.25}, {"t01", 0, 0}}},
           Progress(),
