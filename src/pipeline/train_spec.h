@@ -11,6 +11,17 @@
 
 namespace hopyard {
 
+/// How several workers train a trial together.
+struct DataParallelSpec {
+  /// ordered: gradients are added in the order of micro-batches, so that the degree does not show in the bits.
+  /// all_reduce and server are baselines whose bits are their own.
+  enum class Sum { ordered, all_reduce, server };
+  std::uint32_t degree = 1;  ///< so many workers
+  Sum sum = Sum::ordered;
+  std::uint32_t staleness = 0;  ///< of a server: so many steps a worker may be ahead of the slowest
+  bool operator==(const DataParallelSpec&) const = default;
+};
+
 /// What decides a trial's bits beside its model and data.
 struct TrainSpec {
   std::uint32_t epochs = 1;
@@ -19,12 +30,25 @@ struct TrainSpec {
   OptimizerSpec optimizer;
   ScheduleSpec schedule;
   std::optional<double> clip_norm;  ///< global norm
+  DataParallelSpec data_parallel = {};
   bool operator==(const TrainSpec&) const = default;
 };
 
 /// How many micro-batches a whole batch has.
 inline std::uint32_t micro_batches_of(const TrainSpec& train) {
   return (train.batch_size + train.micro_batch_size - 1) / train.micro_batch_size;
+}
+
+/// The step updates in a second pass, in host memory, once all its gradients are there.
+inline bool is_two_pass(const TrainSpec& train) {
+  return train.clip_norm.has_value() || train.data_parallel.degree > 1;
+}
+/// How many gradients of a parameter a worker keeps apart at most: one for each of its micro-batches, where they are
+/// added in order.
+inline std::uint32_t gradient_pieces(const TrainSpec& train) {
+  const auto& spec = train.data_parallel;
+  if (spec.sum != DataParallelSpec::Sum::ordered) return 1;
+  return spec.degree == 1 ? 1 : (micro_batches_of(train) + spec.degree - 1) / spec.degree;
 }
 
 /// What decides only when things happen.

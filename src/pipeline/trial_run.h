@@ -20,6 +20,7 @@
 #include "pipeline/features.h"
 #include "pipeline/frozen_store.h"
 #include "pipeline/shard_compute.h"
+#include "pipeline/step_exchange.h"
 #include "pipeline/step_program.h"
 #include "pipeline/task.h"
 #include "pipeline/train_spec.h"
@@ -28,12 +29,14 @@
 
 namespace hopyard {
 
-/// One trial training over one partition.
+/// One trial training over one partition, by this process alone or together with others.
 struct Visit {
   std::uint32_t epoch = 0, index = 0, partition = 0;
-  std::vector<std::uint32_t> rows;  ///< in training order
-  std::uint64_t first_step = 0;     ///< optimizer steps done before
-  bool evaluate = false;            ///< judge on the validation rows afterwards
+  std::vector<std::uint32_t> rows;              ///< in training order
+  std::uint64_t first_step = 0;                 ///< optimizer steps done before
+  bool evaluate = false;                        ///< judge on the validation rows afterwards
+  MicroBatchShare share = {};                   ///< alone, or one of as many members as the trial's degree
+  std::shared_ptr<StepExchange> exchange = {};  ///< null: alone
 };
 
 /// What one trial did, rather than a disk, a file, the machine or Hopyard itself: it fails, and the others go on.
