@@ -39,7 +39,7 @@ HostBuffer::HostBuffer(HostReservation reservation, Bytes bytes) : reservation_(
   require(reservation_.bytes() == rounded(bytes), "a buffer of ", bytes, " bytes needs a reservation of ",
           rounded(bytes), ", not of ", reservation_.bytes());
   // Not from a heap, which would keep what was freed: the budget counts what the process holds.
-  if (bytes > 0) data_ = map_memory(rounded(bytes));
+  if (bytes > 0) data_ = reservation_.tier_->map(rounded(bytes));
 }
 
 HostBuffer::HostBuffer(HostBuffer&& other) noexcept
@@ -61,9 +61,14 @@ HostBuffer::~HostBuffer() { release(); }
 Bytes HostBuffer::rounded(Bytes bytes) { return align_up(bytes, kHostGranule); }
 
 HostReservation HostBuffer::release() {
-  if (data_ != nullptr) unmap_memory(std::exchange(data_, nullptr), rounded(size_));
+  if (data_ != nullptr) reservation_.tier_->unmap(std::exchange(data_, nullptr), rounded(size_));
   size_ = 0;
   return std::move(reservation_);
+}
+
+HostTier::~HostTier() {
+  for (const auto& [bytes, all] : spare_)
+    for (std::byte* const data : all) unmap_memory(data, bytes);
 }
 
 std::optional<HostReservation> HostTier::reserve(Bytes bytes) {
@@ -82,6 +87,36 @@ Bytes HostTier::used() const {
 Bytes HostTier::peak() const {
   const std::lock_guard lock(mutex_);
   return peak_;
+}
+
+Bytes HostTier::mapped() const {
+  const std::lock_guard lock(mutex_);
+  return mapped_;
+}
+
+std::byte* HostTier::map(Bytes bytes) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = spare_.find(bytes); found != spare_.end()) {
+    std::byte* const data = found->second.back();
+    found->second.pop_back();
+    if (found->second.empty()) spare_.erase(found);
+    return data;
+  }
+  while (mapped_ + bytes > capacity_) {  // what buffers hold is reserved, so spare memory is all that can be in the way
+    const auto largest = std::prev(spare_.end());
+    unmap_memory(largest->second.back(), largest->first);
+    mapped_ -= largest->first;
+    largest->second.pop_back();
+    if (largest->second.empty()) spare_.erase(largest);
+  }
+  std::byte* const data = map_memory(bytes);
+  mapped_ += bytes;
+  return data;
+}
+
+void HostTier::unmap(std::byte* data, Bytes bytes) {
+  const std::lock_guard lock(mutex_);
+  spare_[bytes].push_back(data);
 }
 
 void HostTier::give_back(Bytes bytes) {

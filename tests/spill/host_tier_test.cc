@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 #include <vector>
 
 #include "base/failure.h"
+#include "base/rng.h"
 #include "spill/buffer_window.h"
 
 namespace hopyard {
@@ -90,6 +92,36 @@ TEST(HostBuffer, MovesAndReleases) {
   EXPECT_FALSE(second);
   EXPECT_EQ(back.bytes(), 8192u);
   EXPECT_EQ(host.used(), 8192u);
+}
+
+TEST(HostBuffer, TakesTheMemoryThatOneOfItsSizeLeft) {
+  HostTier host(64 * KiB);
+  HostBuffer first(*host.reserve(8192), 8192);
+  const std::byte* const address = first.data();
+  first = HostBuffer();
+  EXPECT_EQ(host.mapped(), 8192u);
+  const HostBuffer other(*host.reserve(4096), 4096), second(*host.reserve(8192), 8191);
+  EXPECT_EQ(second.data(), address);
+  EXPECT_EQ(host.mapped(), 12288u);
+}
+
+TEST(HostBuffer, MappedBytesNeverExceedTheCapacity) {
+  HostTier host(256 * KiB);
+  KeyedStream random(derive(7, "host tier"));
+  std::vector<HostBuffer> buffers;
+  Bytes most = 0;
+  for (int step = 0; step < 5000; ++step) {
+    const Bytes bytes = 4096 * (1 + random.below(24));
+    if (auto reservation = host.reserve(bytes)) {
+      buffers.emplace_back(std::move(*reservation), bytes);
+      std::memset(buffers.back().data(), 1, bytes);
+    } else {
+      buffers.erase(buffers.begin() + static_cast<std::ptrdiff_t>(random.below(buffers.size())));
+    }
+    ASSERT_GE(host.mapped(), host.used());
+    most = std::max(most, host.mapped());
+  }
+  EXPECT_LE(most, host.capacity());
 }
 
 TEST(BufferWindow, NeverGivesMoreThanItHasInWhateverSizes) {
