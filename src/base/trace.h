@@ -12,7 +12,7 @@ namespace hopyard {
 struct TraceSlice {
   std::uint32_t track = 0;
   std::string name;      ///< "t03/s1/backward"
-  std::string category;  ///< "compute", "load", "store", "disk", or "idle" with the cause as name
+  std::string category;  ///< "compute", "load", "store", "disk", "hop", or "idle" with the cause as name
   double begin_s = 0;
   double end_s = 0;
   std::uint64_t bytes = 0;

@@ -35,8 +35,7 @@ void StateHops::begin(Hop hop) {
   lane.waiting.push_back(std::move(hop));
   changed_.notify_all();
   if (lane.waiting.size() <= lane.idle || lane.threads == kHopsBegun) return;
-  ++lane.threads;
-  threads_.emplace_back([this, &lane] { work(lane); });
+  threads_.emplace_back([this, &lane, thread = lane.threads++] { work(lane, thread); });
 }
 
 void StateHops::call_off(std::uint64_t number) {
@@ -58,7 +57,8 @@ bool StateHops::waits_for_memory() const {
   return hungry_ > 0;
 }
 
-void StateHops::work(Lane& lane) {
+void StateHops::work(Lane& lane, std::size_t thread) {
+  const std::string track = text::cat("hops/", lane.name, " ", thread);
   std::unique_lock lock(mutex_);
   while (true) {
     ++lane.idle;
@@ -70,11 +70,13 @@ void StateHops::work(Lane& lane) {
     lock.unlock();
     HopEnd end;
     std::exception_ptr broken;
+    const double begin_s = monotonic_seconds();
     try {
       end = perform(hop);
     } catch (...) {
       broken = std::current_exception();
     }
+    record(track, hop, begin_s);
     lock.lock();
     if (broken)
       broken_ = broken;
@@ -82,6 +84,15 @@ void StateHops::work(Lane& lane) {
       ended_.push_back(std::move(end));
     parts_.notify();
   }
+}
+
+void StateHops::record(const std::string& track, const Hop& hop, double begin_s) const {
+  if (parts_.trace == nullptr) return;
+  Bytes bytes = 0;
+  for (const auto& blob : hop.blobs) bytes += blob.bytes;
+  parts_.trace->add({parts_.trace->track(track),
+                     text::cat(hop.trial, hop.send ? " to worker " : " from worker ", hop.peer.rank), "hop", begin_s,
+                     monotonic_seconds(), bytes});
 }
 
 HopEnd StateHops::perform(const Hop& hop) {

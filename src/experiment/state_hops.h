@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/trace.h"
 #include "experiment/held_states.h"
 #include "hopper/messages.h"
 #include "hopper/state_transfer.h"
@@ -34,7 +35,8 @@ struct StateHopsParts {
   HostTier& host;
   SharedVersions& disk;
   HeldStates& states;
-  std::function<void()> notify;  ///< a hop has ended, or waits for memory; from any of its threads
+  std::function<void()> notify;    ///< a hop has ended, or waits for memory; from any of its threads
+  TraceRecorder* trace = nullptr;  ///< may be null; gets a slice for each hop, a track for each thread
 };
 
 /// begin(), call_off() and take() from one thread.
@@ -55,11 +57,13 @@ class StateHops {
 
  private:
   struct Lane {  // hops one way
+    const char* name;
     std::deque<Hop> waiting;
     std::size_t threads = 0, idle = 0;
   };
-  void work(Lane& lane);
+  void work(Lane& lane, std::size_t thread);
   HopEnd perform(const Hop& hop);
+  void record(const std::string& track, const Hop& hop, double begin_s) const;
   std::string send(const Hop& hop, HopEnd& end);
   std::string receive(const Hop& hop, HopEnd& end);
   std::optional<HeldState> await_state(const Hop& hop);
@@ -74,7 +78,7 @@ class StateHops {
   mutable std::mutex mutex_;  // guards all below but threads_
   std::condition_variable changed_;
   bool stopping_ = false;
-  Lane sending_, receiving_;
+  Lane sending_{"send", {}}, receiving_{"receive", {}};
   std::map<std::uint64_t, Link*> links_;  // open ones, by the number of the hop
   std::set<std::uint64_t> called_off_;    // of hops that had no link then
   std::size_t in_turn_ = 0;               // that receive

@@ -76,7 +76,7 @@ class Worker::Impl {
       : parts_(std::move(parts)),
         states_(parts_.book, parts_.disk),
         trials_({parts_.trainer, states_, parts_.resolve, [this](const ToCoordinator& message) { say(message); }}),
-        hops_({parts_.end, parts_.host, parts_.disk, states_, [this] { parts_.trainer.nudge(); }}),
+        hops_({parts_.end, parts_.host, parts_.disk, states_, [this] { parts_.trainer.nudge(); }, parts_.trace}),
         inbox_(parts_.end, [this] { parts_.trainer.nudge(); }) {}
 
   WorkerEnding run() {

@@ -26,6 +26,7 @@ struct WorkerParts {
   /// Told of what happened, one line each.
   std::function<void(const std::string&)> event;
   const std::atomic<bool>& interrupted;
+  TraceRecorder* trace = nullptr;  ///< may be null
 };
 
 enum class WorkerEnding {

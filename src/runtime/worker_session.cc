@@ -68,7 +68,7 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
   while (end) {
     {
       Worker worker({*end, trainer, *objects.shared, *objects.host, *objects.book, parts.resolve, parts.event,
-                     parts.interrupted});
+                     parts.interrupted, &objects.trace});
       const WorkerEnding ending = worker.run();
       if (ending != WorkerEnding::lost) return ending;
       parts.event(text::cat("out of the experiment: ", worker.reason()));
