@@ -30,8 +30,9 @@ IdleTrial Executor::as_idle(const Active& active, std::uint32_t tasks_held) {
 
 void Executor::set_idle(Active& active, bool idle) {
   if (active.idle == idle) return;
-  active.idle = idle;
   const std::uint32_t number = active.trial->setup().number;
+  if (idle && active.trial->at_exchange()) return;  // no device's
+  active.idle = idle;
   if (idle)
     scheduler_->add(as_idle(active, 0));
   else
@@ -102,13 +103,16 @@ bool Executor::choose(DeviceState& device) {
   if (!deepens) device.refused_for_memory = false;
   // The trials that the device has tasks of stand for choice among the idle ones, with the task that follows those:
   // else the longest trial would lose its device after each task (docs/GOTCHAS.md has the figures).
-  const auto task_of = [&](const Active& active) { return active.trial->peek(tasks_held(device, *active.trial)); };
+  const auto task_of = [&](const Active& active) {
+    const auto task = active.trial->peek(tasks_held(device, *active.trial));
+    return task && task->task.kind == TaskKind::exchange ? std::nullopt : task;
+  };
   std::erase_if(held, [&](const Active* active) { return !task_of(*active); });
   bool full = false;
   const auto accepts = [&](std::uint32_t number) {
     const Active& active = active_.at(number);
     if (active.home && *active.home != device.index) return false;
-    if (deepens && active.trial->one_shard()) return false;  // resident: nothing to bring ahead
+    if (deepens && active.trial->resident()) return false;  // resident: nothing to bring ahead
     if (!spec_.interleave) {
       if (device.bound ? *device.bound != number : std::any_of(devices_.begin(), devices_.end(), [&](const auto& d) {
             return d->bound == number;
@@ -173,7 +177,7 @@ LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& t
     return there;
   }
   // An update in place must not touch bytes that are still on their way home, or will be.
-  const bool in_place = trial.updates_in(task) && state.trainable && !trial.one_shard();
+  const bool in_place = trial.updates_in(task) && state.trainable && !trial.resident();
   if (in_place && state.writes_home < after) return there;
   const auto consider = [&](const std::shared_ptr<Slot>& slot) {
     if (!slot || slot->layers.empty() || !slot->holds(layer) || slot->trial.get() != &trial) return;
@@ -219,7 +223,7 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
       if (layer.trainable) ++layer.writes_chosen;
   ++active.slots;
   if (!spec_.interleave) device.bound = trial.setup().number;
-  if (trial.one_shard() && device.device->has_own_memory()) active.home = device.index;
+  if (trial.resident() && device.device->has_own_memory()) active.home = device.index;
   forget_kept(trial, &device);  // nobody will come for it there
   device.ahead.push_back(std::move(slot));
   if (device.device->has_own_memory()) drop_kept(device, workspace_needed(device));
@@ -254,8 +258,8 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
       const DeviceHold layer = bytes_there(device, trial, reads, use.owner.layer, after, nullptr).parameters;
       slot.borrowed.push_back({&use, layer ? layer : value(), after, layer != nullptr, layer == nullptr});
     }
-    if (owned && !used && use.trainable && task.kind == TaskKind::backward)
-      slot.tied_gradients.emplace_back(&use, value());
+    const bool adds = task.kind == TaskKind::backward && !exchanges_gradients(trial.setup());
+    if (owned && !used && use.trainable && adds) slot.tied_gradients.emplace_back(&use, value());
   }
 }
 

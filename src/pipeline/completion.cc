@@ -17,17 +17,25 @@ std::vector<at::Tensor> contiguous(std::vector<at::Tensor> tensors) {
 
 void Executor::take_result(Active& active, const Slot& slot, const Outcome& outcome) {
   VisitResult& result = active.trial->result();
-  if (slot.task.task.kind == TaskKind::backward && outcome.items > 0) {
-    result.loss_sum += outcome.loss_sum;
-    result.loss_items += static_cast<double>(outcome.items);
-    active.loss = outcome.loss_sum / static_cast<double>(outcome.items);
-    result.curve.push_back({active.trial->step_of(slot.task) + 1, active.loss});
-  }
+  if (exchanges_gradients(active.trial->setup()))
+    active.trial->note_losses(outcome.losses);
+  else
+    take_losses(active, active.trial->step_of(slot.task), outcome.losses);
   if (outcome.judged) {
     if (!result.judged) result.judged.emplace();
     result.judged->add(outcome.judged->sums);
     result.rows.add(outcome.judged->rows);
   }
+}
+
+void Executor::take_losses(Active& active, std::uint64_t step, std::span<const MicroBatchLoss> losses) {
+  const MicroBatchLoss loss = total(losses);
+  if (loss.items == 0) return;
+  VisitResult& result = active.trial->result();
+  result.loss_sum += loss.sum;
+  result.loss_items += static_cast<double>(loss.items);
+  active.loss = loss.sum / static_cast<double>(loss.items);
+  result.curve.push_back({step + 1, active.loss});
 }
 
 void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome outcome) {
@@ -107,7 +115,7 @@ void Executor::save_input_for_recompute(DeviceState& device, const std::shared_p
 
 bool Executor::keep_resident(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   TrialRun& trial = *slot->trial;
-  if (!trial.one_shard() || !device.device->has_own_memory()) return false;
+  if (!trial.resident() || !device.device->has_own_memory()) return false;
   const std::uint32_t number = trial.setup().number;
   const auto known = device.residents.find(number);
   if (!trial.visit_done()) {
@@ -226,20 +234,19 @@ void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slo
   std::vector<CopyRequest> copies;
   std::vector<at::Tensor> sources;
   if (outcome.gradients.empty()) copies = write_back(*slot);
-  for (auto& [index, own] : outcome.gradients) {
-    const auto& layer = trial.layers()[index];
-    auto gradients = contiguous(std::move(own));
+  for (auto& kept : outcome.gradients) {
+    const auto& places = trial.layers()[kept.layer].own.places;
+    std::byte* const to = trial.gradient_piece(kept.layer, kept.piece).data();
+    auto gradients = contiguous(std::move(kept.gradients));
     for (std::size_t p = 0; p < gradients.size(); ++p)
-      if (layer.own.places[p].bytes > 0)
-        copies.push_back({trial.cache().bytes(*layer.gradients).data() + layer.own.places[p].offset,
-                          gradients[p].data_ptr(), layer.own.places[p].bytes});
+      if (places[p].bytes > 0) copies.push_back({to + places[p].offset, gradients[p].data_ptr(), places[p].bytes});
     std::move(gradients.begin(), gradients.end(), std::back_inserter(sources));
   }
   std::vector<TrialRun::TiedUse*> uses;
-  for (auto& [use, gradient] : outcome.tied) {
-    uses.push_back(use);
-    sources.push_back(gradient.contiguous());
-    copies.push_back({use->gradient.data(), sources.back().data_ptr(), use->gradient.size()});
+  for (auto& tied : outcome.tied) {
+    uses.push_back(tied.use);
+    sources.push_back(tied.gradient.contiguous());
+    copies.push_back({tied.to().data(), sources.back().data_ptr(), tied.to().size()});
   }
   if (copies.empty()) return;
   ++slot->stores_left;
@@ -262,6 +269,7 @@ void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   slot->drop_bytes();
   Active& active = active_.at(trial.setup().number);
   --active.slots;
+  begin_exchange_if_due(active);
   finish_visit_if_done(active);
 }
 

@@ -11,17 +11,12 @@ namespace hopyard {
 
 namespace {
 
-double total_norm(const std::vector<std::vector<double>>& norms) {
+/// By which all gradients are multiplied.
+double clip_factor_of(const TrialRun& trial) {
   double sum = 0;
-  for (const auto& layer : norms)
+  for (const auto& layer : trial.norms())
     for (const double part : layer) sum += part;
-  return std::sqrt(sum);
-}
-
-std::vector<at::Tensor> gradients_of(const LoadedLayer& loaded) {
-  std::vector<at::Tensor> gradients;
-  for (const auto& parameter : loaded.layer->bound()) gradients.push_back(parameter.grad());
-  return gradients;
+  return clip_factor(std::sqrt(sum), *trial.setup().train.clip_norm);
 }
 
 /// Of one layer at this step.
@@ -130,9 +125,17 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   const auto batches =
       make_batches(data, setup.source->spec().task, trial.rows_of(slot.task), setup.train.micro_batch_size);
   const bool head = trial.has_head(slot.task.task.shard);
-  const ComputeContext context{
-      *setup.source,         layers, batches, setup.seed, trial.step_of(slot.task), device.device->generator(),
-      !slot.task.evaluation, head};
+  const ComputeContext context{.source = *setup.source,
+                               .layers = layers,
+                               .batches = batches,
+                               .trial_seed = setup.seed,
+                               .step = trial.step_of(slot.task),
+                               .generator = device.device->generator(),
+                               .train = !slot.task.evaluation,
+                               .has_head = head,
+                               .first_micro_batch = trial.micro_batches_of(slot.task).begin,
+                               .batch_rows = trial.batch_rows(slot.task),
+                               .apart = trial.keeps_apart()};
   const auto inputs = slot.kept ? std::vector<at::Tensor>() : input_tensors(slot, slot.activation);
   if (slot.task.task.kind == TaskKind::backward) {
     const BoundLayers bound(layers, true);
@@ -154,25 +157,48 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
 void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
                                 std::span<const at::Tensor> gradients, Outcome& outcome) {
   TrialRun& trial = *slot.trial;
-  const TrainSpec& train = trial.setup().train;
-  const auto& plan = trial.shard(slot.task.task.shard);
   BackwardOutput output =
       slot.kept ? backward_of_graph(context, slot.kept->graph, gradients)
                 : backward_shard(context, inputs, gradients, trial.passes_gradient_down(slot.task.task.shard));
-  if (context.has_head && !std::isfinite(output.loss_sum))
-    throw Diverged(text::cat("the loss was not a finite number at step ", context.step + 1,
-                             ": lower the learning rate or set clip_norm"));
   outcome.outputs = std::move(output.input_gradients);
-  outcome.loss_sum = output.loss_sum;
-  outcome.items = output.items;
+  outcome.losses = std::move(output.losses);
+  if (exchanges_gradients(trial.setup())) {
+    leave_for_exchange(trial, context.layers, output, outcome);
+    return;
+  }
+  if (context.has_head) require_finite(total(outcome.losses).sum, context.step);
+  add_tied(slot, context.layers, outcome);
+  update_or_keep(trial, context, outcome);
+}
 
+/// What a step that is exchanged leaves: every accumulator by itself, since others add to them.
+void Executor::leave_for_exchange(TrialRun& trial, std::span<const LoadedLayer> layers, BackwardOutput& output,
+                                  Outcome& outcome) {
+  if (!trial.keeps_apart()) {
+    auto& all = output.apart.emplace_back();
+    for (const auto& loaded : layers) all.push_back(gradients_of(loaded));
+  }
+  for (std::uint32_t piece = 0; piece < output.apart.size(); ++piece) {
+    for (auto& use : trial.tied()) {
+      if (!use.trainable || use.layer < layers.front().index || use.layer > layers.back().index) continue;
+      const auto& gradients = output.apart[piece][use.layer - layers.front().index];
+      outcome.tied.push_back({&use, piece, gradients[use.parameter]});
+    }
+    for (std::size_t i = 0; i < layers.size(); ++i)
+      if (layers[i].trainable) outcome.gradients.push_back({layers[i].index, piece, std::move(output.apart[piece][i])});
+  }
+}
+
+void Executor::add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome& outcome) {
+  TrialRun& trial = *slot.trial;
+  const auto& plan = trial.shard(slot.task.task.shard);
   std::vector<TiedGradient> tied;
   for (auto& use : trial.tied()) {
     if (!use.trainable) continue;
     const bool used = plan.holds(use.layer), owned = plan.holds(use.owner.layer);
     at::Tensor gradient;
-    if (used) gradient = context.layers[use.layer - plan.begin].layer->bound()[use.parameter].grad();
-    if (used && !owned) outcome.tied.emplace_back(&use, gradient);
+    if (used) gradient = layers[use.layer - plan.begin].layer->bound()[use.parameter].grad();
+    if (used && !owned) outcome.tied.push_back({&use, 0, gradient});
     if (owned && !used) {
       const auto& shape = trial.layers()[use.owner.layer].module->description().parameters[use.owner.parameter].shape;
       gradient = at::from_blob(use.gradient.data(), shape, at::kFloat);
@@ -181,8 +207,11 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
     }
     if (owned) tied.push_back({use.owner, gradient});
   }
-  add_tied_gradients(context.layers, tied);
+  add_tied_gradients(layers, tied);
+}
 
+void Executor::update_or_keep(TrialRun& trial, const ComputeContext& context, Outcome& outcome) {
+  const TrainSpec& train = trial.setup().train;
   // From here on the task must not run out of memory and be tried again: an update is not undone.
   const AccountScope uncharged(nullptr);
   const auto update = [&](const LoadedLayer& loaded, std::span<const at::Tensor> gradients) {
@@ -195,13 +224,13 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
     if (train.clip_norm)
       for (std::size_t p = 0; p < own.size(); ++p)
         trial.norms()[loaded.index][p] = owned_here(loaded, p) && own[p].defined() ? squared_norm(own[p]) : 0;
-    if (train.clip_norm && !trial.one_shard())
-      outcome.gradients.push_back({loaded.index, std::move(own)});
+    if (keeps_gradients(trial.setup()))
+      outcome.gradients.push_back({loaded.index, 0, std::move(own)});
     else if (!train.clip_norm)
       update(loaded, own);
   }
-  if (!train.clip_norm || !trial.one_shard()) return;
-  const double factor = clip_factor(total_norm(trial.norms()), *train.clip_norm);
+  if (!train.clip_norm || keeps_gradients(trial.setup())) return;
+  const double factor = clip_factor_of(trial);
   for (const auto& loaded : context.layers) {
     if (!loaded.trainable) continue;
     auto own = gradients_of(loaded);
@@ -217,9 +246,9 @@ void Executor::compute_update(Slot& slot) {
   const TrainSpec& train = trial.setup().train;
   const auto& plan = trial.shard(slot.task.task.shard);
   const std::uint64_t step = trial.step_of(slot.task);
-  const double factor = clip_factor(total_norm(trial.norms()), *train.clip_norm);
-  const auto over = [&](std::uint32_t blob) {
-    return tensor_over(trial.cache().bytes(blob).data(), trial.cache().bytes(blob).size());
+  const double factor = train.clip_norm ? clip_factor_of(trial) : 1;
+  const auto over = [&](std::uint32_t blob, Bytes bytes) {
+    return tensor_over(trial.cache().bytes(blob).data(), bytes);
   };
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     auto& layer = trial.layers()[l];
@@ -230,13 +259,15 @@ void Executor::compute_update(Slot& slot) {
     loaded.own = &layer.own;
     loaded.shared = &layer.shared;
     loaded.trainable = true;
-    loaded.parameters = over(*layer.parameters);
-    if (layer.moments) loaded.moments = over(*layer.moments);
-    const at::Tensor flat = over(*layer.gradients);
-    std::vector<at::Tensor> gradients(layer.own.places.size());
-    for (std::size_t p = 0; p < gradients.size(); ++p)
-      if (layer.own.places[p].bytes > 0)
-        gradients[p] = parameter_view(flat, layer.module->description(), layer.own, p).mul_(factor);
+    loaded.parameters = over(*layer.parameters, layer.own.bytes);
+    if (layer.moments) loaded.moments = over(*layer.moments, moment_bytes(trial.setup(), layer.own));
+    const at::Tensor flat = over(*layer.gradients, layer.own.bytes);
+    LayerGradients gradients(layer.own.places.size());
+    for (std::size_t p = 0; p < gradients.size(); ++p) {
+      if (layer.own.places[p].bytes == 0) continue;
+      gradients[p] = parameter_view(flat, layer.module->description(), layer.own, p);
+      if (train.clip_norm) gradients[p].mul_(factor);
+    }
     update_layer(loaded, gradients, train.optimizer, rate_of(trial.setup(), step, l), step + 1);
   }
 }
@@ -256,16 +287,15 @@ void Executor::copy_out(Slot& slot, Outcome& outcome) {
     features->note(rows, slot.end_layer, row_shape_of(outcome.outputs));
     outcome.outputs.clear();
   }
-  for (const auto& [layer, gradients] : outcome.gradients) {
-    const auto& state = trial.layers()[layer];
-    const auto to = trial.cache().bytes(*state.gradients);
-    for (std::size_t p = 0; p < gradients.size(); ++p)
-      if (state.own.places[p].bytes > 0)
-        std::memcpy(to.data() + state.own.places[p].offset, gradients[p].contiguous().data_ptr(),
-                    state.own.places[p].bytes);
+  for (const auto& kept : outcome.gradients) {
+    const auto& places = trial.layers()[kept.layer].own.places;
+    std::byte* const to = trial.gradient_piece(kept.layer, kept.piece).data();
+    for (std::size_t p = 0; p < places.size(); ++p)
+      if (places[p].bytes > 0)
+        std::memcpy(to + places[p].offset, kept.gradients[p].contiguous().data_ptr(), places[p].bytes);
   }
-  for (const auto& [use, gradient] : outcome.tied)
-    std::memcpy(use->gradient.data(), gradient.contiguous().data_ptr(), use->gradient.size());
+  for (const auto& tied : outcome.tied)
+    std::memcpy(tied.to().data(), tied.gradient.contiguous().data_ptr(), tied.to().size());
   outcome.gradients.clear();
   outcome.tied.clear();
 }

@@ -29,6 +29,7 @@ Executor::Executor(const ExecuteSpec& spec, std::uint64_t seed, std::vector<std:
 Executor::~Executor() {
   stop();
   for (auto& device : devices_) device->thread.join();
+  end_exchanges();
   // Trials are let go without the lock, which their disk work takes to wake us.
   std::vector<std::shared_ptr<Slot>> last;
   {
@@ -57,6 +58,7 @@ Executor::~Executor() {
 void Executor::stop() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
+  cancel_exchanges("the worker stops");
   changed_.notify_all();
   finished_changed_.notify_all();
 }
@@ -87,6 +89,7 @@ void Executor::start_visit(std::shared_ptr<TrialRun> trial, Visit visit) {
   active.trial = std::move(trial);
   active.begun = ++visits_begun_;
   set_idle(active, true);
+  if (exchanges_gradients(active.trial->setup())) start_exchanging(active);
   finish_visit_if_done(active);
   dispatch();
 }
@@ -102,12 +105,14 @@ bool Executor::abandon_visit(std::uint32_t trial) {
 }
 
 std::optional<VisitResult> Executor::wait_finished(double timeout_s) {
-  std::vector<std::shared_ptr<TrialRun>> retired;  // dies after the lock
+  std::vector<std::shared_ptr<TrialRun>> retired;  // these die after the lock
+  std::vector<std::unique_ptr<Exchanging>> exchanging;
   std::unique_lock lock(mutex_);
   finished_changed_.wait_for(lock, std::chrono::duration<double>(timeout_s),
                              [&] { return stopping_ || nudged_ || !finished_.empty(); });
   nudged_ = false;
   retired.swap(retired_);
+  exchanging.swap(retired_exchanging_);
   if (finished_.empty()) return std::nullopt;
   VisitResult result = std::move(finished_.front());
   finished_.pop_front();
@@ -156,6 +161,7 @@ std::string Executor::diagnosis() const {
   }
   for (const auto& [number, active] : active_)
     lines += text::cat(active.trial->setup().id, ": ", active.slots, " slots", active.idle ? ", idle" : "",
+                       active.exchanging && active.exchanging->due ? ", exchanging" : "",
                        active.trial->visit_done() ? ", done" : "", "\n");
   return lines + text::cat(copies_in_flight_, " copies in flight\n");
 }
@@ -231,6 +237,7 @@ std::shared_ptr<Slot> Executor::await_next(DeviceState& device, std::unique_lock
 std::string Executor::idle_cause(const DeviceState& device) const {
   if (device.ahead.empty()) {
     if (device.refused_for_memory) return "memory";
+    if (any_exchange()) return "exchange";
     if (!active_.empty()) return "no idle trial";
     return committing_ > 0 ? "commit" : "no work";
   }
@@ -248,6 +255,7 @@ void Executor::account_idle(DeviceState& device, const std::string& cause, doubl
 
 void Executor::fail_trial(Active& active, std::exception_ptr error) {
   active.error = error;
+  leave_members(active, error);
   set_idle(active, false);
   forget_kept(*active.trial);
   for (auto& device : devices_) {
@@ -272,6 +280,10 @@ void Executor::finish_visit_if_done(Active& active) {
   for (auto& device : devices_)
     if (device->bound == number) device->bound.reset();
   forget_kept(*active.trial);
+  if (active.exchanging) {
+    active.exchanging->over = true;
+    retired_exchanging_.push_back(std::move(active.exchanging));
+  }
   VisitResult result = active.trial->take_result();
   result.error = active.error;
   retired_.push_back(active.trial);

@@ -25,7 +25,7 @@ struct DeviceReport {
   std::string name, task;  ///< task: what it computes now, empty when idle
   double busy_s = 0;
   std::map<std::string, double>
-      idle_s;  ///< by cause: disk, load, store, activation, memory, commit, no idle trial, no work
+      idle_s;  ///< by cause: disk, load, store, activation, memory, commit, exchange, no idle trial, no work
   std::uint64_t tasks = 0, recuts = 0;
   std::uint64_t spared_forwards = 0;  ///< backward tasks that found what their forward saved
   Bytes memory_budget = 0, memory_used = 0, memory_peak = 0;
@@ -101,14 +101,20 @@ class Executor {
     std::uint32_t track = 0;
     std::thread thread;
   };
+  /// Of a visit whose steps are exchanged: the thread that waits for the other members.
+  struct Exchanging {
+    bool due = false, over = false;
+    std::jthread thread;
+  };
   struct Active {
     std::shared_ptr<TrialRun> trial;
     std::uint64_t begun = 0;            ///< number of its visit, in the order of beginning
-    std::uint32_t slots = 0;            ///< chosen, computing or storing
+    std::uint32_t slots = 0;            ///< chosen, computing or storing, or the exchange under way
     bool idle = false;                  ///< in the scheduler's set
     std::optional<std::uint32_t> home;  ///< the device that holds its resident state
     double loss = 0;
     std::exception_ptr error;
+    std::unique_ptr<Exchanging> exchanging;
   };
   struct Outcome;
 
@@ -119,6 +125,16 @@ class Executor {
   void account_idle(DeviceState& device, const std::string& cause, double begin, double end);
   void finish_visit_if_done(Active& active);
   void fail_trial(Active& active, std::exception_ptr error);
+
+  // exchange.cc: steps that several processes compute; under the lock, but for run_exchanges()
+  void start_exchanging(Active& active);
+  void begin_exchange_if_due(Active& active);
+  void run_exchanges(Exchanging& own, const std::shared_ptr<TrialRun>& trial);
+  void exchanged(Active& active, std::span<const MicroBatchLoss> losses, const std::exception_ptr& error);
+  void leave_members(const Active& active, const std::exception_ptr& error);
+  void cancel_exchanges(const std::string& reason);
+  void end_exchanges();  ///< without the lock; after stop()
+  bool any_exchange() const;
 
   // choose.cc: choosing tasks; under the lock
   void dispatch();
@@ -180,6 +196,10 @@ class Executor {
   Outcome compute(DeviceState& device, Slot& slot);
   void compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
                         std::span<const at::Tensor> gradients, Outcome& outcome);
+  void leave_for_exchange(TrialRun& trial, std::span<const LoadedLayer> layers, BackwardOutput& output,
+                          Outcome& outcome);
+  void add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome& outcome);
+  void update_or_keep(TrialRun& trial, const ComputeContext& context, Outcome& outcome);
   void compute_update(Slot& slot);
   std::vector<at::Tensor> input_tensors(const Slot& slot, const SlotInput& input) const;
   void copy_out(Slot& slot, Outcome& outcome);
@@ -187,6 +207,7 @@ class Executor {
 
   // completion.cc: what follows; under the lock
   void take_result(Active& active, const Slot& slot, const Outcome& outcome);
+  void take_losses(Active& active, std::uint64_t step, std::span<const MicroBatchLoss> losses);
   void complete(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome outcome);
   void store_boundary(DeviceState& device, const std::shared_ptr<TrialRun>& trial, Boundary& boundary,
                       std::function<void()> done);
@@ -216,6 +237,8 @@ class Executor {
   std::uint64_t visits_begun_ = 0;
   std::deque<VisitResult> finished_;
   std::vector<std::shared_ptr<TrialRun>> retired_;  ///< let go without the lock, which their disk work takes to wake us
+  std::vector<std::unique_ptr<Exchanging>> retired_exchanging_;  ///< joined without the lock, which they take
+  std::optional<std::uint32_t> exchange_track_;                  ///< of the trace, once there is something to trace
   std::uint32_t committing_ = 0;
   std::uint32_t copies_in_flight_ = 0;
   bool stopping_ = false, nudged_ = false;

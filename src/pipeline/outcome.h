@@ -7,14 +7,19 @@ namespace hopyard {
 
 struct Executor::Outcome {
   std::vector<at::Tensor> outputs;  ///< boundary activations or gradients, one for each micro-batch
-  struct LayerGradients {
-    std::uint32_t layer = 0;
-    std::vector<at::Tensor> gradients;  ///< one for each parameter; clipped steps only
+  struct Kept {
+    std::uint32_t layer = 0, piece = 0;
+    LayerGradients gradients;
   };
-  std::vector<LayerGradients> gradients;
-  std::vector<std::pair<TrialRun::TiedUse*, at::Tensor>> tied;  ///< for owners in other shards
-  double loss_sum = 0;
-  std::int64_t items = 0;
+  std::vector<Kept> gradients;  ///< for the second pass of a step that has one
+  struct Tied {
+    TrialRun::TiedUse* use = nullptr;
+    std::uint32_t piece = 0;
+    at::Tensor gradient;
+    std::span<std::byte> to() const { return use->piece(piece); }
+  };
+  std::vector<Tied> tied;  ///< for owners in other shards; of a step that is exchanged, all
+  std::vector<MicroBatchLoss> losses;
   std::optional<Judged> judged;
 };
 

@@ -153,7 +153,7 @@ class Profile {
 std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train) {
   auto costs = layer_sizes(source, train);
   Profile profile(source, data, train);
-  const double micros = micro_batches_of(train);
+  const double micros = micro_batches_here(train);
   std::map<LayerClass, Measured> known;
   at::Tensor x;
   for (std::uint32_t l = 0; l < costs.size(); ++l) {
@@ -192,7 +192,7 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
     }
     if (cost.trainable) {
       cost.moment_bytes = own * static_cast<Bytes>(moment_count(train.optimizer));
-      cost.gradient_bytes = own + (cost.borrowed_frozen ? 0 : cost.borrowed_bytes);
+      cost.gradient_bytes = (own + (cost.borrowed_frozen ? 0 : cost.borrowed_bytes)) * gradient_pieces(train);
     }
     cost.output_bytes = layers[l].output_bytes_per_row * train.micro_batch_size;
     costs.push_back(std::move(cost));

@@ -12,7 +12,8 @@ namespace {
 
 at::Tensor run_layers(const ComputeContext& context, std::size_t micro_batch, at::Tensor x) {
   Pass pass;
-  pass.key = pass_key(context.trial_seed, context.step, static_cast<std::uint32_t>(micro_batch));
+  const auto place = context.first_micro_batch + static_cast<std::uint32_t>(micro_batch);
+  pass.key = pass_key(context.trial_seed, context.step, place);
   pass.generator = context.generator;
   for (auto& loaded : context.layers) {
     pass.layer = loaded.index;
@@ -32,7 +33,32 @@ void for_each_value(std::span<LoadedLayer> layers, const Visit& visit) {
   }
 }
 
+/// After the backward of a micro-batch.
+void keep_apart(const ComputeContext& context, BackwardOutput& result) {
+  if (!context.apart) return;
+  auto& piece = result.apart.emplace_back();
+  for (const auto& loaded : context.layers) {
+    piece.push_back(gradients_of(loaded));
+    for (auto parameter : loaded.layer->bound()) parameter.mutable_grad().reset();
+  }
+}
+
 }  // namespace
+
+LayerGradients gradients_of(const LoadedLayer& loaded) {
+  LayerGradients gradients;
+  for (const auto& parameter : loaded.layer->bound()) gradients.push_back(parameter.grad());
+  return gradients;
+}
+
+MicroBatchLoss total(std::span<const MicroBatchLoss> losses) {
+  MicroBatchLoss sum;
+  for (const auto& loss : losses) {
+    sum.sum += loss.sum;
+    sum.items += loss.items;
+  }
+  return sum;
+}
 
 at::Tensor tensor_over(std::byte* data, Bytes bytes) {
   return at::from_blob(data, {static_cast<std::int64_t>(bytes / sizeof(float))}, at::kFloat);
@@ -84,8 +110,7 @@ std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<c
 BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
                               std::span<const at::Tensor> output_gradients, bool want_input_gradients) {
   BackwardOutput result;
-  std::int64_t rows = 0;
-  for (const auto& batch : context.batches) rows += batch.inputs.size(0);
+  const auto rows = static_cast<std::int64_t>(context.batch_rows);
   const auto counted = static_cast<double>(context.source.counted_items(rows));
   for (std::size_t m = 0; m < context.batches.size(); ++m) {
     const at::AutoGradMode graph(true);
@@ -94,13 +119,13 @@ BackwardOutput backward_shard(const ComputeContext& context, std::span<const at:
     const at::Tensor output = run_layers(context, m, input);
     if (context.has_head) {
       const LossSum loss = context.source.loss(output, context.batches[m]);
-      result.loss_sum += loss.sum.item<double>();
-      result.items += loss.items;
+      result.losses.push_back({loss.sum.item<double>(), loss.items});
       torch::autograd::backward({loss.sum}, {at::full({}, 1.0 / counted, at::kFloat)});
     } else {
       torch::autograd::backward({output}, {output_gradients[m]});
     }
     if (want_input_gradients) result.input_gradients.push_back(input.grad().contiguous());
+    keep_apart(context, result);
   }
   return result;
 }
@@ -138,6 +163,7 @@ BackwardOutput backward_of_graph(const ComputeContext& context, ForwardGraph& gr
     at::Tensor& input = graph.inputs[m];
     if (input.defined() && input.requires_grad()) result.input_gradients.push_back(input.grad().contiguous());
     input.reset();
+    keep_apart(context, result);
   }
   return result;
 }

@@ -32,11 +32,14 @@ struct LoadedLayer {
 struct ComputeContext {
   const ModelSource& source;
   std::span<LoadedLayer> layers;
-  std::span<const Batch> batches;  ///< the micro-batches, in order
+  std::span<const Batch> batches;  ///< the micro-batches that are computed here, in order
   std::uint64_t trial_seed = 0, step = 0;
   at::Generator generator;
   bool train = true;
-  bool has_head = false;  ///< the last layer of the model is among the layers
+  bool has_head = false;                ///< the last layer of the model is among the layers
+  std::uint32_t first_micro_batch = 0;  ///< of the batch: the place in it of batches[0]
+  std::size_t batch_rows = 0;           ///< of the whole batch, whoever computes it
+  bool apart = false;                   ///< the gradients of each micro-batch are kept by themselves
 };
 
 /// While it lives, the layers' modules point at their bytes. Gradients start from nothing.
@@ -54,14 +57,26 @@ class BoundLayers {
 /// Without a graph. `inputs`: one for each micro-batch, empty for the first shard. Returns the boundary activations.
 std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs);
 
-struct BackwardOutput {
-  std::vector<at::Tensor> input_gradients;  ///< for the shard before; empty unless wanted
-  double loss_sum = 0;                      ///< has_head: over the batch's counted items
+/// Of one micro-batch: the sum over its counted items, and how many they are.
+struct MicroBatchLoss {
+  double sum = 0;
   std::int64_t items = 0;
+};
+/// The sum over micro-batches, in order.
+MicroBatchLoss total(std::span<const MicroBatchLoss> losses);
+
+/// Of a bound layer: one for each parameter, undefined where it has none.
+using LayerGradients = std::vector<at::Tensor>;
+LayerGradients gradients_of(const LoadedLayer& loaded);
+
+struct BackwardOutput {
+  std::vector<at::Tensor> input_gradients;         ///< for the shard before; empty unless wanted
+  std::vector<MicroBatchLoss> losses;              ///< has_head: of each micro-batch
+  std::vector<std::vector<LayerGradients>> apart;  ///< [micro-batch][layer]; empty unless wanted
 };
 /// Recomputes with a graph and goes backward, micro-batch by micro-batch in order. `output_gradients` is empty when the
 /// head is here: the loss is then the sum over counted items ÷ their number in the whole batch. Afterwards each
-/// trainable bound parameter has its gradient.
+/// trainable bound parameter has its gradient, unless they are kept apart.
 BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
                               std::span<const at::Tensor> output_gradients, bool want_input_gradients);
 

@@ -77,7 +77,8 @@ class StepExchange {
   virtual void gather(std::span<double> values, MicroBatchRange own) = 0;
   /// Leaves the sums over all members in the parts, in order of the parts. `staging` is for the exchange's use.
   virtual void sum(std::span<const GradientPart> parts, std::span<std::byte> staging) = 0;
-  /// Lets go at once whoever is in gather() or sum(), here and at the other members, with this reason.
+  /// Lets go at once whoever is in gather() or sum() here, with this reason. The other members hear of it when they
+  /// wait for this one, or for one that has heard.
   virtual void cancel(const std::string& reason) = 0;
   virtual ExchangeTraffic traffic() const = 0;
 };

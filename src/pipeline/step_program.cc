@@ -44,8 +44,16 @@ std::vector<TaskRef> training_program(const TrialSetup& setup) {
   const std::uint32_t first = first_backward_shard(setup.plan);
   for (std::uint32_t s = 0; s + 1 < count; ++s) program.push_back({TaskKind::forward, s});
   for (std::uint32_t s = count; s-- > first;) program.push_back({TaskKind::backward, s});
+  if (first < count && exchanges_gradients(setup)) program.push_back({TaskKind::exchange, first});
   if (keeps_gradients(setup))
     for (std::uint32_t s = first; s < count; ++s) program.push_back({TaskKind::update, s});
+  return program;
+}
+
+std::vector<TaskRef> bystander_program(const TrialSetup& setup) {
+  std::vector<TaskRef> program = training_program(setup);
+  std::erase_if(program,
+                [](const TaskRef& task) { return task.kind != TaskKind::exchange && task.kind != TaskKind::update; });
   return program;
 }
 
@@ -57,6 +65,7 @@ std::vector<TaskRef> evaluation_program(const TrialSetup& setup) {
 
 std::vector<std::uint32_t> blobs_needed(const TrialSetup& setup, const TaskRef& task) {
   std::vector<std::uint32_t> blobs;
+  if (task.kind == TaskKind::exchange) return blobs;
   const ShardPlan& shard = setup.plan.shards[task.shard];
   for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
     if (is_trainable(setup, l)) blobs.push_back(parameters_blob(l));

@@ -20,10 +20,13 @@ bool touches_gradients(const TrialSetup& setup, const TaskRef& task);
 
 /// The tasks of a training step, or of a batch of rows that is materialised, in their order.
 std::vector<TaskRef> training_program(const TrialSetup& setup);
+/// Those of a step of which this process computes no micro-batch: exchange and update.
+std::vector<TaskRef> bystander_program(const TrialSetup& setup);
 /// The tasks that judge one batch of validation rows.
 std::vector<TaskRef> evaluation_program(const TrialSetup& setup);
 
-/// Blobs that a task needs in the host tier, ascending. Borrowed parameters of tied uses are among them.
+/// Blobs that a task needs in the host tier, ascending. Borrowed parameters of tied uses are among them. None of an
+/// exchange, which takes gradients as it gets to them.
 std::vector<std::uint32_t> blobs_needed(const TrialSetup& setup, const TaskRef& task);
 /// Those of them that the task changes, ascending.
 std::vector<std::uint32_t> blobs_changed(const TrialSetup& setup, const TaskRef& task);

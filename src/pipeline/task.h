@@ -7,10 +7,10 @@
 namespace hopyard {
 
 /// forward: without a graph, keeping the boundary activation. backward: recompute with a graph, backward, and, unless
-/// the step is clipped, update; of the last shard: forward and backward in one. update: second pass of a clipped step,
-/// in host memory. evaluate: forward on validation rows. materialise: forward of frozen layers, for all trials that
-/// share them.
-enum class TaskKind : std::uint8_t { forward, backward, update, evaluate, materialise };
+/// the step has a second pass, update; of the last shard: forward and backward in one. update: that second pass, in
+/// host memory. evaluate: forward on validation rows. materialise: forward of frozen layers, for all trials that share
+/// them. exchange: of all shards between the two passes of a step that several processes compute; no device runs it.
+enum class TaskKind : std::uint8_t { forward, backward, update, evaluate, materialise, exchange };
 
 struct TaskRef {
   TaskKind kind = TaskKind::forward;
@@ -30,6 +30,8 @@ inline const char* to_string(TaskKind kind) {
       return "evaluate";
     case TaskKind::materialise:
       return "materialise";
+    case TaskKind::exchange:
+      return "exchange";
   }
   return "?";
 }

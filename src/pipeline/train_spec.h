@@ -43,12 +43,17 @@ inline std::uint32_t micro_batches_of(const TrainSpec& train) {
 inline bool is_two_pass(const TrainSpec& train) {
   return train.clip_norm.has_value() || train.data_parallel.degree > 1;
 }
+/// How many micro-batches of a whole batch one worker computes at most.
+inline std::uint32_t micro_batches_here(const TrainSpec& train) {
+  const auto& spec = train.data_parallel;
+  if (spec.sum == DataParallelSpec::Sum::server) return micro_batches_of(train);  // whole batches, in turn
+  return (micro_batches_of(train) + spec.degree - 1) / spec.degree;
+}
 /// How many gradients of a parameter a worker keeps apart at most: one for each of its micro-batches, where they are
 /// added in order.
 inline std::uint32_t gradient_pieces(const TrainSpec& train) {
   const auto& spec = train.data_parallel;
-  if (spec.sum != DataParallelSpec::Sum::ordered) return 1;
-  return spec.degree == 1 ? 1 : (micro_batches_of(train) + spec.degree - 1) / spec.degree;
+  return spec.degree > 1 && spec.sum == DataParallelSpec::Sum::ordered ? micro_batches_here(train) : 1;
 }
 
 /// What decides only when things happen.

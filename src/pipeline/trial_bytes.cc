@@ -44,14 +44,15 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
     if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
       layer.moments = add_blob(moments_blob(l), moment_bytes(setup_, layer.own), true);
     // Also while it is one shard, which keeps none: it may be cut while it runs.
-    if (layer.trainable && two_pass()) layer.gradients = add_blob(gradients_blob(l), layer.own.bytes, false);
+    if (layer.trainable && is_two_pass(setup_.train))
+      layer.gradients = add_blob(gradients_blob(l), gradient_bytes(setup_, layer.own), false);
     norms_.emplace_back(layer.own.places.size(), 0.0);
     const auto& parameters = modules[l]->description().parameters;
     for (std::uint32_t p = 0; p < parameters.size(); ++p) {
       if (!parameters[p].tied_to || l < setup_.first_layer) continue;
       TiedUse use{l, p, *parameters[p].tied_to, {}, !parameters[p].frozen};
-      const Bytes bytes = static_cast<Bytes>(parameters[p].elements()) * sizeof(float);
-      if (use.trainable) use.gradient = buffer_from(grant.bytes, bytes);
+      use.piece_bytes = static_cast<Bytes>(parameters[p].elements()) * sizeof(float);
+      if (use.trainable) use.gradient = buffer_from(grant.bytes, use.piece_bytes * gradient_pieces(setup_.train));
       tied_.push_back(std::move(use));
     }
     layers_.push_back(std::move(layer));
@@ -67,6 +68,7 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
 }
 
 void TrialRun::make_boundaries(HostReservation& granted) {
+  if (const Bytes bytes = exchange_staging_bytes(setup_); bytes > 0) staging_ = buffer_from(granted, bytes);
   const BoundarySizes sizes = boundary_sizes(setup_);
   const auto make = [&](Bytes bytes) { return std::make_unique<Boundary>(buffer_from(granted, bytes)); };
   for (const Bytes bytes : sizes.activations) activations_.push_back(make(bytes));
@@ -133,6 +135,11 @@ Digest TrialRun::digest() {
     add_blob(layer.parameters, Part::own);
   }
   return digest_parameters(std::move(all));
+}
+
+std::span<std::byte> TrialRun::gradient_piece(std::uint32_t layer, std::uint32_t piece) {
+  const LayerState& state = layers_[layer];
+  return cache_->bytes(*state.gradients).subspan(piece * state.own.bytes, state.own.bytes);
 }
 
 std::byte* TrialRun::in_host(const LayerState& layer, Part part) {

@@ -1,6 +1,7 @@
 #include "pipeline/trial_run.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/failure.h"
 
@@ -17,6 +18,12 @@ std::unique_ptr<Boundary> reserve_boundary(HostTier& host, Bytes bytes) {
 }
 
 }  // namespace
+
+void require_finite(double loss, std::uint64_t step) {
+  if (!std::isfinite(loss))
+    throw Diverged(
+        text::cat("the loss was not a finite number at step ", step + 1, ": lower the learning rate or set clip_norm"));
+}
 
 TrialRun::TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& pool, std::function<void()> wake)
     : setup_(std::move(setup)), features_(std::move(grant.features)) {
@@ -38,15 +45,26 @@ std::uint32_t TrialRun::evaluation_units() const {
   return static_cast<std::uint32_t>(batch_count(valid_rows_.size(), setup_.train.batch_size));
 }
 
+const std::vector<TaskRef>& TrialRun::program_of(std::uint32_t unit) const {
+  if (unit >= training_units()) return evaluate_program_;
+  return micro_batches_of(planned(unit, {})).count() > 0 ? train_program_ : bystander_program_;
+}
+
 void TrialRun::begin_visit(Visit visit) {
+  require(visit.share.alone() == (visit.exchange == nullptr), setup_.id, ": a visit of ", visit.share.members,
+          " members with", visit.exchange ? "" : "out", " an exchange");
+  require(visit.share.alone() || visit.share.members == setup_.train.data_parallel.degree, setup_.id, ": ",
+          visit.share.members, " members for a degree of ", setup_.train.data_parallel.degree);
   visit_ = std::move(visit);
   result_ = VisitResult{};
   result_.trial = setup_.number;
   result_.visit = visit_;
   train_program_ = training_program(setup_);
+  bystander_program_ = bystander_program(setup_);
   evaluate_program_ = evaluation_program(setup_);
+  losses_.clear();
   unit_ = 0;
-  const auto& first = training_units() > 0 ? train_program_ : evaluate_program_;  // a visit without rows only evaluates
+  const auto& first = program_of(0);  // a visit without rows only evaluates
   unit_tasks_.assign(first.begin(), first.end());
   note_all_next_uses();
 }
@@ -62,7 +80,7 @@ std::optional<PlannedTask> TrialRun::peek(std::uint32_t ahead) const {
   if (ahead < unit_tasks_.size()) return planned(unit_, unit_tasks_[ahead]);
   ahead -= static_cast<std::uint32_t>(unit_tasks_.size());
   for (std::uint32_t unit = unit_ + 1; unit < units; ++unit) {
-    const auto& program = unit < training_units() ? train_program_ : evaluate_program_;
+    const auto& program = program_of(unit);
     if (ahead < program.size()) return planned(unit, program[ahead]);
     ahead -= static_cast<std::uint32_t>(program.size());
   }
@@ -75,10 +93,9 @@ void TrialRun::advance() {
   ++tasks_done_;
   if (unit_tasks_.empty()) {
     ++unit_;
-    if (unit_ < training_units())
-      unit_tasks_.assign(train_program_.begin(), train_program_.end());
-    else if (unit_ < training_units() + evaluation_units())
-      unit_tasks_.assign(evaluate_program_.begin(), evaluate_program_.end());
+    losses_.clear();
+    if (unit_ < training_units() + evaluation_units())
+      unit_tasks_.assign(program_of(unit_).begin(), program_of(unit_).end());
   }
   note_next_uses(used);
 }
@@ -109,7 +126,15 @@ void TrialRun::note_next_uses(std::span<const std::uint32_t> blobs) {
   }
 }
 
-VisitResult TrialRun::take_result() { return std::move(result_); }
+VisitResult TrialRun::take_result() {
+  visit_.exchange.reset();
+  result_.visit.exchange.reset();
+  return std::move(result_);
+}
+
+void TrialRun::note_losses(const std::vector<MicroBatchLoss>& losses) {
+  if (!losses.empty()) losses_ = losses;
+}
 
 std::span<TrialRun::LayerState> TrialRun::layers_of(std::uint32_t shard) {
   const auto& plan = setup_.plan.shards[shard];
@@ -118,12 +143,29 @@ std::span<TrialRun::LayerState> TrialRun::layers_of(std::uint32_t shard) {
 
 bool TrialRun::passes_gradient_down(std::uint32_t shard) const { return shard > first_backward_; }
 
+std::size_t TrialRun::batch_rows(const PlannedTask& task) const {
+  const auto& rows = task.evaluation ? valid_rows_ : visit_.rows;
+  return std::min<std::size_t>(setup_.train.batch_size, rows.size() - std::size_t{task.unit} * setup_.train.batch_size);
+}
+
+std::uint32_t TrialRun::micro_batches_in_batch(const PlannedTask& task) const {
+  return static_cast<std::uint32_t>(batch_count(batch_rows(task), setup_.train.micro_batch_size));
+}
+
+MicroBatchRange TrialRun::micro_batches_of(const PlannedTask& task) const {
+  const std::uint32_t all = micro_batches_in_batch(task);
+  return task.evaluation ? MicroBatchRange{0, all} : visit_.share.of(all);
+}
+
 std::vector<std::uint32_t> TrialRun::rows_of(const PlannedTask& task) const {
   const auto& rows = task.evaluation ? valid_rows_ : visit_.rows;
-  const std::size_t chunk = setup_.train.batch_size;
-  const std::size_t begin = task.unit * chunk;
-  const std::size_t end = std::min(rows.size(), begin + chunk);
-  return {rows.begin() + static_cast<std::ptrdiff_t>(begin), rows.begin() + static_cast<std::ptrdiff_t>(end)};
+  const MicroBatchRange range = micro_batches_of(task);
+  const auto place = [&](std::uint32_t micro_batch) {
+    const std::size_t row = std::size_t{micro_batch} * setup_.train.micro_batch_size;
+    return rows.begin() + static_cast<std::ptrdiff_t>(std::size_t{task.unit} * setup_.train.batch_size +
+                                                      std::min(row, batch_rows(task)));
+  };
+  return {place(range.begin), place(range.end)};
 }
 
 Boundary* TrialRun::input_of(const PlannedTask& planned) {
@@ -163,6 +205,7 @@ Boundary* TrialRun::output_of(const PlannedTask& planned) {
     case TaskKind::backward:
       return passes_gradient_down(s) ? gradients_[(s - 1) % 2].get() : nullptr;
     case TaskKind::update:
+    case TaskKind::exchange:
       return nullptr;
   }
   return nullptr;
@@ -231,7 +274,7 @@ bool TrialRun::recut(HostTier& host) {
   std::deque<TaskRef> tasks;
   for (std::size_t i = 0; i < unit_tasks_.size(); ++i) {
     TaskRef left = unit_tasks_[i];
-    if (left.shard != s) {
+    if (left.shard != s || left.kind == TaskKind::exchange) {  // an exchange is of all shards
       left.shard += left.shard > s;
       tasks.push_back(left);
       continue;
@@ -246,6 +289,7 @@ bool TrialRun::recut(HostTier& host) {
     for (std::uint32_t u = first_backward_; u < setup_.plan.shards.size(); ++u) tasks.push_back({TaskKind::update, u});
   unit_tasks_ = std::move(tasks);
   train_program_ = training_program(setup_);
+  bystander_program_ = bystander_program(setup_);
   evaluate_program_ = evaluation_program(setup_);
   note_all_next_uses();
   return true;

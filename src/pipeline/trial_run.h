@@ -44,6 +44,8 @@ class Diverged : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+/// Throws Diverged unless the loss of the step, counted from 0, is a number.
+void require_finite(double loss, std::uint64_t step);
 /// Somebody wanted the visit to end.
 class Abandoned : public std::runtime_error {
  public:
@@ -112,10 +114,14 @@ class TrialRun {
   struct TiedUse {
     std::uint32_t layer = 0, parameter = 0;
     ParameterDescription::Owner owner;
-    HostBuffer gradient;  ///< left by the use's backward for the owner's
+    HostBuffer gradient;  ///< left by the use's backward for the owner's: one piece, or as many as may be kept apart
     bool trainable = false;
+    Bytes piece_bytes = 0;
     bool left = false;                                                  ///< `gradient` holds this step's
     Part part() const { return trainable ? Part::own : Part::shared; }  ///< of the owner's layer, where its value is
+    std::span<std::byte> piece(std::uint32_t index) {
+      return gradient.span().subspan(index * piece_bytes, piece_bytes);
+    }
   };
 
   TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& pool, std::function<void()> wake);
@@ -143,8 +149,9 @@ class TrialRun {
   /// the new boundary.
   bool recut(HostTier& host);
 
-  bool two_pass() const { return setup_.train.clip_norm.has_value(); }
   bool one_shard() const { return setup_.plan.shards.size() == 1; }
+  /// Its state stays on the device from the beginning of a visit to its end.
+  bool resident() const { return one_shard() && !keeps_gradients(setup_); }
   bool is_last(std::uint32_t shard) const { return shard + 1 == setup_.plan.shards.size(); }
   bool has_head(std::uint32_t shard) const { return is_last(shard) && !setup_.materialise_to; }
   /// True when gradients go past the shard's first layer.
@@ -158,7 +165,11 @@ class TrialRun {
   }
   /// The task needs moments beside the parameters where it computes: it updates in one pass.
   bool updates_in(const TaskRef& task) const { return task.kind == TaskKind::backward && updates(setup_, task); }
+  /// Of the batch, or of the chunk of validation rows: those that this process computes.
   std::vector<std::uint32_t> rows_of(const PlannedTask& task) const;
+  MicroBatchRange micro_batches_of(const PlannedTask& task) const;  ///< that these rows are
+  std::size_t batch_rows(const PlannedTask& task) const;            ///< of the whole batch
+  std::uint32_t micro_batches_in_batch(const PlannedTask& task) const;
   std::uint64_t step_of(const PlannedTask& task) const { return visit_.first_step + task.unit; }
 
   Boundary* input_of(const PlannedTask& task);
@@ -190,6 +201,18 @@ class TrialRun {
   std::vector<TiedUse>& tied() { return tied_; }
   const std::vector<TiedUse>& tied() const { return tied_; }
   std::vector<std::vector<double>>& norms() { return norms_; }
+  const std::vector<std::vector<double>>& norms() const { return norms_; }
+
+  // Steps that are exchanged (step_sum.h).
+  bool at_exchange() const { return !unit_tasks_.empty() && unit_tasks_.front().kind == TaskKind::exchange; }
+  /// Gradients of each micro-batch are pieces of their own.
+  bool keeps_apart() const { return visit_.share.member > 0 && visit_.exchange->in_order(); }
+  /// Requires that the layer's gradients are pinned.
+  std::span<std::byte> gradient_piece(std::uint32_t layer, std::uint32_t piece);
+  void note_losses(const std::vector<MicroBatchLoss>& losses);
+  /// Of the micro-batches that this process computed of the step under way.
+  std::span<const MicroBatchLoss> losses() const { return losses_; }
+  std::span<std::byte> staging() { return staging_.span(); }
   VisitResult& result() { return result_; }
   /// Completed share of the visit, 0 … 1.
   double visit_fraction() const;
@@ -204,6 +227,7 @@ class TrialRun {
   std::vector<TaskRef> halves_of(TaskKind kind, std::uint32_t shard) const;
   void note_all_next_uses();
   void note_next_uses(std::span<const std::uint32_t> blobs);
+  const std::vector<TaskRef>& program_of(std::uint32_t unit) const;
   std::uint32_t training_units() const;
   std::uint32_t evaluation_units() const;
   PlannedTask planned(std::uint32_t unit, const TaskRef& task) const;
@@ -223,7 +247,9 @@ class TrialRun {
   std::vector<std::uint32_t> valid_rows_;
   std::uint32_t unit_ = 0;
   std::deque<TaskRef> unit_tasks_;  // left of the unit, the present one first
-  std::vector<TaskRef> train_program_, evaluate_program_;
+  std::vector<TaskRef> train_program_, bystander_program_, evaluate_program_;
+  std::vector<MicroBatchLoss> losses_;
+  HostBuffer staging_;
   std::atomic<std::uint64_t> tasks_done_ = 0;
 };
 

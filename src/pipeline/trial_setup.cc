@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pipeline/step_exchange.h"
 #include "pipeline/step_program.h"
 #include "spill/host_tier.h"
 
@@ -11,6 +12,10 @@ namespace {
 
 const LayerDescription& layer_of(const TrialSetup& setup, std::uint32_t layer) {
   return setup.source->description().layers[layer];
+}
+
+Bytes tied_bytes(const ParameterDescription& parameter) {
+  return static_cast<Bytes>(parameter.elements()) * sizeof(float);
 }
 
 /// What a layer's shared part takes of the window.
@@ -24,7 +29,7 @@ Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) 
   const TaskRef task{kind, 0};
   Bytes bytes = HostBuffer::rounded(own.bytes);
   if (updates(setup, task)) bytes += HostBuffer::rounded(moment_bytes(setup, own));
-  if (touches_gradients(setup, task)) bytes += HostBuffer::rounded(own.bytes);
+  if (touches_gradients(setup, task)) bytes += HostBuffer::rounded(gradient_bytes(setup, own));
   if (kind != TaskKind::update) bytes += frozen_window_bytes(setup, layer);
   return bytes;
 }
@@ -111,8 +116,27 @@ PartitionPlan plan_cuts(const TrialSetup& setup, const std::vector<std::uint32_t
   return in_whole_model(setup, evaluate_cuts(computed_costs(setup), inside, setup.limits));
 }
 
+bool exchanges_gradients(const TrialSetup& setup) {
+  return setup.train.data_parallel.degree > 1 && !setup.materialise_to;
+}
+
 bool keeps_gradients(const TrialSetup& setup) {
-  return setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1;
+  return exchanges_gradients(setup) || (setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1);
+}
+
+Bytes gradient_bytes(const TrialSetup& setup, const LayerLayout& own) {
+  return own.bytes * gradient_pieces(setup.train);
+}
+
+Bytes exchange_staging_bytes(const TrialSetup& setup) {
+  if (!exchanges_gradients(setup)) return 0;
+  Bytes largest = 0;
+  for (std::uint32_t l = setup.first_layer; l < end_layer(setup); ++l) {
+    largest = std::max(largest, layout_of(setup, l, Part::own).bytes);
+    for (const auto& parameter : layer_of(setup, l).parameters)
+      if (parameter.tied_to && !parameter.frozen) largest = std::max(largest, tied_bytes(parameter));
+  }
+  return std::min(largest, kExchangeStagingBytes);
 }
 
 Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& own) {
@@ -149,7 +173,7 @@ Bytes trial_state_bytes(const TrialSetup& setup) {
     if (!uses_layer(setup, l)) continue;
     const LayerLayout own = layout_of(setup, l, Part::own);
     bytes += HostBuffer::rounded(own.bytes) + HostBuffer::rounded(moment_bytes(setup, own));
-    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(own.bytes);
+    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(gradient_bytes(setup, own));
     bytes += frozen_window_bytes(setup, l);
   }
   return bytes;
@@ -181,8 +205,8 @@ Bytes trial_overhead_bytes(const TrialSetup& setup) {
   for (std::uint32_t l = setup.first_layer; l < end_layer(setup); ++l)
     for (const auto& parameter : layer_of(setup, l).parameters)
       if (parameter.tied_to && !parameter.frozen)
-        bytes += HostBuffer::rounded(static_cast<Bytes>(parameter.elements()) * sizeof(float));
-  return bytes;
+        bytes += HostBuffer::rounded(tied_bytes(parameter) * gradient_pieces(setup.train));
+  return bytes + HostBuffer::rounded(exchange_staging_bytes(setup));
 }
 
 }  // namespace hopyard

@@ -79,8 +79,15 @@ std::vector<LayerCost> computed_costs(const TrialSetup& setup);
 PartitionPlan in_whole_model(const TrialSetup& setup, PartitionPlan plan);
 /// Predicts cuts (first layers of shards, in the numbering of the whole model); those outside its layers do not count.
 PartitionPlan plan_cuts(const TrialSetup& setup, const std::vector<std::uint32_t>& cuts);
-/// A clipped step of a cut trial: gradients stay in the window between backward and update.
+/// Between backward and update of a step its gradients are exchanged with other processes, if others take part.
+bool exchanges_gradients(const TrialSetup& setup);
+/// Gradients stay in the window between backward and update: of a clipped step of a cut trial, and of one that
+/// exchanges them.
 bool keeps_gradients(const TrialSetup& setup);
+/// Of one layer with this layout of its own part: all pieces that may be kept apart.
+Bytes gradient_bytes(const TrialSetup& setup, const LayerLayout& own);
+/// What an exchange has of the host tier beside the gradients.
+Bytes exchange_staging_bytes(const TrialSetup& setup);
 /// Of one layer with this layout of its own part.
 Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& own);
 

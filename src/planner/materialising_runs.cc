@@ -15,10 +15,11 @@ TrialSetup materialising_run(const TrialSetup& trial, std::uint32_t from, std::u
   run.materialise_to = to;
   run.train.batch_size = trial.train.micro_batch_size;
   run.train.clip_norm.reset();
+  run.train.data_parallel = {};
   run.valid_rows = 0;
   run.window = 0;
   run.frozen_in_window = false;
-  for (auto& cost : run.costs) cost.forward_s /= micro_batches_of(trial.train);
+  for (auto& cost : run.costs) cost.forward_s /= micro_batches_here(trial.train);
   run.limits.micro_batches = 1;
   run.limits.memory = usable_memory(trial.limits.memory);
   run.limits.update_on_host = false;

@@ -34,7 +34,7 @@ Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
   for (const auto& cost : setup.costs) {
     const Bytes own = cost.parameter_bytes - cost.frozen_bytes;
     const Bytes parameters = cost.trainable ? own : cost.parameter_bytes;
-    for (const Bytes part : {parameters, cost.moment_bytes, own})  // gradients are as large
+    for (const Bytes part : {parameters, cost.moment_bytes, own * gradient_pieces(setup.train)})
       bytes.push_back(HostBuffer::rounded(part));
   }
   for (const auto& cost : setup.costs) bytes.push_back(HostBuffer::rounded(cost.trainable ? cost.frozen_bytes : 0));
@@ -43,6 +43,7 @@ Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
 
 std::string cost_key(const TrialSetup& setup) {
   return text::cat(cost_text(setup.source->spec()), "|", setup.train.batch_size, "|", setup.train.micro_batch_size, "|",
+                   micro_batches_here(setup.train), "|", gradient_pieces(setup.train), "|",
                    static_cast<int>(setup.train.optimizer.kind), "|", moment_count(setup.train.optimizer));
 }
 
@@ -112,7 +113,7 @@ DeviceLimits Planner::limits_of(const TrialSetup& setup) const {
   limits.memory = device_.memory;
   limits.double_buffer = inputs_.execute.double_buffer;
   limits.micro_batches = micro_batches_of(setup.train);
-  limits.update_on_host = setup.train.clip_norm.has_value();
+  limits.update_on_host = is_two_pass(setup.train);
   if (device_.type == DeviceSpec::Type::cpu) return limits;
   limits.load_bytes_per_s = limits.store_bytes_per_s = device_.link_bytes_per_s;
   limits.latency_s = device_.latency_s;

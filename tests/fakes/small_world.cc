@@ -15,6 +15,26 @@
 namespace hopyard::fakes {
 namespace {
 
+/// For models that take features.
+void write_features(const std::string& folder, std::uint32_t rows) {
+  std::filesystem::create_directories(folder);
+  const std::int64_t n = rows;
+  const std::vector<TensorToWrite> columns{{"features", Dtype::f32, {n, 16}}, {"labels", Dtype::i32, {n}}};
+  KeyedStream stream(98);
+  write_safetensors(folder + "/part-00000.safetensors", columns, [&](std::size_t index, std::span<std::byte> out) {
+    for (std::size_t i = 0; i < out.size() / 4; ++i) {
+      const auto drawn = static_cast<std::int32_t>(stream.below(index == 0 ? 1000 : 3));
+      const float feature = static_cast<float>(drawn) / 500 - 1;
+      std::memcpy(out.data() + i * 4, index == 0 ? static_cast<const void*>(&feature) : &drawn, 4);
+    }
+  });
+  std::ofstream(folder + "/dataset.json")
+      << R"({"format":"hopyard-dataset","version":1,"rows":)" << rows
+      << R"(,"columns":{"features":{"dtype":"F32","shape":[16]},"labels":{"dtype":"I32","shape":[]}},)"
+      << R"("labels":["a","b","c"],"source":{"digest":"","file":""},)"
+      << R"("parts":[{"file":"part-00000.safetensors","rows":)" << rows << "}]}";
+}
+
 void write_data(const std::string& folder, std::uint32_t rows) {
   std::filesystem::create_directories(folder);
   const std::int64_t n = rows;
@@ -43,7 +63,7 @@ void write_data(const std::string& folder, std::uint32_t rows) {
 SmallWorld::SmallWorld(const char* config, std::uint32_t rows) {
   std::filesystem::create_directories(folder / "model");
   folder.write("model/config.json", config);
-  write_data(folder / "data", rows);
+  (config == kTinyMlp ? write_features : write_data)(folder / "data", rows);
   data = std::make_shared<Dataset>(folder / "data");
 }
 
@@ -143,6 +163,8 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
   EngineResult result;
   result.outcomes.resize(trials.size());
   result.errors.resize(trials.size());
+  result.broken.resize(trials.size());
+  result.curves.resize(trials.size());
   {
     Executor executor(setup.execute, 5, std::move(devices), host, nullptr);
     std::vector<std::shared_ptr<TrialRun>> runs;  // end before the executor, which their disk work wakes
@@ -162,8 +184,13 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
     std::size_t left = 0;
     const auto start = [&](std::uint32_t i, std::uint32_t index) {
       const std::uint64_t steps = batch_count(trials[i].rows_per_visit, trials[i].train.batch_size);
-      executor.start_visit(runs[i], {0, index, index, visit_rows(trials[i], index), steps * index,
-                                     trials[i].evaluate && index + 1 == trials[i].visits});
+      const bool evaluate = trials[i].evaluate && index + 1 == trials[i].visits;
+      Visit visit{0, index, index, visit_rows(trials[i], index), steps * index, evaluate};
+      if (setup.exchange && i == 0) {
+        visit.share = setup.share;
+        visit.exchange = setup.exchange(index);
+      }
+      executor.start_visit(runs[i], std::move(visit));
       ++left;
     };
     for (std::uint32_t i = 0; i < trials.size(); ++i) start(i, 0);
@@ -177,11 +204,16 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
           std::rethrow_exception(finished->error);
         } catch (const Failure&) {
           throw;  // what does not fit ends the test's run
+        } catch (const ExchangeBroken& error) {
+          result.errors[i] = error.what();
+          result.broken[i] = true;
         } catch (const std::exception& error) {
           result.errors[i] = error.what();
         }
         continue;
       }
+      auto& curve = result.curves[i];
+      curve.insert(curve.end(), finished->curve.begin(), finished->curve.end());
       const auto state = runs[i]->cache().commit();
       runs[i]->cache().drop_superseded();
       runs[i].reset();

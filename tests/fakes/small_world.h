@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "pipeline/batches.h"
 #include "pipeline/executor.h"
 #include "pipeline/profiler.h"
+#include "pipeline/step_exchange.h"
 
 namespace hopyard::fakes {
 
@@ -24,8 +26,11 @@ inline constexpr const char* kTinyGpt2 =
     R"({"model_type":"gpt2","vocab_size":97,"n_embd":32,"n_layer":3,"n_head":4,"n_positions":16,"n_inner":null,
 "resid_pdrop":0.1,"embd_pdrop":0.1,"attn_pdrop":0.1,"activation_function":"gelu_new","initializer_range":0.02,
 "layer_norm_epsilon":1e-5})";
+inline constexpr const char* kTinyMlp =
+    R"({"model_type":"mlp","input_size":16,"hidden_sizes":[40,24],"activation":"gelu","dropout":0.1})";
 
-/// A folder with config.json only, and a data folder with `rows` rows of 8 tokens in 3 classes.
+/// A folder with config.json only, and a data folder with `rows` rows of 8 tokens (of 16 features for kTinyMlp) in 3
+/// classes.
 class SmallWorld {
  public:
   explicit SmallWorld(const char* config, std::uint32_t rows = 40);
@@ -57,6 +62,9 @@ struct EngineSetup {
   bool frozen_in_window = false;
   ExecuteSpec execute;
   LinkActions* actions = nullptr;  ///< where to write down what goes over the links
+  MicroBatchShare share = {};      ///< this engine's part of each step, and
+  std::function<std::shared_ptr<StepExchange>(std::uint32_t visit)> exchange =
+      {};  ///< its end, for the first trial; empty: it is alone
 };
 
 /// What is trained.
@@ -72,8 +80,10 @@ struct TrialToRun {
 std::vector<std::uint32_t> visit_rows(const TrialToRun& trial, std::uint32_t visit);
 
 struct EngineResult {
-  std::vector<std::string> outcomes;  ///< outcome() of each trial
-  std::vector<std::string> errors;    ///< empty for a trial that trained to its end
+  std::vector<std::string> outcomes;            ///< outcome() of each trial
+  std::vector<std::string> errors;              ///< empty for a trial that trained to its end
+  std::vector<bool> broken;                     ///< the error was an exchange's
+  std::vector<std::vector<CurvePoint>> curves;  ///< the losses of all steps of each trial
   std::vector<DeviceReport> devices;
   Bytes host_peak = 0;
 };

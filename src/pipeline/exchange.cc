@@ -1,0 +1,99 @@
+// Steps that several processes compute: between a step's last backward and its first update, a thread of the visit adds
+// its gradients up with the other members. Under the lock, but for what waits for them.
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "pipeline/executor.h"
+#include "pipeline/step_sum.h"
+
+namespace hopyard {
+
+void Executor::start_exchanging(Active& active) {
+  if (trace_ != nullptr && !exchange_track_) exchange_track_ = trace_->track("exchange");
+  active.exchanging = std::make_unique<Exchanging>();
+  active.exchanging->thread =
+      std::jthread([this, own = active.exchanging.get(), trial = active.trial] { run_exchanges(*own, trial); });
+  begin_exchange_if_due(active);
+}
+
+void Executor::begin_exchange_if_due(Active& active) {
+  if (!active.exchanging || active.slots > 0 || active.error || stopping_ || !active.trial->at_exchange()) return;
+  ++active.slots;
+  active.exchanging->due = true;
+  changed_.notify_all();
+}
+
+void Executor::run_exchanges(Exchanging& own, const std::shared_ptr<TrialRun>& trial) {
+  at::set_num_threads(1);
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return own.due || own.over; });
+    if (own.over) return;
+    lock.unlock();
+    const double begin = monotonic_seconds();
+    std::vector<MicroBatchLoss> losses;
+    std::exception_ptr error;
+    try {
+      losses = complete_step(*trial);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    const double end = monotonic_seconds();
+    lock.lock();
+    if (trace_ != nullptr) trace_->add({*exchange_track_, trial->setup().id + "/exchange", "exchange", begin, end, 0});
+    own.due = false;
+    exchanged(active_.at(trial->setup().number), losses, error);
+  }
+}
+
+void Executor::exchanged(Active& active, std::span<const MicroBatchLoss> losses, const std::exception_ptr& error) {
+  TrialRun& trial = *active.trial;
+  if (error && !active.error) fail_trial(active, error);
+  --active.slots;
+  if (!active.error) {
+    take_losses(active, trial.step_of(*trial.peek(0)), losses);
+    trial.advance();
+    set_idle(active, true);
+  }
+  finish_visit_if_done(active);
+  dispatch();
+}
+
+void Executor::leave_members(const Active& active, const std::exception_ptr& error) {
+  const auto& exchange = active.trial->visit().exchange;
+  if (exchange == nullptr) return;
+  try {
+    std::rethrow_exception(error);
+  } catch (const Diverged&) {  // each member finds it by itself
+  } catch (const std::exception& problem) {
+    exchange->cancel(problem.what());
+  } catch (...) {
+    exchange->cancel("a member failed");
+  }
+}
+
+void Executor::cancel_exchanges(const std::string& reason) {
+  for (auto& [number, active] : active_)
+    if (const auto& exchange = active.trial->visit().exchange) exchange->cancel(reason);
+}
+
+bool Executor::any_exchange() const {
+  return std::any_of(active_.begin(), active_.end(),
+                     [](const auto& one) { return one.second.exchanging && one.second.exchanging->due; });
+}
+
+void Executor::end_exchanges() {
+  std::vector<std::unique_ptr<Exchanging>> ended;  // joined after the lock
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !any_exchange(); });
+  for (auto& [number, active] : active_)
+    if (active.exchanging) ended.push_back(std::move(active.exchanging));
+  for (auto& retired : retired_exchanging_) ended.push_back(std::move(retired));
+  retired_exchanging_.clear();
+  for (auto& one : ended) one->over = true;
+  changed_.notify_all();
+}
+
+}  // namespace hopyard

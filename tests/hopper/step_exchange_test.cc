@@ -1,0 +1,64 @@
+// The conformance suite on exchanges over links of both transports, and on the fake.
+#include "conformance/step_exchange_conformance.h"
+#include "fakes/memory_exchange.h"
+#include "hopper/link_exchange.h"
+#include "hopper/three_workers.h"
+
+namespace hopyard {
+namespace {
+
+using Ends = std::vector<std::shared_ptr<StepExchange>>;
+
+class TableHarness : public ExchangeHarness {
+ public:
+  Ends open(std::uint32_t members, double wait_s) override {
+    const auto all = fakes::MemoryExchange::of(members, true, wait_s);
+    Ends ends;
+    for (std::uint32_t m = 0; m < members; ++m) ends.push_back(all->member(m));
+    return ends;
+  }
+};
+
+template <class Workers>
+class WorkersHarness : public ExchangeHarness {
+ public:
+  Ends open(std::uint32_t members, double wait_s) override {
+    ++opened_;
+    Ends ends(members);
+    each_member(members, [&](std::uint32_t m) {
+      auto opened = open_link_exchange(workers_.worker(m), {workers_.ids(members), m, opened_, 5, wait_s});
+      EXPECT_EQ(opened.error, "");
+      ends[m] = std::move(opened.exchange);
+    });
+    return ends;
+  }
+
+ private:
+  Workers workers_;
+  std::uint64_t opened_ = 0;
+};
+
+template <class Harness>
+ExchangeCase in_order(const char* name) {
+  return {name, [] { return std::make_unique<Harness>(); }};
+}
+
+INSTANTIATE_TEST_SUITE_P(Exchanges, StepExchangeConformance,
+                         testing::Values(in_order<TableHarness>("table"),
+                                         in_order<WorkersHarness<MemoryWorkers>>("memory_links"),
+                                         in_order<WorkersHarness<GlooWorkers>>("gloo_links")),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(LinkExchange, ANeighbourThatDoesNotComeIsAnErrorInTime) {
+  MemoryWorkers workers;
+  const double begin = monotonic_seconds();
+  for (const std::uint32_t members : {2u, 3u}) {
+    const auto opened = open_link_exchange(workers.worker(0), {workers.ids(members), 0, members, 0.2, 1});
+    EXPECT_EQ(opened.exchange, nullptr);
+    EXPECT_NE(opened.error, "");
+  }
+  EXPECT_LT(monotonic_seconds() - begin, 5);
+}
+
+}  // namespace
+}  // namespace hopyard

@@ -1,0 +1,124 @@
+// Several engines that train a trial together over links end with the bits of one, or with an error that says whom they
+// missed.
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "base/clock.h"
+#include "fakes/train_together.h"
+#include "hopper/link_exchange.h"
+#include "hopper/three_workers.h"
+
+namespace hopyard {
+namespace {
+
+using fakes::EngineSetup;
+using fakes::SmallWorld;
+
+/// Its member's process is gone before its so many-th sum.
+class MortalExchange final : public StepExchange {
+ public:
+  MortalExchange(std::shared_ptr<StepExchange> inner, int sums) : inner_(std::move(inner)), left_(sums) {}
+  bool in_order() const override { return inner_->in_order(); }
+  void gather(std::span<double> values, MicroBatchRange own) override { inner_->gather(values, own); }
+  void sum(std::span<const GradientPart> parts, std::span<std::byte> staging) override {
+    if (left_-- == 0) {
+      inner_->cancel("this process died");
+      throw ExchangeBroken("this process died");
+    }
+    inner_->sum(parts, staging);
+  }
+  void cancel(const std::string& reason) override { inner_->cancel(reason); }
+  ExchangeTraffic traffic() const override { return inner_->traffic(); }
+
+ private:
+  const std::shared_ptr<StepExchange> inner_;
+  int left_;
+};
+
+template <class Workers>
+class TrainOverLinks : public testing::Test {
+ protected:
+  void SetUp() override { at::set_num_threads(1); }
+
+  fakes::ExchangeOf ends(std::uint32_t members) {
+    base_ += 100;
+    return [this, members](std::uint32_t visit, std::uint32_t member) {
+      auto opened = open_link_exchange(workers_.worker(member), {workers_.ids(members), member, base_ + visit, 20, 20});
+      EXPECT_EQ(opened.error, "");
+      const std::lock_guard lock(mutex_);
+      if (member == 0) exchanges_.push_back(opened.exchange);
+      return opened.exchange;
+    };
+  }
+
+  Workers workers_;
+  std::uint64_t base_ = 0;
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<StepExchange>> exchanges_;  // guarded by mutex_; of member 0, one a visit
+};
+using Transports = testing::Types<MemoryWorkers, GlooWorkers>;
+TYPED_TEST_SUITE(TrainOverLinks, Transports);
+
+TYPED_TEST(TrainOverLinks, EqualsOneProcess) {
+  const SmallWorld mlp(fakes::kTinyMlp), bert(fakes::kTinyBert), gpt2(fakes::kTinyGpt2);
+  for (const SmallWorld* world : {&mlp, &bert, &gpt2})
+    for (const std::uint32_t degree : {2u, 3u}) {
+      auto trial = fakes::shared_trial(
+          *world, world == &gpt2 ? ModelTask::causal_lm : ModelTask::sequence_classification, degree);
+      trial.train.batch_size = 5;
+      if (degree == 3) trial.train.clip_norm = 0.05;
+      EngineSetup whole, cut;
+      cut.cuts = {1, 2};
+      cut.window_share = 0.5;
+      std::vector<EngineSetup> setups{whole, cut, whole};
+      setups.resize(degree);
+      const auto [results, failures] = fakes::train_together(*world, {trial}, setups, this->ends(degree));
+      for (std::uint32_t m = 0; m < degree; ++m) {
+        EXPECT_EQ(failures[m], "");
+        EXPECT_EQ(results[m].errors[0], "");
+        EXPECT_EQ(results[m].outcomes[0], fakes::train_whole(*world, trial)) << degree << ", member " << m;
+      }
+    }
+}
+
+TYPED_TEST(TrainOverLinks, WhatTravelsIsTheFormulas) {
+  const SmallWorld world(fakes::kTinyBert);
+  const auto trial = fakes::shared_trial(world, ModelTask::sequence_classification, 2);
+  Bytes model = 0;
+  for (const auto& layer : trial.source->description().layers) model += layout_of(layer, Part::own).bytes;
+  const auto ends = this->ends(2);
+  fakes::train_together(world, {trial}, std::vector(2, EngineSetup()), ends);
+  ExchangeTraffic sum;
+  for (const auto& exchange : this->exchanges_) {
+    sum.sent += exchange->traffic().sent;
+    sum.received += exchange->traffic().received;
+  }
+  // 2 · m · (p − 1) a step, of which member 0 of two sends and receives one half each.
+  const auto expected = static_cast<double>(model * batch_count(trial.rows_per_visit, trial.train.batch_size) * 2);
+  EXPECT_NEAR(static_cast<double>(sum.sent), expected, expected / 100);
+  EXPECT_NEAR(static_cast<double>(sum.received), expected, expected / 100);
+}
+
+TYPED_TEST(TrainOverLinks, AMemberThatDiesEndsTheVisitOfTheOthers) {
+  const SmallWorld world(fakes::kTinyBert);
+  const auto trial = fakes::shared_trial(world, ModelTask::sequence_classification, 3);
+  for (std::uint32_t dies = 0; dies < 3; ++dies) {
+    const auto ends = this->ends(3);
+    const double begin = monotonic_seconds();
+    const auto [results, failures] = fakes::train_together(
+        world, {trial}, std::vector(3, EngineSetup()), [&](std::uint32_t visit, std::uint32_t member) {
+          const auto end = ends(visit, member);
+          if (visit != 1 || member != dies) return end;
+          return std::shared_ptr<StepExchange>(std::make_shared<MortalExchange>(end, 1));
+        });
+    for (std::uint32_t m = 0; m < 3; ++m) {
+      EXPECT_EQ(failures[m], "");
+      EXPECT_NE(results[m].errors[0], "");
+      EXPECT_TRUE(results[m].broken[0]) << results[m].errors[0];
+    }
+    EXPECT_LT(monotonic_seconds() - begin, 15);
+  }
+}
+
+}  // namespace
+}  // namespace hopyard
