@@ -9,7 +9,8 @@ namespace hopyard {
 
 namespace {
 
-constexpr std::uint32_t kHopTries = 3;  // in a visit; then it begins elsewhere
+constexpr std::uint32_t kHopTries = 3;   // in a visit; then it begins elsewhere
+constexpr std::uint32_t kTeamTries = 3;  // of a visit; then somebody has to leave, or the trial has failed
 
 Bytes total_bytes(const std::vector<HeldBlob>& blobs) {
   Bytes sum = 0;
@@ -33,22 +34,44 @@ void HoppingTrainer::set_holders(Job& job, std::set<std::uint32_t> holders) {
 void HoppingTrainer::trained(std::uint32_t worker, Trained end) {
   Job* job = ordered(end.commit.trial, end.number);
   if (job == nullptr || job->trained) return;
-  const PlacedVisit& visit = *job->visit;
-  if (visit.worker != worker || visit.epoch != end.commit.epoch || visit.visit != end.commit.visit ||
+  const PlacedVisit visit = *job->visit;
+  if (!visit.is_at(worker) || visit.epoch != end.commit.epoch || visit.visit != end.commit.visit ||
       visit.partition != end.commit.partition)
     fail(ExitCode::input, "worker ", worker, ": ", end.commit.trial, " was trained otherwise than it was asked to");
-  shop_.trained(visit);
   ++report_.workers[worker].visits;
+  job->said[worker] = std::move(end);
+  if (job->said.size() < visit.size() || !agrees(*job)) return;
+  shop_.trained(visit);
+  if (visit.size() > 1) ++report_.team_visits;
   job->entry->committing = true;
-  job->trained = std::move(end);
-  job->copies = {worker};
+  job->trained = std::move(job->said.at(visit.worker));
+  job->said.clear();
+  for (const std::uint32_t member : visit.members()) job->copies.insert(member);
   get_on(*job);
+}
+
+/// Whether all members have trained the same state. Otherwise the visit is void, and what they hold goes.
+bool HoppingTrainer::agrees(Job& job) {
+  const PlacedVisit visit = *job.visit;
+  const std::string& digest = job.said.at(visit.worker).commit.digest;
+  const auto other = std::find_if(job.said.begin(), job.said.end(),
+                                  [&](const auto& said) { return said.second.commit.digest != digest; });
+  if (other == job.said.end()) return true;
+  const TrialEntry& trial = *job.entry;
+  const std::string sentence =
+      text::cat("workers ", visit.worker, " and ", other->first, " trained sub-epoch ", trial.status.visits_done + 1,
+                " together and have states with different digests");
+  parts_.event(text::cat(trial.status.spec.id, ": ", sentence));
+  stop_visit(job);
+  for (const std::uint32_t member : visit.members()) send(member, Keep{trial.status.spec.id, trial.status.visits_done});
+  if (++job.failed_teams >= kTeamTries) ends_.push_back({job.entry, {}, sentence, false});
+  return false;
 }
 
 void HoppingTrainer::failed(const Failed& end) {
   Job* job = ordered(end.trial, end.number);
   if (job == nullptr) return;
-  stop_visit(*job);
+  call_back(*job);
   VisitEnd failure;
   failure.trial = job->entry;
   failure.failure = end.sentence;
@@ -62,17 +85,29 @@ void HoppingTrainer::missing(std::uint32_t worker, const Missing& end) {
   parts_.event(text::cat("worker ", worker, ": has no such state of ", end.trial));
   auto holders = job->holders;
   holders.erase(worker);
-  stop_visit(*job);
+  call_back(*job);
   set_holders(*job, std::move(holders));
 }
 
-/// A visit that has not begun gets its state. A trained one is committed when enough workers hold its state; those that
-/// are still to get it are told.
+/// Without the one who says so, others get on, and it may come again.
+void HoppingTrainer::parted(std::uint32_t worker, const Parted& end) {
+  Job* job = ordered(end.trial, end.number);
+  if (job == nullptr) return;
+  ++report_.parted_teams;
+  parts_.event(text::cat(end.trial, ": its team fell apart at worker ", worker, ": ", end.sentence));
+  call_back(*job);
+  if (++job->failed_teams < kTeamTries) return;
+  job->failed_teams = 0;
+  parts_.end.expel(*members_[worker].id, text::cat("its teams fall apart: ", end.sentence));
+}
+
+/// A visit that has not begun gets its state. One that is trained is committed when enough workers hold its state;
+/// those that are still to get it are told.
 void HoppingTrainer::get_on(Job& job) {
   if (!job.visit) return;
   if (!job.trained) {
-    const bool needs_state = job.entry->status.visits_done > 0 && !job.holders.contains(job.visit->worker);
-    if (needs_state && !order_start(job)) abandon(*job.entry);
+    if (!order_starts(job)) return call_back(job);
+    if (!job.asked && (job.visit->size() == 1 || all_can_start(job))) ask(job);
     return;
   }
   const TrialEntry& trial = *job.entry;
@@ -102,6 +137,7 @@ void HoppingTrainer::commit(Job& job) {
   const std::set<std::uint32_t> before = std::exchange(job.holders, std::exchange(job.copies, {}));
   job.blobs = std::move(done.blobs);
   job.visit.reset();
+  job.failed_teams = 0;
   trial.under_way = trial.committing = false;
   if (!done.curve.empty()) trial.status.loss = done.curve.back().loss;
   const Keep keep{trial.status.spec.id, trial.status.visits_done + 1};
@@ -123,7 +159,7 @@ void HoppingTrainer::order_hop(Job& job, std::uint32_t from, std::uint32_t to, s
                                const std::vector<HeldBlob>& blobs) {
   const TrialEntry& trial = *job.entry;
   Hop hop;
-  hop.number = ++hops_ordered_;
+  hop.number = ++links_ordered_;
   hop.trial = trial.status.spec.id;
   hop.visits = visits;
   hop.digest = visits == trial.status.visits_done ? trial.digest : job.trained->commit.digest;
@@ -137,14 +173,25 @@ void HoppingTrainer::order_hop(Job& job, std::uint32_t from, std::uint32_t to, s
   send(to, hop);
 }
 
-/// The state that the visit begins at goes to its worker. False when nobody who lives has it.
-bool HoppingTrainer::order_start(Job& job) {
-  const auto from = shop_.source(*job.number);
-  if (!from) return false;
-  const std::uint32_t visits = job.entry->status.visits_done;
-  if (!under_way_to(job.entry->status.spec.id, job.entry->digest, job.visit->worker))
-    order_hop(job, *from, job.visit->worker, visits, job.blobs);
+/// The state that the visit begins at goes to those of its workers that have none. False when nobody who lives has it.
+bool HoppingTrainer::order_starts(Job& job) {
+  const TrialEntry& trial = *job.entry;
+  if (trial.status.visits_done == 0) return true;
+  for (const std::uint32_t worker : job.visit->members()) {
+    if (job.holders.contains(worker) || under_way_to(trial.status.spec.id, trial.digest, worker)) continue;
+    const auto from = shop_.source(*job.number);
+    if (!from) return false;
+    order_hop(job, *from, worker, trial.status.visits_done, job.blobs);
+  }
   return true;
+}
+
+/// All of the visit's workers have the state that it begins at.
+bool HoppingTrainer::all_can_start(const Job& job) const {
+  if (job.entry->status.visits_done == 0) return true;
+  const auto members = job.visit->members();
+  return std::all_of(members.begin(), members.end(),
+                     [&](std::uint32_t member) { return job.holders.contains(member); });
 }
 
 void HoppingTrainer::ended(std::uint32_t worker, const HopEnd& end) {
@@ -159,7 +206,7 @@ void HoppingTrainer::ended(std::uint32_t worker, const HopEnd& end) {
   if (over.sent->digest == over.received->digest) return arrived(over);
   // Whoever received it has it in the book; nobody may begin there.
   Job& job = jobs_[over.trial];
-  if (job.visit && !job.trained && job.visit->worker == over.to) abandon(*job.entry);
+  if (job.visit && !job.trained && job.visit->is_at(over.to)) call_back(job);
   send(over.to, Keep{over.trial, over.digest == job.entry->digest ? 0 : job.entry->status.visits_done});
   torn(over, "other bytes arrived than were sent");
 }
@@ -177,7 +224,8 @@ void HoppingTrainer::arrived(const Flight& flight) {
   auto holders = job.holders;
   holders.insert(flight.to);
   set_holders(job, std::move(holders));
-  if (job.entry->ended()) bring_home(job);
+  if (job.entry->ended()) return bring_home(job);
+  get_on(job);
 }
 
 void HoppingTrainer::torn(const Flight& flight, const std::string& why) {

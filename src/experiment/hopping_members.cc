@@ -1,5 +1,6 @@
 // Workers come, say what they bring, and go.
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "base/failure.h"
@@ -9,12 +10,16 @@ namespace hopyard {
 
 namespace {
 
+bool before(const HeldState& a, const HeldState& b) {
+  return std::tie(a.trial, a.visits, a.digest) < std::tie(b.trial, b.visits, b.digest);
+}
+
+/// Among states in this order.
 const HeldState* find_state(const std::vector<HeldState>& held, const std::string& trial, std::uint32_t visits,
                             const std::string& digest) {
-  const auto found = std::find_if(held.begin(), held.end(), [&](const HeldState& state) {
-    return state.trial == trial && state.visits == visits && state.digest == digest;
-  });
-  return found == held.end() ? nullptr : &*found;
+  const HeldState wanted{trial, visits, digest, {}};
+  const auto found = std::lower_bound(held.begin(), held.end(), wanted, before);
+  return found == held.end() || before(wanted, *found) ? nullptr : &*found;
 }
 
 }  // namespace
@@ -53,6 +58,7 @@ void HoppingTrainer::heard(std::uint32_t worker, const ToCoordinator& message) {
   if (const auto* end = std::get_if<Trained>(&message)) return trained(worker, *end);
   if (const auto* end = std::get_if<Failed>(&message)) return failed(*end);
   if (const auto* end = std::get_if<Missing>(&message)) return missing(worker, *end);
+  if (const auto* end = std::get_if<Parted>(&message)) return parted(worker, *end);
   if (const auto* end = std::get_if<HopEnd>(&message)) return ended(worker, *end);
   if (const auto* account = std::get_if<Account>(&message)) return note(worker, *account);
   if (const auto* progress = std::get_if<Progress>(&message)) {
@@ -87,10 +93,12 @@ void HoppingTrainer::settle_holdings(TrialEntries trials) {
   for (std::uint32_t worker = 0; worker < members_.size(); ++worker) {
     auto brings = std::exchange(members_[worker].brings, std::nullopt);
     if (!brings) continue;
+    std::sort(brings->begin(), brings->end(), before);
     share_with_clones(worker, trials, *brings);
     std::set<std::string> useful;
-    for (const auto& trial : trials) {
-      Job& job = job_of(*trial);
+    for (std::size_t i = 0; i < trials.size(); ++i) {
+      const auto& trial = trials[i];
+      Job& job = *in_order_[i];
       auto holders = job.holders;
       holders.erase(worker);
       const HeldState* state = find_state(*brings, trial->status.spec.id, trial->status.visits_done, trial->digest);
@@ -106,8 +114,8 @@ void HoppingTrainer::settle_holdings(TrialEntries trials) {
       if (!useful.contains(state.trial)) send(worker, Keep{state.trial, 0});
     shop_.join(worker);
   }
-  for (const auto& trial : trials)
-    if (trial->ended()) bring_home(job_of(*trial));
+  for (Job* const job : in_order_)
+    if (job->entry->ended()) bring_home(*job);
 }
 
 /// A clone that is where it began may not have reached this worker, which then has its parent's equal state. What it is
@@ -122,7 +130,7 @@ void HoppingTrainer::share_with_clones(std::uint32_t worker, TrialEntries trials
     send(worker, Share{parent->trial, spec.id, visits});
     HeldState clone = *parent;
     clone.trial = spec.id;
-    brings.push_back(std::move(clone));
+    brings.insert(std::lower_bound(brings.begin(), brings.end(), clone, before), std::move(clone));
   }
 }
 
@@ -138,7 +146,7 @@ void HoppingTrainer::lost(const WorkerId& worker, const std::string& why) {
     ++report_.workers[worker.rank].deaths;
   }
   if (counted)
-    for (const auto& visit : shop_.leave(worker.rank)) stop_visit(*by_number_[visit.trial]);
+    for (const auto& visit : shop_.leave(worker.rank)) call_back(*by_number_[visit.trial]);
   std::map<std::uint64_t, Flight> broken;
   std::erase_if(flights_, [&](const auto& flight) {
     const bool touched = flight.second.from == worker.rank || flight.second.to == worker.rank;

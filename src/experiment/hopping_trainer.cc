@@ -38,6 +38,12 @@ HoppingTrainer::Job& HoppingTrainer::job_of(TrialEntry& trial) {
   return job;
 }
 
+/// The loop's trials are only ever added to.
+const std::vector<HoppingTrainer::Job*>& HoppingTrainer::jobs_of(TrialEntries trials) {
+  for (std::size_t i = in_order_.size(); i < trials.size(); ++i) in_order_.push_back(&job_of(*trials[i]));
+  return in_order_;
+}
+
 std::uint32_t HoppingTrainer::living() const {
   return static_cast<std::uint32_t>(
       std::count_if(members_.begin(), members_.end(), [](const auto& member) { return member.id.has_value(); }));
@@ -54,10 +60,10 @@ void HoppingTrainer::send_all(const ToWorker& message) {
 }
 
 void HoppingTrainer::start_visits(TrialEntries trials, bool paused) {
-  for (const auto& trial : trials) job_of(*trial);
+  const std::vector<Job*>& jobs = jobs_of(trials);
   settle_holdings(trials);
-  for (const auto& trial : trials)
-    if (!trial->ended()) sync(job_of(*trial), paused);
+  for (Job* const job : jobs)
+    if (!job->entry->ended()) sync(*job, paused);
   for (const auto& visit : dispatch(shop_, parts_.scheduler)) begin(visit);
   check_waiting(trials, paused);
 }
@@ -74,7 +80,10 @@ void HoppingTrainer::sync(Job& job, bool paused) {
     ShopTrial comes;
     comes.epochs = epochs;
     comes.rotation = trial.partition_after(0);
-    comes.visit_s = std::max(trial.setup.plan.compute_s * steps, 1e-6);
+    const DataParallelSpec& team = trial.setup.train.data_parallel;
+    comes.degree = team.degree;
+    comes.may_be_alone = team.is_exact();
+    comes.visit_s = std::max(trial.setup.plan.compute_s * steps / team.degree, 1e-6);
     comes.epoch = done / per_epoch;
     comes.visited = trial.visited;
     comes.holders.assign(job.holders.begin(), job.holders.end());
@@ -92,36 +101,54 @@ void HoppingTrainer::begin(const PlacedVisit& visit) {
   if (trial.status.state == TrialState::waiting) trial.status.state = TrialState::active;
   job.visit = visit;
   job.failed_hops = 0;
-  if (trial.status.visits_done > 0 && !job.holders.contains(visit.worker) && !order_start(job)) return stop_visit(job);
+  job.asked = false;
+  job.order = ++visits_ordered_;
+  get_on(job);
+}
+
+/// Orders the visit under way of its workers. Members of a team are told when all have the state, so that they meet.
+void HoppingTrainer::ask(Job& job) {
+  const TrialEntry& trial = *job.entry;
+  const auto members = job.visit->members();
+  job.asked = true;
   Train order;
-  order.number = job.order = ++visits_ordered_;
+  order.number = job.order;
   order.spec = trial.status.spec;
   order.settings = trial.status.settings;
   order.visits = trial.status.visits_done;
   order.digest = trial.digest;
-  order.partition = visit.partition;
-  order.evaluate = trial.next_is_judged();
+  order.partition = job.visit->partition;
   order.steps = trial.steps;
   order.loss_sum = trial.loss_sum;
   order.loss_items = trial.loss_items;
-  send(visit.worker, order);
+  if (members.size() > 1) order.team = Team{++links_ordered_, {}, 0};
+  for (const std::uint32_t member : members)
+    if (order.team) order.team->members.push_back(*members_[member].id);
+  for (std::uint32_t i = 0; i < members.size(); ++i) {
+    order.evaluate = i == 0 && trial.next_is_judged();
+    if (order.team) order.team->member = i;
+    send(members[i], order);
+  }
 }
 
-/// The visit under way is none any more; its worker is told by whoever wants that.
+/// Nothing more is to come of the visit under way at those who train it.
+void HoppingTrainer::call_back(Job& job) {
+  if (!job.visit) return;
+  for (const std::uint32_t member : job.visit->members()) send(member, Abandon{job.entry->status.spec.id});
+  stop_visit(job);
+}
+
+/// The visit under way is none any more; its workers are told by whoever wants that.
 void HoppingTrainer::stop_visit(Job& job) {
   if (job.visit && shop_.trial(*job.number).under_way == job.visit) shop_.give_up(*job.visit);
   job.visit.reset();
+  job.said.clear();
   job.trained.reset();
   job.copies.clear();
   job.entry->under_way = job.entry->committing = false;
 }
 
-void HoppingTrainer::abandon(TrialEntry& trial) {
-  Job& job = job_of(trial);
-  if (!job.visit) return;
-  send(job.visit->worker, Abandon{trial.status.spec.id});
-  stop_visit(job);
-}
+void HoppingTrainer::abandon(TrialEntry& trial) { call_back(job_of(trial)); }
 
 void HoppingTrainer::share(const TrialEntry& parent, const TrialEntry& clone) {
   const std::string& from = parent.status.spec.id;
@@ -170,7 +197,12 @@ std::string HoppingTrainer::what_is_missing(TrialEntries trials) const {
   if (!homeless.empty()) return homeless;
   for (const auto& trial : trials) {
     const auto job = jobs_.find(trial->status.spec.id);
-    if (!trial->has_work() || trial->status.visits_done == 0) continue;
+    if (!trial->has_work()) continue;
+    const std::uint32_t degree = trial->setup.train.data_parallel.degree;
+    if (!trial->setup.train.data_parallel.is_exact() && living() < degree)
+      return text::cat(trial->status.spec.id, " trains on ", degree, " workers together, and ", living(),
+                       living() == 1 ? " lives" : " live");
+    if (trial->status.visits_done == 0) continue;
     const auto& holders = job->second.holders;
     if (std::none_of(holders.begin(), holders.end(), [&](std::uint32_t holder) { return alive(holder); }))
       return text::cat("no living worker holds the state of ", trial->status.spec.id, " after ",
@@ -195,10 +227,10 @@ void HoppingTrainer::finish() {
 
 std::vector<ActiveReport> HoppingTrainer::active() const {
   std::vector<ActiveReport> all;
-  for (const auto& member : members_)
-    for (const auto& visit : member.progress) {
+  for (std::uint32_t worker = 0; worker < members_.size(); ++worker)
+    for (const auto& visit : members_[worker].progress) {
       const auto job = jobs_.find(visit.trial);
-      if (job == jobs_.end() || !job->second.visit) continue;
+      if (job == jobs_.end() || !job->second.visit || job->second.visit->worker != worker) continue;
       all.push_back({job->second.entry->setup.number, visit.fraction, visit.loss, 0});
     }
   return all;

@@ -40,7 +40,8 @@ struct HoppingReport {
   };
   std::vector<Worker> workers;  ///< by rank
   std::uint64_t hops = 0, failed_hops = 0;
-  Bytes hop_bytes = 0;  ///< of states, between two workers
+  std::uint64_t team_visits = 0, parted_teams = 0;  ///< trained by several together; given up, since one was gone
+  Bytes hop_bytes = 0;                              ///< of states, between two workers
 };
 
 /// The coordinator, in rank 0's process: decides which worker trains which visit and who holds which state, and alone
@@ -51,6 +52,9 @@ struct HoppingReport {
 /// the visit is trained, the state is copied to as many workers as `state_replicas` asks for, first where the trial
 /// goes next, so that the copy is the hop; then it is committed, and older states go. Whatever a worker had under way
 /// when it died is trained again, from the state before. The last state of a trial comes home to rank 0.
+///
+/// A data-parallel trial's visit is a team's: the state goes to each of its members, each trains its share, and each
+/// says what came of it, which must be equal. Who loses a member gives the visit up at all of them.
 class HoppingTrainer final : public VisitTrainer {
  public:
   explicit HoppingTrainer(HoppingParts parts);
@@ -87,15 +91,18 @@ class HoppingTrainer final : public VisitTrainer {
   /// What is known of a trial beside its entry.
   struct Job {
     TrialEntry* entry = nullptr;
-    std::optional<std::uint32_t> number;  // in the shop, once it is there
-    std::optional<PlacedVisit> visit;     // under way
-    std::uint64_t order = 0;              // of that visit: number of its Train
-    std::optional<Trained> trained;       // what came of it, until it is committed
-    std::set<std::uint32_t> copies;       // workers that hold that
-    std::set<std::uint32_t> holders;      // workers that hold the committed state, dead ones too
-    std::vector<HeldBlob> blobs;          // of the committed state
-    std::uint32_t failed_hops = 0;        // since the visit began
-    bool at_home = false;                 // it has ended, and nobody else's copy is needed
+    std::optional<std::uint32_t> number;    // in the shop, once it is there
+    std::optional<PlacedVisit> visit;       // under way
+    std::uint64_t order = 0;                // of that visit: number of its Trains
+    bool asked = false;                     // they have been sent
+    std::map<std::uint32_t, Trained> said;  // by its workers that are ready, until all are
+    std::optional<Trained> trained;         // what came of it, until it is committed
+    std::set<std::uint32_t> copies;         // workers that hold that
+    std::set<std::uint32_t> holders;        // workers that hold the committed state, dead ones too
+    std::vector<HeldBlob> blobs;            // of the committed state
+    std::uint32_t failed_hops = 0;          // since the visit began
+    std::uint32_t failed_teams = 0;         // since the last commit
+    bool at_home = false;                   // it has ended, and nobody else's copy is needed
   };
   struct Flight {
     std::string trial;
@@ -107,9 +114,12 @@ class HoppingTrainer final : public VisitTrainer {
 
   // hopping_trainer.cc: what is to be trained, and where
   Job& job_of(TrialEntry& trial);
+  const std::vector<Job*>& jobs_of(TrialEntries trials);
   void sync(Job& job, bool paused);
   void begin(const PlacedVisit& visit);
+  void ask(Job& job);
   void stop_visit(Job& job);
+  void call_back(Job& job);
   bool alive(std::uint32_t worker) const { return members_[worker].id.has_value(); }
   std::uint32_t living() const;
   void send(std::uint32_t worker, const ToWorker& message);
@@ -131,13 +141,16 @@ class HoppingTrainer final : public VisitTrainer {
   void trained(std::uint32_t worker, Trained end);
   void failed(const Failed& end);
   void missing(std::uint32_t worker, const Missing& end);
+  void parted(std::uint32_t worker, const Parted& end);
+  bool agrees(Job& job);
   Job* ordered(const std::string& trial, std::uint64_t order);
   void set_holders(Job& job, std::set<std::uint32_t> holders);
   void get_on(Job& job);
   void commit(Job& job);
   void order_hop(Job& job, std::uint32_t from, std::uint32_t to, std::uint32_t visits,
                  const std::vector<HeldBlob>& blobs);
-  bool order_start(Job& job);
+  bool order_starts(Job& job);
+  bool all_can_start(const Job& job) const;
   void ended(std::uint32_t worker, const HopEnd& end);
   void arrived(const Flight& flight);
   void torn(const Flight& flight, const std::string& why);
@@ -151,8 +164,9 @@ class HoppingTrainer final : public VisitTrainer {
   std::vector<Member> members_;      // by rank
   std::map<std::string, Job> jobs_;  // by trial
   std::vector<Job*> by_number_;      // of the shop
+  std::vector<Job*> in_order_;       // of the loop's trials, as far as start_visits() has seen them
   std::map<std::uint64_t, Flight> flights_;
-  std::uint64_t hops_ordered_ = 0, visits_ordered_ = 0;
+  std::uint64_t links_ordered_ = 0, visits_ordered_ = 0;
   std::vector<VisitEnd> ends_;  // for the next wait()
   std::optional<double> waiting_since_s_;
   bool finished_ = false, interrupted_ = false;  // as the workers were told

@@ -1,5 +1,8 @@
 #include "hopper/greedy_visits.h"
 
+#include <algorithm>
+#include <tuple>
+
 namespace hopyard {
 
 namespace {
@@ -61,6 +64,29 @@ std::optional<PlacedVisit> GreedyVisits::for_trial(const OpenShop& shop, std::ui
   return best.visit();
 }
 
+std::optional<PlacedVisit> GreedyVisits::for_team(const OpenShop& shop, std::uint32_t number, bool now) const {
+  const OpenTrial& trial = shop.trial(number);
+  Best best;
+  for (std::uint32_t step = 0; step < shop.partitions(); ++step) {
+    const std::uint32_t partition = (trial.next_in_order() + step) % shop.partitions();
+    const std::uint32_t size = shop.team_size(number, partition);
+    if (size == 0 || !trial.to_visit.test(partition)) continue;
+    std::vector<std::uint32_t> team;
+    for (const std::uint32_t home : shop.homes(partition))
+      if (shop.workers()[home].alive && allows(shop, number, trial, partition, home) &&
+          (!now || shop.open_to_team(number, home)))
+        team.push_back(home);
+    if (team.size() < size) continue;
+    const auto cost = [&](std::uint32_t home) { return std::tuple(!holds(trial, home), shop.queue_s(home), home); };
+    std::sort(team.begin(), team.end(), [&](std::uint32_t a, std::uint32_t b) { return cost(a) < cost(b); });
+    PlacedVisit visit{number, trial.epoch, trial.visit, partition, team.front()};
+    visit.others.assign(team.begin() + 1, team.begin() + size);
+    std::sort(visit.others.begin(), visit.others.end());
+    best.offer(of_place(shop, visit), visit);
+  }
+  return best.visit();
+}
+
 std::optional<PlacedVisit> GreedyVisits::after(const OpenShop& shop, const PlacedVisit& visit) const {
   const OpenTrial next = progress_after(shop, visit);
   if (next.done()) return std::nullopt;
@@ -74,10 +100,14 @@ std::optional<PlacedVisit> GreedyVisits::after(const OpenShop& shop, const Place
   return std::nullopt;
 }
 
+bool holds(const OpenTrial& trial, std::uint32_t worker) {
+  return std::find(trial.holders.begin(), trial.holders.end(), worker) != trial.holders.end();
+}
+
 OpenTrial progress_after(const OpenShop& shop, const PlacedVisit& visit) {
   OpenTrial next = shop.trial(visit.trial);
   next.under_way.reset();
-  next.holders = {visit.worker};
+  next.holders = visit.members();
   next.to_visit.reset(visit.partition);
   if (++next.visit == shop.partitions()) {
     ++next.epoch;

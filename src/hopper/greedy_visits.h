@@ -14,6 +14,8 @@ class GreedyVisits : public VisitScheduler {
 
   std::optional<PlacedVisit> for_worker(const OpenShop& shop, std::uint32_t worker, Place place) const override;
   std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t trial, Place place) const override;
+  /// Those of its homes that hold the state before others, then those with the shortest queues.
+  std::optional<PlacedVisit> for_team(const OpenShop& shop, std::uint32_t trial, bool now) const override;
   /// The first partition from where its rotation stands that is left, on its living home with the shortest queue.
   std::optional<PlacedVisit> after(const OpenShop& shop, const PlacedVisit& visit) const override;
 
@@ -28,7 +30,8 @@ class GreedyVisits : public VisitScheduler {
   virtual Preference of_place(const OpenShop& shop, const PlacedVisit& visit) const;
 };
 
-/// The trial as it will be when the visit, which is under way, is committed on its worker.
+bool holds(const OpenTrial& trial, std::uint32_t worker);
+/// The trial as it will be when the visit, which is under way, is committed on its workers.
 OpenTrial progress_after(const OpenShop& shop, const PlacedVisit& visit);
 /// The living home of a partition with the shortest queue that `accepts`; nothing when there is none.
 template <class Accepts>

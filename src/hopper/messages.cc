@@ -94,6 +94,13 @@ void list(Form& form, WorkerId& worker) {
 }
 
 template <class Form>
+void list(Form& form, Team& team) {
+  form("number", team.number);
+  form("members", team.members);
+  form("member", team.member);
+}
+
+template <class Form>
 void list(Form& form, Train& train) {
   form("number", train.number);
   form("spec", train.spec);
@@ -105,6 +112,7 @@ void list(Form& form, Train& train) {
   form("steps", train.steps);
   form("loss_sum", train.loss_sum);
   form("loss_items", train.loss_items);
+  form("team", train.team);
 }
 
 template <class Form>
@@ -175,6 +183,13 @@ void list(Form& form, Missing& missing) {
 }
 
 template <class Form>
+void list(Form& form, Parted& parted) {
+  form("number", parted.number);
+  form("trial", parted.trial);
+  form("sentence", parted.sentence);
+}
+
+template <class Form>
 void list(Form& form, HopEnd& end) {
   form("number", end.number);
   form("sent", end.sent);
@@ -239,6 +254,8 @@ constexpr const char* kName<Failed> = "failed";
 template <>
 constexpr const char* kName<Missing> = "missing";
 template <>
+constexpr const char* kName<Parted> = "parted";
+template <>
 constexpr const char* kName<HopEnd> = "hop_end";
 template <>
 constexpr const char* kName<Progress> = "progress";
@@ -248,6 +265,13 @@ template <>
 constexpr const char* kName<Account> = "account";
 
 void check(const auto&, const std::string&) {}
+
+void check(const Train& train, const std::string& where) {
+  if (!train.team) return;
+  const auto& [number, members, member] = *train.team;
+  if (members.size() < 2 || member >= members.size())
+    fail(ExitCode::input, where, ": member ", member, " of a team of ", members.size());
+}
 
 /// What a journal would call a broken contract.
 void check(const Trained& trained, const std::string& where) {

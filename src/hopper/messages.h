@@ -19,7 +19,15 @@ namespace hopyard {
 // From the coordinator to a worker. Of one worker they take effect in their order, but for trainings and hops, which go
 // on beside each other: a training waits for the state that it begins at, and a hop for the state that it sends.
 
-/// Trains one visit of a trial, and says `Trained`, `Failed` or `Missing`.
+/// The workers that train a visit together, each a share of every batch (pipeline/step_exchange.h).
+struct Team {
+  std::uint64_t number = 0;       ///< of its links: as a hop's, never used twice in an experiment
+  std::vector<WorkerId> members;  ///< leader first; at least two
+  std::uint32_t member = 0;       ///< which of them the receiver is
+  bool operator==(const Team&) const = default;
+};
+
+/// Trains one visit of a trial, and says `Trained`, `Failed`, `Missing` or `Parted`.
 struct Train {
   std::uint64_t number = 0;       ///< of the order, never used twice by a coordinator: the answer has it too
   TrialSpec spec;                 ///< its index is the number of its setup
@@ -30,6 +38,7 @@ struct Train {
   bool evaluate = false;  ///< judge the state afterwards on the whole validation set
   std::uint64_t steps = 0;
   double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
+  std::optional<Team> team;             ///< of which this worker is one; nothing: it trains alone
   bool operator==(const Train&) const = default;
 };
 
@@ -114,6 +123,14 @@ struct Missing {
   bool operator==(const Missing&) const = default;
 };
 
+/// The visit's team fell apart, as seen from here: another member is gone or does not get on. Nobody's fault here.
+struct Parted {
+  std::uint64_t number = 0;  ///< of the order
+  std::string trial;
+  std::string sentence;
+  bool operator==(const Parted&) const = default;
+};
+
 /// A hop is over at this end.
 struct HopEnd {
   std::uint64_t number = 0;
@@ -153,7 +170,7 @@ struct Account {
   bool operator==(const Account&) const = default;
 };
 
-using ToCoordinator = std::variant<Hello, Trained, Failed, Missing, HopEnd, Progress, Broken, Account>;
+using ToCoordinator = std::variant<Hello, Trained, Failed, Missing, Parted, HopEnd, Progress, Broken, Account>;
 
 std::string encode(const ToWorker& message);
 std::string encode(const ToCoordinator& message);

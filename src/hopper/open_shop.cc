@@ -1,6 +1,8 @@
 #include "hopper/open_shop.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "base/failure.h"
 #include "hopper/visit_order.h"
@@ -18,11 +20,18 @@ std::vector<std::uint32_t> members(Bits& bits) {
   return found;
 }
 
+std::vector<std::string> numbers(const std::vector<std::uint32_t>& values) {
+  std::vector<std::string> texts;
+  for (const std::uint32_t value : values) texts.push_back(std::to_string(value));
+  return texts;
+}
+
 }  // namespace
 
 std::ostream& operator<<(std::ostream& out, const PlacedVisit& visit) {
   return out << "trial " << visit.trial << ", epoch " << visit.epoch << ", visit " << visit.visit << ": partition "
-             << visit.partition << " on worker " << visit.worker;
+             << visit.partition << (visit.others.empty() ? " on worker " : " on workers ")
+             << text::join(numbers(visit.members()), ", ");
 }
 
 std::string to_string(const PlacedVisit& visit) { return text::cat(visit); }
@@ -45,7 +54,7 @@ OpenShop::OpenShop(const Placement& placement, std::vector<ShopWorker> workers)
             worker.devices, " devices and speed ", worker.speed);
   wanting_.resize(partitions());
   in_order_.resize(partitions());
-  changed_workers_ = Bits(count);
+  changed_workers_ = in_team_ = Bits(count);
   for (const Place place : kPlaces) {
     is_open_[index(place)] = Bits(count);
     open_partitions_[index(place)] = Bits(partitions());
@@ -55,11 +64,13 @@ OpenShop::OpenShop(const Placement& placement, std::vector<ShopWorker> workers)
 }
 
 std::uint32_t OpenShop::add(const ShopTrial& trial) {
-  require(trial.visit_s > 0, "a visit takes ", trial.visit_s, " s");
+  require(trial.visit_s > 0 && trial.degree > 0, "a visit takes ", trial.visit_s, " s on ", trial.degree, " workers");
   const std::uint32_t number = trial_count();
   OpenTrial progress{.epochs = trial.epochs,
                      .rotation = trial.rotation,
                      .visit_s = trial.visit_s,
+                     .degree = trial.degree,
+                     .may_be_alone = trial.may_be_alone,
                      .epoch = trial.epoch,
                      .to_visit = Bits::all(partitions()),
                      .holders = trial.holders};
@@ -109,7 +120,8 @@ void OpenShop::held_by(std::uint32_t trial, std::vector<std::uint32_t> holders) 
 void OpenShop::predict(std::uint32_t trial, double visit_s) {
   require(visit_s > 0, "a visit takes ", visit_s, " s");
   OpenTrial& progress = trials_.at(trial);
-  if (progress.under_way && !progress.trained) queued_s_[progress.under_way->worker] += visit_s - progress.visit_s;
+  if (progress.under_way && !progress.trained)
+    for (const std::uint32_t worker : progress.under_way->members()) queued_s_[worker] += visit_s - progress.visit_s;
   progress.visit_s = visit_s;
 }
 
@@ -125,29 +137,69 @@ std::vector<PlacedVisit> OpenShop::leave(std::uint32_t worker) {
   workers_[worker].alive = false;
   std::vector<PlacedVisit> lost;
   for (const OpenTrial& trial : trials_)
-    if (trial.under_way && trial.under_way->worker == worker) lost.push_back(*trial.under_way);
+    if (trial.under_way && trial.under_way->is_at(worker)) lost.push_back(*trial.under_way);
   for (const PlacedVisit& visit : lost) give_up(visit);
+  if (claim_ && claim_->is_at(worker)) drop_claim();
   update_open(worker);
   for (std::uint32_t trial = 0; trial < trial_count(); ++trial) refresh_idle(trial);
-  idle_.for_each([&](std::uint32_t trial) { changed_trials_.set(trial); });  // what waited for that worker
+  // What waited for that worker.
+  idle_.for_each([&](std::uint32_t trial) { changed_trials_.set(trial); });
+  for (const std::uint32_t trial : idle_teams_) changed_trials_.set(trial);
   return lost;
 }
 
 void OpenShop::begin(const PlacedVisit& visit) {
   OpenTrial& trial = trials_.at(visit.trial);
-  require(idle_.test(visit.trial), visit, " begins, but its trial is not idle");
+  require(is_idle(visit.trial), visit, " begins, but its trial is not idle");
   require(visit.epoch == trial.epoch && visit.visit == trial.visit, visit, " begins, but visit ", trial.visit,
           " of epoch ", trial.epoch, " is next");
   require(visit.partition < partitions() && trial.to_visit.test(visit.partition), visit,
           " begins, but that partition is not left");
-  const auto& at = homes(visit.partition);
-  require(std::binary_search(at.begin(), at.end(), visit.worker), visit, " begins, but that is no home");
-  require(open(visit.worker, Place::fetch), visit, " begins, but that worker has no place");
+  require(visit.size() == team_size(visit.trial, visit.partition), visit, " begins, but its team is to be of ",
+          team_size(visit.trial, visit.partition));
+  require(std::is_sorted(visit.others.begin(), visit.others.end(), std::less_equal<>()) &&
+              !std::binary_search(visit.others.begin(), visit.others.end(), visit.worker),
+          visit, " begins, but has a worker twice");
+  for (const std::uint32_t worker : visit.members()) require_place(visit, worker);
   ++begun_;
+  if (claim_ && claim_->trial == visit.trial) drop_claim();
   trial.under_way = visit;
   trial.trained = false;
   occupy(visit, true);
   refresh_idle(visit.trial);
+}
+
+void OpenShop::require_place(const PlacedVisit& visit, std::uint32_t worker) const {
+  const auto& at = homes(visit.partition);
+  require(std::binary_search(at.begin(), at.end(), worker), visit, " begins, but worker ", worker, " is no home");
+  const bool has_place =
+      trials_[visit.trial].degree > 1 ? open_to_team(visit.trial, worker) : open(worker, Place::fetch);
+  require(has_place, visit, " begins, but worker ", worker, " has no place");
+}
+
+void OpenShop::claim(const PlacedVisit& visit) {
+  require(!claim_ && is_idle(visit.trial) && trials_[visit.trial].degree > 1, visit, " claims places, but may not");
+  claim_ = visit;
+  for (const std::uint32_t worker : visit.members()) update_open(worker);
+}
+
+void OpenShop::drop_claim() {
+  const PlacedVisit claimed = *std::exchange(claim_, std::nullopt);
+  for (const std::uint32_t worker : claimed.members()) update_open(worker);
+}
+
+std::uint32_t OpenShop::team_size(std::uint32_t number, std::uint32_t partition) const {
+  const OpenTrial& trial = trials_.at(number);
+  const auto& at = homes(partition);
+  const auto living = static_cast<std::uint32_t>(
+      std::count_if(at.begin(), at.end(), [&](std::uint32_t home) { return workers_[home].alive; }));
+  return living >= trial.degree ? trial.degree : trial.may_be_alone && living > 0 ? 1 : 0;
+}
+
+bool OpenShop::open_to_team(std::uint32_t trial, std::uint32_t worker) const {
+  const ShopWorker& at = workers_.at(worker);
+  const bool claimed_by_others = is_claimed(worker) && claim_->trial != trial;
+  return at.alive && !in_team_.test(worker) && !claimed_by_others && occupied_[worker] < at.slots;
 }
 
 void OpenShop::require_under_way(const PlacedVisit& visit) const {
@@ -223,7 +275,8 @@ OpenShop::Changes OpenShop::take_changes() { return {members(changed_workers_), 
 
 bool OpenShop::room(std::uint32_t worker, Place place) const {
   const ShopWorker& at = workers_.at(worker);
-  return at.alive && occupied_[worker] < at.slots + (place == Place::fetch ? at.lookahead : 0);
+  const std::uint32_t taken = occupied_[worker] + (is_claimed(worker) ? 1 : 0);
+  return at.alive && taken < at.slots + (place == Place::fetch ? at.lookahead : 0);
 }
 
 bool OpenShop::state_lives(const OpenTrial& trial) const {
@@ -234,16 +287,31 @@ bool OpenShop::state_lives(const OpenTrial& trial) const {
 void OpenShop::refresh_idle(std::uint32_t number) {
   const OpenTrial& trial = trials_[number];
   const bool idle = !trial.done() && !trial.held && !trial.under_way && state_lives(trial);
-  if (idle && !idle_.test(number)) changed_trials_.set(number);
-  idle_.put(number, idle);
+  if (idle == is_idle(number)) return;
+  if (idle) changed_trials_.set(number);
+  if (trial.degree == 1) return idle_.put(number, idle);
+  if (idle) {
+    trials_[number].turn = begun_ + idle_.count() + idle_teams_.size();
+    idle_teams_.push_back(number);
+  } else {
+    std::erase(idle_teams_, number);
+    if (claim_ && claim_->trial == number) drop_claim();
+  }
+}
+
+bool OpenShop::is_idle(std::uint32_t number) const {
+  return idle_.test(number) || std::find(idle_teams_.begin(), idle_teams_.end(), number) != idle_teams_.end();
 }
 
 void OpenShop::occupy(const PlacedVisit& visit, bool more) {
   const double visit_s = trials_[visit.trial].visit_s;
-  occupied_[visit.worker] += more ? 1 : -1;
-  queued_s_[visit.worker] = occupied_[visit.worker] == 0 ? 0 : queued_s_[visit.worker] + (more ? visit_s : -visit_s);
-  if (!more) changed_workers_.set(visit.worker);
-  update_open(visit.worker);
+  for (const std::uint32_t worker : visit.members()) {
+    occupied_[worker] += more ? 1 : -1;
+    queued_s_[worker] = occupied_[worker] == 0 ? 0 : queued_s_[worker] + (more ? visit_s : -visit_s);
+    if (visit.size() > 1) in_team_.put(worker, more);
+    if (!more) changed_workers_.set(worker);
+    update_open(worker);
+  }
 }
 
 void OpenShop::update_open(std::uint32_t worker) {
@@ -274,8 +342,10 @@ std::string describe(const OpenShop& shop) {
                       trial.to_visit.size(), ", ", trial.visit_s, " s each, held by");
     for (const std::uint32_t holder : trial.holders) page += text::cat(' ', holder);
     if (trial.under_way) page += text::cat(trial.trained ? ", commits " : ", trains ", *trial.under_way);
-    page += trial.held ? ", held back\n" : shop.idle().test(t) ? ", idle\n" : "\n";
+    if (trial.degree > 1) page += text::cat(", a team of ", trial.degree);
+    page += trial.held ? ", held back\n" : shop.is_idle(t) ? ", idle\n" : "\n";
   }
+  if (shop.claim()) page += text::cat("places are kept for ", *shop.claim(), '\n');
   return page;
 }
 

@@ -2,6 +2,7 @@
 // workers, and whose operations are visits in any order. A plain value: no clock, no thread, no file.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <iosfwd>
@@ -20,10 +21,20 @@ struct PlacedVisit {
   std::uint32_t epoch = 0;
   std::uint32_t visit = 0;  ///< of the epoch: 0 … partitions − 1
   std::uint32_t partition = 0;
-  std::uint32_t worker = 0;
+  std::uint32_t worker = 0;           ///< of a team, its leader
+  std::vector<std::uint32_t> others;  ///< the rest of a team, ascending: each trains a share of every batch
+
+  std::uint32_t size() const { return static_cast<std::uint32_t>(1 + others.size()); }
+  /// Leader first.
+  std::vector<std::uint32_t> members() const {
+    std::vector<std::uint32_t> all{worker};
+    all.insert(all.end(), others.begin(), others.end());
+    return all;
+  }
+  bool is_at(std::uint32_t who) const { return who == worker || std::binary_search(others.begin(), others.end(), who); }
   bool operator==(const PlacedVisit&) const = default;
 };
-/// "trial 3, epoch 0, visit 2: partition 5 on worker 1".
+/// "trial 3, epoch 0, visit 2: partition 5 on worker 1"; of a team "on workers 1, 2".
 std::ostream& operator<<(std::ostream& out, const PlacedVisit& visit);
 std::string to_string(const PlacedVisit& visit);
 
@@ -40,7 +51,9 @@ struct ShopWorker {
 struct ShopTrial {
   std::uint32_t epochs = 1;            ///< it is wanted trained until here
   std::uint32_t rotation = 0;          ///< of `order: seed` (visit_order.h)
-  double visit_s = 1;                  ///< predicted, at speed 1
+  double visit_s = 1;                  ///< predicted, at speed 1, by its whole team
+  std::uint32_t degree = 1;            ///< workers that train a visit together: its team
+  bool may_be_alone = false;           ///< where fewer homes of a partition live, one worker trains it
   std::uint32_t epoch = 0;             ///< the one under way: those before are all committed
   std::vector<std::uint32_t> visited;  ///< partitions committed in this epoch
   std::vector<std::uint32_t> holders;  ///< workers that hold its newest state; none: not trained yet, begins anywhere
@@ -50,6 +63,8 @@ struct ShopTrial {
 struct OpenTrial {
   std::uint32_t epochs = 1, rotation = 0;
   double visit_s = 1;
+  std::uint32_t degree = 1;
+  bool may_be_alone = false;
   std::uint32_t epoch = 0;
   std::uint32_t visit = 0;  ///< the next of the epoch
   Bits to_visit;            ///< partitions that this epoch has left
@@ -57,6 +72,7 @@ struct OpenTrial {
   std::optional<PlacedVisit> under_way;  ///< from begin() to commit() or give_up()
   bool trained = false;                  ///< under way, but for its commit
   bool held = false;                     ///< begins nothing: evaluates, is paused, was stopped
+  std::uint64_t turn = 0;                ///< of a team, while idle: its turn comes when so many visits have begun
 
   bool done() const { return epoch >= epochs; }
   std::uint64_t visits_left() const;
@@ -92,9 +108,12 @@ class OpenShop {
   /// Is dead. What it had under way is given up and returned.
   std::vector<PlacedVisit> leave(std::uint32_t worker);
 
-  /// Takes a place of the worker. Requires that the trial is idle, wants this epoch, visit and partition, and that the
-  /// worker is a living home of it with a place.
+  /// Takes a place of each of its workers. Requires that the trial is idle, wants this epoch, visit and partition, and
+  /// that they are living homes of it with a place; of a team, as many as team_size() says, with one for training each.
   void begin(const PlacedVisit& visit);
+  /// From now until this team begins a visit, or cannot, its workers keep a place free for it, and no other team begins
+  /// there. Requires that there is no claim: so teams never wait for each other in a circle.
+  void claim(const PlacedVisit& visit);
   /// Its slot is free; its trial is not idle before the commit.
   void trained(const PlacedVisit& visit);
   /// It counts, and `holders` hold the new state, all others none that is of use. At least one.
@@ -111,8 +130,19 @@ class OpenShop {
   const std::vector<std::uint32_t>& partitions_of(std::uint32_t worker) const { return partitions_of_[worker]; }
   Bits living() const;
 
-  /// Trials that could begin a visit now: not done, held or under way, and a living worker holds their state.
+  /// Trials that could begin a visit now: not done, held or under way, and a living worker holds their state. Without
+  /// those that teams train, which are apart, in the order of becoming idle.
   const Bits& idle() const { return idle_; }
+  bool is_idle(std::uint32_t trial) const;  ///< either
+  const std::vector<std::uint32_t>& idle_teams() const { return idle_teams_; }
+  /// First come, first served: as many visits have begun since the team became idle as trials were idle before it.
+  bool has_turn(std::uint32_t trial) const { return begun_ >= trials_[trial].turn; }
+  /// How many workers would train the trial's visit to the partition together; 0: too few homes of it live.
+  std::uint32_t team_size(std::uint32_t trial, std::uint32_t partition) const;
+  /// Whether the worker could begin a visit with the trial's team now. It is in one team at a time: members wait for
+  /// each other at every step, which must not go in a circle.
+  bool open_to_team(std::uint32_t trial, std::uint32_t worker) const;
+  const std::optional<PlacedVisit>& claim() const { return claim_; }
   /// Trials whose epoch has the partition left, idle or not.
   const Bits& wanting(std::uint32_t partition) const { return wanting_[partition]; }
   /// Of those, trials that `order: seed` would have there next.
@@ -142,6 +172,9 @@ class OpenShop {
  private:
   static std::size_t index(Place place) { return static_cast<std::size_t>(place); }
   bool room(std::uint32_t worker, Place place) const;
+  bool is_claimed(std::uint32_t worker) const { return claim_ && claim_->is_at(worker); }
+  void require_place(const PlacedVisit& visit, std::uint32_t worker) const;
+  void drop_claim();
   void require_under_way(const PlacedVisit& visit) const;
   bool state_lives(const OpenTrial& trial) const;
   void refresh_idle(std::uint32_t trial);
@@ -157,6 +190,9 @@ class OpenShop {
   std::vector<double> queued_s_;
   std::vector<OpenTrial> trials_;
   Bits idle_;
+  std::vector<std::uint32_t> idle_teams_;
+  Bits in_team_;  // by worker
+  std::optional<PlacedVisit> claim_;
   std::vector<Bits> wanting_, in_order_;
   std::uint64_t begun_ = 0;
   std::array<Bits, 2> is_open_;                           // by worker

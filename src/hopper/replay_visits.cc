@@ -29,7 +29,7 @@ class ReplayVisits : public GreedyVisits {
               std::uint32_t worker) const override {
     const Recorded* recorded = find(number, trial.epoch, trial.visit);
     if (recorded == nullptr || recorded->visit.partition != partition) return false;
-    return recorded->visit.worker == worker || !can_train(shop, recorded->visit);
+    return recorded->visit.is_at(worker) || !can_train(shop, recorded->visit);
   }
   /// In the order of the record.
   Preference of_trial(const OpenShop&, const PlacedVisit& visit) const override {
@@ -41,10 +41,14 @@ class ReplayVisits : public GreedyVisits {
     const std::uint64_t at = std::uint64_t{epoch} * partitions_ + visit;
     return trial < by_trial_.size() && at < by_trial_[trial].size() ? &by_trial_[trial][at] : nullptr;
   }
-  /// Whether the worker of the record can still do it.
+  /// Whether the workers of the record can still do it.
   static bool can_train(const OpenShop& shop, const PlacedVisit& visit) {
-    const auto& homes = shop.homes(visit.partition);
-    return std::binary_search(homes.begin(), homes.end(), visit.worker) && shop.workers()[visit.worker].alive;
+    if (visit.size() != shop.team_size(visit.trial, visit.partition)) return false;
+    const auto members = visit.members();
+    return std::all_of(members.begin(), members.end(), [&](std::uint32_t worker) {
+      const auto& homes = shop.homes(visit.partition);
+      return std::binary_search(homes.begin(), homes.end(), worker) && shop.workers()[worker].alive;
+    });
   }
   void check(std::vector<Recorded>& recorded) const {
     std::sort(recorded.begin(), recorded.end(), [](const Recorded& a, const Recorded& b) {

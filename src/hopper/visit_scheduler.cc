@@ -17,11 +17,6 @@ double off_rotation(const OpenShop& shop, const PlacedVisit& visit) {
   return static_cast<double>((visit.partition + count - next) % count) / count;
 }
 
-bool holds(const OpenShop& shop, const PlacedVisit& visit) {
-  const auto& holders = shop.trial(visit.trial).holders;
-  return std::find(holders.begin(), holders.end(), visit.worker) != holders.end();
-}
-
 /// A visit of the trial to the partition, on its home with such a place that has the least to do.
 std::optional<PlacedVisit> at_open_home(const OpenShop& shop, std::uint32_t number, std::uint32_t partition,
                                         Place place) {
@@ -72,6 +67,10 @@ class PatientVisits : public GreedyVisits {
     if (waits_patiently(shop, trial)) return std::nullopt;
     const auto partition = trial.to_visit.first_in_both(shop.open_partitions(place), next);
     return partition ? at_open_home(shop, number, *partition, place) : std::nullopt;
+  }
+  std::optional<PlacedVisit> for_team(const OpenShop& shop, std::uint32_t number, bool now) const override {
+    if (const auto visit = in_order_.for_team(shop, number, now)) return visit;
+    return GreedyVisits::for_team(shop, number, now);
   }
   std::optional<PlacedVisit> after(const OpenShop& shop, const PlacedVisit& visit) const override {
     const auto next = in_order_.after(shop, visit);
@@ -150,10 +149,11 @@ class ReplicaVisits : public LongestVisits {
 
  protected:
   Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const override {
-    return {holds(shop, visit) ? 1.0 : 0.0, LongestVisits::of_trial(shop, visit)[0]};
+    return {holds(shop.trial(visit.trial), visit.worker) ? 1.0 : 0.0, LongestVisits::of_trial(shop, visit)[0]};
   }
   Preference of_place(const OpenShop& shop, const PlacedVisit& visit) const override {
-    return {holds(shop, visit) ? 1.0 : 0.0, -shop.queue_s(visit.worker), -off_rotation(shop, visit)};
+    return {holds(shop.trial(visit.trial), visit.worker) ? 1.0 : 0.0, -shop.queue_s(visit.worker),
+            -off_rotation(shop, visit)};
   }
 };
 
@@ -173,6 +173,18 @@ void begin_for_trials(OpenShop& shop, const VisitScheduler& scheduler, const Ope
       shop.begin(*visit);
       begun.push_back(*visit);
     }
+}
+
+void begin_teams(OpenShop& shop, const VisitScheduler& scheduler, bool in_turn, std::vector<PlacedVisit>& begun) {
+  for (const std::uint32_t trial : std::vector(shop.idle_teams())) {
+    if (shop.has_turn(trial) != in_turn) continue;
+    if (const auto visit = scheduler.for_team(shop, trial, true)) {
+      shop.begin(*visit);
+      begun.push_back(*visit);
+    } else if (in_turn && !shop.claim()) {
+      if (const auto later = scheduler.for_team(shop, trial, false)) shop.claim(*later);
+    }
+  }
 }
 
 }  // namespace
@@ -220,9 +232,12 @@ std::unique_ptr<VisitScheduler> make_visit_scheduler(VisitSchedulerKind kind, st
 std::vector<PlacedVisit> dispatch(OpenShop& shop, const VisitScheduler& scheduler) {
   const OpenShop::Changes changes = shop.take_changes();
   std::vector<PlacedVisit> begun;
+  if (changes.workers.empty() && changes.trials.empty()) return begun;
+  begin_teams(shop, scheduler, true, begun);
   for (const Place place : {Place::train, Place::fetch}) {
     begin_for_workers(shop, scheduler, changes, place, begun);
     begin_for_trials(shop, scheduler, changes, place, begun);
+    if (place == Place::train) begin_teams(shop, scheduler, false, begun);
   }
   return begun;
 }
@@ -230,14 +245,15 @@ std::vector<PlacedVisit> dispatch(OpenShop& shop, const VisitScheduler& schedule
 std::vector<std::uint32_t> replica_targets(const OpenShop& shop, const VisitScheduler& scheduler,
                                            const PlacedVisit& visit, std::uint32_t copies) {
   std::vector<std::uint32_t> targets;
-  if (copies < 2) return targets;
+  if (copies <= visit.size()) return targets;
   const auto next = scheduler.after(shop, visit);
-  if (next && next->worker != visit.worker) targets.push_back(next->worker);
+  if (next && !visit.is_at(next->worker)) targets.push_back(next->worker);
   // Then the workers behind it, so that copies spread.
   const auto count = static_cast<std::uint32_t>(shop.workers().size());
-  for (std::uint32_t step = 1; step < count && targets.size() + 1 < copies; ++step) {
+  for (std::uint32_t step = 1; step < count && targets.size() + visit.size() < copies; ++step) {
     const std::uint32_t worker = (visit.worker + step) % count;
-    if (shop.workers()[worker].alive && std::find(targets.begin(), targets.end(), worker) == targets.end())
+    if (shop.workers()[worker].alive && !visit.is_at(worker) &&
+        std::find(targets.begin(), targets.end(), worker) == targets.end())
       targets.push_back(worker);
   }
   return targets;

@@ -24,6 +24,9 @@ class VisitScheduler {
   virtual std::optional<PlacedVisit> for_worker(const OpenShop& shop, std::uint32_t worker, Place place) const = 0;
   /// Where the trial, which is idle, should go; nothing when no worker that has something for it has such a place.
   virtual std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t trial, Place place) const = 0;
+  /// Where the team of the trial, which is idle, should go: at once, or, unless `now`, when its places are free;
+  /// nothing when it cannot. O(partitions × replication).
+  virtual std::optional<PlacedVisit> for_team(const OpenShop& shop, std::uint32_t trial, bool now) const = 0;
   /// Looking ahead: where the trial would go after this visit of its, which is under way, whether or not there is a
   /// place by then; nothing when it has no visit left, or no living home. That worker is the best one to hold a
   /// second copy of the state, since the copy is then the hop.
@@ -57,11 +60,12 @@ std::unique_ptr<VisitScheduler> make_visit_scheduler(VisitSchedulerKind kind, st
 std::unique_ptr<VisitScheduler> make_replay_scheduler(std::span<const PlacedVisit> record, std::uint32_t partitions);
 
 /// Begins in the shop all visits that the scheduler chooses after what has changed, and returns them: first for places
-/// that train, then for those that fetch ahead.
+/// that train, then for those that fetch ahead. A team whose turn has come goes before others, and if it cannot, it
+/// claims its places, unless another one has a claim; a team whose turn has not takes what others leave.
 std::vector<PlacedVisit> dispatch(OpenShop& shop, const VisitScheduler& scheduler);
 
 /// Whom the state of this visit, which is under way, should be copied to, so that `copies` living workers hold it,
-/// its own one counted; fewer where fewer live. First where the trial goes next.
+/// its own ones counted; fewer where fewer live. First where the trial goes next.
 std::vector<std::uint32_t> replica_targets(const OpenShop& shop, const VisitScheduler& scheduler,
                                            const PlacedVisit& visit, std::uint32_t copies);
 

@@ -19,6 +19,8 @@ struct DataParallelSpec {
   std::uint32_t degree = 1;  ///< so many workers
   Sum sum = Sum::ordered;
   std::uint32_t staleness = 0;  ///< of a server: so many steps a worker may be ahead of the slowest
+  /// The bits are those of one worker.
+  bool is_exact() const { return degree == 1 || sum == Sum::ordered; }
   bool operator==(const DataParallelSpec&) const = default;
 };
 

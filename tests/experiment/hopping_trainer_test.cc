@@ -79,6 +79,7 @@ class HoppingTrainerTest : public ::testing::Test {
     setup.seed = spec.seed;
     setup.rotation = seed_rotation(spec.seed, partitions_);
     setup.train.epochs = 2;
+    if (number % 2 == 0) setup.train.data_parallel = team_;
     setup.total_steps = 2 * partitions_;
     setup.plan.compute_s = 1;
     setup.materialise_to = 0;  // it has no layers
@@ -126,6 +127,7 @@ class HoppingTrainerTest : public ::testing::Test {
 
   std::uint32_t workers_ = 3, partitions_ = 6, replication_ = 2, state_replicas_ = 2;
   double patience_s_ = 5;
+  DataParallelSpec team_;  ///< of every second trial
   VisitSchedulerKind kind_ = VisitSchedulerKind::seed;
   SearchSpec search_;
   std::vector<Dimension> space_ = {{"train.optimizer.lr", Dimension::Kind::grid, {1e-3, 2e-3, 3e-3, 4e-3, 5e-3}}};
@@ -137,15 +139,75 @@ class HoppingTrainerTest : public ::testing::Test {
 };
 
 TEST_F(HoppingTrainerTest, EachTrialVisitsEachPartitionOnceAnEpochAndEndsAtHome) {
-  for (const auto kind : kVisitSchedulerKinds) {
-    SCOPED_TRACE(to_string(kind));
-    kind_ = kind;
+  for (const auto kind : kVisitSchedulerKinds)
+    for (const std::uint32_t degree : {1, 2}) {
+      SCOPED_TRACE(text::cat(to_string(kind), ' ', degree));
+      kind_ = kind;
+      team_.degree = degree;
+      journal_ = std::make_unique<MemoryJournal>();
+      PaperWorkers workers(workers_, partitions_, 1, {});
+      ASSERT_EQ(run(workers), ExperimentEnd::finished);
+      expect_exactly_once();
+      expect_only_last_states_at_home(workers);
+      EXPECT_EQ(report_.failed_hops, 0u);
+      EXPECT_EQ(report_.team_visits, degree == 1 ? 0 : 3 * 2 * partitions_);
+    }
+}
+
+TEST_F(HoppingTrainerTest, ATeamOfAllWorkersHoldsItsStateSoThatNoneHops) {
+  space_ = {{"train.optimizer.lr", Dimension::Kind::grid, {1e-3}}};
+  replication_ = team_.degree = workers_;
+  PaperWorkers workers(workers_, partitions_, 1, {});
+  ASSERT_EQ(run(workers), ExperimentEnd::finished);
+  expect_exactly_once();
+  EXPECT_EQ(report_.hops, 0u);
+}
+
+TEST_F(HoppingTrainerTest, MembersThatDisagreeAreSaidAndTheVisitIsTrainedAgain) {
+  team_.degree = 2;
+  PaperWorkers workers(workers_, partitions_, 1, {.wrong_member = 0.05});
+  ASSERT_EQ(run(workers), ExperimentEnd::finished);
+  expect_exactly_once();
+  EXPECT_NE(log_.find("have states with different digests"), std::string::npos);
+}
+
+TEST_F(HoppingTrainerTest, ATrialWhoseMembersNeverAgreeHasFailed) {
+  team_.degree = 2;
+  // Both would have to be wrong.
+  PaperWorkers workers(workers_, partitions_, 1, {.wrong_member = 0.5});
+  ASSERT_EQ(run(workers), ExperimentEnd::finished);
+  std::uint32_t failed = 0;
+  for (const auto& record : journal_->trials())
+    if (record.state == TrialState::failed) {
+      ++failed;
+      EXPECT_NE(record.reason.find("different digests"), std::string::npos) << record.reason;
+    }
+  EXPECT_GT(failed, 0u);
+}
+
+TEST_F(HoppingTrainerTest, AnOrderedTeamGoesOnWithThoseWhoLiveAndOthersSayWhoIsMissing) {
+  replication_ = workers_ = 2;
+  patience_s_ = 0.05;
+  team_.degree = 2;
+  for (const auto sum : {DataParallelSpec::Sum::ordered, DataParallelSpec::Sum::all_reduce}) {
+    team_.sum = sum;
     journal_ = std::make_unique<MemoryJournal>();
+    log_.clear();
     PaperWorkers workers(workers_, partitions_, 1, {});
-    ASSERT_EQ(run(workers), ExperimentEnd::finished);
-    expect_exactly_once();
-    expect_only_last_states_at_home(workers);
-    EXPECT_EQ(report_.failed_hops, 0u);
+    meanwhile_ = [](Experiment&, PaperWorkers& all) { all.stay_away(1); };
+    if (sum == DataParallelSpec::Sum::ordered) {
+      ASSERT_EQ(run(workers), ExperimentEnd::finished);
+      expect_exactly_once();
+      continue;
+    }
+    try {
+      run(workers);
+      FAIL() << "a team of two went on alone";
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.code(), ExitCode::interrupted);
+      EXPECT_NE(std::string(failure.what()).find("trains on 2 workers together, and 1 lives"), std::string::npos)
+          << failure.what();
+    }
   }
 }
 
@@ -170,13 +232,15 @@ TEST_F(HoppingTrainerTest, WithOneReplicaOnlyStatesThatAreNeededElsewhereTravel)
 
 TEST_F(HoppingTrainerTest, WhateverDiesTheSeedsOrderGivesTheUndisturbedRunsStates) {
   std::map<std::string, std::string> undisturbed;
-  std::uint32_t deaths = 0;
+  std::uint32_t deaths = 0, parted = 0;
   std::uint64_t failed_hops = 0;
-  for (std::uint64_t seed = 0; seed < 30; ++seed) {
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
     SCOPED_TRACE(seed);
+    team_.degree = seed % 2 == 0 ? 1 : 2 + seed / 2 % 2;
+    replication_ = std::max(2u, team_.degree);
     journal_ = std::make_unique<MemoryJournal>();
     log_.clear();
-    PaperWorkers workers(workers_, partitions_, seed, seed == 0 ? PaperFaults() : PaperFaults{0.01, 0.1, 20});
+    PaperWorkers workers(workers_, partitions_, seed, seed == 0 ? PaperFaults() : PaperFaults{0.01, 0.1, 0.02});
     int starts = 0;
     while (run(workers, seed % 3 == 1 && starts < 3 ? 40 : -1) != ExperimentEnd::finished) ASSERT_LT(++starts, 10);
     expect_exactly_once();
@@ -185,9 +249,11 @@ TEST_F(HoppingTrainerTest, WhateverDiesTheSeedsOrderGivesTheUndisturbedRunsState
     EXPECT_EQ(digests(), undisturbed);
     deaths += workers.deaths;
     failed_hops += report_.failed_hops;
+    parted += workers.parted;
   }
-  EXPECT_GT(deaths, 20u);
-  EXPECT_GT(failed_hops, 20u);
+  EXPECT_GT(deaths, 40u);
+  EXPECT_GT(failed_hops, 40u);
+  EXPECT_GT(parted, 20u);
 }
 
 TEST_F(HoppingTrainerTest, FreeOrdersTooCommitEachVisitOnceWhateverDies) {
@@ -195,8 +261,9 @@ TEST_F(HoppingTrainerTest, FreeOrdersTooCommitEachVisitOnceWhateverDies) {
     for (std::uint64_t seed = 0; seed < 9; ++seed) {
       SCOPED_TRACE(text::cat(to_string(kind), ' ', seed));
       kind_ = kind;
+      team_.degree = seed % 2 == 0 ? 1 : 2;
       journal_ = std::make_unique<MemoryJournal>();
-      PaperWorkers workers(workers_, partitions_, seed, {0.01, 0.1, 20});
+      PaperWorkers workers(workers_, partitions_, seed, {0.01, 0.1, 0.02});
       int starts = 0;
       while (run(workers, seed % 3 == 1 && starts < 3 ? 40 : -1) != ExperimentEnd::finished) ASSERT_LT(++starts, 10);
       expect_exactly_once();
@@ -241,11 +308,12 @@ TEST_F(HoppingTrainerTest, AStoppedTrialsStateComesHomeToo) {
 
 TEST_F(HoppingTrainerTest, WhateverAPersonAsksForMeanwhileEachTrialComesToItsEndOnce) {
   std::uint32_t taken = 0, refused = 0;
-  for (std::uint64_t seed = 0; seed < 24; ++seed) {
+  for (std::uint64_t seed = 0; seed < 36; ++seed) {
     SCOPED_TRACE(seed);
     journal_ = std::make_unique<MemoryJournal>();
     log_.clear();
-    PaperWorkers workers(workers_, partitions_, seed, seed % 2 == 0 ? PaperFaults() : PaperFaults{0.01, 0.1, 20});
+    team_.degree = seed / 2 % 2 == 0 ? 1 : 2;
+    PaperWorkers workers(workers_, partitions_, seed, seed % 2 == 0 ? PaperFaults() : PaperFaults{0.01, 0.1, 0.02});
     KeyedStream draw(seed);
     int count = 0;
     meanwhile_ = [&](Experiment& experiment, PaperWorkers&) {

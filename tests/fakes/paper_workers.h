@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +30,8 @@ inline std::string paper_state(const std::string& trial, const std::vector<std::
 struct PaperFaults {
   double death = 0;             ///< of a worker, which comes back by itself
   double torn_hop = 0;          ///< of a hop that is about to end
+  double torn_team = 0;         ///< of a visit that a team is about to train
+  double wrong_member = 0;      ///< of a team's member, which ends with another state than the rest
   std::uint32_t patience = 20;  ///< steps until a dead one comes back
 };
 
@@ -41,6 +44,7 @@ class PaperWorkers {
   void join(MemoryNetwork& network) {
     network_ = &network;
     hops_.clear();
+    trained_teams_.clear();
     for (std::uint32_t rank = 0; rank < workers_.size(); ++rank) begin(rank);
   }
   void leave() {
@@ -84,6 +88,7 @@ class PaperWorkers {
   }
   std::uint32_t deaths = 0;
   std::uint32_t missing = 0;  ///< orders whose state was neither there nor coming
+  std::uint32_t parted = 0;   ///< teams that were torn
 
  private:
   struct Worker {
@@ -167,13 +172,12 @@ class PaperWorkers {
     if (!worker.end || worker.to_train.empty()) return;
     const Train order = worker.to_train[draw(worker.to_train.size())];
     const auto& id = order.spec.id;
-    std::string state = id;
-    if (order.visits > 0) {
-      if (!has(worker, order)) return;  // on its way
-      state = order.digest;
-    }
+    if (!is_ready(worker, order)) return;  // its state is on its way
+    std::string state = order.visits > 0 ? order.digest : id;
+    if (order.team && !team_trained(rank, order)) return;
     std::erase(worker.to_train, order);
     state += text::cat(" p", order.partition);
+    if (order.team && chance(faults_.wrong_member)) state += "?";
     worker.held[id][order.visits + 1] = state;
     Trained end;
     end.number = order.number;
@@ -189,6 +193,29 @@ class PaperWorkers {
     }
     end.blobs = blobs();
     worker.end->send(encode(ToCoordinator(end)));
+  }
+
+  static bool is_ready(const Worker& worker, const Train& order) { return order.visits == 0 || has(worker, order); }
+
+  /// Once all members have been ready, each ends by itself. Who misses one, or its link, says so.
+  bool team_trained(std::uint32_t rank, const Train& order) {
+    if (trained_teams_.contains(order.team->number)) return true;
+    bool all_ready = true, all_here = true;
+    for (const WorkerId& member : order.team->members) {
+      const Worker& worker = workers_[member.rank];
+      all_here = all_here && worker.end && worker.end->id() == member;
+      all_ready = all_ready && std::any_of(worker.to_train.begin(), worker.to_train.end(), [&](const Train& one) {
+                    return one.team && one.team->number == order.team->number && is_ready(worker, one);
+                  });
+    }
+    if (all_here && !chance(faults_.torn_team)) {
+      if (all_ready) trained_teams_.insert(order.team->number);
+      return all_ready;
+    }
+    ++parted;
+    workers_[rank].end->send(encode(ToCoordinator(Parted{order.number, order.spec.id, "a link was torn"})));
+    std::erase(workers_[rank].to_train, Train(order));
+    return false;
   }
 
   void end_hop(std::map<std::uint64_t, PaperHop>::iterator at) {
@@ -212,6 +239,7 @@ class PaperWorkers {
   const std::uint32_t partitions_;
   std::vector<Worker> workers_;
   std::map<std::uint64_t, PaperHop> hops_;
+  std::set<std::uint64_t> trained_teams_;
   MemoryNetwork* network_ = nullptr;
   KeyedStream random_;
   PaperFaults faults_;

@@ -46,7 +46,11 @@ Trained trained() {
 
 std::vector<ToWorker> to_worker() {
   Hop hop{std::numeric_limits<std::uint64_t>::max(), true, {3, 1ull << 63}, "t02", 9, "abc", {{0, 0, 0}, {4, 5, 0}}};
-  return {Train{1ull << 63, spec(), {{"train.optimizer.lr", 3e-5}}, 7, "ab", 2, true, 1ull << 60, -0.125, 1e17},
+  Train train{1ull << 63, spec(), {{"train.optimizer.lr", 3e-5}}, 7, "ab", 2, true, 1ull << 60, -0.125, 1e17, {}};
+  Train together = train;
+  together.team = Team{1ull << 63, {{0, 1}, {4294967295u, 1ull << 63}}, 1};
+  return {train,
+          together,
           Train(),
           Abandon{kHostile},
           hop,
@@ -69,6 +73,7 @@ std::vector<ToCoordinator> to_coordinator() {
           Trained(),
           Missing{7, "t03"},
           Failed{9, "t03", kHostile, true},
+          Parted{9, "t03", kHostile},
           HopEnd{5, true, "ff", kHostile, 0.25},
           Progress{{{"t00", 0.5, 1.25}, {"t01", 0, 0}}},
           Progress(),
