@@ -168,6 +168,8 @@ void HoppingTrainer::note(std::uint32_t worker, const Account& account) {
   sum.hop_s += account.hop_s;
   sum.waited_s += account.waited_s;
   sum.stored = std::max(sum.stored, account.stored);
+  sum.sent += account.sent;
+  sum.exchanged += account.exchanged;
 }
 
 }  // namespace hopyard

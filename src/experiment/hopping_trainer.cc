@@ -121,7 +121,8 @@ void HoppingTrainer::ask(Job& job) {
   order.steps = trial.steps;
   order.loss_sum = trial.loss_sum;
   order.loss_items = trial.loss_items;
-  if (members.size() > 1) order.team = Team{++links_ordered_, {}, 0};
+  const DataParallelSpec& parallel = trial.setup.train.data_parallel;
+  if (members.size() > 1) order.team = Team{++links_ordered_, {}, 0, parallel.sum, parallel.staleness};
   for (const std::uint32_t member : members)
     if (order.team) order.team->members.push_back(*members_[member].id);
   for (std::uint32_t i = 0; i < members.size(); ++i) {

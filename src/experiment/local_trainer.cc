@@ -9,7 +9,7 @@ namespace hopyard {
 
 namespace {
 
-enum class OwnFault { none, diverged, does_not_fit, abandoned };
+enum class OwnFault { none, diverged, does_not_fit, parted, abandoned };
 OwnFault own_fault(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -17,6 +17,8 @@ OwnFault own_fault(const std::exception_ptr& error) {
     return OwnFault::diverged;
   } catch (const ShardDoesNotFit&) {
     return OwnFault::does_not_fit;
+  } catch (const ExchangeBroken&) {
+    return OwnFault::parted;
   } catch (const Abandoned&) {
     return OwnFault::abandoned;
   } catch (...) {
@@ -73,6 +75,10 @@ void LocalTrainer::start_visit(TrialEntry& trial) {
   visit.rows = trial.setup.partitions->order(visit.partition, visit.epoch);
   visit.first_step = trial.steps;
   visit.evaluate = trial.next_is_judged();
+  if (trial.sent) {
+    visit.share = trial.sent->share;
+    visit.exchange = trial.sent->exchange;
+  }
   Held& held = held_of(trial);
   held.entry = &trial;
   held.features = materialiser_.hold(trial.setup, visit.partition);
@@ -141,6 +147,7 @@ std::optional<VisitEnd> LocalTrainer::failed(Held& held, const std::exception_pt
   end.trial = held.entry;
   end.failure = describe(error);
   end.did_not_fit = fault == OwnFault::does_not_fit;
+  end.parted = fault == OwnFault::parted;
   return end;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "base/journal.h"
 #include "base/trial.h"
 #include "hopper/visit_order.h"
+#include "pipeline/step_exchange.h"
 #include "pipeline/trial_setup.h"
 
 namespace hopyard {
@@ -31,6 +33,8 @@ struct TrialStatus {
 struct SentVisit {
   std::uint32_t partition = 0;
   bool evaluate = false;
+  MicroBatchShare share = {};                   ///< of its team
+  std::shared_ptr<StepExchange> exchange = {};  ///< with its team; null: alone
 };
 
 /// What the loop and its trainer know together. The trainer sets what it says of itself, the loop all else.

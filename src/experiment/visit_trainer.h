@@ -19,6 +19,7 @@ struct VisitEnd {
   std::optional<VisitCommit> commit;  ///< in the journal by now; nothing when the trial failed
   std::string failure;                ///< what the trial itself did
   bool did_not_fit = false;           ///< the failure: under other resources it may be none
+  bool parted = false;                ///< the failure: its team fell apart, which is no fault of the trial
 };
 
 using TrialEntries = std::span<const std::unique_ptr<TrialEntry>>;

@@ -7,6 +7,7 @@
 #include "experiment/held_states.h"
 #include "experiment/state_hops.h"
 #include "experiment/worker_trials.h"
+#include "hopper/link_exchange.h"
 
 namespace hopyard {
 
@@ -75,7 +76,8 @@ class Worker::Impl {
   explicit Impl(WorkerParts parts)
       : parts_(std::move(parts)),
         states_(parts_.book, parts_.disk),
-        trials_({parts_.trainer, states_, parts_.resolve, [this](const ToCoordinator& message) { say(message); }}),
+        trials_({parts_.trainer, states_, parts_.resolve, [this](const ToCoordinator& message) { say(message); },
+                 [this](const Team& team) { return meet(team); }}),
         hops_({parts_.end, parts_.host, parts_.disk, states_, [this] { parts_.trainer.nudge(); }, parts_.trace}),
         inbox_(parts_.end, [this] { parts_.trainer.nudge(); }) {}
 
@@ -114,6 +116,15 @@ class Worker::Impl {
   }
 
   void handle(Train message) { trials_.train(std::move(message)); }
+  /// On a thread of its own.
+  std::shared_ptr<StepExchange> meet(const Team& team) {
+    ExchangeOrder order{team.members, team.member, team.number};
+    order.open_s = kHopOpenSeconds;
+    const auto opened = open_link_exchange(parts_.end, order);
+    if (!opened.exchange) throw ExchangeBroken(opened.error);
+    return opened.exchange;
+  }
+
   void handle(const Abandon& message) { trials_.abandon(message.trial); }
   void handle(Hop message) {
     if (!message.send) trials_.expect(message);
@@ -148,6 +159,7 @@ class Worker::Impl {
     account.hop_s = hop_s_;
     account.waited_s = waited_s_;
     account.stored = parts_.disk.peak();
+    for (const auto& [rank, traffic] : parts_.end.traffic()) account.sent += traffic.bulk_sent;
     say(account);
     for (const double until_s = monotonic_seconds() + kLastWordsSeconds; monotonic_seconds() < until_s;) {
       if (outbox_.empty()) break;

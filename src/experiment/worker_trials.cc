@@ -41,7 +41,9 @@ std::optional<RowOutcomes> sendable(RowOutcomes rows) {
 }  // namespace
 
 WorkerTrials::WorkerTrials(WorkerTrialsParts parts)
-    : parts_(std::move(parts)), busy_before_s_(busy_seconds(parts_.trainer)) {
+    : parts_(std::move(parts)),
+      busy_before_s_(busy_seconds(parts_.trainer)),
+      meetings_(parts_.meet, [this] { parts_.trainer.nudge(); }) {
   parts_.trainer.open(
       [this](const VisitCommit& commit, const std::vector<CurvePoint>& curve) { commit_to_book(commit, curve); },
       [this](const TrialScore& score, const RowOutcomes& rows) {
@@ -58,6 +60,28 @@ void WorkerTrials::train(Train train) {
     fail(ExitCode::input, "the coordinator asks for two visits of ", train.spec.id, " at a time");
   if (!is_here(train) && !is_coming(train)) return parts_.say(Missing{train.number, train.spec.id});
   trial.asked = std::move(train);
+  if (trial.asked->team) meetings_.begin(*trial.asked);
+}
+
+/// Those whose order is still wanted have their team now, or say that it did not come.
+void WorkerTrials::meet_teams() {
+  for (auto& met : meetings_.take()) {
+    Trial& trial = trials_[met.trial];
+    if (!trial.asked || trial.asked->number != met.order) {
+      if (met.exchange) met.exchange->cancel("the visit is given up");
+    } else if (met.exchange) {
+      trial.met = std::move(met.exchange);
+    } else {
+      trial.asked.reset();
+      parts_.say(Parted{met.order, met.trial, met.error});
+    }
+  }
+}
+
+void WorkerTrials::forget(Trial& trial) {
+  trial.asked.reset();
+  if (trial.met) trial.met->cancel("the visit is given up");
+  trial.met.reset();
 }
 
 bool WorkerTrials::is_here(const Train& train) const {
@@ -76,13 +100,14 @@ void WorkerTrials::abandon(const std::string& id) {
   const auto found = trials_.find(id);
   if (found == trials_.end()) return;
   Trial& trial = found->second;
-  trial.asked.reset();
+  forget(trial);
   if (!is_training(trial)) return;
   if (!trial.entry->under_way) return rest(trial);
   {
     const std::lock_guard lock(mutex_);
     under_way_.at(id).given_up = true;
   }
+  if (trial.entry->sent->exchange) trial.entry->sent->exchange->cancel("the visit is given up");
   if (!trial.entry->committing) parts_.trainer.abandon(*trial.entry);
 }
 
@@ -106,7 +131,7 @@ void WorkerTrials::remove(Trial& trial, const HeldState& state) {
 }
 
 bool WorkerTrials::can_begin(const Trial& trial) const {
-  return trial.asked && !is_training(trial) && is_here(*trial.asked);
+  return trial.asked && !is_training(trial) && is_here(*trial.asked) && (!trial.asked->team || trial.met);
 }
 
 bool WorkerTrials::waits_for_state() const {
@@ -116,6 +141,7 @@ bool WorkerTrials::waits_for_state() const {
 }
 
 void WorkerTrials::get_on(bool others_wait) {
+  meet_teams();
   for (auto& [id, trial] : trials_)
     if (can_begin(trial)) begin(trial);
   const auto short_of_room = [&] {
@@ -130,6 +156,7 @@ void WorkerTrials::get_on(bool others_wait) {
 
 void WorkerTrials::begin(Trial& trial) {
   const Train train = *std::exchange(trial.asked, std::nullopt);
+  const std::shared_ptr<StepExchange> exchange = std::exchange(trial.met, nullptr);
   if (!resolve(trial, train)) return;
   UnderWay visit = begin_at(trial, train);
   TrialEntry& entry = *trial.entry;
@@ -139,6 +166,10 @@ void WorkerTrials::begin(Trial& trial) {
   entry.loss_sum = train.loss_sum;
   entry.loss_items = train.loss_items;
   entry.sent = SentVisit{train.partition, train.evaluate};
+  if (train.team) {
+    entry.sent->share = {train.team->member, static_cast<std::uint32_t>(train.team->members.size())};
+    entry.sent->exchange = exchange;
+  }
   move(trial, resting_, training_);
   const std::lock_guard lock(mutex_);
   under_way_[train.spec.id] = std::move(visit);
@@ -156,8 +187,7 @@ bool WorkerTrials::resolve(Trial& trial, const Train& train) {
       entry.setup = parts_.resolve(in_force, train.spec.index);
     } catch (const Failure& refusal) {
       if (refusal.code() != ExitCode::capacity && refusal.code() != ExitCode::usage) throw;
-      parts_.say(
-          Failed{train.number, train.spec.id, refusal.what(), refusal.code() == ExitCode::capacity});
+      parts_.say(Failed{train.number, train.spec.id, refusal.what(), refusal.code() == ExitCode::capacity});
       return false;
     }
     entry.status.spec = train.spec;
@@ -233,7 +263,10 @@ void WorkerTrials::ended(VisitEnd end) {
   if (end.commit) {
     committed(trial, *end.commit);
   } else if (!is_given_up(id)) {
-    parts_.say(Failed{number_of(id), id, end.failure, end.did_not_fit});
+    if (end.parted)
+      parts_.say(Parted{number_of(id), id, end.failure});
+    else
+      parts_.say(Failed{number_of(id), id, end.failure, end.did_not_fit});
   }
   rest(trial);
 }
@@ -263,6 +296,8 @@ void WorkerTrials::rest(Trial& trial) {
   const auto visit = under_way_.extract(trial.entry->status.spec.id);
   lock.unlock();
   if (visit.mapped().begins_at) parts_.states.give_back(*visit.mapped().begins_at);
+  if (const auto exchange = std::exchange(trial.entry->sent->exchange, nullptr))
+    account_.exchanged += exchange->traffic().sent;
   move(trial, training_, resting_);
 }
 

@@ -11,6 +11,7 @@
 
 #include "experiment/held_states.h"
 #include "experiment/local_trainer.h"
+#include "experiment/team_meetings.h"
 #include "hopper/messages.h"
 
 namespace hopyard {
@@ -20,6 +21,7 @@ struct WorkerTrialsParts {
   HeldStates& states;
   std::function<TrialSetup(const TrialSpec&, std::uint32_t number)> resolve;
   std::function<void(const ToCoordinator&)> say;
+  TeamMeetings::Meet meet;
 };
 
 /// One thread. The trainer's commits go to the book from here on, until finish().
@@ -56,6 +58,7 @@ class WorkerTrials {
     TrialEntry* entry = nullptr;
     bool resolved = false;                  ///< the entry has its setup, and the trainer knows that it is wanted
     std::optional<Train> asked;             ///< and not begun
+    std::shared_ptr<StepExchange> met;      ///< the team of what is asked, once all are there
     std::optional<std::uint32_t> rests_at;  ///< visits behind the state at which the trainer may hold its run
   };
   /// A visit, from its beginning until the trainer has let go of it. Setup and visits of the entry stand still.
@@ -73,6 +76,8 @@ class WorkerTrials {
   bool is_here(const Train& train) const;    ///< the state that it begins at
   bool is_coming(const Train& train) const;  ///< by a hop that has not ended
   bool can_begin(const Trial& trial) const;
+  void meet_teams();
+  void forget(Trial& trial);  ///< what it was asked for
   void begin(Trial& trial);
   bool resolve(Trial& trial, const Train& train);
   void unresolve(Trial& trial);
@@ -95,6 +100,7 @@ class WorkerTrials {
   std::map<std::string, Trial> trials_;
   std::map<std::uint64_t, Hop> coming_;  ///< states that hops bring, by the hop's number
   Entries training_, resting_;           ///< given to the trainer, and not; the latter by when they began to rest
+  TeamMeetings meetings_;
 
   mutable std::mutex mutex_;  // guards all below, which the committer's thread uses
   std::map<std::string, UnderWay> under_way_;

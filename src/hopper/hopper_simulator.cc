@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <queue>
+#include <utility>
 
 #include "base/failure.h"
 
@@ -18,7 +19,7 @@ struct Event {
   double at_s = 0;
   std::uint64_t number = 0;  ///< equal times: in the order of being known
   Kind kind = Kind::moved;
-  std::uint32_t who = 0;          ///< a trial for moved, else a worker
+  std::uint32_t who = 0;          ///< a trial for trained and moved, else a worker
   std::uint64_t incarnation = 0;  ///< of who: an event of an older one is void
   bool operator>(const Event& other) const { return at_s != other.at_s ? at_s > other.at_s : number > other.number; }
 };
@@ -30,16 +31,18 @@ struct Flight {
   PlacedVisit visit;
   double begin_s = 0, trained_s = 0;
   double left_s = 0;                    ///< of training, at speed 1
+  double rate = 0, seen_s = 0;          ///< of training; until when left_s is right
+  std::uint32_t ready = 0;              ///< of its workers, that have a slot for it: all of them train it, or none
   std::optional<std::uint32_t> source;  ///< fetching: from whom
   std::vector<std::uint32_t> targets;   ///< copying: to whom
   std::uint64_t incarnation = 0;
 };
 
 struct Worker {
-  std::vector<std::uint32_t> training;  // trials
+  std::vector<std::uint32_t> training;  // trials that have a slot
   std::deque<std::uint32_t> waiting;    // for a slot, their state here
   bool silent = false;
-  double seen_s = 0;  // until when left_s of its trials is right
+  std::optional<double> busy_since_s;
   std::uint64_t incarnation = 0;
 };
 
@@ -100,7 +103,7 @@ class Simulation {
       case Event::Kind::back:
         return come_back(event.who);
       case Event::Kind::trained:
-        if (event.incarnation == workers_[event.who].incarnation) end_training(event.who);
+        if (event.incarnation == flights_[event.who].incarnation) end_training(event.who);
         return;
       case Event::Kind::moved:
         if (event.incarnation == flights_[event.who].incarnation) end_move(event.who);
@@ -112,13 +115,32 @@ class Simulation {
     for (const PlacedVisit& visit : begun) {
       Flight& flight = flights_[visit.trial];
       flight = {.visit = visit, .begin_s = now_s_, .incarnation = flight.incarnation + 1};
-      flight.left_s = shop_.trial(visit.trial).visit_s;
-      const auto& holders = shop_.trial(visit.trial).holders;
-      if (std::find(holders.begin(), holders.end(), visit.worker) != holders.end())
+      flight.left_s = visit_s(visit);
+      if (lacking(visit) == 0)
         arrive(visit.trial);
       else
         fetch(visit.trial);
     }
+  }
+
+  /// At speed 1. A trial that its team shares out takes as many times as long alone.
+  double visit_s(const PlacedVisit& visit) const {
+    const OpenTrial& trial = shop_.trial(visit.trial);
+    return trial.visit_s * trial.degree / visit.size();
+  }
+
+  /// How many of its workers do not have the state that it begins at.
+  std::uint32_t lacking(const PlacedVisit& visit) const {
+    const auto members = visit.members();
+    const auto& holders = shop_.trial(visit.trial).holders;
+    return static_cast<std::uint32_t>(std::count_if(members.begin(), members.end(), [&](std::uint32_t member) {
+      return std::find(holders.begin(), holders.end(), member) == holders.end();
+    }));
+  }
+
+  bool any_silent(const PlacedVisit& visit) const {
+    const auto members = visit.members();
+    return std::any_of(members.begin(), members.end(), [&](std::uint32_t member) { return workers_[member].silent; });
   }
 
   void fetch(std::uint32_t trial) {
@@ -135,10 +157,10 @@ class Simulation {
   /// Nothing comes from or to a silent worker: what depends on it waits until the death is heard of.
   void end_move(std::uint32_t trial) {
     Flight& flight = flights_[trial];
-    if (workers_[flight.visit.worker].silent) return;
+    if (any_silent(flight.visit)) return;
     if (flight.stage == Flight::Stage::fetching) {
       if (flight.source && workers_[*flight.source].silent) return;
-      result_.network_bytes += spec_.state_bytes;
+      result_.network_bytes += spec_.state_bytes * lacking(flight.visit);
       return arrive(trial);
     }
     for (const std::uint32_t target : flight.targets)
@@ -150,66 +172,86 @@ class Simulation {
   void arrive(std::uint32_t trial) {
     Flight& flight = flights_[trial];
     flight.stage = Flight::Stage::waiting;
-    workers_[flight.visit.worker].waiting.push_back(trial);
-    fill_slots(flight.visit.worker);
+    for (const std::uint32_t member : flight.visit.members()) workers_[member].waiting.push_back(trial);
+    for (const std::uint32_t member : flight.visit.members()) fill_slots(member);
   }
 
-  double rate(std::uint32_t worker) const {
+  bool runs(std::uint32_t trial) const { return flights_[trial].ready == flights_[trial].visit.size(); }
+
+  double rate_at(std::uint32_t worker) const {
     const ShopWorker& at = spec_.workers[worker].worker;
-    const auto trials = static_cast<double>(workers_[worker].training.size());
-    return at.speed * std::min(1.0, at.devices / trials);
+    const auto& training = workers_[worker].training;
+    const auto trials = std::count_if(training.begin(), training.end(), [&](auto trial) { return runs(trial); });
+    return at.speed * std::min(1.0, at.devices / static_cast<double>(trials));
   }
 
-  /// Brings left_s of what the worker trains up to now.
-  void advance(std::uint32_t number) {
-    Worker& worker = workers_[number];
-    if (!worker.training.empty() && !worker.silent) {
-      for (const std::uint32_t trial : worker.training)
-        flights_[trial].left_s -= rate(number) * (now_s_ - worker.seen_s);
-      result_.busy_s[number] += now_s_ - worker.seen_s;
+  /// A step ends when its slowest member has done its share.
+  double rate_of(const Flight& flight) const {
+    double slowest = std::numeric_limits<double>::infinity();
+    for (const std::uint32_t member : flight.visit.members()) slowest = std::min(slowest, rate_at(member));
+    return slowest;
+  }
+
+  /// What the worker trains goes on at other rates from now on.
+  void change_rates(std::uint32_t worker) {
+    for (const std::uint32_t trial : workers_[worker].training) {
+      Flight& flight = flights_[trial];
+      if (!runs(trial)) continue;
+      flight.left_s -= flight.rate * (now_s_ - flight.seen_s);
+      flight.seen_s = now_s_;
+      flight.rate = rate_of(flight);
+      const bool is_trained = flight.left_s <= kTrained * visit_s(flight.visit);
+      push(now_s_ + (is_trained ? 0 : flight.left_s / flight.rate), Event::Kind::trained, trial, ++flight.incarnation);
     }
-    worker.seen_s = now_s_;
+    note_busy(worker);
+  }
+
+  void note_busy(std::uint32_t number) {
+    Worker& worker = workers_[number];
+    const bool busy =
+        std::any_of(worker.training.begin(), worker.training.end(), [&](auto trial) { return runs(trial); });
+    if (busy == worker.busy_since_s.has_value()) return;
+    if (busy)
+      worker.busy_since_s = now_s_;
+    else
+      result_.busy_s[number] += now_s_ - *std::exchange(worker.busy_since_s, std::nullopt);
   }
 
   void fill_slots(std::uint32_t number) {
     Worker& worker = workers_[number];
     if (worker.silent || worker.waiting.empty()) return;
     if (worker.training.size() >= spec_.workers[number].worker.slots) return;
-    advance(number);
     while (!worker.waiting.empty() && worker.training.size() < spec_.workers[number].worker.slots) {
       const std::uint32_t trial = worker.waiting.front();
       worker.waiting.pop_front();
-      flights_[trial].stage = Flight::Stage::training;
       worker.training.push_back(trial);
+      flights_[trial].stage = Flight::Stage::training;
+      ++flights_[trial].ready;
+      if (!runs(trial)) continue;
+      flights_[trial].seen_s = now_s_;
+      for (const std::uint32_t member : flights_[trial].visit.members()) change_rates(member);
     }
-    expect_end(number);
   }
 
-  void expect_end(std::uint32_t number) {
-    Worker& worker = workers_[number];
-    ++worker.incarnation;
-    if (worker.training.empty()) return;
-    double least = std::numeric_limits<double>::infinity();
-    for (const std::uint32_t trial : worker.training) least = std::min(least, flights_[trial].left_s);
-    push(now_s_ + std::max(0.0, least) / rate(number), Event::Kind::trained, number, worker.incarnation);
+  void end_training(std::uint32_t trial) {
+    Flight& flight = flights_[trial];
+    flight.trained_s = now_s_;
+    leave_slots(trial);
+    shop_.trained(flight.visit);
+    copy(trial);
+    for (const std::uint32_t member : flight.visit.members()) fill_slots(member);
   }
 
-  void end_training(std::uint32_t number) {
-    Worker& worker = workers_[number];
-    advance(number);
-    const auto runs = [&](std::uint32_t trial) {
-      return flights_[trial].left_s > kTrained * shop_.trial(trial).visit_s;
-    };
-    const auto ended = std::stable_partition(worker.training.begin(), worker.training.end(), runs);
-    const std::vector<std::uint32_t> trained(ended, worker.training.end());
-    worker.training.erase(ended, worker.training.end());
-    for (const std::uint32_t trial : trained) {
-      flights_[trial].trained_s = now_s_;
-      shop_.trained(flights_[trial].visit);
-      copy(trial);
+  void leave_slots(std::uint32_t trial) {
+    Flight& flight = flights_[trial];
+    flight.rate = 0;
+    flight.ready = 0;
+    ++flight.incarnation;
+    for (const std::uint32_t member : flight.visit.members()) {
+      std::erase(workers_[member].training, trial);
+      std::erase(workers_[member].waiting, trial);
+      change_rates(member);
     }
-    expect_end(number);
-    fill_slots(number);
   }
 
   void copy(std::uint32_t trial) {
@@ -221,8 +263,9 @@ class Simulation {
 
   void commit(std::uint32_t trial) {
     Flight& flight = flights_[trial];
-    std::vector<std::uint32_t> holders{flight.visit.worker};
+    std::vector<std::uint32_t> holders = flight.visit.members();
     holders.insert(holders.end(), flight.targets.begin(), flight.targets.end());
+    const std::size_t holders_of_end = holders.size();
     shop_.commit(flight.visit, std::move(holders));
     ++result_.commits;
     result_.makespan_s = now_s_;
@@ -231,20 +274,23 @@ class Simulation {
     ++flight.incarnation;
     if (!shop_.trial(trial).done()) return;
     ++finished_;
-    if (flight.targets.empty()) result_.network_bytes += spec_.state_bytes;
+    if (holders_of_end == 1) result_.network_bytes += spec_.state_bytes;
   }
 
   void fall_silent(std::uint32_t number) {
     Worker& worker = workers_[number];
-    advance(number);
     worker.silent = true;
-    worker.training.clear();
+    for (const std::uint32_t trial : std::vector(worker.training)) leave_slots(trial);
     worker.waiting.clear();
     push(now_s_ + spec_.detect_s, Event::Kind::heard, number, ++worker.incarnation);
   }
 
   void hear_of_death(std::uint32_t number) {
-    for (const PlacedVisit& visit : shop_.leave(number)) drop(visit.trial);
+    for (const PlacedVisit& visit : shop_.leave(number)) {
+      leave_slots(visit.trial);
+      drop(visit.trial);
+      for (const std::uint32_t member : visit.members()) fill_slots(member);
+    }
     for (std::uint32_t trial = 0; trial < flights_.size(); ++trial) {
       Flight& flight = flights_[trial];
       const auto& to = flight.targets;
@@ -270,7 +316,6 @@ class Simulation {
     Worker& worker = workers_[number];
     worker.silent = false;
     worker.waiting.clear();  // what was sent to it while nobody knew
-    worker.seen_s = now_s_;
     ++worker.incarnation;
     shop_.join(number);
   }

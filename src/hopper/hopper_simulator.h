@@ -56,7 +56,8 @@ struct HopperSimResult {
 };
 
 /// A worker trains up to `slots` trials at a time, which share what its devices do; fetches what it does not hold; and
-/// trains in the order in which states arrive. O(log events + a decision) a visit.
+/// trains in the order in which states arrive. A team goes on at the rate of its slowest member, once all have a slot
+/// for it. O(log events + a decision) a visit.
 HopperSimResult simulate_hopper(const HopperSimSpec& spec, const VisitScheduler& scheduler);
 
 /// Why this result is not what it must be: each (trial, epoch, partition) of the spec committed exactly once, a trial

@@ -40,67 +40,67 @@ void read_packed(const Json& json, std::vector<T>& values, const std::string& wh
 
 }  // namespace
 
-Json ValueWriter::write(double& value) {
+Json MessageWriter::write(double& value) {
   return std::isfinite(value) ? Json(value) : Json(hex_of(&value, sizeof value));
 }
 
-Json ValueWriter::write(SettingValue& value) {
+Json MessageWriter::write(SettingValue& value) {
   constexpr const char* kinds[] = {"flag", "whole", "real", "text"};
   return {{kinds[value.index()], std::visit([](auto& one) { return write(one); }, value)}};
 }
 
-Json ValueWriter::write(std::vector<HeldBlob>& blobs) {
+Json MessageWriter::write(std::vector<HeldBlob>& blobs) {
   Json all = Json::array();
   for (const auto& blob : blobs) all.push_back({blob.blob, blob.bytes});
   return all;
 }
 
-Json ValueWriter::write(std::vector<float>& values) { return hex_of(values.data(), values.size() * sizeof(float)); }
+Json MessageWriter::write(std::vector<float>& values) { return hex_of(values.data(), values.size() * sizeof(float)); }
 
-Json ValueWriter::write(std::vector<std::int64_t>& values) {
+Json MessageWriter::write(std::vector<std::int64_t>& values) {
   return hex_of(values.data(), values.size() * sizeof(std::int64_t));
 }
 
-ValueReader::ValueReader(const Json& json, const std::string& where) : json_(json), where_(where) {
+MessageReader::MessageReader(const Json& json, const std::string& where) : json_(json), where_(where) {
   if (!json.is_object()) fail(ExitCode::input, where, ": must be an object");
 }
 
-const Json& ValueReader::of(const char* key) const {
+const Json& MessageReader::of(const char* key) const {
   const auto found = json_.find(key);
   if (found == json_.end()) fail(ExitCode::input, where_, ": '", key, "' is missing");
   return *found;
 }
 
-void ValueReader::expect_no_more() const {
+void MessageReader::expect_no_more() const {
   if (json_.size() != known_) fail(ExitCode::input, where_, ": has more than the ", known_, " fields known here");
 }
 
-const Json& ValueReader::items(const Json& json, const std::string& where) {
+const Json& MessageReader::items(const Json& json, const std::string& where) {
   if (!json.is_array()) fail(ExitCode::input, where, " must be a list");
   return json;
 }
 
-void ValueReader::read(const Json& json, std::uint32_t& value, const std::string& where) {
+void MessageReader::read(const Json& json, std::uint32_t& value, const std::string& where) {
   if (!json.is_number_unsigned() || json.get<std::uint64_t>() > std::numeric_limits<std::uint32_t>::max())
     fail(ExitCode::input, where, " must be a whole number below 2^32");
   value = json.get<std::uint32_t>();
 }
 
-void ValueReader::read(const Json& json, double& value, const std::string& where) {
+void MessageReader::read(const Json& json, double& value, const std::string& where) {
   if (json.is_number())
     value = json.get<double>();
   else if (!json.is_string() || !bytes_of(json.get_ref<const std::string&>(), &value, sizeof value))
     fail(ExitCode::input, where, " must be a number");
 }
 
-void ValueReader::read(const Json& json, Epochs& epochs, const std::string& where) {
+void MessageReader::read(const Json& json, Epochs& epochs, const std::string& where) {
   std::uint32_t count = 0, parts = 0;
   if (json.is_array() && json.size() == 2) read(json[0], count, where), read(json[1], parts, where);
   if (parts == 0) fail(ExitCode::input, where, " must be a number of parts, and how many an epoch has");
   epochs = Epochs::of_visits(count, parts);
 }
 
-void ValueReader::read(const Json& json, ExitCode& code, const std::string& where) {
+void MessageReader::read(const Json& json, ExitCode& code, const std::string& where) {
   std::uint32_t number = 0;
   read(json, number, where);
   if (number > static_cast<std::uint32_t>(ExitCode::interrupted))
@@ -108,7 +108,15 @@ void ValueReader::read(const Json& json, ExitCode& code, const std::string& wher
   code = static_cast<ExitCode>(number);
 }
 
-void ValueReader::read(const Json& json, SettingValue& value, const std::string& where) {
+void MessageReader::read(const Json& json, DataParallelSpec::Sum& sum, const std::string& where) {
+  std::uint32_t number = 0;
+  read(json, number, where);
+  if (number > static_cast<std::uint32_t>(DataParallelSpec::Sum::server))
+    fail(ExitCode::input, where, ": there is no sum ", number);
+  sum = static_cast<DataParallelSpec::Sum>(number);
+}
+
+void MessageReader::read(const Json& json, SettingValue& value, const std::string& where) {
   if (!json.is_object() || json.size() != 1) fail(ExitCode::input, where, " must be one value and its type");
   const auto& type = json.begin().key();
   if (type == "flag")
@@ -123,7 +131,7 @@ void ValueReader::read(const Json& json, SettingValue& value, const std::string&
     fail(ExitCode::input, where, " has a type that nobody knows here");
 }
 
-void ValueReader::read(const Json& json, std::vector<HeldBlob>& blobs, const std::string& where) {
+void MessageReader::read(const Json& json, std::vector<HeldBlob>& blobs, const std::string& where) {
   constexpr Bytes kBytesMax = std::numeric_limits<std::int64_t>::max();
   Bytes all = 0;
   for (const Json& one : items(json, where)) {
@@ -139,11 +147,11 @@ void ValueReader::read(const Json& json, std::vector<HeldBlob>& blobs, const std
   }
 }
 
-void ValueReader::read(const Json& json, std::vector<float>& values, const std::string& where) {
+void MessageReader::read(const Json& json, std::vector<float>& values, const std::string& where) {
   read_packed(json, values, where);
 }
 
-void ValueReader::read(const Json& json, std::vector<std::int64_t>& values, const std::string& where) {
+void MessageReader::read(const Json& json, std::vector<std::int64_t>& values, const std::string& where) {
   read_packed(json, values, where);
 }
 

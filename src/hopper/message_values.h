@@ -15,6 +15,7 @@
 #include "base/trial.h"
 #include "formats/json.h"
 #include "hopper/state_book.h"
+#include "pipeline/train_spec.h"
 
 namespace hopyard {
 
@@ -24,7 +25,7 @@ constexpr bool kPlainValue = std::is_same_v<T, bool> || std::is_same_v<T, std::i
                              std::is_same_v<T, std::uint64_t> || std::is_same_v<T, std::string>;
 
 /// The form that `list` goes through to write.
-class ValueWriter {
+class MessageWriter {
  public:
   template <class T>
   void operator()(const char* key, T& value) {
@@ -36,7 +37,7 @@ class ValueWriter {
     if constexpr (kPlainValue<T> || std::is_same_v<T, std::uint32_t>) {
       return value;
     } else {
-      ValueWriter fields;
+      MessageWriter fields;
       list(fields, value);
       return std::move(fields.json_);
     }
@@ -44,6 +45,7 @@ class ValueWriter {
   static Json write(double& value);  ///< its bits where JSON has no word for it
   static Json write(Epochs& epochs) { return Json::array({epochs.count(), epochs.parts()}); }
   static Json write(ExitCode& code) { return static_cast<int>(code); }
+  static Json write(DataParallelSpec::Sum& sum) { return static_cast<int>(sum); }
   static Json write(SettingValue& value);
   static Json write(std::vector<HeldBlob>& blobs);
   static Json write(std::vector<float>& values);  ///< long lists of numbers are their bytes
@@ -64,7 +66,7 @@ class ValueWriter {
 };
 
 /// The form that `list` goes through to read. All that is wrong is Failure(input), which says where.
-class ValueReader {
+class MessageReader {
  public:
   template <class T>
   void operator()(const char* key, T& value) {
@@ -78,7 +80,7 @@ class ValueReader {
   /// All fields of the struct, and no others.
   template <class T>
   static void read(const Json& json, T& value, const std::string& where) {
-    ValueReader fields(json, where);
+    MessageReader fields(json, where);
     list(fields, value);
     fields.expect_no_more();
   }
@@ -86,6 +88,7 @@ class ValueReader {
   static void read(const Json& json, double& value, const std::string& where);
   static void read(const Json& json, Epochs& epochs, const std::string& where);
   static void read(const Json& json, ExitCode& code, const std::string& where);
+  static void read(const Json& json, DataParallelSpec::Sum& sum, const std::string& where);
   static void read(const Json& json, SettingValue& value, const std::string& where);
   static void read(const Json& json, std::vector<HeldBlob>& blobs, const std::string& where);
   static void read(const Json& json, std::vector<float>& values, const std::string& where);
@@ -100,7 +103,7 @@ class ValueReader {
   }
 
  private:
-  ValueReader(const Json& json, const std::string& where);
+  MessageReader(const Json& json, const std::string& where);
   const Json& of(const char* key) const;
   void expect_no_more() const;
   static const Json& items(const Json& json, const std::string& where);

@@ -98,6 +98,8 @@ void list(Form& form, Team& team) {
   form("number", team.number);
   form("members", team.members);
   form("member", team.member);
+  form("sum", team.sum);
+  form("staleness", team.staleness);
 }
 
 template <class Form>
@@ -224,6 +226,8 @@ void list(Form& form, Account& account) {
   form("hop_s", account.hop_s);
   form("waited_s", account.waited_s);
   form("stored", account.stored);
+  form("sent", account.sent);
+  form("exchanged", account.exchanged);
 }
 
 namespace {
@@ -268,9 +272,9 @@ void check(const auto&, const std::string&) {}
 
 void check(const Train& train, const std::string& where) {
   if (!train.team) return;
-  const auto& [number, members, member] = *train.team;
-  if (members.size() < 2 || member >= members.size())
-    fail(ExitCode::input, where, ": member ", member, " of a team of ", members.size());
+  const Team& team = *train.team;
+  if (team.members.size() < 2 || team.member >= team.members.size())
+    fail(ExitCode::input, where, ": member ", team.member, " of a team of ", team.members.size());
 }
 
 /// What a journal would call a broken contract.
@@ -294,7 +298,7 @@ template <class... Kinds>
 std::string encode_any(const std::variant<Kinds...>& message) {
   return std::visit(
       [](auto one) {
-        const Json json{{kName<decltype(one)>, ValueWriter::write(one)}};
+        const Json json{{kName<decltype(one)>, MessageWriter::write(one)}};
         return json.dump(-1, ' ', false, Json::error_handler_t::replace);
       },
       message);
@@ -308,7 +312,7 @@ void decode_any(const std::string& text, const std::string& from, std::variant<K
   const auto take = [&]<class Kind>(std::type_identity<Kind>) {
     if (name != kName<Kind>) return false;
     const std::string where = text::cat(from, ": ", name);
-    ValueReader::read(json.begin().value(), message.template emplace<Kind>(), where);
+    MessageReader::read(json.begin().value(), message.template emplace<Kind>(), where);
     check(std::get<Kind>(message), where);
     return true;
   };

@@ -12,6 +12,7 @@
 #include "base/journal.h"
 #include "hopper/state_book.h"
 #include "model/row_outcomes.h"
+#include "pipeline/train_spec.h"
 #include "transport/transport.h"
 
 namespace hopyard {
@@ -24,6 +25,8 @@ struct Team {
   std::uint64_t number = 0;       ///< of its links: as a hop's, never used twice in an experiment
   std::vector<WorkerId> members;  ///< leader first; at least two
   std::uint32_t member = 0;       ///< which of them the receiver is
+  DataParallelSpec::Sum sum = DataParallelSpec::Sum::ordered;
+  std::uint32_t staleness = 0;
   bool operator==(const Team&) const = default;
 };
 
@@ -167,6 +170,8 @@ struct Account {
   double hop_s = 0;             ///< of its hops, summed
   double waited_s = 0;          ///< in which it trained nothing while a visit waited for its state
   Bytes stored = 0;             ///< the most that its disk tier held
+  Bytes sent = 0;               ///< over its links, to other workers
+  Bytes exchanged = 0;          ///< of these, of steps that it trained with others, without the links' frames
   bool operator==(const Account&) const = default;
 };
 

@@ -164,6 +164,7 @@ void OpenShop::begin(const PlacedVisit& visit) {
   ++begun_;
   if (claim_ && claim_->trial == visit.trial) drop_claim();
   trial.under_way = visit;
+  trial.last_at = visit.worker;
   trial.trained = false;
   occupy(visit, true);
   refresh_idle(visit.trial);

@@ -70,6 +70,7 @@ struct OpenTrial {
   Bits to_visit;            ///< partitions that this epoch has left
   std::vector<std::uint32_t> holders;
   std::optional<PlacedVisit> under_way;  ///< from begin() to commit() or give_up()
+  std::optional<std::uint32_t> last_at;  ///< where its last visit, or the one under way, began
   bool trained = false;                  ///< under way, but for its commit
   bool held = false;                     ///< begins nothing: evaluates, is paused, was stopped
   std::uint64_t turn = 0;                ///< of a team, while idle: its turn comes when so many visits have begun

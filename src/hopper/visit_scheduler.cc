@@ -97,6 +97,59 @@ class PatientVisits : public GreedyVisits {
   SeedVisits in_order_;
 };
 
+class TaskVisits : public GreedyVisits {
+ public:
+  std::optional<PlacedVisit> for_worker(const OpenShop& shop, std::uint32_t worker, Place place) const override {
+    if (place == Place::fetch) return std::nullopt;  // nothing is ever fetched
+    return GreedyVisits::for_worker(shop, worker, place);
+  }
+  std::optional<PlacedVisit> for_trial(const OpenShop& shop, std::uint32_t trial, Place place) const override {
+    if (place == Place::fetch) return std::nullopt;
+    return GreedyVisits::for_trial(shop, trial, place);
+  }
+  std::optional<PlacedVisit> for_team(const OpenShop&, std::uint32_t, bool) const override { return std::nullopt; }
+  std::optional<PlacedVisit> after(const OpenShop& shop, const PlacedVisit& visit) const override {
+    const OpenTrial next = progress_after(shop, visit);
+    if (next.done()) return std::nullopt;
+    return PlacedVisit{visit.trial, next.epoch, next.visit, next.next_in_order(), visit.worker};
+  }
+
+ protected:
+  const Bits& candidates(const OpenShop& shop, std::uint32_t partition) const override {
+    return shop.in_order(partition);
+  }
+  bool allows(const OpenShop& shop, std::uint32_t, const OpenTrial& trial, std::uint32_t partition,
+              std::uint32_t worker) const override {
+    if (partition != trial.next_in_order()) return false;
+    const auto stays_at = place_of(shop, trial);
+    return stays_at ? *stays_at == worker : staying_at(shop, worker) < shop.workers()[worker].slots;
+  }
+  /// Those that stay there before those that would begin.
+  Preference of_trial(const OpenShop& shop, const PlacedVisit& visit) const override {
+    const OpenTrial& trial = shop.trial(visit.trial);
+    return {place_of(shop, trial) ? 1.0 : 0.0, trial.remaining_s()};
+  }
+
+ private:
+  /// Where the trial stays; nothing while it may begin anywhere. If that worker is dead, where else its state is.
+  static std::optional<std::uint32_t> place_of(const OpenShop& shop, const OpenTrial& trial) {
+    const auto lives = [&](std::uint32_t worker) { return shop.workers()[worker].alive; };
+    const bool is_there = trial.last_at && (trial.holders.empty() || holds(trial, *trial.last_at));
+    if (is_there && lives(*trial.last_at)) return trial.last_at;
+    const auto other = std::find_if(trial.holders.begin(), trial.holders.end(), lives);
+    if (other != trial.holders.end()) return *other;
+    return trial.holders.empty() ? std::nullopt : std::optional(trial.holders.front());
+  }
+  static std::uint32_t staying_at(const OpenShop& shop, std::uint32_t worker) {
+    std::uint32_t count = 0;
+    for (std::uint32_t t = 0; t < shop.trial_count(); ++t) {
+      const OpenTrial& trial = shop.trial(t);
+      if (!trial.done() && !trial.held && place_of(shop, trial) == worker) ++count;
+    }
+    return count;
+  }
+};
+
 class RandomVisits : public GreedyVisits {
  public:
   explicit RandomVisits(std::uint64_t seed) : seed_(derive(seed, "visits")) {}
@@ -201,12 +254,15 @@ std::string to_string(VisitSchedulerKind kind) {
       return "replica";
     case VisitSchedulerKind::patient:
       return "patient";
+    case VisitSchedulerKind::task:
+      return "task";
   }
   require(false, "no scheduler of visits has number ", static_cast<int>(kind));
   return "";
 }
 
 std::optional<VisitSchedulerKind> parse_visit_scheduler(std::string_view word) {
+  if (word == to_string(VisitSchedulerKind::task)) return VisitSchedulerKind::task;
   for (const VisitSchedulerKind kind : kVisitSchedulerKinds)
     if (to_string(kind) == word) return kind;
   return std::nullopt;
@@ -224,6 +280,8 @@ std::unique_ptr<VisitScheduler> make_visit_scheduler(VisitSchedulerKind kind, st
       return std::make_unique<ReplicaVisits>();
     case VisitSchedulerKind::patient:
       return std::make_unique<PatientVisits>();
+    case VisitSchedulerKind::task:
+      return std::make_unique<TaskVisits>();
   }
   require(false, "no scheduler of visits has number ", static_cast<int>(kind));
   return nullptr;

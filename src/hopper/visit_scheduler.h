@@ -42,7 +42,11 @@ class VisitScheduler {
 /// replica: lrtf, but a trial goes on where its state is, and otherwise to the home with the shortest queue.
 /// patient: as seed; but a trial that would wait for kPatience visits of its length or more, behind a slow worker, or
 ///   for a worker that is dead, goes where there is a place. The default: the others' greed costs more at the end.
-enum class VisitSchedulerKind { seed, random, lrtf, replica, patient };
+/// Of either order, since it never leaves the rotation:
+/// task: task parallelism, a baseline. A trial stays where it began, which is home of all partitions, and a worker
+///   begins one when those that stay with it leave a slot; the longest first. No teams.
+enum class VisitSchedulerKind { seed, random, lrtf, replica, patient, task };
+/// Those under which trials hop.
 inline constexpr VisitSchedulerKind kVisitSchedulerKinds[] = {VisitSchedulerKind::seed, VisitSchedulerKind::random,
                                                               VisitSchedulerKind::lrtf, VisitSchedulerKind::replica,
                                                               VisitSchedulerKind::patient};

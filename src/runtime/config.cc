@@ -56,17 +56,26 @@ void refuse_searched(const std::string& file, const std::vector<SearchedValue>& 
         if (probed_path == path) ValueReader(file, node, path).refuse(sentence);
 }
 
+void note(const DataParallelSpec& spec, TeamsAsked& teams) {
+  teams.degree_max = std::max(teams.degree_max, spec.degree);
+  teams.exact = teams.exact && spec.sum == DataParallelSpec::Sum::ordered;
+}
+
 /// Reads the trial once for every value that may be searched, the other dimensions at their first.
-TrialConfig check_trials(const std::string& file, const YamlNode& tree, const std::vector<SearchedValue>& space) {
+TrialConfig check_trials(const std::string& file, const YamlNode& tree, const std::vector<SearchedValue>& space,
+                         TeamsAsked& teams) {
   refuse_searched(file, space, "model.task", "cannot be searched: scores of different tasks cannot be compared");
   const auto dimensions = dimensions_of(space);
   const TrialConfig first_trial = read_trial(file, trial_tree(tree, dimensions, probed(space)));
   std::uint32_t batch_size_min = first_trial.train.batch_size;
+  note(first_trial.train.data_parallel, teams);
   const SearchedValue* micro_dimension = nullptr;
   for (std::size_t d = 0; d < space.size(); ++d) {
-    for (std::size_t probe = 0; probe < space[d].probes.size(); ++probe)
-      batch_size_min = std::min(
-          batch_size_min, read_trial(file, trial_tree(tree, dimensions, probed(space, d, probe))).train.batch_size);
+    for (std::size_t probe = 0; probe < space[d].probes.size(); ++probe) {
+      const TrainSpec train = read_trial(file, trial_tree(tree, dimensions, probed(space, d, probe))).train;
+      batch_size_min = std::min(batch_size_min, train.batch_size);
+      note(train.data_parallel, teams);
+    }
     if (space[d].dimension.path == "train.micro_batch_size") micro_dimension = &space[d];
   }
   if (micro_dimension == nullptr) return first_trial;
@@ -140,7 +149,11 @@ ExperimentConfig parse_config(const std::string& yaml_text, const std::string& f
 
   const auto space = find_searched_values(file_name, config.tree);
   config.space = dimensions_of(space);
-  const TrialConfig first_trial = check_trials(file_name, config.tree, space);
+  const TrialConfig first_trial = check_trials(file_name, config.tree, space, config.teams);
+  if (config.teams.degree_max == 1) config.teams.exact = true;
+  if (config.workers.scheduler == VisitSchedulerKind::task && config.teams.degree_max > 1)
+    fail(ExitCode::usage, file_name, ": workers.scheduler is task, which trains each trial on one worker, and ",
+         "train.data_parallel.degree asks for ", config.teams.degree_max);
   config.search = read_search(search, first_trial.model.task);
   if (trains_piecewise(config.search.method)) {
     refuse_searched(file_name, space, "train.epochs", "cannot be searched with this search.method, which decides it");

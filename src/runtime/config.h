@@ -20,13 +20,20 @@ namespace hopyard {
 
 /// The `workers` part: how several processes share an experiment.
 struct WorkersSpec {
-  std::uint32_t replication = 0;  ///< homes of each partition; 0: two, or as many as there are workers
+  std::uint32_t replication = 0;  ///< homes of each partition; 0: as many as its trials need, at least two
   std::uint32_t state_replicas = 2;
   double wait_for_worker_s = 600;
   std::string bind = "127.0.0.1";
   std::string secret_file;                                     ///< may be empty
-  VisitSchedulerKind scheduler = VisitSchedulerKind::patient;  ///< of data.order: free
+  VisitSchedulerKind scheduler = VisitSchedulerKind::patient;  ///< of data.order: free; or task, of either
   bool operator==(const WorkersSpec&) const = default;
+};
+
+/// What the trials ask of workers that train together, over all that is searched.
+struct TeamsAsked {
+  std::uint32_t degree_max = 1;  ///< of train.data_parallel
+  bool exact = true;             ///< one worker would give the same bits
+  bool operator==(const TeamsAsked&) const = default;
 };
 
 struct ExperimentConfig {
@@ -41,6 +48,7 @@ struct ExperimentConfig {
   Bytes disk_capacity = 0;
   ExecuteSpec execute;
   WorkersSpec workers;
+  TeamsAsked teams;
   YamlNode tree;  ///< as written, after --set; `model` and `train` are read from it for each trial
 };
 

@@ -98,6 +98,9 @@ void add_train(YamlNode& node, const TrainSpec& train, const ExperimentConfig& c
   add(schedule, "type", "constant");
   add(schedule, "warmup", train.schedule.warmup);
   add(node, "clip_norm", kNone);
+  YamlNode& parallel = section(node, "data_parallel");
+  add(parallel, "degree", train.data_parallel.degree);
+  add(parallel, "sum", to_string(train.data_parallel.sum));
 }
 
 void add_search(YamlNode& node, const SearchSpec& search) {

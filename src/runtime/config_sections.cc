@@ -14,6 +14,8 @@ constexpr std::int64_t kDevicesMax = 64;
 constexpr std::int64_t kThreadsMax = 1024;
 constexpr std::int64_t kWorkersMax = 65'536;
 
+constexpr VisitSchedulerKind kTask = VisitSchedulerKind::task;
+
 bool above_zero(double value) { return value > 0; }
 bool not_negative(double value) { return value >= 0; }
 bool is_share(double value) { return value >= 0 && value < 1; }
@@ -83,6 +85,27 @@ ScheduleSpec read_schedule(MapReader map) {
   if (const auto value = map.find("warmup")) schedule.warmup = value->number(is_share, kShare);
   map.finish();
   return schedule;
+}
+
+DataParallelSpec read_data_parallel(MapReader map, std::uint32_t micro_batches) {
+  using Sum = DataParallelSpec::Sum;
+  DataParallelSpec spec;
+  if (const auto value = map.find("degree")) {
+    spec.degree = count(*value, kWorkersMax);
+    if (spec.degree > micro_batches)
+      value->refuse(text::cat("= ", spec.degree, " must be at most the micro-batches of a batch, which are ",
+                              micro_batches, ": lower train.micro_batch_size, so that each worker has some"));
+  }
+  if (const auto value = map.find("sum"))
+    spec.sum = value->word<Sum>({{to_string(Sum::ordered), Sum::ordered},
+                                 {to_string(Sum::all_reduce), Sum::all_reduce},
+                                 {to_string(Sum::server), Sum::server}});
+  if (spec.sum == Sum::server)
+    spec.staleness = static_cast<std::uint32_t>(map.at("staleness").whole(0, kCountMax));
+  else
+    map.forbid("staleness", "belongs to sum: server; the other sums wait for every worker in every step");
+  map.finish();
+  return spec;
 }
 
 std::vector<std::uint32_t> read_cuts(const ValueReader& value) {
@@ -157,6 +180,11 @@ void read_groups(MapReader& map, SearchSpec& search) {
 }
 
 }  // namespace
+
+std::string to_string(DataParallelSpec::Sum sum) {
+  constexpr const char* words[] = {"ordered", "all-reduce", "server"};
+  return words[static_cast<int>(sum)];
+}
 
 std::vector<std::string> metrics_of(ModelTask task) {
   switch (task) {
@@ -256,18 +284,20 @@ ExecuteSpec read_execute(MapReader map) {
 WorkersSpec read_workers(MapReader map, DataSpec::Order order) {
   WorkersSpec workers;
   if (const auto value = map.find("replication")) workers.replication = count_or(*value, kAuto, kWorkersMax);
-  if (const auto value = map.find("state_replicas")) workers.state_replicas = count(*value, kWorkersMax);
   if (const auto value = map.find("wait_for_worker")) workers.wait_for_worker_s = value->duration();
   if (const auto value = map.find("bind")) workers.bind = value->text();
   if (const auto value = map.find("secret_file"); value && !value->is_word(kNone)) workers.secret_file = value->text();
-  if (order == DataSpec::Order::seed)
-    map.forbid("scheduler", "belongs to data.order: free; by seed, there is no choice");
   if (const auto value = map.find("scheduler")) {
-    std::vector<std::pair<std::string, VisitSchedulerKind>> words;
+    std::vector<std::pair<std::string, VisitSchedulerKind>> words{{to_string(kTask), kTask}};
     for (const VisitSchedulerKind kind : kVisitSchedulerKinds)
       if (kind != VisitSchedulerKind::seed) words.emplace_back(to_string(kind), kind);
     workers.scheduler = value->word(words);
+    if (order == DataSpec::Order::seed && workers.scheduler != kTask)
+      value->refuse(text::cat("= ", to_string(workers.scheduler), " belongs to data.order: free; by seed, there is no ",
+                              "choice but task, which lets no trial hop"));
   }
+  if (workers.scheduler == kTask) workers.state_replicas = 1;
+  if (const auto value = map.find("state_replicas")) workers.state_replicas = count(*value, kWorkersMax);
   map.finish();
   return workers;
 }
@@ -288,6 +318,7 @@ TrainSpec read_train(MapReader map, std::uint32_t& rows) {
   train.schedule = read_schedule(map.section("schedule"));
   if (const auto value = map.find("clip_norm"); value && !value->is_word(kNone))
     train.clip_norm = value->number(above_zero, "none or a number above 0");
+  train.data_parallel = read_data_parallel(map.section("data_parallel"), micro_batches_of(train));
   map.finish();
   return train;
 }

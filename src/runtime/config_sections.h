@@ -31,4 +31,7 @@ std::string default_metric(ModelTask task);
 /// Adds what the tree leaves out, written as a config would.
 void add_defaults(YamlNode& tree, const ExperimentConfig& config, const TrialConfig& first_trial);
 
+/// "ordered", "all-reduce", "server".
+std::string to_string(DataParallelSpec::Sum sum);
+
 }  // namespace hopyard

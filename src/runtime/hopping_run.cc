@@ -21,16 +21,21 @@ ShopWorker shop_worker(const PlanView& plan, std::uint32_t devices) {
   return worker;
 }
 
+VisitSchedulerKind scheduler_of(const ExperimentConfig& config) {
+  const bool by_seed = config.data.order == DataSpec::Order::seed;
+  const VisitSchedulerKind chosen = config.workers.scheduler;
+  return by_seed && chosen != VisitSchedulerKind::task ? VisitSchedulerKind::seed : chosen;
+}
+
 }  // namespace
 
 HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
   Workbench& bench = *parts_.objects.bench;
   const ExperimentConfig& config = bench.config();
   const std::uint32_t workers = parts_.session.launch.world_size;
-  const bool by_seed = config.data.order == DataSpec::Order::seed;
-  scheduler_ = make_visit_scheduler(by_seed ? VisitSchedulerKind::seed : config.workers.scheduler, config.seed);
+  scheduler_ = make_visit_scheduler(scheduler_of(config), config.seed);
   trainer_ = std::make_unique<HoppingTrainer>(HoppingParts{
-      parts_.end, placement_of(config.workers, bench.partitions(), workers, bench.training_data().cut != nullptr),
+      parts_.end, placement_of(config, bench.partitions(), workers, bench.training_data().cut != nullptr),
       std::vector(workers, shop_worker(parts_.plan, bench.planner().device_count())), *scheduler_,
       config.workers.state_replicas, config.workers.wait_for_worker_s, parts_.event, parts_.keep_outcomes});
   worker_ = std::thread([this] { live(); });
@@ -65,7 +70,9 @@ Json to_json(const HoppingReport& report) {
   return Json{{"workers", workers},
               {"hops", report.hops},
               {"hop_bytes", report.hop_bytes},
-              {"failed_hops", report.failed_hops}};
+              {"failed_hops", report.failed_hops},
+              {"team_visits", report.team_visits},
+              {"parted_teams", report.parted_teams}};
 }
 
 std::string format_hopping(const HoppingReport& report) {
@@ -81,8 +88,12 @@ std::string format_hopping(const HoppingReport& report) {
                    text::format_seconds(worker.account.busy_s), text::format_seconds(worker.account.waited_s),
                    std::to_string(worker.deaths)});
   }
-  return text::cat("Workers\n", table.to_text(2), "  ", report.hops, " hops of ", text::format_bytes(report.hop_bytes),
-                   " in all; ", report.failed_hops, " failed\n");
+  std::string page = text::cat("Workers\n", table.to_text(2), "  ", report.hops, " hops of ",
+                               text::format_bytes(report.hop_bytes), " in all; ", report.failed_hops, " failed\n");
+  if (report.team_visits + report.parted_teams > 0)
+    page += text::cat("  ", report.team_visits, " sub-epochs trained together; ", report.parted_teams,
+                      " begun in vain, since a worker was gone\n");
+  return page;
 }
 
 }  // namespace hopyard

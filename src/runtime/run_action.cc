@@ -104,7 +104,6 @@ ExitCode train(const ExperimentConfig& config, RunDirectory directory, const std
 /// Before anything is planned, so that the others can come in meanwhile.
 Coordinator open_experiment(const ExperimentConfig& config, const LaunchSpec& launch, const RunPaths& paths,
                             Journal& journal) {
-  check_workers(config, launch.world_size);  // a number that is refused is not the run's
   claim_workers(journal, paths, launch.world_size);
   Coordinator workers{WorkerSession(config, launch, paths), nullptr};
   workers.end = open_coordinator(workers.session, journal, paths);
@@ -136,6 +135,7 @@ ExitCode run_experiment(const RunRequest& request) {
       return recorded ? print_divergence(*recorded, directory.paths()) : printed;
     }
     if (!journal->trials().empty()) std::cout << "going on with " << where << '\n';
+    check_workers(config, launch.world_size);  // a number that is refused is not the run's
     if (launch.world_size > 1) workers = open_experiment(config, launch, directory.paths(), *journal);
   }
   return train(config, std::move(directory), recorded, workers ? &*workers : nullptr);

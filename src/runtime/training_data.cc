@@ -8,7 +8,7 @@ namespace hopyard {
 
 namespace {
 
-constexpr std::uint32_t kHomes = 2;  // of a partition, where the config does not say
+constexpr std::uint32_t kHomes = 2;  // of a partition, where nothing asks for more
 
 void refuse_for_cut_data(const ExperimentConfig& config, const PartitionSet& set) {
   const auto& folder = set.folder();
@@ -28,9 +28,20 @@ TrainingData open_cut(const ExperimentConfig& config, const WorkerPlace& place) 
   refuse_for_cut_data(config, *data.cut);
   data.partitions = data.cut->count();
   data.rows = data.cut->rows();
-  data.data =
-      data.cut->open(placement_of(config.workers, data.partitions, place.workers, true).partitions_of(place.rank));
+  data.data = data.cut->open(placement_of(config, data.partitions, place.workers, true).partitions_of(place.rank));
   return data;
+}
+
+/// A team meets at a partition's homes; what trains whole trials in one place needs all partitions there.
+void check_homes(const ExperimentConfig& config, const Placement& placement) {
+  const std::size_t homes = placement.homes.front().size();
+  const std::uint32_t workers = placement.workers, degree = config.teams.degree_max;
+  if (config.workers.scheduler == VisitSchedulerKind::task && homes < workers)
+    fail(ExitCode::usage, "workers.replication: ", homes, " of ", workers, " workers have each partition, and with ",
+         "scheduler: task a trial stays where it began; write ", workers, " or auto");
+  if (degree > homes)
+    fail(ExitCode::usage, "workers.replication: ", homes, " workers have each partition, and ",
+         "train.data_parallel.degree asks for ", degree, " that train there together; write ", degree, " or auto");
 }
 
 }  // namespace
@@ -52,6 +63,18 @@ TrainingData open_training_data(const ExperimentConfig& config, const WorkerPlac
 }
 
 void check_workers(const ExperimentConfig& config, std::uint32_t workers) {
+  const TeamsAsked& teams = config.teams;
+  if (workers == 1) {
+    if (teams.exact) return;
+    fail(ExitCode::usage, "train.data_parallel: ", teams.degree_max, " workers are to sum gradients in a way that has ",
+         "bits of its own, and there is one worker; start as many (tools/workers), or write sum: ordered, which one ",
+         "worker trains to the same bits");
+  }
+  if (!teams.exact)
+    fail(ExitCode::usage, "train.data_parallel.sum: between workers it is ordered in this version; write ordered");
+  if (teams.degree_max > workers)
+    fail(ExitCode::usage, "train.data_parallel.degree: ", teams.degree_max,
+         " workers are to train a trial together, and there are ", workers);
   const bool cut = PartitionSet::is_one(config.data.train);
   std::uint32_t partitions = config.data.partitions;
   if (cut) {
@@ -62,12 +85,15 @@ void check_workers(const ExperimentConfig& config, std::uint32_t workers) {
     fail(ExitCode::usage, "data.partitions: several workers cannot each decide it; write a number, at least ", workers,
          ", or cut the data with `hopyard partition`");
   }
-  placement_of(config.workers, partitions, workers, cut);  // refuses what cannot be placed
+  check_homes(config, placement_of(config, partitions, workers, cut));  // which refuses what cannot be placed
 }
 
-Placement placement_of(const WorkersSpec& spec, std::uint32_t partitions, std::uint32_t workers, bool cut) {
-  const std::uint32_t homes = cut ? std::min(kHomes, workers) : workers;
-  return place_partitions(partitions, workers, spec.replication == 0 ? homes : spec.replication);
+Placement placement_of(const ExperimentConfig& config, std::uint32_t partitions, std::uint32_t workers, bool cut) {
+  const WorkersSpec& spec = config.workers;
+  if (spec.replication != 0) return place_partitions(partitions, workers, spec.replication);
+  const bool all = !cut || spec.scheduler == VisitSchedulerKind::task;
+  return place_partitions(partitions, workers,
+                          all ? workers : std::min(std::max(kHomes, config.teams.degree_max), workers));
 }
 
 }  // namespace hopyard

@@ -28,12 +28,12 @@ struct TrainingData {
 /// cannot give, or leaves to several workers what each would decide in its own way.
 TrainingData open_training_data(const ExperimentConfig& config, const WorkerPlace& place);
 
-/// Failure, before any data are opened, when so many workers cannot have the partitions among them: of input for data
-/// that were cut into fewer, else of usage.
+/// Failure, before any data are opened, when so many workers cannot have the partitions among them, or not train the
+/// trials together as they are to be: of input for data that were cut into fewer, else of usage.
 void check_workers(const ExperimentConfig& config, std::uint32_t workers);
 
 /// Which workers are home of which partitions. `cut`: each has files of its own.
-Placement placement_of(const WorkersSpec& spec, std::uint32_t partitions, std::uint32_t workers, bool cut);
+Placement placement_of(const ExperimentConfig& config, std::uint32_t partitions, std::uint32_t workers, bool cut);
 
 /// The first `wanted` rows, or all where that is 0; `key` names them. Failure(usage) when there are fewer.
 std::uint32_t rows_to_use(const Dataset& data, std::uint32_t wanted, const char* key);

@@ -7,6 +7,7 @@
 #include "experiment/experiment.h"
 #include "runtime/request_channel.h"
 #include "runtime/sqlite_journal.h"
+#include "runtime/training_data.h"
 #include "runtime/worker_session.h"
 
 namespace hopyard {
@@ -48,6 +49,7 @@ ExitCode run_worker(const RunRequest& request, const ExperimentConfig& config, c
   const bool fresh = request.fresh && launch.restarts == 0;
   bool new_run = fresh;  // what is there is moved aside
   const auto given_up = [&] { return interrupted || (!new_run && has_ended(run, config)); };
+  check_workers(config, launch.world_size);
   const WorkerSession session(config, launch, run);
   Events events(launch.rank);
   const auto event = [&](const std::string& line) { events(line); };

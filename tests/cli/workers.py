@@ -27,6 +27,7 @@ def variables(rank, port, secret="of the test", workers=WORKERS, master="127.0.0
 class WorkersTest(unittest.TestCase):
     """`self.config` is for cut data in `self.cut`; `self.expected` are the digests of one process."""
     epochs = 2
+    train = ""  # more of the config's train part
 
     @classmethod
     def setUpClass(cls):
@@ -36,7 +37,7 @@ class WorkersTest(unittest.TestCase):
         code, out, err = hopyard("partition", data, f"--into={PARTITIONS}", "--out", cls.cut, "--seed=3")
         assert code == 0, out + err
         text = cls.sweep.text.replace(f"{ROOT}/data/sections/train", cls.cut).replace("train_rows: 160, ", "")
-        text = text.replace("epochs: 1", f"epochs: {cls.epochs}").replace("count: 2, ", "count: 1, ")
+        text = text.replace("epochs: 1", f"epochs: {cls.epochs}{cls.train}").replace("count: 2, ", "count: 1, ")
         cls.config = cls.sweep.write("cut.yaml", text + "workers: {wait_for_worker: 100s}\n")
         code, out, err = hopyard("run", cls.config, "--dir", cls.sweep.directory("alone"))
         assert code == 0, out + err
@@ -55,9 +56,9 @@ class WorkersTest(unittest.TestCase):
         self.addCleanup(process.kill)
         return process
 
-    def start_all(self, directory, config=None, *options):
+    def start_all(self, directory, config=None, *options, workers=WORKERS):
         port = free_port()
-        return [self.start(rank, directory, port, config, *options) for rank in range(WORKERS)]
+        return [self.start(rank, directory, port, config, *options, workers=workers) for rank in range(workers)]
 
     def end_of(self, process, code):
         try:

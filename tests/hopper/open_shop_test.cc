@@ -136,6 +136,137 @@ TEST(OpenShopTest, QueuesAndPlaces) {
   EXPECT_EQ(shop.queue_s(0), 2);
 }
 
+/// `teams` of two and as many trials alone, on 3 workers that have all of 2 partitions.
+OpenShop team_shop(std::uint32_t teams, ShopWorker worker = {}, bool may_be_alone = false) {
+  OpenShop shop(place_partitions(3, 3, 3), std::vector<ShopWorker>(3, worker));
+  for (std::uint32_t trial = 0; trial < 2 * teams; ++trial) {
+    ShopTrial comes;
+    comes.visit_s = 2;
+    if (trial < teams) comes.degree = 2;
+    comes.may_be_alone = may_be_alone;
+    shop.add(comes);
+  }
+  return shop;
+}
+
+PlacedVisit of_team(std::uint32_t trial, std::uint32_t leader, std::uint32_t other) {
+  return {trial, 0, 0, 0, leader, {other}};
+}
+
+TEST(OpenShopTest, ATeamTakesAPlaceOfEachWorkerAndGivesThemBackTogether) {
+  OpenShop shop = team_shop(1);
+  EXPECT_THROW(shop.begin({0, 0, 0, 0, 0}), std::logic_error);          // alone
+  EXPECT_THROW(shop.begin({0, 0, 0, 0, 0, {1, 2}}), std::logic_error);  // three
+  EXPECT_THROW(shop.begin(of_team(0, 1, 1)), std::logic_error);         // one twice
+  EXPECT_THROW(shop.begin({1, 0, 0, 0, 0, {1}}), std::logic_error);     // no team
+  const PlacedVisit visit = of_team(0, 2, 0);
+  shop.begin(visit);
+  EXPECT_EQ(to_string(visit), "trial 0, epoch 0, visit 0: partition 0 on workers 2, 0");
+  EXPECT_FALSE(shop.open(0, Place::train));
+  EXPECT_TRUE(shop.open(1, Place::train));
+  EXPECT_FALSE(shop.open(2, Place::train));
+  EXPECT_EQ(shop.queue_s(0), 2);
+  EXPECT_EQ(shop.queue_s(2), 2);
+  shop.trained(visit);
+  EXPECT_TRUE(shop.open(0, Place::train) && shop.open(2, Place::train));
+  shop.commit(visit, {0, 2});
+  EXPECT_EQ(shop.trial(0).visit, 1u);
+}
+
+TEST(OpenShopTest, WhicheverMemberDiesTheTeamsVisitIsGivenUp) {
+  for (const std::uint32_t member : {0u, 1u}) {
+    OpenShop shop = team_shop(1);
+    shop.begin(of_team(0, 0, 1));
+    EXPECT_THAT(shop.leave(member), ElementsAre(of_team(0, 0, 1)));
+    EXPECT_TRUE(shop.open(1 - member, Place::train));
+    EXPECT_TRUE(shop.is_idle(0));
+    shop.begin(of_team(0, 1 - member, 2));
+  }
+}
+
+/// Members wait for each other at every step.
+TEST(OpenShopTest, AWorkerIsInOneTeamAtATime) {
+  OpenShop shop = team_shop(2, {.slots = 2});
+  shop.begin(of_team(0, 0, 1));
+  EXPECT_THROW(shop.begin(of_team(1, 1, 2)), std::logic_error);
+  EXPECT_TRUE(shop.open(1, Place::train));
+  shop.begin({2, 0, 0, 0, 1});
+}
+
+TEST(OpenShopTest, ATeamFetchesNothingAhead) {
+  OpenShop shop = team_shop(1, {.slots = 1, .lookahead = 1});
+  shop.begin({1, 0, 0, 0, 0});
+  EXPECT_TRUE(shop.open(0, Place::fetch));
+  EXPECT_THROW(shop.begin(of_team(0, 0, 1)), std::logic_error);
+}
+
+TEST(OpenShopTest, WhereFewerHomesLiveATeamWaitsUnlessItsTrialMayBeAlone) {
+  for (const bool may_be_alone : {false, true}) {
+    OpenShop shop = team_shop(1, {}, may_be_alone);
+    EXPECT_EQ(shop.team_size(0, 0), 2u);
+    shop.leave(0);
+    EXPECT_EQ(shop.team_size(0, 0), 2u);
+    shop.leave(2);
+    EXPECT_EQ(shop.team_size(0, 0), may_be_alone ? 1u : 0u);
+    const auto scheduler = make_visit_scheduler(VisitSchedulerKind::seed, 0);
+    shop.hold(1, true);
+    const auto begun = dispatch(shop, *scheduler);
+    if (may_be_alone)
+      EXPECT_THAT(begun, ElementsAre(PlacedVisit{0, 0, 0, 0, 1}));
+    else
+      EXPECT_THAT(begun, IsEmpty());
+    shop.leave(1);
+    EXPECT_EQ(shop.team_size(0, 0), 0u);
+  }
+}
+
+TEST(OpenShopTest, AClaimKeepsPlacesUntilItsTeamBeginsOrCannot) {
+  OpenShop shop = team_shop(2);
+  shop.begin({2, 0, 0, 0, 0});
+  shop.claim(of_team(0, 0, 1));
+  EXPECT_THROW(shop.claim(of_team(1, 1, 2)), std::logic_error);
+  EXPECT_FALSE(shop.open(1, Place::train));
+  EXPECT_FALSE(shop.open_to_team(1, 1));
+  EXPECT_TRUE(shop.open_to_team(0, 1));
+  EXPECT_TRUE(shop.open(2, Place::train));
+  EXPECT_NE(describe(shop).find("places are kept for trial 0"), std::string::npos);
+  shop.commit({2, 0, 0, 0, 0}, {0});
+  EXPECT_FALSE(shop.open(0, Place::train));
+  shop.begin(of_team(0, 0, 1));
+  EXPECT_EQ(shop.claim(), std::nullopt);
+  shop.commit(of_team(0, 0, 1), {0, 1});
+  EXPECT_TRUE(shop.open(0, Place::train) && shop.open(1, Place::train));
+  shop.claim(of_team(1, 1, 2));
+  shop.leave(2);
+  EXPECT_EQ(shop.claim(), std::nullopt);
+  EXPECT_TRUE(shop.open(1, Place::train));
+  shop.claim(of_team(1, 1, 0));
+  shop.hold(1, true);
+  EXPECT_EQ(shop.claim(), std::nullopt);
+}
+
+TEST(VisitSchedulerTest, ATeamTakesItsTurnAmongTrialsThatCameBefore) {
+  OpenShop shop(place_partitions(2, 2, 2), std::vector<ShopWorker>(2));
+  for (int i = 0; i < 3; ++i) shop.add({});
+  ShopTrial team;
+  team.degree = 2;
+  const std::uint32_t number = shop.add(team);
+  const auto scheduler = make_visit_scheduler(VisitSchedulerKind::seed, 0);
+  const auto first = dispatch(shop, *scheduler);
+  ASSERT_EQ(first.size(), 2u);  // two that were there before it
+  EXPECT_EQ(shop.claim(), std::nullopt);
+  shop.commit(first[0], {first[0].worker});
+  const auto third = dispatch(shop, *scheduler);
+  ASSERT_EQ(third.size(), 1u);  // the third
+  shop.commit(first[1], {first[1].worker});
+  EXPECT_THAT(dispatch(shop, *scheduler), IsEmpty());  // its turn: the place is kept
+  EXPECT_EQ(shop.claim()->trial, number);
+  shop.commit(third[0], {third[0].worker});
+  const auto together = dispatch(shop, *scheduler);
+  ASSERT_EQ(together.size(), 1u);
+  EXPECT_EQ(together[0].size(), 2u);
+}
+
 TEST(OpenShopTest, IsPrintable) {
   OpenShop shop = small_shop();
   shop.begin({0, 0, 0, 0, 0});

@@ -48,7 +48,21 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
        "c.yaml:8:15: data.partitions = 101 must be at most data.train_rows, which is 100"},
       {"partitions: 4", "order: random", "c.yaml:8:10: data.order must be one of seed, free, found 'random'"},
       {"execute: {scheduler: lrtf}", "workers: {scheduler: lrtf}",
-       "c.yaml:26:22: workers.scheduler belongs to data.order: free; by seed, there is no choice"},
+       "c.yaml:26:22: workers.scheduler = lrtf belongs to data.order: free; by seed, there is no choice but task, "
+       "which "
+       "lets no trial hop"},
+      {"clip_norm: none", "data_parallel: {degree: 3}",
+       "c.yaml:18:27: train.data_parallel.degree = 3 must be at most the micro-batches of a batch, which are 2: lower "
+       "train.micro_batch_size, so that each worker has some"},
+      {"clip_norm: none", "data_parallel: {sum: server}", "c.yaml:18:18: train.data_parallel.staleness is missing"},
+      {"clip_norm: none", "data_parallel: {staleness: 1}",
+       "c.yaml:18:30: train.data_parallel.staleness belongs to sum: server; the other sums wait for every worker in "
+       "every step"},
+      {"clip_norm: none", "data_parallel: {sum: mean}",
+       "c.yaml:18:24: train.data_parallel.sum must be one of ordered, all-reduce, server, found 'mean'"},
+      {"clip_norm: none", "data_parallel: {degree: 2}\nworkers: {scheduler: task}",
+       "c.yaml: workers.scheduler is task, which trains each trial on one worker, and train.data_parallel.degree asks "
+       "for 2"},
       {"execute: {scheduler: lrtf}", "workers: {state_replicas: 0}",
        "c.yaml:26:27: workers.state_replicas must be a whole number from 1 to 65536, found '0'"},
       {"partitions: 4", "partitons: 4", "c.yaml:8:3: unknown key 'partitons' in data; did you mean 'partitions'?"},

@@ -312,6 +312,28 @@ TEST(Config, DefaultsFollowTheTaskAndTheOptimizer) {
   EXPECT_EQ(resolve_trial(sgd, {}).train.optimizer.weight_decay, 0);
 }
 
+TEST(Config, TeamsAreKnownFromAllThatIsSearched) {
+  using Sum = DataParallelSpec::Sum;
+  EXPECT_EQ(parse(kConfigText).teams, TeamsAsked());
+  const ExperimentConfig ordered = parse(kConfigText, {{"train.data_parallel", "{degree: {grid: [1, 2]}}"}});
+  EXPECT_EQ(ordered.teams, (TeamsAsked{2, true}));
+  const auto trial = resolve_trial(ordered, {.settings = {{"train.data_parallel.degree", std::int64_t{2}}}});
+  EXPECT_EQ(trial.train.data_parallel, (DataParallelSpec{2, Sum::ordered, 0}));
+  EXPECT_EQ(parse(kConfigText, {{"train.data_parallel", "{degree: 2, sum: {grid: [ordered, all-reduce]}}"}}).teams,
+            (TeamsAsked{2, false}));
+  EXPECT_EQ(parse(kConfigText, {{"train.data_parallel", "{sum: all-reduce}"}}).teams, TeamsAsked());  // of one
+  const ExperimentConfig server =
+      parse(kConfigText, {{"train.data_parallel", "{degree: 2, sum: server, staleness: 3}"}});
+  EXPECT_EQ(resolve_trial(server, {}).train.data_parallel, (DataParallelSpec{2, Sum::server, 3}));
+}
+
+TEST(Config, TrialsThatStayHaveTheirStateOnceUnlessAsked) {
+  const auto workers = [](const std::string& text) { return parse(kConfigText, {{"workers", text}}).workers; };
+  EXPECT_EQ(workers("{scheduler: task}").state_replicas, 1u);
+  EXPECT_EQ(workers("{state_replicas: 2, scheduler: task}").state_replicas, 2u);
+  EXPECT_EQ(workers("{replication: 2}").state_replicas, 2u);
+}
+
 TEST(Config, MicroBatchesDefaultToTheBatch) {
   const auto config = parse(config_with("  micro_batch_size: 8\n", ""),
                             {{"train.batch_size", "{grid: [4, 64]}"}, {"model.freeze", "0"}});
@@ -337,6 +359,8 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
              "adamw}}}"}},
            {{"data.order", "free"}, {"workers", "{scheduler: lrtf, secret_file: key}"}},
            {{"workers", "{replication: auto, wait_for_worker: 1h}"}},
+           {{"workers", "{scheduler: task}"}},
+           {{"train.data_parallel", "{degree: {grid: [1, 2]}, sum: server, staleness: 3}"}},
            {{"train.clip_norm", "1"},
             {"resources.devices", "[{type: emulated, memory: 5B, link: 1B/s, latency: 3s}]"}}}) {
     const ExperimentConfig config = parse(kConfigText, overrides);

@@ -1,0 +1,90 @@
+"""Several workers train a trial together, step by step: the digests of one process, whoever dies."""
+import unittest
+
+from program import committed, digests, hopyard
+from workers import TRIALS, WorkersTest, free_port
+
+
+def together(degree, **more):
+    parts = [f"degree: {degree}", *(f"{key}: {value}" for key, value in more.items())]
+    return "--set", f"train.data_parallel={{{', '.join(parts)}}}"
+
+
+class Teams(WorkersTest):
+    train = "\n  micro_batch_size: 4"
+
+    def test_workers_that_train_together_end_as_one_process(self):
+        for workers, degree in ((2, 2), (3, 2), (3, 3)):
+            with self.subTest(workers=workers, degree=degree):
+                directory = self.sweep.directory(f"{degree}-of-{workers}")
+                processes = self.start_all(directory, None, *together(degree), workers=workers)
+                said = [self.end_of(process, 0) for process in processes]
+                self.expect_whole(directory)
+                self.assertIn("trained together", said[0])
+
+    def test_trials_of_different_degree_take_their_turns(self):
+        alone, mixed = self.sweep.directory("mixed-alone"), self.sweep.directory("mixed")
+        degrees = together("{grid: [1, 2]}")
+        code, _, err = hopyard("run", self.config, "--dir", alone, *degrees)
+        self.assertEqual(code, 0, err)
+        for process in self.start_all(mixed, None, *degrees):
+            self.end_of(process, 0)
+        self.assertEqual(len(digests(mixed)), 2 * TRIALS)
+        self.assertEqual(digests(mixed), digests(alone))
+
+    def test_one_process_trains_what_is_ordered_alone(self):
+        directory = self.sweep.directory("alone-together")
+        code, out, err = hopyard("run", self.config, "--dir", directory, *together(2))
+        self.assertEqual(code, 0, err)
+        self.assertEqual(digests(directory), self.expected)
+
+    def kill_one(self, directory, victim, workers, degree):
+        port = free_port()
+        processes = [self.start(rank, directory, port, None, *together(degree), workers=workers)
+                     for rank in range(workers)]
+        self.wait_for(lambda: committed(directory) >= 3, *processes)
+        processes[victim].kill()
+        processes[victim].wait()
+        return processes, port
+
+    def test_a_member_that_dies_leaves_its_trials_to_the_others(self):
+        for workers, degree in ((2, 2), (3, 2)):
+            with self.subTest(workers=workers, degree=degree):
+                directory = self.sweep.directory(f"dies-{degree}-of-{workers}")
+                processes, _ = self.kill_one(directory, workers - 1, workers, degree)
+                self.end_of(processes[0], 0)
+                self.expect_whole(directory)
+
+    def test_a_member_that_comes_back_trains_along(self):
+        directory = self.sweep.directory("member-back")
+        processes, port = self.kill_one(directory, 1, 2, 2)
+        back = self.start(1, directory, port, None, *together(2))
+        self.end_of(processes[0], 0)
+        self.end_of(back, 0)
+        self.expect_whole(directory)
+
+    def test_a_coordinator_that_dies_goes_on_with_its_teams(self):
+        directory = self.sweep.directory("leader-dies")
+        processes, port = self.kill_one(directory, 0, 2, 2)
+        self.end_of(self.start(0, directory, port, None, *together(2)), 0)
+        self.end_of(processes[1], 0)
+        self.expect_whole(directory)
+
+    def test_what_cannot_be_trained_together_is_refused_with_the_way_out(self):
+        alone = self.sweep.directory("refused")
+        code, _, err = hopyard("run", self.config, "--dir", alone, *together(2, sum="all-reduce"))
+        self.assertEqual(code, 2)
+        self.assertIn("there is one worker", err)
+        refused = (
+            (together(3), "3 workers are to train a trial together, and there are 2"),
+            ((*together(2), "--set", "workers.replication=1"), "write 2 or auto"),
+            (("--set", "workers={scheduler: task, replication: 1}"), "write 2 or auto"))
+        for number, (options, sentence) in enumerate(refused):
+            with self.subTest(sentence=sentence):
+                first, second = self.start_all(self.sweep.directory(f"refused-{number}"), None, *options)
+                self.assertIn(sentence, self.end_of(first, 2))
+                self.assertIn(sentence, self.end_of(second, 2))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
