@@ -78,7 +78,7 @@ class StepExchange {
   /// Leaves the sums over all members in the parts, in order of the parts. `staging` is for the exchange's use.
   virtual void sum(std::span<const GradientPart> parts, std::span<std::byte> staging) = 0;
   /// Lets go at once whoever is in gather() or sum() here, with this reason. The other members hear of it when they
-  /// wait for this one, or for one that has heard.
+  /// wait for this one, or for one that has heard; a call that has begun everywhere may yet come to its end there.
   virtual void cancel(const std::string& reason) = 0;
   virtual ExchangeTraffic traffic() const = 0;
 };

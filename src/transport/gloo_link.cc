@@ -1,9 +1,6 @@
 #include "transport/gloo_link.h"
 
-#define USE_C10D_GLOO  // the wheel has it, and its header shows the class only then
 #include <ATen/ops/from_blob.h>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include <algorithm>
 #include <array>
@@ -14,66 +11,15 @@
 #include <set>
 
 #include "base/failure.h"
+#include "transport/gloo_meeting.h"
 #include "transport/loose_thread.h"
 #include "transport/store.h"
 
 namespace hopyard {
 namespace {
 
-constexpr double kSlackSeconds = 0.5;  // for whoever is late to say what was wrong
-
-using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
+using Connection = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
 using Work = c10::intrusive_ptr<c10d::Work>;
-
-std::chrono::milliseconds milliseconds(double seconds) {
-  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000) + 1);
-}
-
-// The pair's corner of the store. It remembers what this end wrote there, to take it away when the link ends.
-class PairStore : public c10d::PrefixStore {
- public:
-  using c10d::PrefixStore::PrefixStore;
-  void set(const std::string& key, const std::vector<std::uint8_t>& value) override {
-    c10d::PrefixStore::set(key, value);
-    const std::lock_guard lock(mutex_);
-    written_.insert(key);
-  }
-  void clear() {
-    const std::lock_guard lock(mutex_);
-    for (const auto& key : written_) deleteKey(key);
-    written_.clear();
-  }
-
- private:
-  std::mutex mutex_;
-  std::set<std::string> written_;  // guarded by mutex_
-};
-
-struct Opened {
-  Group group;
-  c10::intrusive_ptr<PairStore> store;
-  std::string error;
-};
-
-Opened open_group(const Endpoint& endpoint, const std::string& bind_address, const WorkerId& self,
-                  const LinkOrder& order) {
-  Opened opened;
-  const auto store = connect_store(endpoint, order.open_s, opened.error);
-  if (!store) return opened;
-  try {
-    const auto& [first, second] = std::minmax(self, order.peer);
-    opened.store = c10::make_intrusive<PairStore>(text::cat("link/", first.rank, '.', first.incarnation, '-',
-                                                            second.rank, '.', second.incarnation, '/', order.number),
-                                                  store);
-    auto options = c10d::ProcessGroupGloo::Options::create(milliseconds(order.open_s));
-    options->threads = 1;  // of collectives, which nobody uses here
-    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(bind_address));
-    opened.group = c10::make_intrusive<c10d::ProcessGroupGloo>(opened.store, self < order.peer ? 0 : 1, 2, options);
-  } catch (const std::exception& problem) {
-    opened.error = plain_text(problem);
-  }
-  return opened;
-}
 
 // Opens every transfer: what a receiver must know before it lets bytes in, since Gloo ends the process when a message
 // is longer than its buffer.
@@ -86,23 +32,17 @@ struct Header {
 // Breaks the link when a transfer ends badly, and keeps the words.
 class GlooLink : public Link {
  public:
-  GlooLink(Opened opened, const WorkerId& self, const LinkOrder& order, std::shared_ptr<TrafficCounter> traffic)
+  GlooLink(Meeting meeting, const WorkerId& self, const LinkOrder& order, std::shared_ptr<TrafficCounter> traffic)
       : peer_(order.peer),
         peer_in_group_(self < order.peer ? 1 : 0),
         stall_(milliseconds(order.stall_s)),
         traffic_(std::move(traffic)),
-        store_(std::move(opened.store)),
-        group_(std::move(opened.group)) {}
+        store_(std::move(meeting.store)),
+        group_(std::move(meeting.group)) {}
 
   ~GlooLink() override {
     cancel("the link was closed");
-    // The store's server may be stopped: its client is given up then.
-    const LooseThread undertaker([store = std::move(store_)] {
-      try {
-        store->clear();
-      } catch (const std::exception&) {  // the store is gone, and the keys with it
-      }
-    });
+    part(std::move(store_), {}, {}, kGiveUpSeconds);
   }
 
   TransferResult send(const Transfer& transfer, const ChunkSource& source) override {
@@ -182,7 +122,7 @@ class GlooLink : public Link {
   };
   // One transfer in its thread. Works go before the group does, and with them Gloo's hold on the caller's memory.
   struct Run {
-    Group group;
+    Connection group;
     std::vector<Work> works;
     Bytes reached = 0;
   };
@@ -250,9 +190,9 @@ class GlooLink : public Link {
   const int peer_in_group_;
   const std::chrono::milliseconds stall_;
   const std::shared_ptr<TrafficCounter> traffic_;
-  c10::intrusive_ptr<PairStore> store_;
+  c10::intrusive_ptr<CornerStore> store_;
   mutable std::mutex mutex_;  // guards all below
-  Group group_;
+  Connection group_;
   std::set<Work> under_way_;
   std::string broken_;
 };
@@ -262,12 +202,13 @@ class GlooLink : public Link {
 OpenedLink open_gloo_link(const Endpoint& store, const std::string& bind_address, const WorkerId& self,
                           const LinkOrder& order, std::shared_ptr<TrafficCounter> traffic) {
   require(self != order.peer, "a link of ", to_string(self), " to itself");
-  auto opened = bounded(order.open_s + kSlackSeconds, [=] { return open_group(store, bind_address, self, order); });
-  if (opened && opened->error.empty()) {
-    return {std::make_unique<GlooLink>(std::move(*opened), self, order, std::move(traffic)), ""};
-  }
-  return {nullptr, text::cat("no link to ", to_string(order.peer), ": ",
-                             opened ? opened->error : text::cat("it has not come within ", order.open_s, " s"))};
+  const auto& [first, second] = std::minmax(self, order.peer);
+  auto meeting = meet({store, bind_address,
+                       text::cat("link/", first.rank, '.', first.incarnation, '-', second.rank, '.', second.incarnation,
+                                 '/', order.number),
+                       self < order.peer ? 0 : 1, 2, order.open_s});
+  if (!meeting.error.empty()) return {nullptr, text::cat("no link to ", to_string(order.peer), ": ", meeting.error)};
+  return {std::make_unique<GlooLink>(std::move(meeting), self, order, std::move(traffic)), ""};
 }
 
 }  // namespace hopyard

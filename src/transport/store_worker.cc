@@ -9,6 +9,7 @@
 #include "base/failure.h"
 #include "base/nonce.h"
 #include "transport/frame.h"
+#include "transport/gloo_group.h"
 #include "transport/gloo_link.h"
 #include "transport/liveness.h"
 #include "transport/loose_thread.h"
@@ -298,6 +299,9 @@ class StoreWorker : public WorkerEnd {
   WorkerStanding standing() const override { return core_->standing(); }
   OpenedLink open_link(const LinkOrder& order) override {
     return open_gloo_link(endpoint_, bind_address_, core_->id, order, core_->traffic);
+  }
+  OpenedGroup open_group(const GroupOrder& order) override {
+    return open_gloo_group(endpoint_, bind_address_, core_->id, order);
   }
   TrafficByRank traffic() const override { return core_->traffic->counts(); }
 

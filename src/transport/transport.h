@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 
@@ -175,7 +176,34 @@ struct OpenedLink {
   std::string error;
 };
 
-/// A worker's end. Any thread; one at a time in receive(). Links end before it.
+/// What several workers add up together, by the transport's own collective. After an error it is broken for good, and
+/// the others hear of it at once, or by their own bound. One thread at a time, but for cancel() and broken().
+class Group {
+ public:
+  virtual ~Group() = default;
+  /// All members call it with as many values, in the same order of calls. Afterwards each has the sums over all of
+  /// them, the same bits; in which order they were added is the transport's affair.
+  virtual TransferResult all_reduce(std::span<float> values) = 0;
+  virtual TransferResult all_reduce(std::span<double> values) = 0;
+  /// Breaks the group: whoever is in all_reduce() here returns soon, with this reason. Where others are in it as well,
+  /// they may still come to its end, but not to that of the next.
+  virtual void cancel(const std::string& reason) = 0;
+  virtual bool broken() const = 0;
+};
+
+/// The group to open, the same at all its members.
+struct GroupOrder {
+  std::vector<WorkerId> members;  ///< this worker among them
+  std::uint64_t number = 0;       ///< never used before by a group of these incarnations: the coordinator counts
+  double open_s = 5;              ///< so long to wait for the others
+  double stall_s = 5;             ///< so long for 4 MiB to be added up, the wait for the slowest member included
+};
+struct OpenedGroup {
+  std::unique_ptr<Group> group;  ///< null on failure
+  std::string error;
+};
+
+/// A worker's end. Any thread; one at a time in receive(). Links and groups end before it.
 class WorkerEnd {
  public:
   /// Says good-bye, if there is somebody to say it to; takes at most a second.
@@ -189,6 +217,8 @@ class WorkerEnd {
   virtual WorkerStanding standing() const = 0;
   /// Blocks until both ends are there, or `open_s` has passed. One link of a pair may be open beside others.
   virtual OpenedLink open_link(const LinkOrder& order) = 0;
+  /// Blocks until all members are there, or `open_s` has passed.
+  virtual OpenedGroup open_group(const GroupOrder& order) = 0;
   virtual TrafficByRank traffic() const = 0;  ///< control: under rank 0, the coordinator's; bulk: by the peer's rank
 };
 

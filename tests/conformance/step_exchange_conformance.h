@@ -162,7 +162,8 @@ TEST_P(StepExchangeConformance, PartsOfManyChunksAndWhatTheyCost) {
       all.sent += end->traffic().sent;
       all.received += end->traffic().received;
     }
-    EXPECT_EQ(all.sent, 2 * (members - 1) * step.bytes());
+    const auto expected = static_cast<double>(2 * (members - 1) * step.bytes());
+    EXPECT_NEAR(static_cast<double>(all.sent), expected, members);  // rounded at each member
     EXPECT_EQ(all.received, all.sent);
   }
 }
@@ -229,7 +230,7 @@ TEST_P(StepExchangeConformance, CancellingLetsAllMembersGo) {
       if (m == 1) sleep_seconds(1);  // computes
       std::vector<double> values(3);
       try {
-        ends[m]->gather(values, MicroBatchShare{m, 3}.of(3));
+        for (int step = 0; step < 3; ++step) ends[m]->gather(values, MicroBatchShare{m, 3}.of(3));
       } catch (const ExchangeBroken&) {
         if (m == cancels) let_go = monotonic_seconds() - begin;
         throw;

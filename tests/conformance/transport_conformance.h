@@ -354,4 +354,65 @@ TEST_P(TransportConformance, CancellingEndsWhoeverWaits) {
   EXPECT_LT(monotonic_seconds() - start_s, 5);
 }
 
+TEST_P(TransportConformance, AGroupHasTheSumsOfAllItsMembers) {
+  join_pair();
+  const auto third = join(0);
+  const std::vector<WorkerEnd*> all{third.get(), first.get(), second.get()};
+  std::vector<std::vector<float>> floats(3, std::vector<float>(3 * MiB + 5));
+  std::vector<std::vector<double>> doubles(3, std::vector<double>(7));
+  std::vector<std::thread> threads;
+  for (std::size_t m = 0; m < 3; ++m)
+    threads.emplace_back([&, m] {
+      for (std::size_t i = 0; i < floats[m].size(); ++i) floats[m][i] = static_cast<float>((i + 1) % 1000 * (m + 1));
+      for (std::size_t i = 0; i < doubles[m].size(); ++i) doubles[m][i] = i % 3 == m ? 0.1 * static_cast<double>(i) : 0;
+      const auto opened = all[m]->open_group({{third->id(), first->id(), second->id()}, 1, kSoon, kSoon});
+      ASSERT_EQ(opened.error, "");
+      EXPECT_EQ(opened.group->all_reduce(floats[m]).error, "");
+      EXPECT_EQ(opened.group->all_reduce(doubles[m]).error, "");
+    });
+  for (auto& thread : threads) thread.join();
+  for (std::size_t m = 0; m < 3; ++m) {
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < floats[m].size(); ++i) wrong += floats[m][i] != static_cast<float>((i + 1) % 1000 * 6);
+    EXPECT_EQ(wrong, 0u) << m;
+    for (std::size_t i = 0; i < doubles[m].size(); ++i) EXPECT_EQ(doubles[m][i], 0.1 * static_cast<double>(i)) << m;
+  }
+}
+
+TEST_P(TransportConformance, AGroupWhoseMemberDoesNotComeIsAnErrorInTime) {
+  join_pair();
+  const double start_s = monotonic_seconds();
+  const auto alone = first->open_group({{first->id(), second->id()}, 1, 0.3, 0.3});
+  EXPECT_EQ(alone.group, nullptr);
+  EXPECT_NE(alone.error, "");
+  OpenedGroup other;
+  std::thread opener([&] { other = second->open_group({{first->id(), second->id()}, 2, kSoon, 0.3}); });
+  const auto group = first->open_group({{first->id(), second->id()}, 2, kSoon, 0.3});
+  opener.join();
+  ASSERT_TRUE(group.group && other.group);
+  std::vector<float> values(10);
+  EXPECT_FALSE(group.group->all_reduce(values).ok()) << "the other is not there";
+  EXPECT_TRUE(group.group->broken());
+  EXPECT_FALSE(group.group->all_reduce(values).ok()) << "for good";
+  EXPECT_LT(monotonic_seconds() - start_s, 6);
+}
+
+TEST_P(TransportConformance, CancellingAGroupEndsWhoeverWaits) {
+  join_pair();
+  OpenedGroup other;
+  std::thread opener([&] { other = second->open_group({{first->id(), second->id()}, 1, kSoon, 20}); });
+  const auto group = first->open_group({{first->id(), second->id()}, 1, kSoon, 20});
+  opener.join();
+  ASSERT_TRUE(group.group && other.group);
+  const double start_s = monotonic_seconds();
+  std::thread canceller([&] {
+    sleep_seconds(0.1);
+    group.group->cancel("the visit was abandoned");
+  });
+  std::vector<float> values(10);
+  EXPECT_NE(group.group->all_reduce(values).error.find("the visit was abandoned"), std::string::npos);
+  canceller.join();
+  EXPECT_LT(monotonic_seconds() - start_s, 5);
+}
+
 }  // namespace hopyard

@@ -14,6 +14,7 @@
 
 #include "base/failure.h"
 #include "base/text.h"
+#include "fakes/memory_group.h"
 #include "transport/transport.h"
 
 namespace hopyard::fakes {
@@ -70,6 +71,7 @@ class MemoryNetwork {
   std::map<WorkerId, Member> members_;
   std::deque<CoordinatorEvent> events_;
   std::map<PairKey, std::shared_ptr<Pair>> pairs_;
+  std::map<std::pair<std::vector<WorkerId>, std::uint64_t>, std::shared_ptr<MemoryGroupTable>> groups_;
   Bytes tear_after_ = ~Bytes{0};
   std::map<std::uint32_t, Traffic> coordinator_traffic_;
   std::map<WorkerId, TrafficByRank> worker_traffic_;
@@ -223,6 +225,20 @@ class MemoryWorker : public WorkerEnd {
     }
     return {nullptr, text::cat("no link to ", to_string(order.peer), ": it has not come within ", order.open_s, " s")};
   }
+  OpenedGroup open_group(const GroupOrder& order) override {
+    require(std::count(order.members.begin(), order.members.end(), id_) == 1, to_string(id_), " is no member");
+    std::shared_ptr<MemoryGroupTable> table;
+    {
+      const std::lock_guard lock(network_.mutex_);
+      auto& known = network_.groups_[{order.members, order.number}];
+      if (!known) known = std::make_shared<MemoryGroupTable>();
+      table = known;
+    }
+    if (!table->come(id_, order.members.size(), order.open_s))
+      return {nullptr,
+              text::cat("no group of ", order.members.size(), ": not all have come within ", order.open_s, " s")};
+    return {std::make_unique<MemoryGroup>(table, order.stall_s), ""};
+  }
   TrafficByRank traffic() const override {
     const std::lock_guard lock(network_.mutex_);
     return network_.worker_traffic_[id_];
@@ -303,6 +319,7 @@ inline void MemoryNetwork::kill(const WorkerId& worker) {
   for (auto& [key, pair] : pairs_) {
     if (pair->ends.count(worker) && pair->broken.empty()) pair->broken = to_string(worker) + " is gone";
   }
+  for (auto& [key, group] : groups_) group->gone(worker);
 }
 
 inline void MemoryNetwork::stop(const WorkerId& worker) {

@@ -1,7 +1,7 @@
 // The conformance suite on exchanges over links of both transports, and on the fake.
 #include "conformance/step_exchange_conformance.h"
 #include "fakes/memory_exchange.h"
-#include "hopper/link_exchange.h"
+#include "hopper/all_reduce_exchange.h"
 #include "hopper/three_workers.h"
 
 namespace hopyard {
@@ -9,24 +9,26 @@ namespace {
 
 using Ends = std::vector<std::shared_ptr<StepExchange>>;
 
+template <bool in_order>
 class TableHarness : public ExchangeHarness {
  public:
   Ends open(std::uint32_t members, double wait_s) override {
-    const auto all = fakes::MemoryExchange::of(members, true, wait_s);
+    const auto all = fakes::MemoryExchange::of(members, in_order, wait_s);
     Ends ends;
     for (std::uint32_t m = 0; m < members; ++m) ends.push_back(all->member(m));
     return ends;
   }
 };
 
-template <class Workers>
+using Open = OpenedExchange (*)(WorkerEnd&, const ExchangeOrder&);
+template <class Workers, Open open_end>
 class WorkersHarness : public ExchangeHarness {
  public:
   Ends open(std::uint32_t members, double wait_s) override {
     ++opened_;
     Ends ends(members);
     each_member(members, [&](std::uint32_t m) {
-      auto opened = open_link_exchange(workers_.worker(m), {workers_.ids(members), m, opened_, 5, wait_s});
+      auto opened = open_end(workers_.worker(m), {workers_.ids(members), m, opened_, 5, wait_s});
       EXPECT_EQ(opened.error, "");
       ends[m] = std::move(opened.exchange);
     });
@@ -39,15 +41,19 @@ class WorkersHarness : public ExchangeHarness {
 };
 
 template <class Harness>
-ExchangeCase in_order(const char* name) {
-  return {name, [] { return std::make_unique<Harness>(); }};
+ExchangeCase of(const char* name, bool in_order) {
+  return {name, [] { return std::make_unique<Harness>(); }, in_order};
 }
 
-INSTANTIATE_TEST_SUITE_P(Exchanges, StepExchangeConformance,
-                         testing::Values(in_order<TableHarness>("table"),
-                                         in_order<WorkersHarness<MemoryWorkers>>("memory_links"),
-                                         in_order<WorkersHarness<GlooWorkers>>("gloo_links")),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Exchanges, StepExchangeConformance,
+    testing::Values(of<TableHarness<true>>("table", true),
+                    of<WorkersHarness<MemoryWorkers, open_link_exchange>>("memory_links", true),
+                    of<WorkersHarness<GlooWorkers, open_link_exchange>>("gloo_links", true),
+                    of<TableHarness<false>>("unordered_table", false),
+                    of<WorkersHarness<MemoryWorkers, open_all_reduce_exchange>>("memory_group", false),
+                    of<WorkersHarness<GlooWorkers, open_all_reduce_exchange>>("gloo_group", false)),
+    [](const auto& info) { return info.param.name; });
 
 TEST(LinkExchange, ANeighbourThatDoesNotComeIsAnErrorInTime) {
   MemoryWorkers workers;

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "fakes/train_together.h"
-#include "hopper/link_exchange.h"
+#include "hopper/all_reduce_exchange.h"
 #include "hopper/three_workers.h"
 
 namespace hopyard {
@@ -13,6 +13,7 @@ namespace {
 
 using fakes::EngineSetup;
 using fakes::SmallWorld;
+using fakes::TrialToRun;
 
 /// Its member's process is gone before its so many-th sum.
 class MortalExchange final : public StepExchange {
@@ -40,10 +41,11 @@ class TrainOverLinks : public testing::Test {
  protected:
   void SetUp() override { at::set_num_threads(1); }
 
-  fakes::ExchangeOf ends(std::uint32_t members) {
+  using Open = OpenedExchange (*)(WorkerEnd&, const ExchangeOrder&);
+  fakes::ExchangeOf ends(std::uint32_t members, Open open = open_link_exchange) {
     base_ += 100;
-    return [this, members](std::uint32_t visit, std::uint32_t member) {
-      auto opened = open_link_exchange(workers_.worker(member), {workers_.ids(members), member, base_ + visit, 20, 20});
+    return [this, members, open](std::uint32_t visit, std::uint32_t member) {
+      auto opened = open(workers_.worker(member), {workers_.ids(members), member, base_ + visit, 20, 20});
       EXPECT_EQ(opened.error, "");
       const std::lock_guard lock(mutex_);
       if (member == 0) exchanges_.push_back(opened.exchange);
@@ -79,6 +81,34 @@ TYPED_TEST(TrainOverLinks, EqualsOneProcess) {
         EXPECT_EQ(results[m].outcomes[0], fakes::train_whole(*world, trial)) << degree << ", member " << m;
       }
     }
+}
+
+TYPED_TEST(TrainOverLinks, AnAllReduceGivesAllMembersOneModelAndItsBitsAreItsOwn) {
+  const SmallWorld world(fakes::kTinyGpt2);
+  for (const std::uint32_t degree : {2u, 3u}) {
+    auto trial = fakes::shared_trial(world, ModelTask::causal_lm, degree);
+    trial.train.data_parallel.sum = DataParallelSpec::Sum::all_reduce;
+    trial.train.batch_size = 5;
+    EngineSetup whole, cut;
+    cut.cuts = {1, 2};
+    std::vector<EngineSetup> setups{whole, cut, whole};
+    setups.resize(degree);
+    const auto ends = this->ends(degree, open_all_reduce_exchange);
+    const auto [results, failures] = fakes::train_together(world, {trial}, setups, ends);
+    TrialToRun alone = trial;
+    alone.train.data_parallel = {};
+    MemoryDiskTier disk;
+    const auto expected = fakes::train(world, {alone}, whole, disk);
+    for (std::uint32_t m = 0; m < degree; ++m) {
+      EXPECT_EQ(failures[m], "");
+      ASSERT_EQ(results[m].errors[0], "");
+      EXPECT_EQ(results[m].outcomes[0], results[0].outcomes[0]) << "member " << m;
+      ASSERT_EQ(results[m].curves[0].size(), expected.curves[0].size());
+      for (std::size_t i = 0; i < expected.curves[0].size(); ++i)
+        EXPECT_NEAR(results[m].curves[0][i].loss, expected.curves[0][i].loss, 1e-3) << "step " << i;
+    }
+    EXPECT_NE(results[0].outcomes[0], expected.outcomes[0]);
+  }
 }
 
 TYPED_TEST(TrainOverLinks, WhatTravelsIsTheFormulas) {
