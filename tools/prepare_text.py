@@ -9,12 +9,15 @@
 The table is JSONL, CSV (with a header line) or Parquet, told by its ending. The folder holds
 
   dataset.json               rows, columns (dtype and shape of one row), label names, size of the vocabulary, source digest
-  part-00000.safetensors ..  input_ids [n, t] I32; for text classification also attention_mask [n, t] U8 and labels [n] I32
+  part-00000.safetensors ..  input_ids [n, t] I32; for text classification also attention_mask [n, t] U8 and labels [n] I32;
+                             with --group-column COLUMN also that column [n] I32, for data.group_by: COLUMN
 
 For causal-lm the documents are joined by the end token and packed to rows of exactly t ids; the rest is dropped.
 With --split-by COLUMN the rows go to train/ (80 %), valid/ (10 %) and test/ (10 %) by the SHA-256 of that column's value,
 and are ordered by it, so that equal values stay together and any first rows are a fair sample.
 Without it the rows keep the order of the table, and the table is streamed.
+The values of --group-column are kept where all of them are whole numbers, and otherwise numbered in the order of their
+spelling, which dataset.json lists as "groups".
 Needs: tokenizers, numpy, and pyarrow for Parquet.
 """
 import argparse
@@ -31,6 +34,7 @@ END_TOKENS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>",
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
 ROWS_AT_A_TIME = 4096
 ALIGNMENT = 64
+RESERVED = ("input_ids", "attention_mask", "labels")
 DTYPES = {"int32": "I32", "uint8": "U8"}
 
 
@@ -134,6 +138,25 @@ def collect_labels(path, column):
         return sorted(names, key=int)
     except ValueError:
         return sorted(names)
+
+
+INT32 = range(-2**31, 2**31)
+
+
+def collect_groups(path, column):
+    """{value: number} of a table's groups, and their names where the values are no whole numbers."""
+    if column in RESERVED:
+        raise Problem(f"--group-column {column}: the data folder has a column of that name of its own")
+    names = {label_of(row, column, path, number) for number, row in read_table(path)}
+    try:
+        numbers = {name: int(name) for name in names}
+    except ValueError:
+        names = sorted(names)
+        return {name: number for number, name in enumerate(names)}, names
+    outside = sorted(number for number in numbers.values() if number not in INT32)
+    if outside:
+        raise Problem(f"{path}: column {column!r} holds {outside[0]}, and groups have numbers of 32 bits")
+    return numbers, None
 
 
 def given_labels(text):
@@ -355,6 +378,8 @@ def prepare(options):
         raise Problem("text classification needs --label-column (or say --task causal-lm)")
     if not classify and (options.label_column or options.labels):
         raise Problem("causal-lm takes no labels: leave out --label-column and --labels")
+    if not classify and options.group_column:
+        raise Problem("causal-lm joins documents to rows, which are of no one group: leave out --group-column")
     if options.max_tokens < 1 or options.rows_per_part < 1:
         raise Problem("--max-tokens and --rows-per-part must be at least 1")
 
@@ -366,26 +391,35 @@ def prepare(options):
         names = given_labels(options.labels) if options.labels else collect_labels(path, options.label_column)
         label_ids = {name: id for id, name in enumerate(names)}
         description = {"labels": names, **description}
+    group_ids = {}
+    if options.group_column:
+        group_ids, names = collect_groups(path, options.group_column)
+        if names:
+            description["groups"] = names
 
     def item(number, row):
-        """(text, label id or None) of a row."""
+        """(text, label id or None, group id or None) of a row."""
         text = text_of(row, options.text_column, path, number)
         if not classify:
-            return text, None
+            return text, None, None
         label = label_of(row, options.label_column, path, number)
         if label not in label_ids:
             raise Problem(f"{path}:{number}: label {label!r} is not one of the {len(label_ids)} given by --labels")
-        return text, label_ids[label]
+        group = group_ids[label_of(row, options.group_column, path, number)] if group_ids else None
+        return text, label_ids[label], group
 
     def write(out, items, progress):
         import numpy
         writer, packer = FolderWriter(out, options.rows_per_part), Packer(options.max_tokens)
         try:
             for chunk in chunks(items):
-                texts, labels = zip(*chunk)
+                texts, labels, groups = zip(*chunk)
                 if classify:
                     ids, mask = encoder.rows(list(texts))
-                    writer.add({"input_ids": ids, "labels": numpy.array(labels, dtype=numpy.int32), "attention_mask": mask})
+                    columns = {"input_ids": ids, "labels": numpy.array(labels, dtype=numpy.int32)}
+                    if group_ids:
+                        columns[options.group_column] = numpy.array(groups, dtype=numpy.int32)
+                    writer.add({**columns, "attention_mask": mask})
                 else:
                     writer.add({"input_ids": packer.add(encoder.documents(list(texts)))})
                 progress.add(len(chunk))
@@ -420,6 +454,7 @@ def arguments(argv):
     add("--label-column", help="for text classification")
     add("--labels", help="label names in the order of their ids: a dataset.json, a JSON list, a file with one a line, or "
                          "a,b,c; without it, the sorted labels of the table")
+    add("--group-column", metavar="COLUMN", help="keep this column, for data.group_by: whole numbers, or names to number")
     add("--max-tokens", type=int, default=128, help="tokens in a row, t")
     add("--end-token", help="for causal-lm: the token between documents; found by its usual names otherwise")
     add("--rows-per-part", type=int, default=16384, help="multiples of 64 keep every column aligned")

@@ -30,18 +30,20 @@ struct Lineage {
   bool operator==(const Lineage&) const = default;
 };
 
-/// Which member of a group a trial is. The members of a group are replicates: they differ by the seed and by the
-/// training rows that they see, and by nothing else.
+/// Which member of a group a trial is. The members of a group are replicates: they differ by the seed and by the rows
+/// that they see, and by nothing else.
 struct Replicate {
   std::string group;                      ///< its id
   std::uint32_t seed = 0;                 ///< number of the seed, from 0: order of rows, masks, weights of a new head
   std::optional<std::uint32_t> resample;  ///< number of the resample of the training rows, from 0; nothing: all rows
+  /// It trains on the rows, and is judged on those, that have this value of data.group_by; nothing: on all.
+  std::optional<std::int64_t> row_group = std::nullopt;
   bool operator==(const Replicate&) const = default;
 };
 
 /// A trial as the search asks for it.
 struct TrialSpec {
-  std::string id;           ///< "t00", "t01", …: the order of asking; "t01.s0", "t01.s2r1" of a group's members
+  std::string id;  ///< "t00", "t01", …: the order of asking; "t01.s0", "t01.s2r1", "t01.g5" of a group's members
   std::uint32_t index = 0;  ///< place in the order of asking
   /// Follows from the experiment's seed, the settings and the number of the seed, never from the index. A warm clone
   /// has its parent's, since frozen layers without a checkpoint are drawn from it.

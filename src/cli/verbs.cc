@@ -19,6 +19,7 @@ DEFINE_uint32(epochs, 0, "that the trial is to have behind it; all that it has b
 DEFINE_bool(finish, false, "nothing more is asked for: the run ends when what was asked for has ended");
 DEFINE_uint32(epoch, 0, "whose score is wanted; by default the last one that was asked for");
 DEFINE_string(wait, "0s", "waits so long at most for that score or the end of the trial");
+DEFINE_string(group_by, "", "column whose equal values stay together in one partition");
 DEFINE_uint32(into, 0, "partitions to cut the data into: as many as workers, or a multiple");
 DEFINE_uint64(seed, 0, "the rows are shuffled by it; give the seed of your config");
 DEFINE_bool(merge, false, "add a LoRA trial's change to the weights: a Hugging Face folder instead of a PEFT one");
@@ -205,14 +206,18 @@ const std::vector<Verb>& verbs() {
        1,
        [](const Arguments& a) { return steer("continue", a); }},
       {"partition",
-       "DATA --into=P --out=DIR [--seed=N]",
+       "DATA --into=P --out=DIR [--seed=N] [--group-by=COLUMN]",
        "shuffles a data folder once and cuts it into disjoint parts, so that each worker needs only its own",
        "hopyard partition data/sections/train --into=4 --out=data/sections/train-4 --seed=17",
-       {"into", "out", "seed"},
+       {"into", "out", "seed", "group-by"},
        1,
        [](const Arguments& a) {
          if (FLAGS_into == 0) fail(ExitCode::usage, "--into is missing, or 0");
-         return partition_data(a.positional[0], FLAGS_into, needed(FLAGS_out, "out"), FLAGS_seed);
+         return partition_data({.data = a.positional[0],
+                                .into = FLAGS_into,
+                                .out = needed(FLAGS_out, "out"),
+                                .seed = FLAGS_seed,
+                                .group_by = FLAGS_group_by});
        }},
       {"doctor",
        "",

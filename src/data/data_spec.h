@@ -13,6 +13,7 @@ struct DataSpec {
   std::uint32_t partitions = 0;    ///< 0: so many that a sub-epoch lasts about a minute; of data that were cut, theirs
   enum class Order { seed, free };
   Order order = Order::seed;  ///< of a trial's visits: follows from the seed, or from which workers are free
+  std::string group_by;  ///< a column of whole numbers: models are trained for the rows of each value alone; or empty
   bool operator==(const DataSpec&) const = default;
 };
 

@@ -92,6 +92,10 @@ class Partitions {
   /// Rows that lie in the order of such a shuffle: partition p has those from begin[p] to begin[p + 1]. With the seed
   /// of the shuffle, order() names the same rows in the same order as Partitions of the rows as they lay before.
   static Partitions laid_out(std::vector<std::uint32_t> begin, std::uint64_t seed);
+  /// These rows of each partition, in the order of a shuffle; some may have none, and then count() has them still.
+  static Partitions of_parts(const std::vector<std::vector<std::uint32_t>>& parts, std::uint64_t seed);
+  /// Partitions that have rows, ascending: a trial visits these.
+  const std::vector<std::uint32_t>& to_visit() const { return to_visit_; }
   /// Row numbers in the order of the shuffle, partition by partition.
   std::span<const std::uint32_t> shuffled(std::uint32_t partition) const {
     return std::span(shuffled_).subspan(begin_[partition], rows(partition));
@@ -103,10 +107,11 @@ class Partitions {
 
  private:
   Partitions() = default;
+  void set_bounds(std::vector<std::uint32_t> begin);
 
   std::uint64_t seed_ = 0;
   std::vector<std::uint32_t> shuffled_;
-  std::vector<std::uint32_t> begin_;
+  std::vector<std::uint32_t> begin_, to_visit_;
 };
 
 /// Cuts rows into batches; the last, smaller one is kept.

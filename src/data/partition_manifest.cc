@@ -41,13 +41,37 @@ PartitionEntry parse_entry(const Json& json, const std::string& where) {
   for (const Json& file : list_of(json, "files", where))
     entry.files.push_back({plain_name(file, "name", where), json_get<std::uint64_t>(file, "bytes", where),
                            json_get<std::string>(file, "digest", where)});
+  if (json.contains("groups"))
+    for (const Json& group : list_of(json, "groups", where))
+      entry.groups.push_back(
+          {json_get<std::int64_t>(group, "value", where + ": a group"), whole32(group, "rows", where + ": a group")});
   entry.digest = json_get<std::string>(json, "digest", where);
   if (entry.digest != digest_of(entry.files))
     fail(ExitCode::input, where, " was altered: its digest is not that of its files");
   return entry;
 }
 
-/// Together they are all rows, each once, and as many in each, but for one.
+/// Whole groups make up a partition, and each is in one alone.
+void check_groups(const PartitionManifest& manifest, const std::string& file) {
+  std::map<std::int64_t, std::size_t> places;
+  for (std::size_t p = 0; p < manifest.partitions.size(); ++p) {
+    std::uint64_t rows = 0;
+    for (const PartitionGroup& group : manifest.partitions[p].groups) {
+      rows += group.rows;
+      const auto [other, is_new] = places.emplace(group.value, p);
+      if (!is_new || group.rows == 0)
+        fail(ExitCode::input, file, ": partition ", p, " has ", group.rows, " rows of group ", group.value,
+             is_new ? "" : text::cat(", which partition ", other->second, " has already"));
+    }
+    if (!manifest.group_by.empty() && rows != manifest.partitions[p].rows)
+      fail(ExitCode::input, file, ": the groups of partition ", p, " have ", rows, " rows, the partition has ",
+           manifest.partitions[p].rows);
+  }
+  if (manifest.group_by.empty() && !places.empty())
+    fail(ExitCode::input, file, ": there are groups and no column 'group_by' that they are of");
+}
+
+/// Together they are all rows, each once, and as many in each, but for one or for whole groups.
 void check_layout(const PartitionManifest& manifest, const std::string& file) {
   std::map<std::string, std::size_t> folders;
   std::uint64_t next = 0;
@@ -63,7 +87,8 @@ void check_layout(const PartitionManifest& manifest, const std::string& file) {
     if (entry.begin > next)
       fail(ExitCode::input, file, ": a partition is missing before partition ", p, ": rows ", next, " to ",
            entry.begin - 1, " of the shuffle are in none");
-    if (const auto equal = manifest.rows / count; entry.rows != equal && entry.rows != equal + 1)
+    if (const auto equal = manifest.rows / count;
+        manifest.group_by.empty() && entry.rows != equal && entry.rows != equal + 1)
       fail(ExitCode::input, file, ": partition ", p, " has ", entry.rows, " rows, where each has ", equal,
            " or one more");
     next += entry.rows;
@@ -71,6 +96,7 @@ void check_layout(const PartitionManifest& manifest, const std::string& file) {
   if (next != manifest.rows)
     fail(ExitCode::input, file, ": its ", count, " partitions have ", next, " rows, the set has ", manifest.rows,
          "; a partition behind partition ", count - 1, " is missing or one too many");
+  check_groups(manifest, file);
 }
 
 }  // namespace
@@ -86,13 +112,17 @@ Json to_json(const PartitionManifest& manifest) {
                               {"rows", entry.rows},
                               {"digest", entry.digest},
                               {"files", std::move(files)}});
+    for (const PartitionGroup& group : entry.groups)
+      partitions.back()["groups"].push_back(Json{{"value", group.value}, {"rows", group.rows}});
   }
-  return Json{{"format", "hopyard-partitions"},
-              {"version", kVersion},
-              {"seed", manifest.seed},
-              {"rows", manifest.rows},
-              {"source", Json{{"folder", manifest.source}, {"digest", manifest.source_digest}}},
-              {"partitions", std::move(partitions)}};
+  Json json{{"format", "hopyard-partitions"},
+            {"version", kVersion},
+            {"seed", manifest.seed},
+            {"rows", manifest.rows},
+            {"source", Json{{"folder", manifest.source}, {"digest", manifest.source_digest}}},
+            {"partitions", std::move(partitions)}};
+  if (!manifest.group_by.empty()) json["group_by"] = manifest.group_by;
+  return json;
 }
 
 PartitionManifest read_partition_manifest(const std::string& folder) {
@@ -107,6 +137,7 @@ PartitionManifest read_partition_manifest(const std::string& folder) {
   if (source == json.end() || !source->is_object()) fail(ExitCode::input, file, ": 'source' must be an object");
   manifest.source = json_get<std::string>(*source, "folder", file + ": source");
   manifest.source_digest = json_get<std::string>(*source, "digest", file + ": source");
+  if (json.contains("group_by")) manifest.group_by = json_get<std::string>(json, "group_by", file);
   for (const Json& entry : list_of(json, "partitions", file))
     manifest.partitions.push_back(parse_entry(entry, text::cat(file, ": partition ", manifest.partitions.size())));
   if (manifest.partitions.empty()) fail(ExitCode::input, file, ": has no partitions");

@@ -9,6 +9,7 @@
 #include "base/failure.h"
 #include "base/files.h"
 #include "data/dataset.h"
+#include "data/row_groups.h"
 
 namespace hopyard {
 
@@ -92,10 +93,50 @@ class Writer {
   Bytes part_rows_ = 1;
 };
 
-void check(const PartitionRequest& request, const Dataset& source) {
-  if (request.into == 0 || request.into > source.rows())
-    fail(ExitCode::usage, "--into: ", request.into, " partitions cannot share the ", source.rows(), " rows of ",
-         request.data, "; give 1 to ", source.rows());
+void check(const PartitionRequest& request, std::size_t there, const char* of_what) {
+  if (request.into == 0 || request.into > there)
+    fail(ExitCode::usage, "--into: ", request.into, " partitions cannot share the ", there, " ", of_what, " of ",
+         request.data, "; give 1 to ", there);
+}
+
+/// What goes into each partition.
+struct Layout {
+  std::vector<std::vector<std::uint32_t>> rows;  // of the source, in their order
+  std::vector<std::vector<PartitionGroup>> groups;
+};
+
+Layout layout_by_rows(const PartitionRequest& request, const Dataset& source) {
+  check(request, source.rows(), "rows");
+  const Partitions partitions(source.rows(), request.into, request.seed);
+  Layout layout{{}, std::vector<std::vector<PartitionGroup>>(request.into)};
+  for (std::uint32_t p = 0; p < request.into; ++p) {
+    const auto rows = partitions.shuffled(p);
+    layout.rows.emplace_back(rows.begin(), rows.end());
+  }
+  return layout;
+}
+
+Layout layout_by_groups(const PartitionRequest& request, const Dataset& source) {
+  const RowGroups groups(source, request.group_by, source.rows());
+  check(request, groups.groups().size(), "groups");
+  std::vector<std::uint32_t> place_of_row(source.rows());
+  const Partitions whole(source.rows(), 1, request.seed);
+  const auto shuffled = whole.shuffled(0);
+  for (std::uint32_t place = 0; place < shuffled.size(); ++place) place_of_row[shuffled[place]] = place;
+  std::vector<std::uint32_t> sizes;
+  for (const auto& group : groups.groups()) sizes.push_back(static_cast<std::uint32_t>(group.rows.size()));
+  const auto partitions = pack_groups(sizes, request.into);
+  Layout layout{std::vector<std::vector<std::uint32_t>>(request.into),
+                std::vector<std::vector<PartitionGroup>>(request.into)};
+  for (std::size_t g = 0; g < sizes.size(); ++g) {
+    auto rows = groups.groups()[g].rows;
+    std::sort(rows.begin(), rows.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return place_of_row[a] < place_of_row[b]; });
+    auto& all = layout.rows[partitions[g]];
+    all.insert(all.end(), rows.begin(), rows.end());
+    layout.groups[partitions[g]].push_back({groups.groups()[g].value, sizes[g]});
+  }
+  return layout;
 }
 
 }  // namespace
@@ -106,20 +147,23 @@ PartitionManifest write_partitions(const PartitionRequest& request) {
   if (fs::exists(fs::symlink_status(out)))
     fail(ExitCode::usage, "--out: ", out, " is there already; name a new folder");
   const Dataset source(request.data);
-  check(request, source);
+  const Layout layout = request.group_by.empty() ? layout_by_rows(request, source) : layout_by_groups(request, source);
   const Json described = read_json(request.data + "/dataset.json");
-  const Partitions partitions(source.rows(), request.into, request.seed);
   PartitionManifest manifest{.seed = request.seed,
                              .rows = source.rows(),
                              .source = request.data,
-                             .source_digest = digest_of(examine_data_folder(request.data))};
+                             .source_digest = digest_of(examine_data_folder(request.data)),
+                             .group_by = request.group_by};
   FolderToBe folder(out);
   const Writer writer(source, described, request.part_bytes);
   const int digits = std::max<int>(3, static_cast<int>(std::to_string(request.into - 1).size()));
-  for (std::uint32_t p = 0, begin = 0; p < request.into; begin += partitions.rows(p++)) {
-    PartitionEntry entry{.folder = numbered("partition-", p, digits), .begin = begin, .rows = partitions.rows(p)};
+  for (std::uint32_t p = 0, begin = 0; p < request.into; begin += manifest.partitions[p++].rows) {
+    PartitionEntry entry{.folder = numbered("partition-", p, digits),
+                         .begin = begin,
+                         .rows = static_cast<std::uint32_t>(layout.rows[p].size()),
+                         .groups = layout.groups[p]};
     const std::string path = folder.path() + "/" + entry.folder;
-    writer.write(path, partitions.shuffled(p));
+    writer.write(path, layout.rows[p]);
     entry.files = examine_data_folder(path);
     entry.digest = digest_of(entry.files);
     manifest.partitions.push_back(std::move(entry));

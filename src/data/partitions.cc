@@ -12,7 +12,15 @@ Partitions::Partitions(std::uint32_t rows, std::uint32_t count, std::uint64_t se
     fail(ExitCode::usage, "data.partitions: ", count, " partitions cannot share ", rows, " training rows; give 1 to ",
          rows);
   shuffled_ = permutation(rows, derive(seed, "partitions"));
-  for (std::uint64_t i = 0; i <= count; ++i) begin_.push_back(static_cast<std::uint32_t>(i * rows / count));
+  std::vector<std::uint32_t> begin;
+  for (std::uint64_t i = 0; i <= count; ++i) begin.push_back(static_cast<std::uint32_t>(i * rows / count));
+  set_bounds(std::move(begin));
+}
+
+void Partitions::set_bounds(std::vector<std::uint32_t> begin) {
+  begin_ = std::move(begin);
+  for (std::uint32_t p = 0; p < count(); ++p)
+    if (rows(p) > 0) to_visit_.push_back(p);
 }
 
 Partitions::Partitions(const std::vector<std::uint32_t>& rows, std::uint32_t count, std::uint64_t seed)
@@ -27,7 +35,20 @@ Partitions Partitions::laid_out(std::vector<std::uint32_t> begin, std::uint64_t 
   partitions.seed_ = seed;
   partitions.shuffled_.resize(begin.back());
   std::iota(partitions.shuffled_.begin(), partitions.shuffled_.end(), 0u);
-  partitions.begin_ = std::move(begin);
+  partitions.set_bounds(std::move(begin));
+  return partitions;
+}
+
+Partitions Partitions::of_parts(const std::vector<std::vector<std::uint32_t>>& parts, std::uint64_t seed) {
+  Partitions partitions;
+  partitions.seed_ = seed;
+  std::vector<std::uint32_t> begin{0};
+  for (const auto& rows : parts) {
+    partitions.shuffled_.insert(partitions.shuffled_.end(), rows.begin(), rows.end());
+    begin.push_back(static_cast<std::uint32_t>(partitions.shuffled_.size()));
+  }
+  require(!partitions.shuffled_.empty(), parts.size(), " partitions without a row");
+  partitions.set_bounds(std::move(begin));
   return partitions;
 }
 

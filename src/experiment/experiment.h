@@ -27,7 +27,7 @@ struct ExperimentParts {
   Searcher& searcher;
   Journal& journal;
   VisitTrainer& trainer;
-  std::uint32_t partitions;  ///< how many, of each trial
+  std::uint32_t partitions;  ///< that each trial visits in an epoch
   std::string metric;
   /// Orders of a search that reacts to scores that are under way at a time: more would be asked for before their turn.
   /// Where trials are requested from outside, all that are requested are under way.

@@ -79,7 +79,9 @@ void HoppingTrainer::sync(Job& job, bool paused) {
     const double steps = static_cast<double>(trial.setup.total_steps) / trial.visits_total();
     ShopTrial comes;
     comes.epochs = epochs;
-    comes.rotation = trial.partition_after(0);
+    comes.rotation = trial.setup.rotation;
+    if (trial.setup.partitions && trial.setup.partitions->to_visit().size() < shop_.partitions())
+      comes.own = trial.setup.partitions->to_visit();
     const DataParallelSpec& team = trial.setup.train.data_parallel;
     comes.degree = team.degree;
     comes.may_be_alone = team.is_exact();

@@ -121,15 +121,16 @@ std::optional<VisitEnd> LocalTrainer::visit_ended(VisitResult result) {
   request.commit.seconds = result.busy_s;
   request.curve = std::move(result.curve);
   if (!request.curve.empty()) trial.status.loss = request.curve.back().loss;
-  if (result.judged) {
+  if (!result.judged.empty()) {
+    Judged judged = add_up(result.judged);
     TrialScore score;
     score.trial = trial.status.spec.id;
     score.epoch = Epochs::of_visits(trial.status.visits_done + 1, trial.status.visits_per_epoch);
     score.train_loss = request.commit.loss_items > 0 ? request.commit.loss_sum / request.commit.loss_items : 0;
-    score.valid_loss = ModelSource::metric(*result.judged, "valid/loss");
-    score.metric = ModelSource::metric(*result.judged, parts_.metric);
+    score.valid_loss = ModelSource::metric(judged.sums, "valid/loss");
+    score.metric = ModelSource::metric(judged.sums, parts_.metric);
     request.commit.score = score;
-    request.rows = std::move(result.rows);
+    request.rows = std::move(judged.rows);
   }
   trial.committing = true;
   committer_->submit(std::move(request));

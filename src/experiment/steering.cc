@@ -246,7 +246,8 @@ TrialSpec clone_of(const TrialSpec& parent, const Operation& clone, const std::v
   spec.lineage = Lineage{parent.id, clone.request.warm ? clone.at_visits / visits_per_epoch : 0};
   if (!parent.replicate) return spec;
   // On the same rows, in the same order; a recipe of its own.
-  spec.replicate = Replicate{spec.id, parent.replicate->seed, parent.replicate->resample};
+  spec.replicate = parent.replicate;
+  spec.replicate->group = spec.id;
   if (!clone.request.warm) spec.seed = replicate_seed(spec.seed, parent.replicate->seed);
   return spec;
 }

@@ -71,7 +71,8 @@ struct TrialEntry {
   std::uint32_t partition_after(std::uint32_t visits) const {
     if (sent && visits == status.visits_done) return sent->partition;
     const std::uint32_t count = status.visits_per_epoch;
-    return rotated_partition(setup.rotation, visits / count, visits % count, count);
+    const std::uint32_t place = rotated_partition(setup.rotation, visits / count, visits % count, count);
+    return setup.partitions ? setup.partitions->to_visit().at(place) : place;  // refused ones have none
   }
 };
 

@@ -193,13 +193,14 @@ bool WorkerTrials::resolve(Trial& trial, const Train& train) {
     entry.status.spec = train.spec;
     entry.status.settings = train.settings;
     entry.status.epochs = entry.setup.train.epochs;
-    entry.status.visits_per_epoch = entry.setup.partitions->count();
+    entry.status.visits_per_epoch = static_cast<std::uint32_t>(entry.setup.partitions->to_visit().size());
     parts_.trainer.want(entry);
     trial.resolved = true;
   }
-  if (train.partition >= entry.status.visits_per_epoch || train.visits >= entry.visits_total())
+  const auto& own = entry.setup.partitions->to_visit();
+  if (!std::binary_search(own.begin(), own.end(), train.partition) || train.visits >= entry.visits_total())
     fail(ExitCode::input, "the coordinator asks for visit ", train.visits + 1, " of ", train.spec.id, ", of partition ",
-         train.partition, "; it has ", entry.visits_total(), ", of ", entry.status.visits_per_epoch, " partitions");
+         train.partition, "; it has ", entry.visits_total(), ", of ", own.size(), " partitions");
   return true;
 }
 

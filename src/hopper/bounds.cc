@@ -20,7 +20,8 @@ std::vector<double> partition_work(const OpenShop& shop) {
     const OpenTrial& trial = shop.trial(t);
     if (trial.done()) continue;
     const double later_s = (trial.epochs - trial.epoch - 1) * trial.visit_s;
-    for (std::uint32_t p = 0; p < work.size(); ++p) work[p] += later_s + (trial.to_visit.test(p) ? trial.visit_s : 0);
+    trial.whole_epoch().for_each([&](std::uint32_t p) { work[p] += later_s; });
+    trial.to_visit.for_each([&](std::uint32_t p) { work[p] += trial.visit_s; });
   }
   return work;
 }
@@ -29,13 +30,13 @@ double longest_trial(const OpenShop& shop) {
   std::vector<double> fastest(shop.partitions());
   for (std::uint32_t p = 0; p < fastest.size(); ++p)
     for (const std::uint32_t home : shop.homes(p)) fastest[p] = std::max(fastest[p], shop.workers()[home].speed);
-  double every_s = 0;  // an epoch of a trial whose visits take a second
-  for (const double speed : fastest) every_s += 1 / speed;
   double longest = 0;
   for (std::uint32_t t = 0; t < shop.trial_count(); ++t) {
     const OpenTrial& trial = shop.trial(t);
     if (trial.done()) continue;
-    double total_s = (trial.epochs - trial.epoch - 1) * every_s;
+    double epoch_s = 0;  // if visits took a second
+    trial.whole_epoch().for_each([&](std::uint32_t p) { epoch_s += 1 / fastest[p]; });
+    double total_s = (trial.epochs - trial.epoch - 1) * epoch_s;
     trial.to_visit.for_each([&](std::uint32_t p) { total_s += 1 / fastest[p]; });
     longest = std::max(longest, total_s * trial.visit_s);
   }

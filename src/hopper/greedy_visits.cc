@@ -109,10 +109,10 @@ OpenTrial progress_after(const OpenShop& shop, const PlacedVisit& visit) {
   next.under_way.reset();
   next.holders = visit.members();
   next.to_visit.reset(visit.partition);
-  if (++next.visit == shop.partitions()) {
+  if (++next.visit == next.visits_per_epoch()) {
     ++next.epoch;
     next.visit = 0;
-    next.to_visit = Bits::all(shop.partitions());
+    next.to_visit = next.whole_epoch();
   }
   return next;
 }

@@ -355,12 +355,23 @@ std::string exactly_once_fault(const HopperSimSpec& spec, const HopperSimResult&
     double until_s = 0;
     Bits left;
   };
+  const auto visits_per_epoch = [&](std::uint32_t trial) {
+    const auto& own = spec.trials[trial].own;
+    return own.empty() ? partitions : static_cast<std::uint32_t>(own.size());
+  };
+  const auto whole_epoch = [&](std::uint32_t trial) {
+    if (spec.trials[trial].own.empty()) return Bits::all(partitions);
+    Bits bits(partitions);
+    for (const std::uint32_t partition : spec.trials[trial].own) bits.set(partition);
+    return bits;
+  };
   std::vector<Seen> trials(spec.trials.size());
   for (const SimVisit& done : result.visits) {
     Seen& seen = trials.at(done.visit.trial);
     const PlacedVisit& visit = done.visit;
-    if (seen.visits % partitions == 0) seen.left = Bits::all(partitions);
-    if (visit.epoch != seen.visits / partitions || visit.visit != seen.visits % partitions)
+    const std::uint32_t per_epoch = visits_per_epoch(done.visit.trial);
+    if (seen.visits % per_epoch == 0) seen.left = whole_epoch(done.visit.trial);
+    if (visit.epoch != seen.visits / per_epoch || visit.visit != seen.visits % per_epoch)
       return to_string(visit) + " is not the next of its trial";
     if (visit.partition >= partitions || !seen.left.test(visit.partition))
       return to_string(visit) + " is the second one there";
@@ -370,7 +381,7 @@ std::string exactly_once_fault(const HopperSimSpec& spec, const HopperSimResult&
     ++seen.visits;
   }
   for (std::uint32_t t = 0; t < trials.size(); ++t)
-    if (trials[t].visits != std::uint64_t{spec.trials[t].epochs} * partitions)
+    if (trials[t].visits != std::uint64_t{spec.trials[t].epochs} * visits_per_epoch(t))
       return text::cat("trial ", t, " has ", trials[t].visits, " visits");
   return "";
 }

@@ -86,6 +86,12 @@ void MessageReader::read(const Json& json, std::uint32_t& value, const std::stri
   value = json.get<std::uint32_t>();
 }
 
+void MessageReader::read(const Json& json, std::int64_t& value, const std::string& where) {
+  if (!json.is_number_integer() || (json.is_number_unsigned() && json.get<std::uint64_t>() > INT64_MAX))
+    fail(ExitCode::input, where, " must be a whole number of 64 bits");
+  value = json.get<std::int64_t>();
+}
+
 void MessageReader::read(const Json& json, double& value, const std::string& where) {
   if (json.is_number())
     value = json.get<double>();

@@ -85,6 +85,7 @@ class MessageReader {
     fields.expect_no_more();
   }
   static void read(const Json& json, std::uint32_t& value, const std::string& where);
+  static void read(const Json& json, std::int64_t& value, const std::string& where);
   static void read(const Json& json, double& value, const std::string& where);
   static void read(const Json& json, Epochs& epochs, const std::string& where);
   static void read(const Json& json, ExitCode& code, const std::string& where);

@@ -26,6 +26,7 @@ void list(Form& form, Replicate& replicate) {
   form("group", replicate.group);
   form("seed", replicate.seed);
   form("resample", replicate.resample);
+  form("row_group", replicate.row_group);
 }
 
 template <class Form>

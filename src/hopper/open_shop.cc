@@ -37,10 +37,20 @@ std::ostream& operator<<(std::ostream& out, const PlacedVisit& visit) {
 std::string to_string(const PlacedVisit& visit) { return text::cat(visit); }
 
 std::uint64_t OpenTrial::visits_left() const {
-  return done() ? 0 : std::uint64_t{epochs - epoch} * to_visit.size() - visit;
+  return done() ? 0 : std::uint64_t{epochs - epoch} * visits_per_epoch() - visit;
 }
 
-std::uint32_t OpenTrial::next_in_order() const { return rotated_partition(rotation, epoch, visit, to_visit.size()); }
+Bits OpenTrial::whole_epoch() const {
+  if (own.empty()) return Bits::all(to_visit.size());
+  Bits bits(to_visit.size());
+  for (const std::uint32_t partition : own) bits.set(partition);
+  return bits;
+}
+
+std::uint32_t OpenTrial::next_in_order() const {
+  const std::uint32_t place = rotated_partition(rotation, epoch, visit, visits_per_epoch());
+  return own.empty() ? place : own[place];
+}
 
 OpenShop::OpenShop(const Placement& placement, std::vector<ShopWorker> workers)
     : placement_(placement), workers_(std::move(workers)), occupied_(workers_.size()), queued_s_(workers_.size()) {
@@ -72,15 +82,19 @@ std::uint32_t OpenShop::add(const ShopTrial& trial) {
                      .degree = trial.degree,
                      .may_be_alone = trial.may_be_alone,
                      .epoch = trial.epoch,
-                     .to_visit = Bits::all(partitions()),
-                     .holders = trial.holders};
+                     .to_visit = Bits(partitions()),
+                     .holders = trial.holders,
+                     .own = trial.own};
+  for (const std::uint32_t partition : trial.own)
+    require(partition < partitions(), "trial ", number, " is to visit partition ", partition, " of ", partitions());
+  progress.to_visit = progress.whole_epoch();
   for (const std::uint32_t partition : trial.visited) {
     require(partition < partitions() && progress.to_visit.test(partition), "trial ", number, " visited partition ",
             partition, " twice, or there is none");
     progress.to_visit.reset(partition);
     ++progress.visit;
   }
-  require(progress.visit < partitions(), "trial ", number, " has an epoch with no visit left");
+  require(progress.visit < progress.visits_per_epoch(), "trial ", number, " has an epoch with no visit left");
   trials_.push_back(std::move(progress));
   idle_.resize(trial_count());
   changed_trials_.resize(trial_count());
@@ -225,10 +239,10 @@ void OpenShop::commit(const PlacedVisit& visit, std::vector<std::uint32_t> holde
   put_in_order(visit.trial, false);
   trial.to_visit.reset(visit.partition);
   wanting_[visit.partition].reset(visit.trial);
-  if (++trial.visit == partitions()) {
+  if (++trial.visit == trial.visits_per_epoch()) {
     ++trial.epoch;
     trial.visit = 0;
-    trial.to_visit = Bits::all(partitions());
+    trial.to_visit = trial.whole_epoch();
     want_all(visit.trial);
   }
   put_in_order(visit.trial, true);
@@ -340,7 +354,7 @@ std::string describe(const OpenShop& shop) {
   for (std::uint32_t t = 0; t < shop.trial_count(); ++t) {
     const OpenTrial& trial = shop.trial(t);
     page += text::cat("trial ", t, ": epoch ", trial.epoch, " of ", trial.epochs, ", visit ", trial.visit, " of ",
-                      trial.to_visit.size(), ", ", trial.visit_s, " s each, held by");
+                      trial.visits_per_epoch(), ", ", trial.visit_s, " s each, held by");
     for (const std::uint32_t holder : trial.holders) page += text::cat(' ', holder);
     if (trial.under_way) page += text::cat(trial.trained ? ", commits " : ", trains ", *trial.under_way);
     if (trial.degree > 1) page += text::cat(", a team of ", trial.degree);

@@ -49,14 +49,15 @@ struct ShopWorker {
 
 /// A trial as it comes into the shop: new, or taken up from a journal.
 struct ShopTrial {
-  std::uint32_t epochs = 1;            ///< it is wanted trained until here
-  std::uint32_t rotation = 0;          ///< of `order: seed` (visit_order.h)
-  double visit_s = 1;                  ///< predicted, at speed 1, by its whole team
-  std::uint32_t degree = 1;            ///< workers that train a visit together: its team
-  bool may_be_alone = false;           ///< where fewer homes of a partition live, one worker trains it
-  std::uint32_t epoch = 0;             ///< the one under way: those before are all committed
-  std::vector<std::uint32_t> visited;  ///< partitions committed in this epoch
-  std::vector<std::uint32_t> holders;  ///< workers that hold its newest state; none: not trained yet, begins anywhere
+  std::uint32_t epochs = 1;             ///< it is wanted trained until here
+  std::uint32_t rotation = 0;           ///< of `order: seed` (visit_order.h)
+  double visit_s = 1;                   ///< predicted, at speed 1, by its whole team
+  std::uint32_t degree = 1;             ///< workers that train a visit together: its team
+  bool may_be_alone = false;            ///< where fewer homes of a partition live, one worker trains it
+  std::uint32_t epoch = 0;              ///< the one under way: those before are all committed
+  std::vector<std::uint32_t> visited;   ///< partitions committed in this epoch
+  std::vector<std::uint32_t> holders;   ///< workers that hold its newest state; none: not trained yet, begins anywhere
+  std::vector<std::uint32_t> own = {};  ///< partitions that it visits, ascending; empty: all
 };
 
 /// Where a trial stands. Holders that are dead hold it on their disks.
@@ -69,6 +70,7 @@ struct OpenTrial {
   std::uint32_t visit = 0;  ///< the next of the epoch
   Bits to_visit;            ///< partitions that this epoch has left
   std::vector<std::uint32_t> holders;
+  std::vector<std::uint32_t> own;        ///< partitions that it visits, ascending; empty: all
   std::optional<PlacedVisit> under_way;  ///< from begin() to commit() or give_up()
   std::optional<std::uint32_t> last_at;  ///< where its last visit, or the one under way, began
   bool trained = false;                  ///< under way, but for its commit
@@ -76,6 +78,10 @@ struct OpenTrial {
   std::uint64_t turn = 0;                ///< of a team, while idle: its turn comes when so many visits have begun
 
   bool done() const { return epoch >= epochs; }
+  std::uint32_t visits_per_epoch() const {
+    return own.empty() ? to_visit.size() : static_cast<std::uint32_t>(own.size());
+  }
+  Bits whole_epoch() const;  ///< what an epoch has to visit
   std::uint64_t visits_left() const;
   double remaining_s() const { return static_cast<double>(visits_left()) * visit_s; }
   /// The partition that `order: seed` has next. Requires !done().
@@ -85,9 +91,9 @@ struct OpenTrial {
 /// Which places of a worker count: those that train, or also those that fetch ahead.
 enum class Place { train, fetch };
 
-/// Keeps that each trial visits each partition once an epoch, is in one visit at a time, and begins an epoch when the
-/// one before is committed; whoever breaks that gets std::logic_error. O(replication) a change, but for O(trials)
-/// when a worker comes or goes. Not thread-safe.
+/// Keeps that each trial visits each partition, or each of its own, once an epoch, is in one visit at a time, and
+/// begins an epoch when the one before is committed; whoever breaks that gets std::logic_error. O(replication) a
+/// change, but for O(trials) when a worker comes or goes. Not thread-safe.
 class OpenShop {
  public:
   /// A worker for each of the placement's.

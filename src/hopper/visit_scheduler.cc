@@ -28,7 +28,7 @@ std::optional<PlacedVisit> at_open_home(const OpenShop& shop, std::uint32_t numb
 
 GreedyVisits::Preference behind_then_longest(const OpenShop& shop, const PlacedVisit& visit) {
   const OpenTrial& trial = shop.trial(visit.trial);
-  return {-(static_cast<double>(trial.epoch) * shop.partitions() + trial.visit), trial.remaining_s()};
+  return {-(static_cast<double>(trial.epoch) * trial.visits_per_epoch() + trial.visit), trial.remaining_s()};
 }
 
 class SeedVisits : public GreedyVisits {

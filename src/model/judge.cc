@@ -8,8 +8,8 @@
 
 #include "base/failure.h"
 #include "model/families.h"
+#include "model/judged.h"
 #include "model/model.h"
-#include "model/row_outcomes.h"
 
 namespace hopyard {
 namespace {
@@ -83,6 +83,17 @@ void MetricSums::add(const MetricSums& other) {
   correct += other.correct;
   squared_error += other.squared_error;
   items += other.items;
+}
+
+void Judged::add(const Judged& more) {
+  sums.add(more.sums);
+  rows.add(more.rows);
+}
+
+Judged add_up(std::span<const JudgedPartition> partitions) {
+  Judged all;
+  for (const JudgedPartition& one : partitions) all.add(one.judged);
+  return all;
 }
 
 std::int64_t ModelSource::counted_items(std::int64_t rows) const {

@@ -13,6 +13,7 @@
 #include "formats/safetensors.h"
 #include "model/batch.h"
 #include "model/description.h"
+#include "model/judged.h"
 #include "model/model_spec.h"
 
 namespace hopyard {
@@ -38,13 +39,6 @@ struct LossSum {
   at::Tensor sum;          ///< scalar float32, with a graph in training
   std::int64_t items = 0;  ///< counted items (rows; for causal-lm, predicted tokens)
 };
-/// How a trained model is judged; sums, so that micro-batches add up.
-struct MetricSums {
-  double loss = 0, correct = 0, squared_error = 0;
-  std::int64_t items = 0;
-  void add(const MetricSums& other);
-};
-
 enum class ExportForm {
   usual,   ///< LoRA as a PEFT folder, bottlenecks as adapter.safetensors, other models as Hugging Face folders
   merged,  ///< LoRA added to the weights that it stands beside: a Hugging Face folder of the whole model

@@ -21,11 +21,10 @@ void Executor::take_result(Active& active, const Slot& slot, const Outcome& outc
     active.trial->note_losses(outcome.losses);
   else
     take_losses(active, active.trial->step_of(slot.task), outcome.losses);
-  if (outcome.judged) {
-    if (!result.judged) result.judged.emplace();
-    result.judged->add(outcome.judged->sums);
-    result.rows.add(outcome.judged->rows);
-  }
+  if (!outcome.judged) return;
+  const std::uint32_t partition = active.trial->judged_partition_of(slot.task);
+  if (result.judged.empty() || result.judged.back().partition != partition) result.judged.push_back({partition, {}});
+  result.judged.back().judged.add(*outcome.judged);
 }
 
 void Executor::take_losses(Active& active, std::uint64_t step, std::span<const MicroBatchLoss> losses) {

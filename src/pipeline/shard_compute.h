@@ -105,10 +105,6 @@ void add_tied_gradients(std::span<LoadedLayer> layers, std::span<const TiedGradi
 void update_layer(const LoadedLayer& layer, std::span<const at::Tensor> gradients, const OptimizerSpec& optimizer,
                   double lr, std::uint64_t step);
 
-struct Judged {
-  MetricSums sums;
-  RowOutcomes rows;
-};
 /// Forward of the shard with the head, judged micro-batch by micro-batch, so that one one's logits are there at a time.
 Judged judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs);
 

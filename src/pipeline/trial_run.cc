@@ -32,7 +32,8 @@ TrialRun::TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& p
   require(setup_.materialise_to.has_value() == (features_.output != nullptr), setup_.id, ": no place for its features");
   make_blobs(grant, disk, pool, std::move(wake));
   make_boundaries(grant.bytes);
-  for (std::uint32_t row = 0; row < setup_.valid_rows; ++row) valid_rows_.push_back(row);
+  if (!setup_.valid_partitions && setup_.valid_rows > 0)
+    setup_.valid_partitions = std::make_shared<Partitions>(Partitions::laid_out({0, setup_.valid_rows}, 0));
   first_backward_ = first_backward_shard(setup_.plan);
 }
 
@@ -40,9 +41,16 @@ std::uint32_t TrialRun::training_units() const {
   return static_cast<std::uint32_t>(batch_count(visit_.rows.size(), setup_.train.batch_size));
 }
 
-std::uint32_t TrialRun::evaluation_units() const {
-  if (!visit_.evaluate) return 0;
-  return static_cast<std::uint32_t>(batch_count(valid_rows_.size(), setup_.train.batch_size));
+void TrialRun::plan_evaluation() {
+  judged_units_.clear();
+  if (!visit_.evaluate || !setup_.valid_partitions) return;
+  const Partitions& all = *setup_.valid_partitions;
+  for (const std::uint32_t partition : visit_.judge_on.value_or(all.to_visit())) {
+    const auto rows = all.shuffled(partition);
+    for (std::size_t begin = 0; begin < rows.size(); begin += setup_.train.batch_size)
+      judged_units_.push_back(
+          {partition, rows.subspan(begin, std::min<std::size_t>(setup_.train.batch_size, rows.size() - begin))});
+  }
 }
 
 const std::vector<TaskRef>& TrialRun::program_of(std::uint32_t unit) const {
@@ -56,6 +64,7 @@ void TrialRun::begin_visit(Visit visit) {
   require(visit.share.alone() || visit.share.members == setup_.train.data_parallel.degree, setup_.id, ": ",
           visit.share.members, " members for a degree of ", setup_.train.data_parallel.degree);
   visit_ = std::move(visit);
+  plan_evaluation();
   result_ = VisitResult{};
   result_.trial = setup_.number;
   result_.visit = visit_;
@@ -143,13 +152,15 @@ std::span<TrialRun::LayerState> TrialRun::layers_of(std::uint32_t shard) {
 
 bool TrialRun::passes_gradient_down(std::uint32_t shard) const { return shard > first_backward_; }
 
-std::size_t TrialRun::batch_rows(const PlannedTask& task) const {
-  const auto& rows = task.evaluation ? valid_rows_ : visit_.rows;
-  return std::min<std::size_t>(setup_.train.batch_size, rows.size() - std::size_t{task.unit} * setup_.train.batch_size);
+std::span<const std::uint32_t> TrialRun::batch_of(const PlannedTask& task) const {
+  if (task.evaluation) return judged_units_.at(task.unit).rows;
+  const std::size_t begin = std::size_t{task.unit} * setup_.train.batch_size;
+  return std::span(visit_.rows)
+      .subspan(begin, std::min<std::size_t>(setup_.train.batch_size, visit_.rows.size() - begin));
 }
 
 std::uint32_t TrialRun::micro_batches_in_batch(const PlannedTask& task) const {
-  return static_cast<std::uint32_t>(batch_count(batch_rows(task), setup_.train.micro_batch_size));
+  return static_cast<std::uint32_t>(batch_count(batch_of(task).size(), setup_.train.micro_batch_size));
 }
 
 MicroBatchRange TrialRun::micro_batches_of(const PlannedTask& task) const {
@@ -158,14 +169,13 @@ MicroBatchRange TrialRun::micro_batches_of(const PlannedTask& task) const {
 }
 
 std::vector<std::uint32_t> TrialRun::rows_of(const PlannedTask& task) const {
-  const auto& rows = task.evaluation ? valid_rows_ : visit_.rows;
+  const auto batch = batch_of(task);
   const MicroBatchRange range = micro_batches_of(task);
   const auto place = [&](std::uint32_t micro_batch) {
-    const std::size_t row = std::size_t{micro_batch} * setup_.train.micro_batch_size;
-    return rows.begin() + static_cast<std::ptrdiff_t>(std::size_t{task.unit} * setup_.train.batch_size +
-                                                      std::min(row, batch_rows(task)));
+    return std::min(std::size_t{micro_batch} * setup_.train.micro_batch_size, batch.size());
   };
-  return {place(range.begin), place(range.end)};
+  const auto own = batch.subspan(place(range.begin), place(range.end) - place(range.begin));
+  return {own.begin(), own.end()};
 }
 
 Boundary* TrialRun::input_of(const PlannedTask& planned) {

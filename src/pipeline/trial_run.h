@@ -14,7 +14,6 @@
 #include "base/journal.h"
 #include "data/dataset.h"
 #include "model/model.h"
-#include "model/row_outcomes.h"
 #include "partitioner/partitioner.h"
 #include "pipeline/boundary.h"
 #include "pipeline/features.h"
@@ -32,9 +31,11 @@ namespace hopyard {
 /// One trial training over one partition, by this process alone or together with others.
 struct Visit {
   std::uint32_t epoch = 0, index = 0, partition = 0;
-  std::vector<std::uint32_t> rows;              ///< in training order
-  std::uint64_t first_step = 0;                 ///< optimizer steps done before
-  bool evaluate = false;                        ///< judge on the validation rows afterwards
+  std::vector<std::uint32_t> rows;  ///< in training order
+  std::uint64_t first_step = 0;     ///< optimizer steps done before
+  bool evaluate = false;            ///< judge on the validation rows afterwards
+  /// On those of these partitions alone, ascending; nothing: of all.
+  std::optional<std::vector<std::uint32_t>> judge_on = std::nullopt;
   MicroBatchShare share = {};                   ///< alone, or one of as many members as the trial's degree
   std::shared_ptr<StepExchange> exchange = {};  ///< null: alone
 };
@@ -62,8 +63,7 @@ struct VisitResult {
   Visit visit;
   double loss_sum = 0, loss_items = 0;
   std::vector<CurvePoint> curve;
-  std::optional<MetricSums> judged;
-  RowOutcomes rows;  ///< of the validation rows, where they were judged
+  std::vector<JudgedPartition> judged;  ///< of the validation rows; empty where it was not judged
   double busy_s = 0;
   std::exception_ptr error;  ///< set when the visit was not finished
 };
@@ -167,9 +167,11 @@ class TrialRun {
   bool updates_in(const TaskRef& task) const { return task.kind == TaskKind::backward && updates(setup_, task); }
   /// Of the batch, or of the chunk of validation rows: those that this process computes.
   std::vector<std::uint32_t> rows_of(const PlannedTask& task) const;
-  MicroBatchRange micro_batches_of(const PlannedTask& task) const;  ///< that these rows are
-  std::size_t batch_rows(const PlannedTask& task) const;            ///< of the whole batch
+  MicroBatchRange micro_batches_of(const PlannedTask& task) const;                         ///< that these rows are
+  std::size_t batch_rows(const PlannedTask& task) const { return batch_of(task).size(); }  ///< of the whole batch
   std::uint32_t micro_batches_in_batch(const PlannedTask& task) const;
+  /// Of an evaluation: the partition of validation rows that its rows lie in.
+  std::uint32_t judged_partition_of(const PlannedTask& task) const { return judged_units_.at(task.unit).partition; }
   std::uint64_t step_of(const PlannedTask& task) const { return visit_.first_step + task.unit; }
 
   Boundary* input_of(const PlannedTask& task);
@@ -229,7 +231,9 @@ class TrialRun {
   void note_next_uses(std::span<const std::uint32_t> blobs);
   const std::vector<TaskRef>& program_of(std::uint32_t unit) const;
   std::uint32_t training_units() const;
-  std::uint32_t evaluation_units() const;
+  std::uint32_t evaluation_units() const { return static_cast<std::uint32_t>(judged_units_.size()); }
+  void plan_evaluation();
+  std::span<const std::uint32_t> batch_of(const PlannedTask& task) const;  ///< whole
   PlannedTask planned(std::uint32_t unit, const TaskRef& task) const;
 
   TrialSetup setup_;
@@ -244,7 +248,12 @@ class TrialRun {
 
   Visit visit_;
   VisitResult result_;
-  std::vector<std::uint32_t> valid_rows_;
+  /// A batch of validation rows; none has rows of two partitions, so that sums are those of each partition.
+  struct JudgedUnit {
+    std::uint32_t partition = 0;
+    std::span<const std::uint32_t> rows;
+  };
+  std::vector<JudgedUnit> judged_units_;  // of the visit
   std::uint32_t unit_ = 0;
   std::deque<TaskRef> unit_tasks_;  // left of the unit, the present one first
   std::vector<TaskRef> train_program_, bystander_program_, evaluate_program_;

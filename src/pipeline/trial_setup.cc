@@ -36,6 +36,10 @@ Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) 
 
 }  // namespace
 
+std::uint32_t judged_rows(const TrialSetup& setup) {
+  return setup.valid_partitions ? setup.valid_partitions->rows() : setup.valid_rows;
+}
+
 LayerLayout layout_of(const TrialSetup& setup, std::uint32_t layer, Part part) {
   return layout_of(layer_of(setup, layer), part);
 }

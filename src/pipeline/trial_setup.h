@@ -24,7 +24,9 @@ struct TrialSetup {
   std::shared_ptr<const ModelSource> source;
   std::shared_ptr<const Dataset> train_data, valid_data;
   std::uint32_t train_rows = 0;  ///< visits name rows below it
-  std::uint32_t valid_rows = 0;
+  std::uint32_t valid_rows = 0;  ///< the same of evaluations
+  /// Of these, the rows that it is judged on, by the partitions that they lie in; null: all, as one partition.
+  std::shared_ptr<const Partitions> valid_partitions;
   /// Of the rows that it trains on; as many for each trial.
   std::shared_ptr<const Partitions> partitions;
   std::uint32_t rotation = 0;  ///< where its order of visits begins (hopper/visit_order.h)
@@ -48,6 +50,8 @@ constexpr std::uint32_t parameters_blob(std::uint32_t layer) { return 3 * layer;
 constexpr std::uint32_t moments_blob(std::uint32_t layer) { return 3 * layer + 1; }
 constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer + 2; }
 
+/// Rows that it is judged on.
+std::uint32_t judged_rows(const TrialSetup& setup);
 /// Host bytes of a trial beside its window: boundaries, tied gradients. Known before it starts.
 Bytes trial_overhead_bytes(const TrialSetup& setup);
 /// Bytes of all blobs that the window would hold if it held everything.

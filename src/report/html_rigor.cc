@@ -68,9 +68,9 @@ std::string interval_plot(const RigorReport& report) {
                escape_html(clip_to_width(row->group, 14)), "</text><line x1=\"", x_of(interval.low), "\" x2=\"",
                x_of(interval.high), "\" y1=\"", y, "\" y2=\"", y, "\" stroke-width=\"2\"/><circle cx=\"",
                x_of(row->score.mean), "\" cy=\"", y, "\" r=\"4.5\"/>");
-    for (const auto& member : row->members)
-      if (member.metric)
-        out += cat("<circle cx=\"", x_of(*member.metric), "\" cy=\"", y, "\" r=\"3\" fill=\"none\" opacity=\"0.6\"/>");
+    for (const double metric : row->run_metrics)
+      if (std::isfinite(metric))
+        out += cat("<circle cx=\"", x_of(metric), "\" cy=\"", y, "\" r=\"3\" fill=\"none\" opacity=\"0.6\"/>");
     out += "</g>";
     y += kRowHeight;
   }
@@ -90,6 +90,23 @@ std::string groups_table(const RigorReport& report) {
                                        : "-"),
         text_cell(standing(report, row.group)), "</tr>\n");
   }
+  return out + "</tbody></table></div>";
+}
+
+std::string row_groups_table(const RigorReport& report) {
+  const auto leaders = row_group_leaders(report);
+  if (leaders.empty()) return "";
+  std::string out =
+      cat("<h3>Groups of rows by ", escape_html(report.group_by),
+          "</h3><div class=\"wide\"><table><thead><tr><th class=\"n\">", escape_html(report.group_by),
+          "</th><th class=\"n\">training rows</th><th class=\"n\">validation rows</th><th>best there</th>",
+          "<th class=\"n\">", escape_html(report.metric),
+          "</th><th class=\"n\">of the best over all</th></tr></thead><tbody>\n");
+  const auto cell = [](const std::optional<double>& metric) { return number_cell(metric ? fixed(*metric) : "-"); };
+  for (const auto& leader : leaders)
+    out += cat("<tr>", number_cell(cat(leader.rows.value)), number_cell(cat(leader.rows.train_rows)),
+               number_cell(cat(leader.rows.valid_rows)), text_cell(leader.best.empty() ? "-" : leader.best),
+               cell(leader.metric), cell(leader.of_overall), "</tr>\n");
   return out + "</tbody></table></div>";
 }
 
@@ -119,7 +136,7 @@ std::string rigor_section(const RigorReport& report) {
   const std::string sentence = winner_sentence(report);
   if (sentence.empty()) return "";
   std::string out = cat("<section id=\"rigor\"><h2>Is the best really better?</h2><p>", escape_html(sentence), "</p>");
-  if (report.grouped) out += interval_plot(report) + groups_table(report);
+  if (report.grouped) out += interval_plot(report) + groups_table(report) + row_groups_table(report);
   if (report.verdict) out += paragraphs(method_sentence(report));
   out += decompositions_table(report);
   if (report.optimism) out += paragraphs(selection_sentences(report));

@@ -136,6 +136,7 @@ LeaderboardRow row_of(const TrialRecord& record, const std::string& metric_name)
   row.seconds = record.seconds;
   row.metric_name = metric_name;
   row.lineage = record.spec.lineage;
+  row.replicate = record.spec.replicate;
   if (record.last) row.digest = record.last->digest;
   if (record.scores.empty()) return row;
   const TrialScore& score = record.scores.back();
@@ -161,6 +162,7 @@ void to_json(Json& json, const LeaderboardRow& row) {
           {"metric", optional_to_json(row.metric)},
           {"digest", row.digest},
           {"seconds", row.seconds}};
+  if (row.replicate && row.replicate->row_group) json["row_group"] = *row.replicate->row_group;
   if (row.lineage) json["parent"] = row.lineage->parent, json["parent_epochs"] = row.lineage->epochs;
 }
 

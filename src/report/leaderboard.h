@@ -25,6 +25,7 @@ struct LeaderboardRow {
   std::string digest;                                    ///< of the trial's newest committed parameters
   double seconds = 0;                                    ///< device-busy; 0 when not known
   std::optional<Lineage> lineage;                        ///< whose clone it is
+  std::optional<Replicate> replicate;                    ///< its place in its group; of JSON the group of rows alone
   bool operator==(const LeaderboardRow&) const = default;
 };
 

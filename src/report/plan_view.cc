@@ -86,6 +86,21 @@ std::string sharing_text(const std::vector<PlanSharing>& sharing) {
   return table.to_text(2);
 }
 
+std::string row_groups_text(const PlanView& view) {
+  const bool cut = view.row_groups.front().partition.has_value();
+  std::vector<Column> columns{
+      {view.group_by, Align::right}, {"training rows", Align::right}, {"validation rows", Align::right}};
+  if (cut) columns.push_back({"partition", Align::right});
+  Table table(columns);
+  for (const PlanRowGroup& group : view.row_groups) {
+    std::vector<std::string> cells{std::to_string(group.value), std::to_string(group.train_rows),
+                                   std::to_string(group.valid_rows)};
+    if (cut) cells.push_back(std::to_string(group.partition.value_or(0)));
+    table.add_row(cells);
+  }
+  return table.to_text(2);
+}
+
 std::string tiers_text(const PlanView& view) {
   const PlanTiers& tiers = view.tiers;
   Table table({{"tier"}, {"budget", Align::right}, {"predicted peak", Align::right}, {"holds"}});
@@ -110,6 +125,8 @@ std::string format_plan(const PlanView& view) {
   std::string out = text::cat(view.name, ": ", view.trials, view.trials == 1 ? " trial" : " trials",
                               ", predicted time ", format_in_unit(view.predicted_s, "s"), mark, "\n");
   for (const auto& group : view.groups) out += group_text(group);
+  if (!view.row_groups.empty())
+    out += text::cat("\nGroups of rows by ", view.group_by, ": a model for each\n", row_groups_text(view));
   if (!view.sharing.empty()) out += "\nSharing: frozen layers that are computed once\n" + sharing_text(view.sharing);
   out += "\nTiers\n" + tiers_text(view);
   for (const auto& note : view.notes) out += "note: " + note + "\n";

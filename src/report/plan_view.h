@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -78,12 +79,22 @@ struct PlanTrial {
   bool operator==(const PlanTrial&) const = default;
 };
 
+/// Rows for which models are trained apart (data.group_by).
+struct PlanRowGroup {
+  std::int64_t value = 0;
+  std::uint32_t train_rows = 0, valid_rows = 0;
+  std::optional<std::uint32_t> partition;  ///< that has it, where the data were cut by groups
+  bool operator==(const PlanRowGroup&) const = default;
+};
+
 struct PlanView {
   std::string name;  ///< of the experiment
   std::uint32_t trials = 0;
   std::vector<PlanGroup> groups;
   std::vector<PlanSharing> sharing;
   std::vector<PlanTrial> times;
+  std::string group_by;  ///< the column that row_groups are of; empty without any
+  std::vector<PlanRowGroup> row_groups;
   PlanTiers tiers;
   double predicted_s = 0;  ///< of the whole run
   Bytes predicted_peak_device = 0, predicted_peak_host = 0, predicted_peak_disk = 0;
@@ -103,6 +114,8 @@ void to_json(Json& json, const PlanSharing& sharing);
 void from_json(const Json& json, PlanSharing& sharing);
 void to_json(Json& json, const PlanTrial& trial);
 void from_json(const Json& json, PlanTrial& trial);
+void to_json(Json& json, const PlanRowGroup& group);
+void from_json(const Json& json, PlanRowGroup& group);
 void to_json(Json& json, const PlanTiers& tiers);
 void from_json(const Json& json, PlanTiers& tiers);
 void to_json(Json& json, const PlanView& view);

@@ -119,6 +119,18 @@ void from_json(const Json& json, PlanTrial& trial) {
   trial = {text_of(json, "trial"), read_epochs(json, "epochs", kWhere), number_of(json, "device_s")};
 }
 
+void to_json(Json& json, const PlanRowGroup& group) {
+  json = {{"value", group.value}, {"train_rows", group.train_rows}, {"valid_rows", group.valid_rows}};
+  if (group.partition) json["partition"] = *group.partition;
+}
+
+void from_json(const Json& json, PlanRowGroup& group) {
+  group.value = json_get<std::int64_t>(json, "value", kWhere);
+  group.train_rows = read_small(json, "train_rows", kWhere);
+  group.valid_rows = read_small(json, "valid_rows", kWhere);
+  if (json.contains("partition")) group.partition = read_small(json, "partition", kWhere);
+}
+
 void to_json(Json& json, const PlanTiers& tiers) {
   json = {{"device", tiers.device},
           {"emulated", tiers.emulated},
@@ -156,6 +168,9 @@ void to_json(Json& json, const PlanView& view) {
           {"predicted_peak_disk_bytes", view.predicted_peak_disk},
           {"notes", view.notes},
           {"comparisons", view.comparisons}};
+  if (view.row_groups.empty()) return;
+  json["group_by"] = view.group_by;
+  json["row_groups"] = view.row_groups;
 }
 
 void from_json(const Json& json, PlanView& view) {
@@ -164,6 +179,10 @@ void from_json(const Json& json, PlanView& view) {
   view.groups = read_list<PlanGroup>(json, "groups", kWhere);
   view.sharing = read_list<PlanSharing>(json, "sharing", kWhere);
   if (json.contains("times")) view.times = read_list<PlanTrial>(json, "times", kWhere);
+  if (json.contains("row_groups")) {
+    view.group_by = text_of(json, "group_by");
+    view.row_groups = read_list<PlanRowGroup>(json, "row_groups", kWhere);
+  }
   if (!json.contains("tiers")) fail(ExitCode::input, kWhere, ": 'tiers' is missing");
   view.tiers = json.at("tiers").get<PlanTiers>();
   view.predicted_s = number_of(json, "predicted_s");

@@ -36,17 +36,24 @@ Json comparison_json(const RigorReport& report, const std::string& group) {
 
 Json group_json(const GroupRow& row) {
   const bool scored = row.score.runs > 0;
-  return {{"rank", row.rank == 0 ? Json() : Json(row.rank)},
-          {"group", row.group},
-          {"settings", settings_json(row.settings)},
-          {"epochs", row.epochs},
-          {"runs", row.score.runs},
-          {"failed", row.failed},
-          {"mean", scored ? Json(row.score.mean) : Json()},
-          {"deviation", row.score.interval ? Json(row.score.deviation) : Json()},
-          {"interval", or_null(row.score.interval, to_list)},
-          {"interval_method", row.score.interval ? Json(interval_method(row)) : Json()},
-          {"members", row.members}};
+  Json json{{"rank", row.rank == 0 ? Json() : Json(row.rank)},
+            {"group", row.group},
+            {"settings", settings_json(row.settings)},
+            {"epochs", row.epochs},
+            {"runs", row.score.runs},
+            {"failed", row.failed},
+            {"mean", scored ? Json(row.score.mean) : Json()},
+            {"deviation", row.score.interval ? Json(row.score.deviation) : Json()},
+            {"interval", or_null(row.score.interval, to_list)},
+            {"interval_method", row.score.interval ? Json(interval_method(row)) : Json()},
+            {"members", row.members}};
+  for (const auto& score : row.row_groups)
+    json["row_groups"].push_back(Json{{"value", score.rows.value},
+                                      {"train_rows", score.rows.train_rows},
+                                      {"valid_rows", score.rows.valid_rows},
+                                      {"runs", score.runs},
+                                      {"metric", score.runs > 0 ? Json(score.metric) : Json()}});
+  return json;
 }
 
 Json to_object(const rigor::LossTerms& terms) {

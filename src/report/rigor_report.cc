@@ -4,6 +4,8 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <memory>
+#include <utility>
 
 #include "base/text.h"
 #include "select/rigor_duplicates.h"
@@ -61,28 +63,94 @@ std::optional<double> metric_after(const TrialRecord& record, const Epochs& epoc
   return std::nullopt;
 }
 
-GroupRow group_row(const std::vector<const TrialRecord*>& members, const std::vector<LeaderboardRow>& board) {
+/// The members of each run, in the order of the members.
+template <class Member, class SpecOf>
+std::vector<std::vector<Member>> in_runs(const std::vector<Member>& members, const SpecOf& spec_of) {
+  std::vector<std::vector<Member>> runs;
+  std::map<std::pair<std::uint32_t, std::optional<std::uint32_t>>, std::size_t> places;
+  for (const Member& member : members) {
+    const std::optional<Replicate>& own = spec_of(member);
+    const auto key = own ? std::pair(own->seed, own->resample) : std::pair(0u, std::optional<std::uint32_t>());
+    const auto [place, is_new] = places.try_emplace(key, runs.size());
+    if (is_new) runs.emplace_back();
+    runs[place->second].push_back(member);
+  }
+  return runs;
+}
+
+double rows_of(const TrialSpec& spec, const SearchSpec& search) {
+  for (const RowGroup& rows : search.row_groups)
+    if (spec.replicate && spec.replicate->row_group == rows.value) return rows.valid_rows;
+  return 1;
+}
+
+/// Nothing unless all groups of rows have a score.
+std::optional<double> run_metric(const std::vector<const TrialRecord*>& run, const Epochs& epochs,
+                                 const SearchSpec& search) {
+  std::vector<RowsScore> scores;
+  for (const auto* record : run)
+    if (const auto metric = metric_after(*record, epochs)) scores.push_back({*metric, rows_of(record->spec, search)});
+  if (scores.size() < std::max<std::size_t>(1, search.row_groups.size())) return std::nullopt;
+  return overall_metric(search.metric, scores);
+}
+
+std::vector<RowGroupScore> row_group_scores(const std::vector<const TrialRecord*>& members, const Epochs& epochs,
+                                            const SearchSpec& search) {
+  std::vector<RowGroupScore> all;
+  for (const RowGroup& rows : search.row_groups) {
+    RowGroupScore& score = all.emplace_back(rows);
+    for (const auto* record : members) {
+      const auto metric = metric_after(*record, epochs);
+      if (!metric || !record->spec.replicate || record->spec.replicate->row_group != rows.value) continue;
+      ++score.runs;
+      score.metric += (*metric - score.metric) / score.runs;
+    }
+  }
+  return all;
+}
+
+GroupRow group_row(const std::vector<const TrialRecord*>& members, const std::vector<LeaderboardRow>& board,
+                   const SearchSpec& search) {
   GroupRow row;
   row.group = group_of(members.front()->spec);
   row.settings = members.front()->spec.settings;
   row.epochs = common_epochs(members);
-  std::vector<double> metrics;
   for (const auto* record : members) {
     row.failed += record->state == TrialState::failed;
-    if (const auto metric = metric_after(*record, row.epochs)) metrics.push_back(*metric);
     row.members.push_back(
         *std::find_if(board.begin(), board.end(), [&](const auto& one) { return one.trial == record->spec.id; }));
   }
-  if (!metrics.empty()) row.score = rigor::summarize_group(metrics);
+  const auto spec_of = [](const TrialRecord* record) -> const auto& { return record->spec.replicate; };
+  for (const auto& run : in_runs(members, spec_of)) {
+    ++row.runs;
+    if (const auto metric = run_metric(run, row.epochs, search)) row.run_metrics.push_back(*metric);
+  }
+  if (!row.run_metrics.empty()) row.score = rigor::summarize_group(row.run_metrics);
+  row.row_groups = row_group_scores(members, row.epochs, search);
   return row;
 }
 
+/// What a run said of each row: of all groups of rows by their values, or of none.
+using RunOutcomes = std::shared_ptr<const RowOutcomes>;
+
 /// The rows of a group's runs that the metric is of. Empty when they cannot be compared.
-std::vector<const RowOutcomes*> runs_of(const GroupRow& row, const std::map<std::string, RowOutcomes>& outcomes) {
-  std::vector<const RowOutcomes*> runs;
-  for (const auto& member : row.members) {
-    const auto found = outcomes.find(member.trial);
-    if (member.epochs == row.epochs && found != outcomes.end()) runs.push_back(&found->second);
+std::vector<RunOutcomes> runs_of(const GroupRow& row, const std::map<std::string, RowOutcomes>& outcomes) {
+  std::vector<RunOutcomes> runs;
+  const auto replicate_of = [](const LeaderboardRow& member) -> const auto& { return member.replicate; };
+  for (const auto& run : in_runs(row.members, replicate_of)) {
+    std::vector<const RowOutcomes*> parts;
+    for (const auto& member : run) {
+      const auto found = outcomes.find(member.trial);
+      if (member.epochs == row.epochs && found != outcomes.end()) parts.push_back(&found->second);
+    }
+    if (parts.size() < std::max<std::size_t>(1, row.row_groups.size())) continue;
+    if (parts.size() == 1) {
+      runs.emplace_back(parts.front(), [](const RowOutcomes*) {});  // whose owner outlives it
+      continue;
+    }
+    auto all = std::make_shared<RowOutcomes>();
+    for (const auto* part : parts) all->add(*part);
+    runs.push_back(std::move(all));
   }
   return runs;
 }
@@ -94,7 +162,7 @@ std::vector<rigor::Contestant> contestants_of(const std::vector<GroupRow>& group
   for (const auto& row : groups) {
     if (row.rank == 0 || contestants.size() == kContestantsMax) break;
     rigor::Contestant contestant{row.group, {}};
-    for (const auto* run : runs_of(row, outcomes)) {
+    for (const auto& run : runs_of(row, outcomes)) {
       auto scores = row_scores(*run, metric);
       const bool finite = std::all_of(scores.begin(), scores.end(), [](double score) { return std::isfinite(score); });
       const rigor::Contestant& first = contestants.empty() ? contestant : contestants.front();
@@ -157,26 +225,25 @@ void judge_selection(const RigorInput& input, const std::vector<rigor::Contestan
 }
 
 template <class Value>
-std::vector<std::vector<Value>> column(const std::vector<const RowOutcomes*>& runs,
-                                       std::vector<Value> RowOutcomes::*member) {
+std::vector<std::vector<Value>> column(const std::vector<RunOutcomes>& runs, std::vector<Value> RowOutcomes::*member) {
   std::vector<std::vector<Value>> all;
-  for (const auto* run : runs) all.push_back(run->*member);
+  for (const auto& run : runs) all.push_back((*run).*member);
   return all;
 }
 
 /// Natural logarithms; what float32 cannot tell from 0 is its smallest normal number.
-std::vector<std::vector<double>> log_probabilities(const std::vector<const RowOutcomes*>& runs) {
+std::vector<std::vector<double>> log_probabilities(const std::vector<RunOutcomes>& runs) {
   constexpr double kLeast = std::numeric_limits<float>::min();
   std::vector<std::vector<double>> all;
-  for (const auto* run : runs) {
+  for (const auto& run : runs) {
     auto& logs = all.emplace_back();
     for (const float probability : run->values) logs.push_back(std::log(std::max<double>(probability, kLeast)));
   }
   return all;
 }
 
-bool same_rows(const std::vector<const RowOutcomes*>& runs) {
-  return std::all_of(runs.begin(), runs.end(), [&](const auto* run) {
+bool same_rows(const std::vector<RunOutcomes>& runs) {
+  return std::all_of(runs.begin(), runs.end(), [&](const auto& run) {
     return run->labels == runs.front()->labels && run->targets == runs.front()->targets &&
            run->width == runs.front()->width;
   });
@@ -192,7 +259,7 @@ std::optional<Decomposition> decompose(const GroupRow& row, const std::map<std::
     if (first.width > 0) parts.log_loss = rigor::decompose_log(log_probabilities(runs), first.width, first.labels);
   } else if (!first.targets.empty() && first.width == 1) {
     std::vector<std::vector<double>> values;
-    for (const auto* run : runs) values.emplace_back(run->values.begin(), run->values.end());
+    for (const auto& run : runs) values.emplace_back(run->values.begin(), run->values.end());
     const std::vector<double> targets(first.targets.begin(), first.targets.end());
     parts.squared = rigor::decompose_squared(values, targets);
   } else {
@@ -208,7 +275,7 @@ std::vector<GroupRow> make_groups(const std::vector<TrialRecord>& records, const
   std::vector<GroupRow> rows, ordered;
   std::vector<std::optional<double>> metrics;
   for (const auto& members : in_groups(records)) {
-    rows.push_back(group_row(members, board));
+    rows.push_back(group_row(members, board, search));
     const bool counts = rows.back().score.runs > 0 && rows.back().failed == 0;
     metrics.push_back(counts ? std::optional(rows.back().score.mean) : std::nullopt);
   }
@@ -231,6 +298,23 @@ NoiseReport estimate_noise(const LabelledInputs& rows) {
   return report;
 }
 
+std::vector<RowGroupLeader> row_group_leaders(const RigorReport& report) {
+  std::vector<RowGroupLeader> leaders;
+  if (report.groups.empty()) return leaders;
+  for (std::size_t g = 0; g < report.groups.front().row_groups.size(); ++g) {
+    RowGroupLeader& leader = leaders.emplace_back(report.groups.front().row_groups[g].rows);
+    for (const GroupRow& row : report.groups) {
+      const RowGroupScore& score = row.row_groups[g];
+      if (score.runs == 0 || row.failed > 0) continue;
+      const bool better =
+          !leader.metric || (report.maximize ? score.metric > *leader.metric : score.metric < *leader.metric);
+      if (better) leader.best = row.group, leader.metric = score.metric;
+      if (row.rank == 1) leader.of_overall = score.metric;
+    }
+  }
+  return leaders;
+}
+
 std::vector<double> row_scores(const RowOutcomes& rows, const std::string& metric) {
   const auto& scores = metric == "valid/accuracy" ? rows.correct : rows.losses;
   return {scores.begin(), scores.end()};
@@ -244,6 +328,7 @@ RigorReport make_rigor_report(const RigorInput& input) {
   report.trials = make_leaderboard(input.records, input.search);
   report.grouped = std::any_of(input.records.begin(), input.records.end(),
                                [](const auto& record) { return record.spec.replicate.has_value(); });
+  report.group_by = input.search.row_groups.empty() ? "" : input.group_by;
   const auto contestants = contestants_of(report.groups, report.metric, input.outcomes);
   judge(input, contestants, report);
   judge_selection(input, contestants, report);

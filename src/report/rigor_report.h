@@ -19,15 +19,27 @@
 
 namespace hopyard {
 
-/// A recipe: the members of a group, or a plain trial as a group of one.
+/// Of a recipe, on one group of rows (data.group_by).
+struct RowGroupScore {
+  RowGroup rows;
+  std::uint32_t runs = 0;  ///< that have a score
+  double metric = 0;       ///< their mean, where there are any
+  bool operator==(const RowGroupScore&) const = default;
+};
+
+/// A recipe: the members of a group, or a plain trial as a group of one. A run of it is one of its seeds and resamples:
+/// a member, or over groups of rows one for each.
 struct GroupRow {
   std::uint32_t rank = 0;  ///< from 1; 0 when it has no score, or a member of it failed
   std::string group;
   std::vector<Setting> settings;
-  Epochs epochs;                        ///< that all members that count have behind them
-  rigor::GroupSummary score;            ///< of the metric after these epochs; runs = 0 when there is none
-  std::uint32_t failed = 0;             ///< members that did
-  std::vector<LeaderboardRow> members;  ///< in the order of asking, ranks among all trials
+  Epochs epochs;                          ///< that all members that count have behind them
+  std::uint32_t runs = 0;                 ///< that it has, whatever became of them
+  std::vector<double> run_metrics;        ///< of those that have one: over groups of rows, overall_metric() of all
+  rigor::GroupSummary score;              ///< of these, after these epochs; runs = 0 when there is none
+  std::vector<RowGroupScore> row_groups;  ///< by value; empty without groups of rows
+  std::uint32_t failed = 0;               ///< members that did
+  std::vector<LeaderboardRow> members;    ///< in the order of asking, ranks among all trials
   bool operator==(const GroupRow&) const = default;
 };
 
@@ -66,6 +78,7 @@ struct RigorReport {
   bool maximize = true;
   double level = rigor::kLevel;
   bool grouped = false;  ///< some group has more than one member
+  std::string group_by;  ///< data.group_by; empty without groups of rows
   std::vector<GroupRow> groups;
   std::vector<LeaderboardRow> trials;
   std::optional<rigor::LeaderVerdict> verdict;
@@ -84,6 +97,7 @@ struct RigorInput {
   const std::map<std::string, RowOutcomes>& outcomes;
   std::uint64_t seed = 0;            ///< of the bootstrap's draws
   std::optional<NoiseReport> noise;  ///< of the data sets
+  std::string group_by = {};         ///< data.group_by
 };
 /// Pure. At most kContestantsMax groups are compared; draws of the bootstrap are fewer than rigor::kResamples, but
 /// never below kResamplesMin, where they would take more than kBootstrapWork additions.
@@ -106,6 +120,14 @@ std::string method_sentence(const RigorReport& report);
 std::string noise_sentences(const NoiseReport& noise);
 /// Requires that optimism was estimated.
 std::string selection_sentences(const RigorReport& report);
+
+/// The best recipe of each group of rows, beside the best over all; empty without groups of rows.
+struct RowGroupLeader {
+  RowGroup rows;
+  std::string best;                          ///< group of trials; empty when nobody has a score
+  std::optional<double> metric, of_overall;  ///< its own there, and that of the best over all
+};
+std::vector<RowGroupLeader> row_group_leaders(const RigorReport& report);
 
 /// One sentence on whether the best is really better; empty when there is nothing to compare.
 std::string winner_sentence(const RigorReport& report);

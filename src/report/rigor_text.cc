@@ -66,16 +66,35 @@ std::string groups_table(const RigorReport& report) {
     for (const auto& path : paths) cells.push_back(value_text(row, path));
     const bool scored = row.score.runs > 0;
     cells.insert(cells.end(),
-                 {row.score.runs == row.members.size() ? std::to_string(row.score.runs)
-                                                       : cat(row.score.runs, " of ", row.members.size()),
+                 {row.score.runs == row.runs ? std::to_string(row.score.runs) : cat(row.score.runs, " of ", row.runs),
                   to_string(row.epochs), scored ? fixed(row.score.mean) : "-",
                   row.score.interval ? interval_text(*row.score.interval) : "-", standing(report, row.group)});
     table.add_row(cells);
   }
   std::string out = table.to_text();
   for (const auto& row : report.groups)
-    if (row.failed > 0) out += cat(row.group, ": ", row.failed, " of ", row.members.size(), " runs failed\n");
+    if (row.failed > 0)
+      out += cat(row.group, ": ", row.failed, " of ", row.members.size(),
+                 row.row_groups.empty() ? " runs failed\n" : " trials failed\n");
   return out;
+}
+
+std::string row_groups_text(const RigorReport& report) {
+  const auto leaders = row_group_leaders(report);
+  if (leaders.empty()) return "";
+  Table table({{report.group_by, Align::right},
+               {"training rows", Align::right},
+               {"validation rows", Align::right},
+               {"best there"},
+               {report.metric, Align::right},
+               {"of the best over all", Align::right}});
+  const auto cell = [](const std::optional<double>& metric) { return metric ? fixed(*metric) : std::string("-"); };
+  for (const auto& leader : leaders)
+    table.add_row({std::to_string(leader.rows.value), std::to_string(leader.rows.train_rows),
+                   std::to_string(leader.rows.valid_rows), leader.best.empty() ? "-" : leader.best, cell(leader.metric),
+                   cell(leader.of_overall)});
+  return cat("\nGroups of rows by ", report.group_by, ", a model for each; above, over all validation rows\n",
+             table.to_text());
 }
 
 std::string groups_csv(const RigorReport& report) {
@@ -215,7 +234,7 @@ std::string format_groups(const RigorReport& report, TableFormat format) {
                                     [](const auto& row) { return row.score.interval.has_value(); });
   if (several != report.groups.end())
     out += cat("\nMeans over runs; intervals by ", interval_method(*several), " (Student, Biometrika 6, 1908).\n");
-  return out + verdict_text(report);
+  return out + verdict_text(report) + row_groups_text(report);
 }
 
 std::string format_rigor(const RigorReport& report, TableFormat format) {

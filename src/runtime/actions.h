@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/failure.h"
+#include "data/partition_writer.h"
 #include "report/leaderboard.h"
 
 namespace hopyard {
@@ -82,8 +83,8 @@ struct ReproduceRequest {
 };
 /// Trains one trial again, with its lineage, and compares digests; ExitCode::internal where they differ.
 ExitCode reproduce_trial(const ReproduceRequest& request);
-/// Cuts a data folder into partitions for several workers (data/partition_writer.h), and says what it wrote.
-ExitCode partition_data(const std::string& data, std::uint32_t into, const std::string& out, std::uint64_t seed);
+/// Cuts a data folder into partitions for several workers, and says what it wrote.
+ExitCode partition_data(const PartitionRequest& request);
 /// Prints what was found on this machine and what to do about what was not.
 ExitCode print_doctor();
 

@@ -102,6 +102,17 @@ void check_method(const std::string& file, const ExperimentConfig& config, const
   }
 }
 
+/// What groups of rows do not go with.
+void check_groups(const std::string& file, const ExperimentConfig& config, const std::vector<SearchedValue>& space,
+                  const TrialConfig& first_trial) {
+  constexpr const char* kRows = "cannot be set with data.group_by: a group has the rows that it has";
+  refuse_searched(file, space, "train.rows", kRows);
+  if (first_trial.rows != 0) fail(ExitCode::usage, file, ": train.rows ", kRows);
+  if (config.search.method == SearchSpec::Method::external)
+    fail(ExitCode::usage, file,
+         ": data.group_by does not go with search.method external, where each trial is asked for");
+}
+
 TrialConfig first_trial_of(const ExperimentConfig& config) {
   return read_trial("config",
                     trial_tree(config.tree, config.space, probed(find_searched_values("config", config.tree))));
@@ -160,6 +171,7 @@ ExperimentConfig parse_config(const std::string& yaml_text, const std::string& f
     config.search.max_epochs = first_trial.train.epochs;
   }
   check_method(file_name, config, space);
+  if (!config.data.group_by.empty()) check_groups(file_name, config, space, first_trial);
   if (config.data.partitions > 0) check_rungs(config.search, config.data.partitions);
   make_searcher(config.search, config.space, config.seed);  // refuses what contradicts itself
   return config;

@@ -46,6 +46,7 @@ void add_data(YamlNode& data) {
   add(data, "valid_rows", kAll);
   add(data, "partitions", kAuto);
   add(data, "order", "seed");
+  add(data, "group_by", kNone);
 }
 
 void add_model(YamlNode& model, const ModelSpec& defaults, const ExperimentConfig& config) {

@@ -214,6 +214,7 @@ DataSpec read_data(MapReader map) {
   }
   if (const auto value = map.find("order"))
     data.order = value->word<DataSpec::Order>({{"seed", DataSpec::Order::seed}, {"free", DataSpec::Order::free}});
+  if (const auto value = map.find("group_by"); value && !value->is_word(kNone)) data.group_by = value->text();
   map.finish();
   return data;
 }

@@ -28,6 +28,7 @@ ExperimentRun::ExperimentRun(const ExperimentConfig& config, RunDirectory direct
   view_.event("planning: measuring each kind of layer once");
   plan_ = objects_.bench->plan_all(visits_done());
   keep_partitions(journal(), objects_.bench->partitions());
+  keep_row_groups(journal(), objects_.bench->config().search.row_groups, paths().root);
   keep_rotations(journal(), objects_.bench->rotations());
   if (!journal().fact("plan")) journal().put_fact("plan", Json(plan_).dump());
   check_fingerprint();

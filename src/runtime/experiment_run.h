@@ -39,6 +39,8 @@ class ExperimentRun {
 
   Journal& journal() { return *objects_.journal; }
   const RunPaths& paths() const { return objects_.directory.paths(); }
+  /// With what was decided since it was read: partitions and groups of rows.
+  const ExperimentConfig& config() const { return objects_.bench->config(); }
 
  private:
   /// Records a trial's rotation before it trains. Any thread.

@@ -35,7 +35,8 @@ HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
   const std::uint32_t workers = parts_.session.launch.world_size;
   scheduler_ = make_visit_scheduler(scheduler_of(config), config.seed);
   trainer_ = std::make_unique<HoppingTrainer>(HoppingParts{
-      parts_.end, placement_of(config, bench.partitions(), workers, bench.training_data().cut != nullptr),
+      parts_.end,
+      placement_of(config, bench.training_data().all_partitions(), workers, bench.training_data().cut != nullptr),
       std::vector(workers, shop_worker(parts_.plan, bench.planner().device_count())), *scheduler_,
       config.workers.state_replicas, config.workers.wait_for_worker_s, parts_.event, parts_.keep_outcomes});
   worker_ = std::thread([this] { live(); });

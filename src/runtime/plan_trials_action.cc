@@ -115,7 +115,8 @@ Json json_of(const TrialsView& view, const ExperimentConfig& config) {
 
 ExitCode print_trials(const std::string& config_file, const std::vector<std::pair<std::string, std::string>>& overrides,
                       TableFormat format) {
-  const ExperimentConfig config = parse_config(read_file(config_file, 1 << 20), config_file, overrides);
+  const ExperimentConfig config =
+      with_row_groups(parse_config(read_file(config_file, 1 << 20), config_file, overrides));
   const TrialsView view = view_of(config);
   if (format == TableFormat::json) {
     std::cout << dump_json(json_of(view, config), 2) << '\n';

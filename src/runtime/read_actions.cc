@@ -11,6 +11,7 @@
 #include "runtime/recorded_run.h"
 #include "runtime/rigor_run.h"
 #include "runtime/run_directory.h"
+#include "runtime/run_objects.h"
 #include "runtime/run_summary.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_record.h"
@@ -78,8 +79,9 @@ ExitCode print_plan(const std::string& target, const std::vector<std::pair<std::
 
 ExitCode print_leaderboard(const std::string& directory, TableFormat format, bool members) {
   const RunPaths paths(directory);
-  const ExperimentConfig config = recorded_config(paths);
+  ExperimentConfig config = recorded_config(paths);
   const auto journal = journal_of(paths);
+  take_up_row_groups(config, *journal, paths.journal());
   const auto records = journal->trials();
   const auto rows = make_leaderboard(records, config.search);
   const auto looks = open_record(paths.journal(), true)->looks();

@@ -78,6 +78,7 @@ RecordedRun::RecordedRun(const std::string& directory, const Overrides& override
       trials(journal->trials()),
       fingerprint(journal->fact(kFingerprintFact).value_or("")) {
   take_up_partitions(config, *journal, paths.journal());
+  take_up_row_groups(config, *journal, paths.journal());
 }
 
 Epochs RecordedRun::epochs_begun(const TrialRecord& record) const {

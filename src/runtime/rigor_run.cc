@@ -10,6 +10,7 @@
 #include "data/dataset.h"
 #include "runtime/actions.h"
 #include "runtime/predictions.h"
+#include "runtime/run_objects.h"
 #include "runtime/sqlite_journal.h"
 
 namespace hopyard {
@@ -83,15 +84,16 @@ std::optional<NoiseReport> noise_of(const DataSpec& spec) try {
 RigorReport rigor_of_run(const RunPaths& paths, const ExperimentConfig& config, const std::vector<TrialRecord>& records,
                          bool with_noise) {
   const auto outcomes = outcomes_of(paths, records);
-  return make_rigor_report(
-      {records, config.search, outcomes, config.seed, with_noise ? noise_of(config.data) : std::nullopt});
+  return make_rigor_report({records, config.search, outcomes, config.seed,
+                            with_noise ? noise_of(config.data) : std::nullopt, config.data.group_by});
 }
 
 ExitCode print_analysis(const std::string& directory, TableFormat format) {
   refuse_csv(format, "an analysis");
   const RunPaths paths(directory);
-  const ExperimentConfig config = recorded_config(paths);
+  ExperimentConfig config = recorded_config(paths);
   const auto journal = open_journal(paths.journal(), true);
+  take_up_row_groups(config, *journal, paths.journal());
   std::cout << format_rigor(rigor_of_run(paths, config, journal->trials(), true), format);
   return ExitCode::done;
 }

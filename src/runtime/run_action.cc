@@ -94,7 +94,7 @@ ExitCode train(const ExperimentConfig& config, RunDirectory directory, const std
   ExperimentRun run(config, std::move(directory), std::nullopt, workers);
   const auto searcher = recorded && reacts_to_scores(config.search.method)
                             ? make_replay_searcher(recorded_steps(*recorded), "the record goes no further")
-                            : make_searcher(config.search, config.space, config.seed);
+                            : make_searcher(run.config().search, config.space, config.seed);
   const ExperimentEnd end = run.train(*searcher, interrupted);
   run.report(end);
   if (end == ExperimentEnd::interrupted) return print_interrupted();

@@ -14,6 +14,19 @@ namespace hopyard {
 namespace {
 
 constexpr const char* kPartitionsFact = "partitions";
+constexpr const char* kRowGroupsFact = "row groups";
+
+std::vector<RowGroup> recorded_row_groups(const Journal& journal, const std::string& where) {
+  std::vector<RowGroup> groups;
+  const auto fact = journal.fact(kRowGroupsFact);
+  if (!fact) return groups;
+  const std::string place = where + ": " + kRowGroupsFact;
+  for (const Json& group : parse_json(*fact, place))
+    groups.push_back({json_get<std::int64_t>(group, "value", place),
+                      static_cast<std::uint32_t>(json_get<std::uint64_t>(group, "train_rows", place)),
+                      static_cast<std::uint32_t>(json_get<std::uint64_t>(group, "valid_rows", place))});
+  return groups;
+}
 
 std::atomic<bool> interrupted{false};
 
@@ -93,6 +106,23 @@ void take_up_partitions(ExperimentConfig& config, const Journal& journal, const 
 
 void keep_partitions(Journal& journal, std::uint32_t count) {
   if (!journal.fact(kPartitionsFact)) journal.put_fact(kPartitionsFact, Json{{"count", count}}.dump());
+}
+
+void take_up_row_groups(ExperimentConfig& config, const Journal& journal, const std::string& where) {
+  config.search.row_groups = recorded_row_groups(journal, where);
+}
+
+void keep_row_groups(Journal& journal, const std::vector<RowGroup>& groups, const std::string& where) {
+  if (groups.empty()) return;
+  if (const auto known = recorded_row_groups(journal, where); !known.empty()) {
+    if (known == groups) return;
+    fail(ExitCode::usage, "data.group_by: the groups of rows are not those with which ", where,
+         " began; put its data back, or choose another --dir");
+  }
+  Json json = Json::array();
+  for (const RowGroup& group : groups)
+    json.push_back({{"value", group.value}, {"train_rows", group.train_rows}, {"valid_rows", group.valid_rows}});
+  journal.put_fact(kRowGroupsFact, json.dump());
 }
 
 std::string fingerprint_of(const ExperimentConfig& config) {

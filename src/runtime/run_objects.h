@@ -53,6 +53,12 @@ void take_up_partitions(ExperimentConfig& config, const Journal& journal, const 
 std::optional<std::uint32_t> recorded_partitions(const Journal& journal, const std::string& where);
 void keep_partitions(Journal& journal, std::uint32_t count);
 
+/// The groups of rows that a run has are a fact of it: what looks at it later need not open its data. Puts into the
+/// config what the journal at `where` knows.
+void take_up_row_groups(ExperimentConfig& config, const Journal& journal, const std::string& where);
+/// Failure(usage) when the data have other groups than when the run began.
+void keep_row_groups(Journal& journal, const std::vector<RowGroup>& groups, const std::string& where);
+
 /// What bits depend on beside the config (libtorch, instruction set, threads), as JSON text.
 std::string fingerprint_of(const ExperimentConfig& config);
 inline constexpr const char* kFingerprintFact = "fingerprint";

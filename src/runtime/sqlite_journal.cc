@@ -25,7 +25,7 @@ std::int64_t resample_number(const Replicate& replicate) {
   return replicate.resample ? std::int64_t{*replicate.resample} : kAllRows;
 }
 
-/// group_id, seed_number and resample from this column on.
+/// group_id, seed_number and resample from this column on; groups of rows have a table of their own.
 Replicate read_replicate(const Statement& row, int column) {
   Replicate replicate{row.text(column), row.small(column + 1), std::nullopt};
   if (row.integer(column + 2) != kAllRows) replicate.resample = row.small(column + 2);
@@ -71,7 +71,10 @@ class SqliteJournal final : public Journal {
       add_setting_.run(spec.id, i, setting.path, std::string(type_word(setting.value)), to_string(setting.value));
     }
     if (spec.lineage) add_lineage_.run(spec.id, spec.lineage->parent, spec.lineage->epochs);
-    if (const auto& own = spec.replicate) add_replicate_.run(spec.id, own->group, own->seed, resample_number(*own));
+    if (const auto& own = spec.replicate) {
+      add_replicate_.run(spec.id, own->group, own->seed, resample_number(*own));
+      if (own->row_group) add_row_group_.run(spec.id, *own->row_group);
+    }
     transaction.commit();
   }
 
@@ -210,6 +213,7 @@ class SqliteJournal final : public Journal {
         id);
     one_lineage_.each([&](const Statement& row) { spec->lineage = Lineage{row.text(0), row.small(1)}; }, id);
     one_replicate_.each([&](const Statement& row) { spec->replicate = read_replicate(row, 0); }, id);
+    one_row_group_.each([&](const Statement& row) { add_row_group(*spec, row.integer(0)); }, id);
     return spec;
   }
 
@@ -248,6 +252,12 @@ class SqliteJournal final : public Journal {
       records.of(row).spec.lineage = Lineage{row.text(1), row.small(2)};
     });
     all_replicates_.each([&](const Statement& row) { records.of(row).spec.replicate = read_replicate(row, 1); });
+    all_row_groups_.each([&](const Statement& row) { add_row_group(records.of(row).spec, row.integer(1)); });
+  }
+
+  void add_row_group(TrialSpec& spec, std::int64_t value) const {
+    if (!spec.replicate) connection_->damaged("a group of rows of trial '" + spec.id + "', which is of no group");
+    spec.replicate->row_group = value;
   }
 
   void read_visits(Records& records) const {
@@ -287,6 +297,7 @@ class SqliteJournal final : public Journal {
   Statement add_setting_{*connection_, "INSERT INTO settings VALUES(?,?,?,?,?)"};
   Statement add_lineage_{*connection_, "INSERT INTO lineage VALUES(?,?,?)"};
   Statement add_replicate_{*connection_, "INSERT INTO replicates VALUES(?,?,?,?)"};
+  Statement add_row_group_{*connection_, "INSERT INTO row_groups VALUES(?,?)"};
   Statement add_decision_{*connection_, "INSERT INTO decisions VALUES(?,?,?,?,?,?)"};
   Statement add_news_{*connection_, "INSERT INTO news VALUES(?,?,?,?,?,?,?)"};
   Statement add_visit_{*connection_, "INSERT INTO visits VALUES(?,?,?,?,?,?,?,?,?)"};
@@ -300,6 +311,7 @@ class SqliteJournal final : public Journal {
   Statement one_settings_{*connection_, "SELECT path, type, value FROM settings WHERE trial=? ORDER BY position"};
   Statement one_lineage_{*connection_, "SELECT parent, epochs FROM lineage WHERE trial=?"};
   Statement one_replicate_{*connection_, "SELECT group_id, seed_number, resample FROM replicates WHERE trial=?"};
+  Statement one_row_group_{*connection_, "SELECT value FROM row_groups WHERE trial=?"};
   Statement last_visit_{*connection_,
                         "SELECT epoch, visit FROM visits WHERE trial=? ORDER BY epoch DESC, visit DESC LIMIT 1"};
   Statement last_point_{*connection_, "SELECT step FROM curve WHERE trial=? ORDER BY step DESC LIMIT 1"};
@@ -309,6 +321,7 @@ class SqliteJournal final : public Journal {
                                   "SELECT trial, path, type, value FROM settings ORDER BY trial, position"};
   mutable Statement all_lineages_{*connection_, "SELECT trial, parent, epochs FROM lineage"};
   mutable Statement all_replicates_{*connection_, "SELECT trial, group_id, seed_number, resample FROM replicates"};
+  mutable Statement all_row_groups_{*connection_, "SELECT trial, value FROM row_groups"};
   mutable Statement all_decisions_{*connection_, "SELECT * FROM decisions ORDER BY number"};
   mutable Statement all_news_{
       *connection_, "SELECT decision, trial, epoch, metric, state, parts FROM news ORDER BY decision, position"};

@@ -44,7 +44,8 @@ constexpr const char* kLaterTables[] = {
     "looks(number INTEGER PRIMARY KEY, trial TEXT NOT NULL, epochs INTEGER NOT NULL, digest TEXT NOT NULL, author TEXT "
     "NOT NULL, uid INTEGER NOT NULL, time TEXT NOT NULL, reason TEXT NOT NULL) STRICT",
     "look_metrics(look INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, "
-    "PRIMARY KEY(look, position)) STRICT, WITHOUT ROWID"};
+    "PRIMARY KEY(look, position)) STRICT, WITHOUT ROWID",
+    "row_groups(trial TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"};
 
 /// Version 5 counts epochs in parts: in these tables `epoch`, `until_epoch` or `epochs` is a number of
 /// parts, and `parts` of them are an epoch.

@@ -75,8 +75,8 @@ std::optional<MetricSums> evaluate(RunObjects& objects, const TrialSetup& setup,
   while (!interrupted)
     if (const auto result = objects.executor->wait_finished(kWaitSeconds)) {
       if (result->error) std::rethrow_exception(result->error);
-      require(result->judged.has_value(), setup.id, ": its evaluation judged nothing");
-      return result->judged;
+      require(!result->judged.empty(), setup.id, ": its evaluation judged nothing");
+      return add_up(result->judged).sums;
     }
   objects.executor->stop();
   return std::nullopt;
@@ -98,6 +98,12 @@ std::vector<BlobVersion> state_here(const RecordedRun& recorded, const TrialReco
   return std::move(place.blobs);
 }
 
+/// Which of its rows, for a trial that is of one group.
+std::string of_group(const TrialSpec& spec, const ExperimentConfig& config) {
+  if (!spec.replicate || !spec.replicate->row_group) return "";
+  return text::cat(" whose ", config.data.group_by, " is ", *spec.replicate->row_group);
+}
+
 void show_in_report(const RunPaths& paths, const std::vector<TestLook>& looks) {
   if (!std::filesystem::exists(paths.report())) return;
   write_file_atomically(paths.report(), with_looks(read_file(paths.report(), kReportBytesMax), looks));
@@ -114,9 +120,7 @@ ExitCode test_trial(const TestRequest& request) {
   RunObjects objects(recorded.config, RunDirectory::open(recorded_config(recorded.paths), request.directory, false),
                      std::vector{record.spec}, {0, recorded_workers(*recorded.journal, recorded.paths.journal())});
   TrialSetup setup = objects.bench->resolve(record.spec, 0);
-  const auto data = objects.bench->open_test(setup, folder);
-  setup.valid_data = data;
-  setup.valid_rows = data->rows();
+  objects.bench->judge_on_test(record.spec, setup, folder);
   objects.make_engine();
 
   const std::uint32_t per_epoch = recorded.config.data.partitions;
@@ -133,8 +137,8 @@ ExitCode test_trial(const TestRequest& request) {
   record_of_looks->finish_look(number, test_metrics(*sums, setup.source->spec().task));
   const auto looks = record_of_looks->looks();
   show_in_report(recorded.paths, looks);
-  std::cout << record.spec.id << " after epoch " << look.epochs << ", on the " << data->rows() << " test rows of "
-            << folder << ":\n"
+  std::cout << record.spec.id << " after epoch " << look.epochs << ", on the " << judged_rows(setup) << " test rows of "
+            << folder << of_group(record.spec, recorded.config) << ":\n"
             << format_looks(looks);
   return ExitCode::done;
 }

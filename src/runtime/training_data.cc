@@ -10,25 +10,28 @@ namespace {
 
 constexpr std::uint32_t kHomes = 2;  // of a partition, where nothing asks for more
 
-void refuse_for_cut_data(const ExperimentConfig& config, const PartitionSet& set) {
+/// `partitions`: that a trial visits.
+void refuse_for_cut_data(const ExperimentConfig& config, const PartitionSet& set, std::uint32_t partitions) {
   const auto& folder = set.folder();
   if (config.data.train_rows != 0)
     fail(ExitCode::usage, "data.train_rows: ", folder, " was cut, and all its rows are used; write all");
   if (config.search.resamples != 0)
     fail(ExitCode::usage, "search.resamples: rows of ", folder, ", which was cut, cannot be drawn anew; write none");
-  if (config.data.partitions != 0 && config.data.partitions != set.count())
+  if (config.data.partitions != 0 && config.data.partitions != partitions)
     fail(ExitCode::usage, "data.partitions: ", config.data.partitions, " are asked for and ", folder, " was cut into ",
-         set.count(), "; write auto");
-  check_rungs(config.search, set.count());
+         set.count(), config.data.group_by.empty() ? "" : ", of which each group has one", "; write auto");
+  check_rungs(config.search, partitions);
 }
 
 TrainingData open_cut(const ExperimentConfig& config, const WorkerPlace& place) {
   TrainingData data;
   data.cut = std::make_shared<const PartitionSet>(config.data.train);
-  refuse_for_cut_data(config, *data.cut);
-  data.partitions = data.cut->count();
+  const std::string& column = config.data.group_by;
+  if (!column.empty()) data.groups = std::make_shared<const RowGroups>(*data.cut, column);
+  data.partitions = column.empty() ? data.cut->count() : 1;
+  refuse_for_cut_data(config, *data.cut, data.partitions);
   data.rows = data.cut->rows();
-  data.data = data.cut->open(placement_of(config, data.partitions, place.workers, true).partitions_of(place.rank));
+  data.data = data.cut->open(placement_of(config, data.cut->count(), place.workers, true).partitions_of(place.rank));
   return data;
 }
 
@@ -59,6 +62,8 @@ TrainingData open_training_data(const ExperimentConfig& config, const WorkerPlac
   data.data = std::make_shared<const Dataset>(config.data.train);
   data.rows = rows_to_use(*data.data, config.data.train_rows, "data.train_rows");
   data.partitions = config.data.partitions;
+  if (const auto& column = config.data.group_by; !column.empty())
+    data.groups = std::make_shared<const RowGroups>(*data.data, column, data.rows);
   return data;
 }
 
@@ -75,6 +80,10 @@ void check_workers(const ExperimentConfig& config, std::uint32_t workers) {
   if (teams.degree_max > workers)
     fail(ExitCode::usage, "train.data_parallel.degree: ", teams.degree_max,
          " workers are to train a trial together, and there are ", workers);
+  if (PartitionSet::is_one(config.data.valid))
+    fail(ExitCode::usage, "data.valid: ", config.data.valid,
+         " was cut, and each of several workers judges on all rows; "
+         "name the data folder that it was cut from");
   const bool cut = PartitionSet::is_one(config.data.train);
   std::uint32_t partitions = config.data.partitions;
   if (cut) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "data/partition_set.h"
+#include "data/row_groups.h"
 #include "hopper/placement.h"
 #include "runtime/config.h"
 
@@ -21,7 +22,11 @@ struct TrainingData {
   std::shared_ptr<const PartitionSet> cut;  ///< null where they were not cut
   std::shared_ptr<const Dataset> data;      ///< all rows; of data that were cut, those of this worker's partitions
   std::uint32_t rows = 0;                   ///< that trials may use
-  std::uint32_t partitions = 0;             ///< 0: to be decided
+  std::shared_ptr<const RowGroups> groups;  ///< of data.group_by, of all rows; null without it
+  /// That each trial visits in an epoch; 0: to be decided. Of data that were cut by groups one, which has its group.
+  std::uint32_t partitions = 0;
+  /// That there are, wherever they are.
+  std::uint32_t all_partitions() const { return cut ? cut->count() : partitions; }
 };
 
 /// Opens what the worker is home of, and checks it. Failure(usage) when the config asks for what data that were cut

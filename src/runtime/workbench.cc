@@ -67,13 +67,17 @@ void SimVisits::add_to(SimTrial& trial, std::uint32_t end) const {
     const auto from = static_cast<std::uint32_t>(std::uint64_t{phase} * end / phases);
     const auto to = static_cast<std::uint32_t>((std::uint64_t{phase} + 1) * end / phases);
     std::uint64_t steps = 0;
-    for (std::uint32_t p = from; p < to; ++p) steps += batch_count(setup.partitions->rows(p), batch_size);
+    for (std::uint32_t visit = from; visit < to; ++visit)
+      steps += batch_count(setup.partitions->rows(setup.partitions->to_visit()[visit]), batch_size);
     trial.phases.push_back({training, steps, true, (to - from) * commit_s});
   }
   if (setup.valid_rows == 0) return;
   SimPhase& last = trial.phases.back();
   last.ends_visit = false;
-  trial.phases.push_back({evaluation, batch_count(setup.valid_rows, batch_size), true, last.commit_s});
+  std::uint64_t batches = 0;
+  for (const auto p : setup.valid_partitions->to_visit())
+    batches += batch_count(setup.valid_partitions->rows(p), batch_size);
+  trial.phases.push_back({evaluation, batches, true, last.commit_s});
 }
 
 SimTrial simulated(const TrialSetup& setup, const Epochs& epochs, double commit_s) {
@@ -86,7 +90,8 @@ SimTrial simulated(const TrialSetup& setup, const Epochs& epochs, double commit_
       (has_link(setup.limits) ? tasks->front().load_s : tasks->front().compute_s) += read_s;
     }
   const SimVisits visits{setup, std::move(training), std::move(evaluation), commit_s};
-  const std::uint32_t count = setup.partitions->count(), all = epochs.visits(count), rest = all % count;
+  const auto count = static_cast<std::uint32_t>(setup.partitions->to_visit().size());
+  const std::uint32_t all = epochs.visits(count), rest = all % count;
   SimTrial trial;
   trial.rounds = rest == 0 ? all / count : 1;
   for (std::uint32_t epoch = 0; epoch < (rest == 0 ? 1 : all / count); ++epoch) visits.add_to(trial, count);
@@ -140,16 +145,16 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
     : config_(config),
       place_(start.place),
       training_(open_training_data(config, place_)),
-      training_rows_(config.search, config.seed, training_.cut) {
-  valid_ = std::make_shared<Dataset>(config.data.valid);
-  check_alike(*training_.data, *valid_);
-  valid_rows_ = rows_to_use(*valid_, config.data.valid_rows, "data.valid_rows");
+      valid_(open_validation_data(config, config.data.valid, "data.valid", config.data.valid_rows, place_)),
+      training_rows_(config.search, config.seed, training_.cut, training_.groups) {
+  check_alike(*training_.data, *valid_.data);
+  config_.search.row_groups = row_groups_of(training_, valid_);
   config_.data.partitions = training_.partitions;
   if (training_.cut) rotations_.emplace(config.seed, training_.partitions, std::move(start.rotations));
   if (start.trials)
     specs_ = *std::move(start.trials);
   else
-    for (auto& order : orders_before_scores(config)) specs_.push_back(std::move(order.trial));
+    for (auto& order : orders_before_scores(config_)) specs_.push_back(std::move(order.trial));
   PlannerInputs inputs;
   inputs.devices = config.devices;
   inputs.host_memory = config.host_memory;
@@ -178,7 +183,7 @@ void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
   if (config_.data.partitions > 0) return;
   std::uint32_t rows_min = training_.rows;
   for (const auto& spec : specs_) rows_min = std::min(rows_min, training_rows_.count(train_rows(spec)));
-  const double seconds = step_s * static_cast<double>(batch_count(training_.rows, batch_size));
+  const double seconds = step_s * static_cast<double>(batch_count(rows_max(), batch_size));
   // A rung ends with a sub-epoch.
   const std::uint32_t parts = config_.search.min_epochs.parts();
   const auto wanted = static_cast<std::uint32_t>(std::clamp(std::ceil(seconds / kVisitSeconds), 1.0, double(rows_min)));
@@ -186,25 +191,34 @@ void Workbench::decide_partitions(double step_s, std::uint32_t batch_size) {
   config_.data.partitions = std::max(parts, up > rows_min ? up - parts : up);
 }
 
+std::uint32_t Workbench::rows_max() const {
+  if (!training_.groups) return training_.rows;
+  std::size_t most = 0;
+  for (const auto& group : training_.groups->groups()) most = std::max(most, group.rows.size());
+  return static_cast<std::uint32_t>(most);
+}
+
 std::shared_ptr<const ModelSource> Workbench::source(const ModelSpec& spec) {
   for (const auto& [known, source] : sources_)
     if (known == spec) return source;
   const DataShape shape = data_shape(*training_.data, spec.task);
-  data_shape(*valid_, spec.task);  // it may have columns that the training data lack
+  data_shape(*valid_.data, spec.task);  // it may have columns that the training data lack
   auto made = std::make_shared<const ModelSource>(spec, shape);
   check_columns(*training_.data, training_.rows, *made, shape);
-  check_columns(*valid_, valid_rows_, *made, shape);
+  check_columns(*valid_.data, valid_.rows, *made, shape);
   sources_.emplace_back(spec, made);
   return made;
 }
 
-std::shared_ptr<const Dataset> Workbench::open_test(const TrialSetup& setup, const std::string& folder) const {
-  auto data = std::make_shared<Dataset>(folder);
-  check_alike(*training_.data, *data);
+void Workbench::judge_on_test(const TrialSpec& spec, TrialSetup& setup, const std::string& folder) const {
+  const ValidationData test = open_validation_data(config_, folder, "data.test", 0, {});
+  check_alike(*training_.data, *test.data);
   const ModelTask task = setup.source->spec().task;
-  data_shape(*data, task);
-  check_columns(*data, data->rows(), *setup.source, data_shape(*training_.data, task));
-  return data;
+  data_shape(*test.data, task);
+  check_columns(*test.data, test.rows, *setup.source, data_shape(*training_.data, task));
+  setup.valid_data = test.data;
+  setup.valid_rows = test.rows;
+  setup.valid_partitions = test.of(spec);
 }
 
 TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
@@ -215,9 +229,10 @@ TrialSetup Workbench::describe(const TrialSpec& spec, std::uint32_t number) {
   setup.seed = spec.seed;
   setup.source = source(trial.model);
   setup.train_data = training_.data;
-  setup.valid_data = valid_;
+  setup.valid_data = valid_.data;
   setup.train_rows = training_.rows;
-  setup.valid_rows = valid_rows_;
+  setup.valid_rows = valid_.rows;
+  setup.valid_partitions = valid_.of(spec);
   setup.train = trial.train;
   return setup;
 }
@@ -311,6 +326,8 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
   view.predicted_peak_host = view.tiers.host_need;
   view.predicted_peak_disk = view.tiers.disk_need;
   view.sharing = describe_sharing(setups);
+  view.group_by = config_.data.group_by;
+  view.row_groups = describe_row_groups();
   if (!sharing_note_.empty()) view.notes.push_back(sharing_note_);
   auto simulated = simulated_trials(setups, forecasts);
   const auto epochs = epochs_of(setups);
@@ -331,6 +348,15 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
       "Times are predicted from each kind of layer, measured on as many threads at a time as there are devices, and "
       "count no wait for commits beyond their bytes.");
   return view;
+}
+
+std::vector<PlanRowGroup> Workbench::describe_row_groups() const {
+  std::vector<PlanRowGroup> all;
+  for (const auto& group : config_.search.row_groups) {
+    all.push_back({group.value, group.train_rows, group.valid_rows, std::nullopt});
+    if (training_.cut) all.back().partition = training_.groups->find(group.value)->partition;
+  }
+  return all;
 }
 
 PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast& forecast) const {

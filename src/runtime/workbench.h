@@ -15,6 +15,7 @@
 #include "runtime/training_data.h"
 #include "runtime/training_rows.h"
 #include "runtime/trial_rotations.h"
+#include "runtime/validation_data.h"
 
 namespace hopyard {
 
@@ -46,16 +47,17 @@ class Workbench {
   TrialSetup resolve(const TrialSpec& spec, std::uint32_t number);
   /// As resolve(), without planning: for export.
   TrialSetup describe(const TrialSpec& spec, std::uint32_t number);
-  /// The test split, checked as the other data are. Its rows may stand in a trial's setup instead of the validation
-  /// rows.
-  std::shared_ptr<const Dataset> open_test(const TrialSetup& setup, const std::string& folder) const;
+  /// Puts the rows of the test split that a trial is judged on into its setup, instead of the validation rows; checked
+  /// as the other data are. All of them are here.
+  void judge_on_test(const TrialSpec& spec, TrialSetup& setup, const std::string& folder) const;
   /// Plans every trial, so that what cannot run is refused before training; decides data.partitions if the config left
   /// it open. `visits_done`: of trials that are under way, by id. Returns what `hopyard plan` shows.
   PlanView plan_all(const std::map<std::string, std::uint32_t>& visits_done = {});
-  /// How many each trial has; decided by plan_all() at the latest.
+  /// How many each trial visits in an epoch; decided by plan_all() at the latest.
   std::uint32_t partitions() const { return config_.data.partitions; }
   Planner& planner() { return *planner_; }
   const TrainingData& training_data() const { return training_; }
+  const ValidationData& validation_data() const { return valid_; }
   const WorkerPlace& place() const { return place_; }
   /// Gives a trial over data that were cut its rotation, if it has none: to be recorded before it trains. plan_all()
   /// does so for the trials that it plans, together; others get theirs in the order of asking. Whether it is new.
@@ -81,7 +83,11 @@ class Workbench {
   SharingBudget sharing_budget() const;
   std::string why_nothing_is_shared(const std::vector<SharingTrial>& trials, const SharingBudget& budget) const;
   void note_partitions(const TrialSetup& setup, SharingTrial& trial) const;
-  bool may_share_features() const { return !(training_.cut && place_.several()); }  ///< all rows are here
+  bool may_share_features() const {
+    return !((training_.cut || valid_.cut) && place_.several());
+  }                                ///< all rows are here
+  std::uint32_t rows_max() const;  ///< of the trials, of training rows
+  std::vector<PlanRowGroup> describe_row_groups() const;
   bool has_frozen_layers() const;
   bool rows_may_be_shared(const TrialSetup& setup) const;  ///< as far as the sizes of batches matter
   Bytes materialising_bytes(const std::vector<TrialSetup>& setups) const;
@@ -101,8 +107,7 @@ class Workbench {
   ExperimentConfig config_;
   const WorkerPlace place_;
   const TrainingData training_;
-  std::shared_ptr<const Dataset> valid_;
-  std::uint32_t valid_rows_ = 0;
+  const ValidationData valid_;
   std::vector<TrialSpec> specs_;
   std::vector<PlannedTrial> planned_;  // by plan_all(), as specs_
   SharingPlan sharing_;                // of planned_

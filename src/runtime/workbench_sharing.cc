@@ -48,8 +48,9 @@ bool Workbench::rows_may_be_shared(const TrialSetup& setup) const {
   for (const auto& [rows, partitions] : training_rows_.made())
     for (std::uint32_t p = 0; p < partitions->count(); ++p)
       for (const auto batch : {train.batch_size, train.micro_batch_size}) add(partitions->rows(p), batch);
-  add(valid_rows_, train.batch_size);
-  for (const auto rows : {training_.rows, valid_rows_}) add(rows, train.micro_batch_size);
+  for (const auto& [group, partitions] : valid_.partitions)
+    for (const auto p : partitions->to_visit()) add(partitions->rows(p), train.batch_size);
+  for (const auto rows : {training_.rows, valid_.rows}) add(rows, train.micro_batch_size);
   return rows_are_independent(*setup.source, *training_.data, setup.source->frozen_layers(), train.micro_batch_size,
                               {sizes.begin(), sizes.end()}, config_.devices.front().threads);
 }
@@ -78,7 +79,7 @@ std::vector<SharingTrial> Workbench::sharing_trials(const std::map<std::string, 
     const double visits = double(setup.train.epochs) * setup.partitions->count();
     const auto done = visits_done.find(setup.id);
     const double left = done == visits_done.end() ? 1 : 1 - std::min(visits, double(done->second)) / visits;
-    const double rows = double(setup.train.epochs) * (double(setup.partitions->rows()) + valid_rows_);
+    const double rows = double(setup.train.epochs) * (double(setup.partitions->rows()) + judged_rows(setup));
     trials.push_back(sharing_trial(setup, static_cast<std::uint64_t>(left * rows)));
     note_partitions(setup, trials.back());
     keys.push_back(text::cat(trials.back().prefix, "|", setup.train.batch_size));

@@ -1,5 +1,7 @@
-// Groups: each trial of a searcher trained several times, with other seeds and on other resamples of the training rows.
+// Groups: each trial of a searcher trained several times, with other seeds, on other resamples of the training rows,
+// and for each group of rows.
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <map>
 #include <optional>
@@ -33,27 +35,16 @@ std::string numbered(const char* letter, std::uint32_t number, std::uint32_t cou
   return letter + std::string(std::to_string(count - 1).size() - digits.size(), '0') + digits;
 }
 
-/// In the order of the scores, so that the bits do not depend on when they came.
-TrialScore mean_of(const std::string& group, Epochs epoch, const std::vector<std::optional<TrialScore>>& scores) {
-  TrialScore mean;
-  mean.trial = group;
-  mean.epoch = epoch;
-  double count = 0;
-  for (const auto& score : scores) {
-    if (!score) continue;
-    mean.train_loss += score->train_loss;
-    mean.valid_loss += score->valid_loss;
-    mean.metric += score->metric;
-    ++count;
-  }
-  for (double* value : {&mean.train_loss, &mean.valid_loss, &mean.metric}) *value /= count;
-  return mean;
+bool same_run(const TrialSpec& a, const TrialSpec& b) {
+  return a.replicate->seed == b.replicate->seed && a.replicate->resample == b.replicate->resample;
 }
 
 class GroupedSearcher final : public Searcher {
  public:
-  GroupedSearcher(std::unique_ptr<Searcher> searcher, std::uint32_t seeds, std::uint32_t resamples)
-      : searcher_(std::move(searcher)), seeds_(seeds), resamples_(resamples) {}
+  GroupedSearcher(std::unique_ptr<Searcher> searcher, const SearchSpec& spec)
+      : searcher_(std::move(searcher)), spec_(spec) {
+    for (const RowGroup& rows : spec.row_groups) rows_of_[rows.value] = rows;
+  }
 
   std::optional<TrialOrder> ask() override {
     if (queue_.empty()) {
@@ -135,21 +126,19 @@ class GroupedSearcher final : public Searcher {
   Group make_group(const TrialSpec& spec) {
     const Group* parent = spec.lineage ? &groups_[places_.at(spec.lineage->parent)] : nullptr;
     Group group{spec.id, {}};
-    for (std::uint32_t seed = 0; seed < seeds_; ++seed)
-      for (std::uint32_t resample = 0; resample < std::max(1u, resamples_); ++resample) {
-        Member member{spec};
-        member.spec.replicate = Replicate{spec.id, seed, std::nullopt};
-        if (resamples_ > 0) member.spec.replicate->resample = resample;
-        member.spec.id += name_of(*member.spec.replicate);
-        member.spec.seed = replicate_seed(spec.seed, seed);
-        if (parent != nullptr) {
-          const Member* begin = fellow_of(*parent, *member.spec.replicate);
-          if (begin == nullptr || begin->end) continue;
-          member.spec.lineage->parent = begin->spec.id;
-          member.epochs = spec.lineage->epochs;
-        }
-        group.members.push_back(std::move(member));
+    for (const Replicate& replicate : replicates_of(spec.id)) {
+      Member member{spec};
+      member.spec.replicate = replicate;
+      member.spec.id += name_of(replicate);
+      member.spec.seed = replicate_seed(spec.seed, replicate.seed);
+      if (parent != nullptr) {
+        const Member* begin = fellow_of(*parent, member.spec);
+        if (begin == nullptr || begin->end) continue;
+        member.spec.lineage->parent = begin->spec.id;
+        member.epochs = spec.lineage->epochs;
       }
+      group.members.push_back(std::move(member));
+    }
     require(!group.members.empty(), "the search clones group ", spec.lineage ? spec.lineage->parent : "",
             ", of which nobody is left");
     for (std::size_t number = 0; number < group.members.size(); ++number)
@@ -157,16 +146,37 @@ class GroupedSearcher final : public Searcher {
     return group;
   }
 
+  /// Seeds outermost, groups of rows innermost: the members of a run follow each other.
+  std::vector<Replicate> replicates_of(const std::string& group) const {
+    std::vector<Replicate> all;
+    for (std::uint32_t seed = 0; seed < spec_.seeds; ++seed)
+      for (std::uint32_t resample = 0; resample < std::max(1u, spec_.resamples); ++resample) {
+        Replicate run{group, seed, std::nullopt};
+        if (spec_.resamples > 0) run.resample = resample;
+        if (spec_.row_groups.empty()) all.push_back(run);
+        for (const RowGroup& rows : spec_.row_groups) all.emplace_back(run).row_group = rows.value;
+      }
+    return all;
+  }
+
   std::string name_of(const Replicate& replicate) const {
     std::string name = ".";
-    if (seeds_ > 1) name += numbered("s", replicate.seed, seeds_);
-    if (replicate.resample) name += numbered("r", *replicate.resample, resamples_);
+    if (spec_.seeds > 1) name += numbered("s", replicate.seed, spec_.seeds);
+    if (replicate.resample) name += numbered("r", *replicate.resample, spec_.resamples);
+    if (replicate.row_group) name += row_group_name(*replicate.row_group);
     return name;
   }
 
-  static const Member* fellow_of(const Group& group, const Replicate& replicate) {
+  /// As many digits for each, so that ids sort like the values; but for those below 0.
+  std::string row_group_name(std::int64_t value) const {
+    const std::string digits = std::to_string(value), last = std::to_string(spec_.row_groups.back().value);
+    const std::size_t missing = value < 0 || digits.size() > last.size() ? 0 : last.size() - digits.size();
+    return "g" + std::string(missing, '0') + digits;
+  }
+
+  static const Member* fellow_of(const Group& group, const TrialSpec& spec) {
     const auto found = std::find_if(group.members.begin(), group.members.end(), [&](const Member& member) {
-      return member.spec.replicate->seed == replicate.seed && member.spec.replicate->resample == replicate.resample;
+      return same_run(member.spec, spec) && member.spec.replicate->row_group == spec.replicate->row_group;
     });
     return found == group.members.end() ? nullptr : &*found;
   }
@@ -194,10 +204,42 @@ class GroupedSearcher final : public Searcher {
       const auto first = group.waiting.begin();
       for (std::size_t i = 0; i < group.members.size(); ++i)
         if (!first->second[i] && !group.members[i].end) return;
-      const TrialScore mean = mean_of(group.id, first->first, first->second);
+      const TrialScore mean = mean_of(group, first->first, first->second);
       group.waiting.erase(first);
       searcher_->tell(mean);
     }
+  }
+
+  /// Of the runs of which anybody is left, in the order of the members, so that the bits do not depend on when scores
+  /// came.
+  TrialScore mean_of(const Group& group, Epochs epoch, const std::vector<std::optional<TrialScore>>& scores) const {
+    TrialScore mean;
+    mean.trial = group.id;
+    mean.epoch = epoch;
+    double count = 0;
+    for (std::size_t begin = 0, end = 0; begin < scores.size(); begin = end) {
+      std::vector<TrialScore> run;
+      for (; end < scores.size() && same_run(group.members[begin].spec, group.members[end].spec); ++end)
+        if (scores[end]) run.push_back(*scores[end]);
+      if (run.empty()) continue;
+      mean.train_loss += over_rows("valid/loss", run, &TrialScore::train_loss, &RowGroup::train_rows);
+      mean.valid_loss += over_rows("valid/loss", run, &TrialScore::valid_loss, &RowGroup::valid_rows);
+      mean.metric += over_rows(spec_.metric, run, &TrialScore::metric, &RowGroup::valid_rows);
+      ++count;
+    }
+    for (double* value : {&mean.train_loss, &mean.valid_loss, &mean.metric}) *value /= count;
+    return mean;
+  }
+
+  double over_rows(const std::string& metric, const std::vector<TrialScore>& run, double TrialScore::*value,
+                   std::uint32_t RowGroup::*rows) const {
+    std::vector<RowsScore> parts;
+    for (const TrialScore& score : run) {
+      const auto& [place, number] = by_trial_.at(score.trial);
+      const auto group = groups_[place].members[number].spec.replicate->row_group;
+      parts.push_back({score.*value, group ? double(rows_of_.at(*group).*rows) : 1});
+    }
+    return overall_metric(metric, parts);
   }
 
   void close_if_all_ended(Group& group) {
@@ -239,7 +281,8 @@ class GroupedSearcher final : public Searcher {
   }
 
   const std::unique_ptr<Searcher> searcher_;
-  const std::uint32_t seeds_, resamples_;
+  const SearchSpec spec_;
+  std::map<std::int64_t, RowGroup> rows_of_;                             // by value
   std::uint32_t asked_ = 0;                                              // trials
   std::deque<Group> groups_;                                             // in the order of the inner searcher
   std::map<std::string, std::size_t> places_;                            // of groups, by id
@@ -251,12 +294,27 @@ class GroupedSearcher final : public Searcher {
 
 }  // namespace
 
-std::uint32_t members_of_group(const SearchSpec& spec) { return spec.seeds * std::max(1u, spec.resamples); }
+std::uint32_t runs_of_group(const SearchSpec& spec) { return spec.seeds * std::max(1u, spec.resamples); }
 
-std::unique_ptr<Searcher> make_grouped(std::unique_ptr<Searcher> searcher, std::uint32_t seeds,
-                                       std::uint32_t resamples) {
-  require(seeds > 1 || (seeds == 1 && resamples > 0), "a group of one needs no grouping");
-  return std::make_unique<GroupedSearcher>(std::move(searcher), seeds, resamples);
+std::uint32_t members_of_group(const SearchSpec& spec) {
+  return runs_of_group(spec) * std::max<std::uint32_t>(1, static_cast<std::uint32_t>(spec.row_groups.size()));
+}
+
+double overall_metric(const std::string& metric, std::span<const RowsScore> groups) {
+  if (groups.size() == 1) return groups.front().value;
+  const bool of_logarithms = metric == "valid/perplexity";
+  double sum = 0, rows = 0;
+  for (const RowsScore& group : groups) {
+    sum += group.rows * (of_logarithms ? std::log(group.value) : group.value);
+    rows += group.rows;
+  }
+  return of_logarithms ? std::exp(sum / rows) : sum / rows;
+}
+
+std::unique_ptr<Searcher> make_grouped(std::unique_ptr<Searcher> searcher, const SearchSpec& spec) {
+  require(spec.seeds > 1 || (spec.seeds == 1 && (spec.resamples > 0 || !spec.row_groups.empty())),
+          "a group of one needs no grouping");
+  return std::make_unique<GroupedSearcher>(std::move(searcher), spec);
 }
 
 }  // namespace hopyard

@@ -47,12 +47,16 @@ std::unique_ptr<Searcher> make_method(const SearchSpec& spec, Space space, std::
 
 std::unique_ptr<Searcher> make_searcher(const SearchSpec& spec, const std::vector<Dimension>& space,
                                         std::uint64_t seed) {
-  if (std::uint64_t{spec.seeds} * std::max(1u, spec.resamples) > kReplicatesMax)
-    fail(ExitCode::usage, "search.seeds × search.resamples is ", std::uint64_t{spec.seeds} * spec.resamples,
-         "; a group has at most ", kReplicatesMax, " members");
+  const std::uint64_t runs = std::uint64_t{spec.seeds} * std::max(1u, spec.resamples);
+  if (runs > kReplicatesMax)
+    fail(ExitCode::usage, "search.seeds × search.resamples is ", runs, "; a group has at most ", kReplicatesMax,
+         " members");
+  if (runs * std::max<std::size_t>(1, spec.row_groups.size()) > kReplicatesMax)
+    fail(ExitCode::usage, "data.group_by: ", spec.row_groups.size(), " groups of rows and ", runs,
+         " seeds and resamples of each make more than ", kReplicatesMax, " trials of a configuration; ask for fewer");
   auto searcher = make_method(spec, Space(space), seed);
-  if (members_of_group(spec) > 1 || spec.resamples > 0)
-    searcher = make_grouped(std::move(searcher), spec.seeds, spec.resamples);
+  if (members_of_group(spec) > 1 || spec.resamples > 0 || !spec.row_groups.empty())
+    searcher = make_grouped(std::move(searcher), spec);
   if (!spec.deterministic || !searcher->reacts()) return searcher;
   const std::uint32_t workers = spec.max_concurrent_trials > 0 ? spec.max_concurrent_trials : kCanonicalConcurrency;
   return make_canonical(std::move(searcher), workers);

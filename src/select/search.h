@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,13 @@ struct Dimension {
   bool operator==(const Dimension&) const = default;
 };
 
+/// Rows that have one value of data.group_by: each configuration trains a model for them alone.
+struct RowGroup {
+  std::int64_t value = 0;
+  std::uint32_t train_rows = 0, valid_rows = 0;
+  bool operator==(const RowGroup&) const = default;
+};
+
 struct SearchSpec {
   enum class Method { grid, random, sobol, tpe, successive_halving, asha, hyperband, pbt, external };
   Method method = Method::grid;
@@ -53,9 +61,12 @@ struct SearchSpec {
   std::uint32_t seeds = 1;                  ///< of a group: members that differ by the seed
   std::uint32_t resamples = 0;              ///< of a group: members that train on a resample each; 0: all on all rows
   rigor::ResampleKind resample_method = rigor::ResampleKind::bootstrap;
+  std::vector<RowGroup> row_groups;  ///< of a group: members for each; in the data, ascending. Empty: all on all rows
   bool operator==(const SearchSpec&) const = default;
 };
-/// Trials of a group: one for each seed and resample. 1: there are no groups.
+/// Runs of a recipe: one for each seed and resample. 1: it is trained once.
+std::uint32_t runs_of_group(const SearchSpec& spec);
+/// Trials of a group: one for each run and group of rows. 1: there are no groups, or one group of rows.
 std::uint32_t members_of_group(const SearchSpec& spec);
 /// Methods whose next question depends on scores: Searcher::reacts() says the same.
 bool reacts_to_scores(SearchSpec::Method method);
@@ -120,16 +131,25 @@ std::unique_ptr<Searcher> make_searcher(const SearchSpec& spec, const std::vecto
 
 inline constexpr std::uint32_t kReplicatesMax = 1000;  ///< members of a group
 
-/// Turns each trial of a searcher into a group of `seeds` × max(1, `resamples`) trials, numbered anew in the order of
-/// asking, seeds outermost: the group has the inner trial's id, a member that and ".s0", ".r1" or ".s0r1". An order is
-/// an order for each member. The inner searcher is told the mean of the members' scores at an epoch when all have told
-/// theirs, added up in the members' order. A member that fails makes its group fail at once, for a recipe that diverges
-/// with one seed in five is not a mean of four: its fellows are not asked for any more, and those under way come to the
-/// end of their order. One that somebody else stopped leaves the group, and the mean is over the others. The group is
-/// at its end when all its members are. A clone's members begin where the members of the same seed and resample of its
-/// parent are, as many as are left of these.
-std::unique_ptr<Searcher> make_grouped(std::unique_ptr<Searcher> searcher, std::uint32_t seeds,
-                                       std::uint32_t resamples);
+/// Turns each trial of a searcher into a group of `seeds` × max(1, `resamples`) × max(1, `row_groups`) trials, numbered
+/// anew in the order of asking, seeds outermost and groups of rows innermost: the group has the inner trial's id, a
+/// member that and ".s0", ".r1", ".g5" or ".s0r1g5". An order is an order for each member. The inner searcher is told
+/// the mean of the runs' scores at an epoch when all members have told theirs, added up in the members' order; a run
+/// over groups of rows scores what it would over all their rows (overall_metric). A member that fails makes its group
+/// fail at once, for a recipe that diverges with one seed in five is not a mean of four: its fellows are not asked for
+/// any more, and those under way come to the end of their order. One that somebody else stopped leaves the group, and
+/// the mean is over the others. The group is at its end when all its members are. A clone's members begin where the
+/// members of the same seed and resample of its parent are, as many as are left of these.
+std::unique_ptr<Searcher> make_grouped(std::unique_ptr<Searcher> searcher, const SearchSpec& spec);
+
+/// A score on some rows.
+struct RowsScore {
+  double value = 0;
+  double rows = 0;
+};
+/// What a metric over several groups of rows would be over all of them together, to rounding: their mean by rows; of
+/// valid/perplexity, which is no mean over rows, that of its logarithm. Of one group, its own.
+double overall_metric(const std::string& metric, std::span<const RowsScore> groups);
 
 /// Makes a searcher independent of when scores arrive: it hears them as from `workers` workers that all take one unit
 /// of time for an epoch. At most so many orders are under way; an order's scores wait until those that come before in

@@ -210,12 +210,13 @@ TEST_P(JournalConformance, AClonesLineageIsKept) {
 }
 
 TEST_P(JournalConformance, AReplicatesPlaceInItsGroupIsKept) {
-  TrialSpec member = spec(3), resampled = spec(4), clone = spec(5);
+  TrialSpec member = spec(3), resampled = spec(4), clone = spec(5), of_rows = spec(6);
   member.replicate = Replicate{"t1", 2, std::nullopt};
   resampled.replicate = Replicate{"t1", 0, 0};
   clone.lineage = Lineage{"t4", 1};
   clone.replicate = Replicate{"t2", 0, 7};
-  for (const auto& one : {spec(2), member, resampled, clone}) {
+  of_rows.replicate = Replicate{"t1", 1, std::nullopt, -9'000'000'000};
+  for (const auto& one : {spec(2), member, resampled, clone, of_rows}) {
     journal_->add_trial(one);
     journal_->add_trial(one);
     EXPECT_EQ(journal_->trials().back().spec, one);

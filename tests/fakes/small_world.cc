@@ -222,7 +222,8 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
       if (finished->visit.index + 1 < trials[i].visits)
         start(i, finished->visit.index + 1);
       else
-        result.outcomes[i] = outcome(runs[i]->digest(), finished->judged);
+        result.outcomes[i] = outcome(
+            runs[i]->digest(), finished->judged.empty() ? std::nullopt : std::optional(add_up(finished->judged).sums));
     }
     result.devices = executor.devices();
   }

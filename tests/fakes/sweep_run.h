@@ -84,7 +84,7 @@ inline SweepResult run_sweep(const ExperimentConfig& config, Journal& journal, D
   FrozenStore frozen(host);
   TraceRecorder trace;
   std::atomic<bool> interrupted{false};
-  const auto searcher = make_searcher(config.search, config.space, config.seed);
+  const auto searcher = make_searcher(bench.config().search, config.space, config.seed);
   Executor executor(config.execute, config.seed, devices_of(bench, trace), host, &trace);
   {
     const auto event = [&](const std::string&) {

@@ -27,7 +27,7 @@ TrialSpec spec() {
                    {"train.tiny", 5e-324},
                    {"train.text", kHostile}};
   spec.lineage = Lineage{"t00", 3};
-  spec.replicate = Replicate{kHostile, 2, 1};
+  spec.replicate = Replicate{kHostile, 2, 1, -(std::int64_t{1} << 40)};
   return spec;
 }
 

@@ -48,6 +48,33 @@ TEST(OpenShopTest, AVisitIsOnceAnEpochAndATrialInOneAtATime) {
   EXPECT_FALSE(shop.idle().test(0));
 }
 
+/// As a trial of one group of rows has them.
+TEST(OpenShopTest, ATrialMayVisitSomePartitionsAlone) {
+  OpenShop shop(place_partitions(4, 2, 1), std::vector<ShopWorker>(2));
+  ShopTrial trial;
+  trial.epochs = 2;
+  trial.rotation = 1;
+  trial.own = {1, 2};
+  shop.add(trial);
+  EXPECT_EQ(shop.trial(0).visits_left(), 4u);
+  EXPECT_FALSE(shop.wanting(0).test(0));
+  std::vector<std::uint32_t> visited;
+  while (!shop.trial(0).done()) {
+    const OpenTrial& now = shop.trial(0);
+    const std::uint32_t partition = now.next_in_order(), home = shop.homes(partition).front();
+    EXPECT_THROW(shop.begin({0, now.epoch, now.visit, 3, shop.homes(3).front()}), std::logic_error);
+    const PlacedVisit visit{0, now.epoch, now.visit, partition, home};
+    shop.begin(visit);
+    shop.commit(visit, {home});
+    visited.push_back(partition);
+  }
+  EXPECT_THAT(visited, ElementsAre(2, 1, 1, 2));
+  trial.visited = {3};
+  EXPECT_THROW(shop.add(trial), std::logic_error);
+  trial.own = {4};
+  EXPECT_THROW(shop.add(trial), std::logic_error);
+}
+
 TEST(OpenShopTest, AnEpochBeginsWhenTheOneBeforeIsCommitted) {
   OpenShop shop = small_shop();
   shop.want(0, 2);

@@ -109,8 +109,8 @@ TEST(SqliteJournal, RefusesWhatIsNoJournal) {
 TEST(SqliteJournal, RefusesANewerSchema) {
   const std::string path = new_path();
   open_journal(path, false);
-  run_sql(path, "PRAGMA user_version=6");
-  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 6, this one reads up to 5)"));
+  run_sql(path, "PRAGMA user_version=7");
+  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 7, this one reads up to 6)"));
   EXPECT_THAT(failure_of(path, true), testing::HasSubstr("newer Hopyard"));
 }
 
@@ -119,7 +119,9 @@ TEST(SqliteJournal, AnOlderSchemaIsReadAndBroughtUpToDate) {
   const TrialSpec spec{"t00", 0, 1, {{"train.optimizer.lr", 3e-5}}};
   open_journal(path, false)->add_trial(spec);
   run_sql(path,
-          "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; DROP TABLE replicates; DROP TABLE operations; "
+          "DROP TABLE lineage; DROP TABLE decisions; DROP TABLE news; DROP TABLE replicates; DROP TABLE row_groups; "
+          "DROP TABLE "
+          "operations; "
           "DROP TABLE operation_changes; DROP TABLE operation_epochs; PRAGMA user_version=1");
   const auto reader = open_journal(path, true);
   EXPECT_EQ(reader->trials().at(0).spec, spec);

@@ -57,9 +57,15 @@ TrialOrder order(const std::string& id, std::optional<std::uint32_t> until, std:
 class GroupedTest : public ::testing::Test {
  protected:
   void make(std::uint32_t seeds, std::uint32_t resamples = 0, bool reacts = true) {
+    SearchSpec spec;
+    spec.seeds = seeds;
+    spec.resamples = resamples;
+    make(spec, reacts);
+  }
+  void make(const SearchSpec& spec, bool reacts = true) {
     auto script = std::make_unique<ScriptedSearcher>(reacts);
     script_ = script.get();
-    grouped_ = make_grouped(std::move(script), seeds, resamples);
+    grouped_ = make_grouped(std::move(script), spec);
   }
   std::vector<std::string> asks() {
     std::vector<std::string> all;
@@ -247,6 +253,79 @@ TEST_F(GroupedTest, ClonesBeginMemberByMember) {
   tell("t1.s0", 3, 1);
   tell("t1.s2", 3, 2);
   EXPECT_THAT(told(), testing::Contains("t1@3=1.5"));
+}
+
+SearchSpec over_rows(std::vector<RowGroup> groups, const std::string& metric = "valid/accuracy") {
+  SearchSpec spec;
+  spec.metric = metric;
+  spec.row_groups = std::move(groups);
+  return spec;
+}
+
+TEST_F(GroupedTest, EachGroupOfRowsIsAMember) {
+  SearchSpec spec = over_rows({{-3, 10, 1}, {5, 10, 1}, {40, 10, 1}});
+  spec.seeds = 2;
+  make(spec);
+  EXPECT_EQ(members_of_group(spec), 6u);
+  EXPECT_EQ(runs_of_group(spec), 2u);
+  script_->orders = {order("t0", 2u)};
+  std::vector<TrialOrder> all;
+  while (auto one = grouped_->ask()) all.push_back(*one);
+  std::vector<std::string> ids;
+  for (const auto& one : all) ids.push_back(one.trial.id);
+  EXPECT_THAT(ids, ElementsAre("t0.s0g-3", "t0.s0g05", "t0.s0g40", "t0.s1g-3", "t0.s1g05", "t0.s1g40"));
+  EXPECT_EQ(all[4].trial.replicate, (Replicate{"t0", 1, std::nullopt, 5}));
+  EXPECT_EQ(all[0].trial.seed, 77u) << "other rows are no other seed";
+  EXPECT_EQ(all[2].trial.seed, 77u);
+  EXPECT_NE(all[3].trial.seed, 77u);
+}
+
+TEST_F(GroupedTest, ARunOverGroupsOfRowsScoresByRows) {
+  SearchSpec spec = over_rows({{0, 10, 1}, {1, 10, 3}});
+  spec.seeds = 2;
+  make(spec);
+  script_->orders = {order("t0", 1u)};
+  asks();
+  tell("t0.s0g0", 1, 1);
+  tell("t0.s0g1", 1, 0);
+  tell("t0.s1g1", 1, 1);
+  EXPECT_THAT(told(), IsEmpty());
+  tell("t0.s1g0", 1, 0);
+  EXPECT_THAT(told(), ElementsAre("t0@1=0.5")) << "of 1/4 and 3/4";
+}
+
+TEST_F(GroupedTest, AGroupOfRowsThatSomebodyStoppedLeavesTheScore) {
+  make(over_rows({{0, 10, 1}, {1, 10, 3}, {2, 10, 4}}));
+  script_->orders = {order("t0", 1u)};
+  asks();
+  tell("t0.g0", 1, 8);
+  grouped_->tell_end("t0.g2", TrialState::stopped);
+  tell("t0.g1", 1, 4);
+  EXPECT_THAT(told(), ElementsAre("t0@1=5"));
+}
+
+TEST_F(GroupedTest, ClonesBeginWithTheirGroupOfRows) {
+  make(over_rows({{0, 10, 1}, {1, 10, 3}}));
+  script_->orders = {order("t0", 1u), order("t1", 2u, Lineage{"t0", 1})};
+  std::vector<TrialOrder> all;
+  while (auto one = grouped_->ask()) all.push_back(*one);
+  ASSERT_EQ(all.size(), 4u);
+  EXPECT_EQ(all[3].trial.lineage, (Lineage{"t0.g1", 1}));
+}
+
+TEST(OverallMetric, IsTheMetricOverAllRows) {
+  const std::vector<RowsScore> groups{{0.5, 10}, {1, 30}};
+  EXPECT_DOUBLE_EQ(overall_metric("valid/accuracy", groups), 35.0 / 40);
+  EXPECT_DOUBLE_EQ(overall_metric("valid/mse", groups), 35.0 / 40);
+  const std::vector<RowsScore> perplexities{{std::exp(1.0), 10}, {std::exp(3.0), 30}};
+  EXPECT_DOUBLE_EQ(overall_metric("valid/perplexity", perplexities), std::exp(100.0 / 40));
+  EXPECT_EQ(overall_metric("valid/perplexity", std::vector<RowsScore>{{0.1, 7}}), 0.1);
+}
+
+TEST(OverallMetric, TooManyGroupsOfRowsAreRefused) {
+  SearchSpec spec = over_rows(std::vector<RowGroup>(501));
+  spec.seeds = 2;
+  EXPECT_THAT(failure_of(ExitCode::usage, [&] { make_searcher(spec, {}, 0); }), HasSubstr("501 groups of rows"));
 }
 
 TEST_F(GroupedTest, WhatComesOutOfOrderIsRefused) {

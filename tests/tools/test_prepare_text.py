@@ -111,6 +111,44 @@ class PrepareText(unittest.TestCase):
             self.assertEqual(["utils", "net", "games"], folders["out"][0]["labels"], said)
             self.assertEqual([0, 2, 0], folders["out"][1][0]["labels"].tolist())
 
+    def test_a_group_column_is_kept(self):
+        rows = [{**row, "section": section} for row, section in zip(ROWS, ("9", -4, "9"))]
+        code, said, folders = self.run_tool({"table.jsonl": jsonl(rows)}, *self.CLASSIFY, "--group-column", "section")
+        self.assertEqual(0, code, said)
+        dataset, (part,) = folders["out"]
+        self.assertEqual({"dtype": "I32", "shape": []}, dataset["columns"]["section"])
+        self.assertEqual([9, -4, 9], part["section"].tolist())
+        self.assertNotIn("groups", dataset)
+        rows = [{**row, "section": section} for row, section in zip(ROWS, ("web", "net", "web"))]
+        _, _, folders = self.run_tool({"table.jsonl": jsonl(rows)}, *self.CLASSIFY, "--group-column", "section")
+        dataset, (part,) = folders["out"]
+        self.assertEqual([1, 0, 1], part["section"].tolist())
+        self.assertEqual(["net", "web"], dataset["groups"])
+
+    def test_groups_have_equal_numbers_in_all_splits(self):
+        rows = [{"name": f"n{i}", "text": "tool", "label": "x", "section": f"s{i % 7}"} for i in range(200)]
+        code, said, folders = self.run_tool({"table.jsonl": jsonl(rows)}, *self.CLASSIFY, "--group-column", "section",
+                                            "--split-by", "name")
+        self.assertEqual(0, code, said)
+        self.assertEqual(3, len(folders))
+        counts = numpy.zeros(7, dtype=int)
+        for dataset, parts in folders.values():
+            self.assertEqual([f"s{i}" for i in range(7)], dataset["groups"])
+            counts += numpy.bincount(numpy.concatenate([part["section"] for part in parts]), minlength=7)
+        self.assertEqual([29] * 4 + [28] * 3, counts.tolist())
+
+    def test_bad_group_columns_are_told_in_one_sentence(self):
+        for rows, column, words in (([{**row, "labels": 1} for row in ROWS], "labels", "of its own"),
+                                    (ROWS, "section", "no column 'section'"),
+                                    ([{**row, "section": 2**31} for row in ROWS], "section", "numbers of 32 bits")):
+            code, said, _ = self.run_tool({"table.jsonl": jsonl(rows)}, *self.CLASSIFY, "--group-column", column)
+            self.assertEqual(3, code)
+            self.assertIn(words, said)
+        code, said, _ = self.run_tool({"table.jsonl": jsonl(ROWS)}, "--task", "causal-lm", "--max-tokens", "5",
+                                      "--group-column", "name")
+        self.assertEqual(3, code)
+        self.assertIn("of no one group", said)
+
     def test_split_is_by_hash_and_in_its_order(self):
         rows = [{"name": f"package-{i}", "text": "tool", "label": str(i)} for i in range(1000)]
         _, said, folders = self.run_tool({"table.jsonl": jsonl(rows)}, *self.CLASSIFY, "--split-by", "name")
