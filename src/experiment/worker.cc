@@ -7,7 +7,7 @@
 #include "experiment/held_states.h"
 #include "experiment/state_hops.h"
 #include "experiment/worker_trials.h"
-#include "hopper/link_exchange.h"
+#include "hopper/all_reduce_exchange.h"
 
 namespace hopyard {
 
@@ -120,7 +120,8 @@ class Worker::Impl {
   std::shared_ptr<StepExchange> meet(const Team& team) {
     ExchangeOrder order{team.members, team.member, team.number};
     order.open_s = kHopOpenSeconds;
-    const auto opened = open_link_exchange(parts_.end, order);
+    const bool ordered = team.sum == DataParallelSpec::Sum::ordered;
+    const auto opened = ordered ? open_link_exchange(parts_.end, order) : open_all_reduce_exchange(parts_.end, order);
     if (!opened.exchange) throw ExchangeBroken(opened.error);
     return opened.exchange;
   }

@@ -63,6 +63,9 @@ void TrialRun::begin_visit(Visit visit) {
           " members with", visit.exchange ? "" : "out", " an exchange");
   require(visit.share.alone() || visit.share.members == setup_.train.data_parallel.degree, setup_.id, ": ",
           visit.share.members, " members for a degree of ", setup_.train.data_parallel.degree);
+  const bool in_order = setup_.train.data_parallel.sum == DataParallelSpec::Sum::ordered;
+  require(visit.exchange == nullptr || visit.exchange->in_order() == in_order, setup_.id,
+          ": its gradients are to be added ", in_order ? "in order" : "in any order", ", and the exchange does not");
   visit_ = std::move(visit);
   plan_evaluation();
   result_ = VisitResult{};

@@ -97,13 +97,8 @@ DataParallelSpec read_data_parallel(MapReader map, std::uint32_t micro_batches) 
                               micro_batches, ": lower train.micro_batch_size, so that each worker has some"));
   }
   if (const auto value = map.find("sum"))
-    spec.sum = value->word<Sum>({{to_string(Sum::ordered), Sum::ordered},
-                                 {to_string(Sum::all_reduce), Sum::all_reduce},
-                                 {to_string(Sum::server), Sum::server}});
-  if (spec.sum == Sum::server)
-    spec.staleness = static_cast<std::uint32_t>(map.at("staleness").whole(0, kCountMax));
-  else
-    map.forbid("staleness", "belongs to sum: server; the other sums wait for every worker in every step");
+    spec.sum =
+        value->word<Sum>({{to_string(Sum::ordered), Sum::ordered}, {to_string(Sum::all_reduce), Sum::all_reduce}});
   map.finish();
   return spec;
 }

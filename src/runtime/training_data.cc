@@ -75,8 +75,6 @@ void check_workers(const ExperimentConfig& config, std::uint32_t workers) {
          "bits of its own, and there is one worker; start as many (tools/workers), or write sum: ordered, which one ",
          "worker trains to the same bits");
   }
-  if (!teams.exact)
-    fail(ExitCode::usage, "train.data_parallel.sum: between workers it is ordered in this version; write ordered");
   if (teams.degree_max > workers)
     fail(ExitCode::usage, "train.data_parallel.degree: ", teams.degree_max,
          " workers are to train a trial together, and there are ", workers);

@@ -32,6 +32,14 @@ class Teams(WorkersTest):
         self.assertEqual(len(digests(mixed)), 2 * TRIALS)
         self.assertEqual(digests(mixed), digests(alone))
 
+    def test_an_all_reduce_has_bits_of_its_own_and_one_model(self):
+        directory = self.sweep.directory("all-reduce")
+        said = [self.end_of(process, 0)
+                for process in self.start_all(directory, None, *together(2, sum="all-reduce"))]
+        self.assertIn("trained together", said[0])
+        self.assertEqual(set(digests(directory)), set(self.expected))
+        self.assertNotEqual(digests(directory), self.expected)
+
     def test_one_process_trains_what_is_ordered_alone(self):
         directory = self.sweep.directory("alone-together")
         code, out, err = hopyard("run", self.config, "--dir", directory, *together(2))

@@ -44,6 +44,28 @@ class Visits {
   std::map<std::uint32_t, std::shared_ptr<MemoryExchange>> exchanges_;  // guarded by mutex_
 };
 
+TEST(MicroBatchShare, EachBatchIsSharedOutInOrderAndNobodyHasMorePiecesThanAreReserved) {
+  for (std::uint32_t members = 1; members <= 5; ++members)
+    for (std::uint32_t micro_batches = 1; micro_batches <= 12; ++micro_batches) {
+      TrainSpec train;
+      train.batch_size = micro_batches;
+      train.micro_batch_size = 1;
+      train.data_parallel.degree = members;
+      std::uint32_t next = 0, least = ~0u, most = 0;
+      for (std::uint32_t member = 0; member < members; ++member) {
+        const auto own = MicroBatchShare{member, members}.of(micro_batches);
+        EXPECT_EQ(own.begin, next) << member << " of " << members;
+        next = own.end;
+        least = std::min(least, own.count());
+        most = std::max(most, own.count());
+      }
+      EXPECT_EQ(next, micro_batches);
+      EXPECT_LE(most - least, 1u);
+      EXPECT_EQ(micro_batches_here(train), most);
+      EXPECT_EQ(gradient_pieces(train), members == 1 ? 1 : most);
+    }
+}
+
 class SharedStepsTest : public ::testing::Test {
  protected:
   void SetUp() override { at::set_num_threads(1); }
@@ -129,6 +151,29 @@ TEST_F(SharedStepsTest, FrozenLayersAndPartsOfLayers) {
       setup.cuts = cuts;
       expect_whole(world, fakes::shared_trial(world, ModelTask::sequence_classification, 2, freeze),
                    {setup, EngineSetup()}, text::cat(freeze, cuts.size()));
+    }
+}
+
+TEST_F(SharedStepsTest, AdaptersAndPartsOfLayers) {
+  EngineSetup whole, cut;
+  cut.cuts = {1, 3};
+  cut.window_share = 0.4;
+  const SmallWorld bert(fakes::kTinyBert), gpt2(fakes::kTinyGpt2);
+  for (const SmallWorld* world : {&bert, &gpt2})
+    for (const bool adapters : {false, true}) {
+      const ModelTask task = world == &gpt2 ? ModelTask::causal_lm : ModelTask::sequence_classification;
+      auto trial = fakes::shared_trial(*world, task, 2);
+      ModelSpec spec;
+      spec.checkpoint = world->folder / "model";
+      spec.task = task;
+      if (adapters)
+        spec.adapter = {.kind = AdapterSpec::Kind::lora, .rank = 3, .dropout = 0.2, .targets = {"all"}};
+      else
+        spec.train_only =
+            world == &gpt2 ? std::vector<std::string>{"bias"} : std::vector<std::string>{"layer.1.", "classifier"};
+      trial.source = std::make_shared<ModelSource>(spec, data_shape(*world->data, task));
+      trial.train.clip_norm = 0.05;
+      expect_whole(*world, trial, {whole, cut}, text::cat(world == &gpt2 ? "gpt2" : "bert", adapters));
     }
 }
 

@@ -54,12 +54,8 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"clip_norm: none", "data_parallel: {degree: 3}",
        "c.yaml:18:27: train.data_parallel.degree = 3 must be at most the micro-batches of a batch, which are 2: lower "
        "train.micro_batch_size, so that each worker has some"},
-      {"clip_norm: none", "data_parallel: {sum: server}", "c.yaml:18:18: train.data_parallel.staleness is missing"},
-      {"clip_norm: none", "data_parallel: {staleness: 1}",
-       "c.yaml:18:30: train.data_parallel.staleness belongs to sum: server; the other sums wait for every worker in "
-       "every step"},
       {"clip_norm: none", "data_parallel: {sum: mean}",
-       "c.yaml:18:24: train.data_parallel.sum must be one of ordered, all-reduce, server, found 'mean'"},
+       "c.yaml:18:24: train.data_parallel.sum must be one of ordered, all-reduce, found 'mean'"},
       {"clip_norm: none", "data_parallel: {degree: 2}\nworkers: {scheduler: task}",
        "c.yaml: workers.scheduler is task, which trains each trial on one worker, and train.data_parallel.degree asks "
        "for 2"},

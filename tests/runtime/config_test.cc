@@ -318,13 +318,12 @@ TEST(Config, TeamsAreKnownFromAllThatIsSearched) {
   const ExperimentConfig ordered = parse(kConfigText, {{"train.data_parallel", "{degree: {grid: [1, 2]}}"}});
   EXPECT_EQ(ordered.teams, (TeamsAsked{2, true}));
   const auto trial = resolve_trial(ordered, {.settings = {{"train.data_parallel.degree", std::int64_t{2}}}});
-  EXPECT_EQ(trial.train.data_parallel, (DataParallelSpec{2, Sum::ordered, 0}));
+  EXPECT_EQ(trial.train.data_parallel, (DataParallelSpec{2, Sum::ordered}));
   EXPECT_EQ(parse(kConfigText, {{"train.data_parallel", "{degree: 2, sum: {grid: [ordered, all-reduce]}}"}}).teams,
             (TeamsAsked{2, false}));
   EXPECT_EQ(parse(kConfigText, {{"train.data_parallel", "{sum: all-reduce}"}}).teams, TeamsAsked());  // of one
-  const ExperimentConfig server =
-      parse(kConfigText, {{"train.data_parallel", "{degree: 2, sum: server, staleness: 3}"}});
-  EXPECT_EQ(resolve_trial(server, {}).train.data_parallel, (DataParallelSpec{2, Sum::server, 3}));
+  const ExperimentConfig reduced = parse(kConfigText, {{"train.data_parallel", "{degree: 2, sum: all-reduce}"}});
+  EXPECT_EQ(resolve_trial(reduced, {}).train.data_parallel, (DataParallelSpec{2, Sum::all_reduce}));
 }
 
 TEST(Config, TrialsThatStayHaveTheirStateOnceUnlessAsked) {
@@ -360,7 +359,7 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
            {{"data.order", "free"}, {"workers", "{scheduler: lrtf, secret_file: key}"}},
            {{"workers", "{replication: auto, wait_for_worker: 1h}"}},
            {{"workers", "{scheduler: task}"}},
-           {{"train.data_parallel", "{degree: {grid: [1, 2]}, sum: server, staleness: 3}"}},
+           {{"train.data_parallel", "{degree: {grid: [1, 2]}, sum: all-reduce}"}},
            {{"train.clip_norm", "1"},
             {"resources.devices", "[{type: emulated, memory: 5B, link: 1B/s, latency: 3s}]"}}}) {
     const ExperimentConfig config = parse(kConfigText, overrides);
