@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "experiment/hopping_trainer.h"
+#include "hopper/bounds.h"
 
 namespace hopyard {
 
@@ -132,8 +133,10 @@ void HoppingTrainer::commit(Job& job) {
   TrialEntry& trial = *job.entry;
   if (done.commit.score && done.rows && parts_.keep_outcomes) parts_.keep_outcomes(*done.commit.score, *done.rows);
   journal_->commit(done.commit, done.curve);
+  expect_bytes(job, done);
   shop_.commit(*job.visit, {job.copies.begin(), job.copies.end()});
-  shop_.predict(*job.number, std::max(done.commit.seconds, 1e-6));
+  const double of_team_s = done.commit.seconds * job.visit->size() / shop_.trial(*job.number).degree;
+  shop_.predict(*job.number, std::max(of_team_s, 1e-6));
   const std::set<std::uint32_t> before = std::exchange(job.holders, std::exchange(job.copies, {}));
   job.blobs = std::move(done.blobs);
   job.visit.reset();
@@ -147,6 +150,21 @@ void HoppingTrainer::commit(Job& job) {
   end.trial = &trial;
   end.commit = std::move(done.commit);
   ends_.push_back(std::move(end));
+}
+
+void HoppingTrainer::expect_bytes(const Job& job, const Trained& done) {
+  const PlacedVisit& visit = *job.visit;
+  const TrialEntry& trial = *job.entry;
+  const Bytes state = total_bytes(done.blobs);
+  const bool goes_home = trial.status.visits_done + 1 == trial.visits_total() && !visit.is_at(0);
+  if (visit.size() > 1)
+    report_.exchange_bytes_expected +=
+        (done.commit.steps - trial.steps) * step_bytes(visit.size(), summed_bytes(trial.setup));
+  if (visit.size() > 1 || parts_.trials_stay)
+    report_.hop_bytes_expected +=
+        state * std::max(goes_home ? 1u : 0u, std::max(parts_.state_replicas, visit.size()) - visit.size());
+  else
+    report_.hop_bytes_expected += state;
 }
 
 bool HoppingTrainer::under_way_to(const std::string& trial, const std::string& digest, std::uint32_t worker) const {

@@ -83,6 +83,7 @@ void HoppingTrainer::greeted(const WorkerId& worker, Hello hello) {
   Member& member = members_[worker.rank];
   if (member.id) lost(*member.id, "it came again");
   member = {};
+  member.known = true;
   member.id = worker;
   member.brings = std::move(hello.held);
   parts_.event(text::cat("worker ", worker.rank, ": is here, with ", member.brings->size(), " states"));

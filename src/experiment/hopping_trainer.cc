@@ -11,9 +11,10 @@ namespace hopyard {
 
 namespace {
 
-constexpr double kLookSeconds = 0.02;   // wait() returns so soon, so that a nudge is not needed
-constexpr double kHomeSeconds = 60;     // for states of ended trials to come home
-constexpr double kFarewellSeconds = 5;  // for workers to leave
+constexpr double kLookSeconds = 0.02;     // wait() returns so soon, so that a nudge is not needed
+constexpr double kHomeSeconds = 60;       // for states of ended trials to come home
+constexpr double kFarewellSeconds = 5;    // for workers to leave
+constexpr double kTeamsWaitSeconds = 20;  // from the start, for workers that have not come yet
 
 std::vector<ShopWorker> absent(std::vector<ShopWorker> workers) {
   for (auto& worker : workers) worker.alive = false;
@@ -23,7 +24,10 @@ std::vector<ShopWorker> absent(std::vector<ShopWorker> workers) {
 }  // namespace
 
 HoppingTrainer::HoppingTrainer(HoppingParts parts)
-    : parts_(std::move(parts)), shop_(parts_.placement, absent(parts_.workers)), members_(parts_.workers.size()) {
+    : parts_(std::move(parts)),
+      shop_(parts_.placement, absent(parts_.workers)),
+      members_(parts_.workers.size()),
+      begun_s_(monotonic_seconds()) {
   require(!members_.empty() && parts_.state_replicas > 0, "no worker, or no replica of a state");
   report_.workers.resize(members_.size());
 }
@@ -62,6 +66,9 @@ void HoppingTrainer::send_all(const ToWorker& message) {
 void HoppingTrainer::start_visits(TrialEntries trials, bool paused) {
   const std::vector<Job*>& jobs = jobs_of(trials);
   settle_holdings(trials);
+  const bool all_known = std::all_of(members_.begin(), members_.end(), [](const auto& member) { return member.known; });
+  shop_.let_alone(all_known ||
+                  monotonic_seconds() - begun_s_ > std::min(kTeamsWaitSeconds, parts_.wait_for_worker_s / 2));
   for (Job* const job : jobs)
     if (!job->entry->ended()) sync(*job, paused);
   for (const auto& visit : dispatch(shop_, parts_.scheduler)) begin(visit);

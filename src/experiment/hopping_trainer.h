@@ -25,6 +25,7 @@ struct HoppingParts {
   Placement placement;
   std::vector<ShopWorker> workers;  ///< by rank; each counts from its Hello on
   const VisitScheduler& scheduler;
+  bool trials_stay = false;          ///< under this scheduler each trains where it began
   std::uint32_t state_replicas = 2;  ///< a commit counts when so many workers hold the state, or all that live
   double wait_for_worker_s = 600;    ///< so long nothing may go on for want of a worker
   std::function<void(const std::string&)> event;
@@ -42,6 +43,10 @@ struct HoppingReport {
   std::uint64_t hops = 0, failed_hops = 0;
   std::uint64_t team_visits = 0, parted_teams = 0;  ///< trained by several together; given up, since one was gone
   Bytes hop_bytes = 0;                              ///< of states, between two workers
+  /// What formulas say of the same visits (hopper/bounds.h). Of states: k·m·p·|S| + m·|S|, without the m·|S| of the
+  /// beginning, since first weights follow from the seed; of trials that stay, m·|S| for the way home, where they are
+  /// not, and for each further copy. Of steps that several train, 2·(p−1)·m each; counted are the workers' accounts.
+  Bytes hop_bytes_expected = 0, exchange_bytes_expected = 0;
 };
 
 /// The coordinator, in rank 0's process: decides which worker trains which visit and who holds which state, and alone
@@ -86,6 +91,7 @@ class HoppingTrainer final : public VisitTrainer {
     std::optional<WorkerId> id;                    // from its Hello on
     std::optional<std::vector<HeldState>> brings;  // that it said, until start_visits() has looked at it
     std::vector<Progress::Visit> progress;
+    bool known = false;  // it has been here
     std::string broken;  // what it said before it left
   };
   /// What is known of a trial beside its entry.
@@ -147,6 +153,7 @@ class HoppingTrainer final : public VisitTrainer {
   void set_holders(Job& job, std::set<std::uint32_t> holders);
   void get_on(Job& job);
   void commit(Job& job);
+  void expect_bytes(const Job& job, const Trained& done);
   void order_hop(Job& job, std::uint32_t from, std::uint32_t to, std::uint32_t visits,
                  const std::vector<HeldBlob>& blobs);
   bool order_starts(Job& job);
@@ -169,6 +176,7 @@ class HoppingTrainer final : public VisitTrainer {
   std::uint64_t links_ordered_ = 0, visits_ordered_ = 0;
   std::vector<VisitEnd> ends_;  // for the next wait()
   std::optional<double> waiting_since_s_;
+  const double begun_s_;
   bool finished_ = false, interrupted_ = false;  // as the workers were told
   HoppingReport report_;
 };

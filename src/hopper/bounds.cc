@@ -20,8 +20,9 @@ std::vector<double> partition_work(const OpenShop& shop) {
     const OpenTrial& trial = shop.trial(t);
     if (trial.done()) continue;
     const double later_s = (trial.epochs - trial.epoch - 1) * trial.visit_s;
-    trial.whole_epoch().for_each([&](std::uint32_t p) { work[p] += later_s; });
-    trial.to_visit.for_each([&](std::uint32_t p) { work[p] += trial.visit_s; });
+    // Each member of a team is at it for as long.
+    trial.whole_epoch().for_each([&](std::uint32_t p) { work[p] += trial.degree * later_s; });
+    trial.to_visit.for_each([&](std::uint32_t p) { work[p] += trial.degree * trial.visit_s; });
   }
   return work;
 }
@@ -117,10 +118,15 @@ Bytes hopper_bytes(const CommunicationCase& c) {
   return hops + home;
 }
 
+Bytes step_bytes(std::uint64_t members, Bytes gradient_bytes) {
+  require(members > 0, "a step of no member");
+  return product({2, members - 1, gradient_bytes});
+}
+
 Bytes data_parallel_bytes(const CommunicationCase& c) {
   require(c.partitions > 0, "data parallelism over no worker");
   const std::uint64_t steps = c.batches / c.partitions + (c.batches % c.partitions != 0);
-  return product({2, c.epochs, c.model_bytes, c.partitions - 1, c.trials, steps});
+  return product({step_bytes(c.partitions, c.model_bytes), c.epochs, c.trials, steps});
 }
 
 }  // namespace hopyard

@@ -30,5 +30,7 @@ struct CommunicationCase {
 /// 2·k·m·(p−1)·|S|·⌈|D|/(b·p)⌉. std::overflow_error beyond 64 bits.
 Bytes hopper_bytes(const CommunicationCase& c);
 Bytes data_parallel_bytes(const CommunicationCase& c);
+/// Of one step of so many members, each with as many bytes of gradients: 2·(p−1)·m.
+Bytes step_bytes(std::uint64_t members, Bytes gradient_bytes);
 
 }  // namespace hopyard

@@ -139,6 +139,12 @@ void OpenShop::predict(std::uint32_t trial, double visit_s) {
   progress.visit_s = visit_s;
 }
 
+void OpenShop::let_alone(bool now) {
+  if (now == let_alone_) return;
+  let_alone_ = now;
+  for (const std::uint32_t trial : idle_teams_) changed_trials_.set(trial);
+}
+
 void OpenShop::join(std::uint32_t worker) {
   require(!workers_.at(worker).alive, "worker ", worker, " joins twice");
   workers_[worker].alive = true;
@@ -208,7 +214,7 @@ std::uint32_t OpenShop::team_size(std::uint32_t number, std::uint32_t partition)
   const auto& at = homes(partition);
   const auto living = static_cast<std::uint32_t>(
       std::count_if(at.begin(), at.end(), [&](std::uint32_t home) { return workers_[home].alive; }));
-  return living >= trial.degree ? trial.degree : trial.may_be_alone && living > 0 ? 1 : 0;
+  return living >= trial.degree ? trial.degree : trial.may_be_alone && let_alone_ && living > 0 ? 1 : 0;
 }
 
 bool OpenShop::open_to_team(std::uint32_t trial, std::uint32_t worker) const {

@@ -110,6 +110,9 @@ class OpenShop {
   /// What was measured since it came. Above 0.
   void predict(std::uint32_t trial, double visit_s);
 
+  /// Whether trials that may be alone are now, where homes of a partition are missing: not while those are on their
+  /// way.
+  void let_alone(bool now);
   /// Comes, or comes back, with its partitions and with the states that it holds.
   void join(std::uint32_t worker);
   /// Is dead. What it had under way is given up and returned.
@@ -200,6 +203,7 @@ class OpenShop {
   std::vector<std::uint32_t> idle_teams_;
   Bits in_team_;  // by worker
   std::optional<PlacedVisit> claim_;
+  bool let_alone_ = true;
   std::vector<Bits> wanting_, in_order_;
   std::uint64_t begun_ = 0;
   std::array<Bits, 2> is_open_;                           // by worker

@@ -132,6 +132,16 @@ Bytes gradient_bytes(const TrialSetup& setup, const LayerLayout& own) {
   return own.bytes * gradient_pieces(setup.train);
 }
 
+Bytes summed_bytes(const TrialSetup& setup) {
+  Bytes bytes = 0;
+  for (std::uint32_t l = setup.first_layer; l < end_layer(setup); ++l) {
+    if (is_trainable(setup, l)) bytes += layout_of(setup, l, Part::own).bytes;
+    for (const auto& parameter : layer_of(setup, l).parameters)
+      if (parameter.tied_to && !parameter.frozen) bytes += static_cast<Bytes>(parameter.elements()) * sizeof(float);
+  }
+  return bytes;
+}
+
 Bytes exchange_staging_bytes(const TrialSetup& setup) {
   if (!exchanges_gradients(setup)) return 0;
   Bytes largest = 0;

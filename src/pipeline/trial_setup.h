@@ -90,6 +90,8 @@ bool exchanges_gradients(const TrialSetup& setup);
 bool keeps_gradients(const TrialSetup& setup);
 /// Of one layer with this layout of its own part: all pieces that may be kept apart.
 Bytes gradient_bytes(const TrialSetup& setup, const LayerLayout& own);
+/// What the members of a step sum up: the gradients of each layer's own part, and of each use of a tied parameter.
+Bytes summed_bytes(const TrialSetup& setup);
 /// What an exchange has of the host tier beside the gradients.
 Bytes exchange_staging_bytes(const TrialSetup& setup);
 /// Of one layer with this layout of its own part.

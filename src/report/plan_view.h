@@ -42,6 +42,9 @@ struct PlanGroup {
   Bytes frozen_bytes = 0;  ///< shared by the trials that have the same
   Bytes peak_device = 0;
   double compute_s = 0, transfer_s = 0, step_s = 0;  ///< predicted, of one step
+  std::uint32_t degree = 1;                          ///< workers that train a step together
+  std::string sum;                                   ///< how they add their gradients: "ordered"
+  Bytes step_bytes = 0;                              ///< over the network, by formula, of such a step
   bool operator==(const PlanGroup&) const = default;
 };
 

@@ -62,7 +62,10 @@ void to_json(Json& json, const PlanGroup& group) {
           {"peak_device_bytes", group.peak_device},
           {"compute_s", group.compute_s},
           {"transfer_s", group.transfer_s},
-          {"step_s", group.step_s}};
+          {"step_s", group.step_s},
+          {"degree", group.degree},
+          {"sum", group.sum},
+          {"step_bytes", group.step_bytes}};
 }
 
 void from_json(const Json& json, PlanGroup& group) {
@@ -77,6 +80,10 @@ void from_json(const Json& json, PlanGroup& group) {
   group.compute_s = number_of(json, "compute_s");
   group.transfer_s = number_of(json, "transfer_s");
   group.step_s = number_of(json, "step_s");
+  if (!json.contains("degree")) return;  // of a version that had no teams
+  group.degree = read_small(json, "degree", kWhere);
+  group.sum = text_of(json, "sum");
+  group.step_bytes = bytes_of(json, "step_bytes");
 }
 
 void to_json(Json& json, const PlanSharing& sharing) {

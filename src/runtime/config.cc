@@ -161,7 +161,7 @@ ExperimentConfig parse_config(const std::string& yaml_text, const std::string& f
   const auto space = find_searched_values(file_name, config.tree);
   config.space = dimensions_of(space);
   const TrialConfig first_trial = check_trials(file_name, config.tree, space, config.teams);
-  if (config.teams.degree_max == 1) config.teams.exact = true;
+  if (config.teams.degree_max == 1) config.teams = {};
   if (config.workers.scheduler == VisitSchedulerKind::task && config.teams.degree_max > 1)
     fail(ExitCode::usage, file_name, ": workers.scheduler is task, which trains each trial on one worker, and ",
          "train.data_parallel.degree asks for ", config.teams.degree_max);

@@ -21,6 +21,10 @@ ShopWorker shop_worker(const PlanView& plan, std::uint32_t devices) {
   return worker;
 }
 
+std::string counted(Bytes bytes, Bytes expected) {
+  return text::cat(text::format_bytes(bytes), " in all, by formula ", text::format_bytes(expected));
+}
+
 VisitSchedulerKind scheduler_of(const ExperimentConfig& config) {
   const bool by_seed = config.data.order == DataSpec::Order::seed;
   const VisitSchedulerKind chosen = config.workers.scheduler;
@@ -38,7 +42,7 @@ HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
       parts_.end,
       placement_of(config, bench.training_data().all_partitions(), workers, bench.training_data().cut != nullptr),
       std::vector(workers, shop_worker(parts_.plan, bench.planner().device_count())), *scheduler_,
-      config.workers.state_replicas, config.workers.wait_for_worker_s, parts_.event, parts_.keep_outcomes});
+      scheduler_of(config) == VisitSchedulerKind::task, config.workers.state_replicas, config.workers.wait_for_worker_s, parts_.event, parts_.keep_outcomes});
   worker_ = std::thread([this] { live(); });
 }
 
@@ -67,10 +71,14 @@ Json to_json(const HoppingReport& report) {
                            {"busy_s", worker.account.busy_s},
                            {"hop_s", worker.account.hop_s},
                            {"waited_s", worker.account.waited_s},
-                           {"stored_bytes", worker.account.stored}});
+                           {"stored_bytes", worker.account.stored},
+                           {"sent_bytes", worker.account.sent},
+                           {"exchanged_bytes", worker.account.exchanged}});
   return Json{{"workers", workers},
               {"hops", report.hops},
               {"hop_bytes", report.hop_bytes},
+              {"hop_bytes_expected", report.hop_bytes_expected},
+              {"exchange_bytes_expected", report.exchange_bytes_expected},
               {"failed_hops", report.failed_hops},
               {"team_visits", report.team_visits},
               {"parted_teams", report.parted_teams}};
@@ -81,18 +89,23 @@ std::string format_hopping(const HoppingReport& report) {
                {"sub-epochs", Align::right},
                {"rows read", Align::right},
                {"busy", Align::right},
+               {"sent", Align::right},
                {"waited for states", Align::right},
                {"deaths", Align::right}});
   for (std::size_t rank = 0; rank < report.workers.size(); ++rank) {
     const HoppingReport::Worker& worker = report.workers[rank];
     table.add_row({std::to_string(rank), std::to_string(worker.visits), std::to_string(worker.account.rows_read),
-                   text::format_seconds(worker.account.busy_s), text::format_seconds(worker.account.waited_s),
-                   std::to_string(worker.deaths)});
+                   text::format_seconds(worker.account.busy_s), text::format_bytes(worker.account.sent),
+                   text::format_seconds(worker.account.waited_s), std::to_string(worker.deaths)});
   }
-  std::string page = text::cat("Workers\n", table.to_text(2), "  ", report.hops, " hops of ",
-                               text::format_bytes(report.hop_bytes), " in all; ", report.failed_hops, " failed\n");
+  Bytes exchanged = 0;
+  for (const auto& worker : report.workers) exchanged += worker.account.exchanged;
+  std::string page =
+      text::cat("Workers\n", table.to_text(2), "  ", report.hops, " hops of states, ",
+                counted(report.hop_bytes, report.hop_bytes_expected), "; ", report.failed_hops, " failed\n");
   if (report.team_visits + report.parted_teams > 0)
-    page += text::cat("  ", report.team_visits, " sub-epochs trained together; ", report.parted_teams,
+    page += text::cat("  ", report.team_visits, " sub-epochs trained together, steps of ",
+                      counted(exchanged, report.exchange_bytes_expected), "; ", report.parted_teams,
                       " begun in vain, since a worker was gone\n");
   return page;
 }

@@ -149,6 +149,10 @@ void repeat_rotations(const RecordedRun& run, Journal& journal) {
     fail(ExitCode::usage, run.paths.root,
          ": its workers took partitions as they were free (data.order: free), and only ",
          "runs by seed can be done again");
+  if (!run.config.teams.exact)
+    fail(ExitCode::usage, run.paths.root,
+         ": its workers summed gradients with bits of their own (train.data_parallel.sum), and only what is ordered ",
+         "can be done again");
   keep_rotations(journal, recorded_rotations(*run.journal, run.paths.journal()));
 }
 

@@ -4,10 +4,12 @@
 #include <cmath>
 
 #include "base/failure.h"
+#include "hopper/bounds.h"
 #include "partitioner/shard_tasks.h"
 #include "pipeline/batches.h"
 #include "pipeline/frozen_store.h"
 #include "pipeline/simulator.h"
+#include "runtime/config_sections.h"
 #include "spill/disk_tier.h"
 #include "spill/host_tier.h"
 
@@ -309,7 +311,8 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
   for (std::size_t i = 0; i < setups.size(); ++i) {
     const auto same = std::find_if(groups.begin(), groups.end(), [&](const auto& group) {
       const auto& first = setups[group.first];
-      return first.plan == setups[i].plan && first.source == setups[i].source;
+      return first.plan == setups[i].plan && first.source == setups[i].source &&
+             first.train.data_parallel == setups[i].train.data_parallel;
     });
     if (same != groups.end())
       same->second.push_back(i);
@@ -340,6 +343,7 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
     view.notes.push_back(text::cat("Memory is that of each of ", place_.workers,
                                    " workers; the time is that of one, divided among them."));
   }
+  if (config_.teams.degree_max > 1) view.notes.push_back(describe_teams());
   if (config_.search.method == SearchSpec::Method::external)
     view.notes.push_back(
         "Trials will be asked for from outside (`hopyard ask`): planned are as many, drawn at random from what is "
@@ -357,6 +361,20 @@ std::vector<PlanRowGroup> Workbench::describe_row_groups() const {
     if (training_.cut) all.back().partition = training_.groups->find(group.value)->partition;
   }
   return all;
+}
+
+std::string Workbench::describe_teams() const {
+  if (place_.several()) {
+    const Placement placement =
+        placement_of(config_, training_.all_partitions(), place_.workers, training_.cut != nullptr);
+    return text::cat("Who trains a step together is decided visit by visit, among the ", placement.homes[0].size(),
+                     " workers that have its partition.");
+  }
+  if (config_.teams.exact)
+    return text::cat("Here is one worker, which trains alone what up to ", config_.teams.degree_max,
+                     " may train together, to the same bits.");
+  return text::cat("What several workers train together takes as many: tools/workers ", config_.teams.degree_max,
+                   " CONFIG.yaml.");
 }
 
 PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast& forecast) const {
@@ -384,6 +402,12 @@ PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast
   group.compute_s = setup.plan.compute_s;
   group.transfer_s = setup.plan.transfer_s;
   group.step_s = setup.plan.step_s;
+  const DataParallelSpec& team = setup.train.data_parallel;
+  group.degree = team.degree;
+  if (team.degree > 1) {
+    group.sum = to_string(team.sum);
+    group.step_bytes = step_bytes(team.degree, summed_bytes(setup));
+  }
   return group;
 }
 

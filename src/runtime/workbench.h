@@ -101,6 +101,7 @@ class Workbench {
   std::vector<SimTrial> simulated_trials(const std::vector<TrialSetup>& setups,
                                          const std::vector<TrialForecast>& forecasts) const;
   double predict_seconds(std::vector<SimTrial> trials, const DeviceLimits& device, std::uint32_t active) const;
+  std::string describe_teams() const;
   PlanGroup describe_group(const TrialSetup& setup, const TrialForecast& forecast) const;
   PlanTiers describe_tiers(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts) const;
 

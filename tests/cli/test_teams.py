@@ -1,8 +1,10 @@
 """Several workers train a trial together, step by step: the digests of one process, whoever dies."""
+import contextlib
+import json
 import unittest
 
-from program import committed, digests, hopyard
-from workers import TRIALS, WorkersTest, free_port
+from program import committed, digests, hopyard, journal, leaderboard
+from workers import PARTITIONS, TRIALS, WorkersTest, free_port
 
 
 def together(degree, **more):
@@ -45,6 +47,44 @@ class Teams(WorkersTest):
         code, out, err = hopyard("run", self.config, "--dir", directory, *together(2))
         self.assertEqual(code, 0, err)
         self.assertEqual(digests(directory), self.expected)
+
+    def hopping(self, directory):
+        with contextlib.closing(journal(directory)) as looked:
+            return json.loads(looked.execute("SELECT json FROM facts WHERE name = 'hopping'").fetchone()[0])
+
+    def test_bytes_over_the_network_are_those_of_the_formulas(self):
+        directory = self.sweep.directory("bytes-hops")
+        first, second = self.start_all(directory)
+        self.assertIn("by formula", self.end_of(first, 0))
+        self.end_of(second, 0)
+        hops = self.hopping(directory)
+        self.assertEqual(hops["hops"], TRIALS * self.epochs * PARTITIONS)
+        self.assertAlmostEqual(hops["hop_bytes"] / hops["hop_bytes_expected"], 1, delta=0.01)
+        directory = self.sweep.directory("bytes-steps")
+        for process in self.start_all(directory, None, *together(2)):
+            self.end_of(process, 0)
+        steps = self.hopping(directory)
+        self.assertEqual(steps["hop_bytes"], 0)
+        exchanged = sum(worker["exchanged_bytes"] for worker in steps["workers"])
+        self.assertAlmostEqual(exchanged / steps["exchange_bytes_expected"], 1, delta=0.01)
+        sent = sum(worker["sent_bytes"] for worker in steps["workers"])
+        self.assertAlmostEqual(sent / exchanged, 1, delta=0.01)
+
+    def test_trials_that_stay_where_they_began_end_as_one_process(self):
+        directory = self.sweep.directory("task")
+        for process in self.start_all(directory, None, "--set", "workers={scheduler: task}"):
+            self.end_of(process, 0)
+        self.expect_whole(directory)
+        self.assertLessEqual(self.hopping(directory)["hops"], TRIALS)  # on the way home
+
+    def test_the_sum_of_c10d_has_bits_of_its_own_and_is_not_done_again(self):
+        directory = self.sweep.directory("all-reduce")
+        for process in self.start_all(directory, None, *together(2, sum="all-reduce")):
+            self.end_of(process, 0)
+        self.assertTrue(all(row["state"] == "finished" for row in leaderboard(directory)))
+        code, _, err = hopyard("reproduce", directory, "--trial=t00", "--dir", self.sweep.directory("all-reduce-again"))
+        self.assertEqual(code, 2)
+        self.assertIn("train.data_parallel.sum", err)
 
     def kill_one(self, directory, victim, workers, degree):
         port = free_port()

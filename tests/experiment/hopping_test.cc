@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "experiment/worker_fixture.h"
+#include "hopper/bounds.h"
 
 namespace hopyard {
 namespace {
@@ -71,8 +72,8 @@ class HoppingTest : public WorkerTest {
     });
     try {
       const auto event = [this](const std::string& line) { log_ += line + '\n'; };
-      HoppingTrainer trainer(
-          {*end, place_partitions(partitions_, 3, 2), std::vector<ShopWorker>(3), *scheduler, 2, 30, event});
+      HoppingTrainer trainer({*end, place_partitions(partitions_, 3, replication_), std::vector<ShopWorker>(3),
+                              *scheduler, false, 2, 30, event});
       Experiment experiment({*searcher, journal, trainer, partitions_, search_.metric, orders_max_, "resources",
                              [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
                              event, [] {}, interrupted_, 5});
@@ -110,6 +111,15 @@ class HoppingTest : public WorkerTest {
     }
   }
 
+  /// As if no run had been.
+  void forget_nodes() {
+    for (auto& node : nodes_) {
+      for (const auto& state : node.book.all()) node.book.remove(state.trial, state.visits);
+      node.medium->versions.clear();
+    }
+  }
+
+  std::uint32_t replication_ = 2;
   std::array<WorkerNode, 3> nodes_{WorkerNode(0), WorkerNode(1), WorkerNode(2)};
   std::vector<std::unique_ptr<WorkerLife>> lives_;
   HoppingReport report_;
@@ -135,6 +145,24 @@ TEST_F(HoppingTest, AnExperimentOverWorkersEndsAsInOneProcessAndAtHome) {
   expect_tidy_disks();
 }
 
+TEST_F(HoppingTest, StatesMoveAsManyBytesAsTheFormulaSays) {
+  replication_ = 1;
+  MemoryJournal journal;
+  ASSERT_EQ(run_hopping(journal), ExperimentEnd::finished);
+  Bytes state = 0;
+  for (const auto& held : nodes_[0].book.all()) {
+    Bytes bytes = 0;
+    for (const auto& blob : held.blobs) bytes += blob.bytes;
+    state = bytes;
+  }
+  const CommunicationCase run{2, 2, partitions_, state, 0};
+  EXPECT_EQ(report_.hop_bytes_expected, hopper_bytes(run) - 2 * state);  // first weights need no hop
+  EXPECT_EQ(report_.hop_bytes, report_.hop_bytes_expected);
+  Bytes sent = 0;
+  for (const auto& worker : report_.workers) sent += worker.account.sent;
+  EXPECT_GE(sent, report_.hop_bytes);
+}
+
 TEST_F(HoppingTest, WhateverHappensToWorkersTheBitsAreThoseOfOneProcess) {
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
     SCOPED_TRACE(seed);
@@ -143,11 +171,72 @@ TEST_F(HoppingTest, WhateverHappensToWorkersTheBitsAreThoseOfOneProcess) {
     ASSERT_EQ(run_hopping(journal, {0.05, seed}), ExperimentEnd::finished) << log_;
     expect_as_in_one_run(journal);
     expect_tidy_disks();
-    for (auto& node : nodes_)
-      for (const auto& state : node.book.all()) node.book.remove(state.trial, state.visits);
-    for (auto& node : nodes_) node.medium->versions.clear();
+    forget_nodes();
   }
   EXPECT_GT(broken_, 20u);
+}
+
+/// The oracle trains alone.
+class HoppingTeamsTest : public HoppingTest {
+ protected:
+  HoppingTeamsTest() { micro_batch_size_ = 1; }
+  static TrialSpec spec_of(const Journal& journal) { return journal.trials().front().spec; }
+  void use_teams_of(std::uint32_t degree) {
+    trial_.train.data_parallel.degree = degree;
+    replication_ = degree;
+  }
+};
+
+TEST_F(HoppingTeamsTest, TrialsThatWorkersTrainTogetherEndAsInOneProcess) {
+  for (const std::uint32_t degree : {2, 3}) {
+    SCOPED_TRACE(degree);
+    use_teams_of(degree);
+    MemoryJournal journal;
+    ASSERT_EQ(run_hopping(journal), ExperimentEnd::finished) << log_;
+    expect_as_in_one_run(journal);
+    expect_tidy_disks();
+    EXPECT_EQ(report_.team_visits, 2 * 2 * partitions_);
+    EXPECT_EQ(report_.parted_teams, 0u) << log_;
+    Bytes exchanged = 0;
+    for (const auto& worker : report_.workers) exchanged += worker.account.exchanged;
+    const std::uint64_t steps = 3 + 3 + 3;  // of 10, 9 and 9 rows by 4
+    const CommunicationCase epochs{2, 2, degree, summed_bytes(resolve(spec_of(journal), 0)), steps * degree};
+    EXPECT_EQ(report_.exchange_bytes_expected, data_parallel_bytes(epochs));
+    EXPECT_GE(exchanged, report_.exchange_bytes_expected);
+    EXPECT_LE(exchanged, 1.01 * static_cast<double>(report_.exchange_bytes_expected));
+    forget_nodes();
+  }
+}
+
+TEST_F(HoppingTeamsTest, WhateverHappensToWorkersTheBitsOfTeamsAreThoseOfOneProcess) {
+  std::uint64_t together = 0;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    SCOPED_TRACE(seed);
+    use_teams_of(2 + seed % 2);
+    log_.clear();
+    MemoryJournal journal;
+    ASSERT_EQ(run_hopping(journal, {0.05, seed}), ExperimentEnd::finished) << log_;
+    expect_as_in_one_run(journal);
+    expect_tidy_disks();
+    forget_nodes();
+    together += report_.team_visits;
+  }
+  EXPECT_GT(broken_, 20u);
+  EXPECT_GT(together, 10u);
+}
+
+TEST_F(HoppingTeamsTest, ACoordinatorThatDiesGoesOnWithItsTeams) {
+  use_teams_of(2);
+  MemoryJournal journal;
+  int deaths = 0;
+  for (int step = 2;; ++deaths) {
+    ASSERT_LT(deaths, 60) << log_;
+    DyingJournal dying(journal, step + deaths % 3, deaths % 2 == 0);
+    if (run_hopping(dying, {0.1, static_cast<std::uint64_t>(deaths)}) == ExperimentEnd::finished) break;
+  }
+  EXPECT_GT(deaths, 3);
+  expect_as_in_one_run(journal);
+  expect_tidy_disks();
 }
 
 TEST_F(HoppingTest, ACoordinatorThatDiesGoesOnWhereItsJournalEnds) {

@@ -50,7 +50,8 @@ class HoppingTrainerTest : public ::testing::Test {
     std::optional<ExperimentEnd> result;
     {
       HoppingTrainer trainer({end, place_partitions(partitions_, workers_, replication_), shop_workers, *scheduler,
-                              state_replicas_, patience_s_, [this](const std::string& line) { log_ += line + "\n"; }});
+                              kind_ == VisitSchedulerKind::task, state_replicas_, patience_s_,
+                              [this](const std::string& line) { log_ += line + "\n"; }});
       int steps = 0;
       Experiment experiment({*searcher, *journal_, trainer, partitions_, search_.metric, 4, "resources",
                              [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },

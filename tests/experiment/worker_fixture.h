@@ -176,6 +176,7 @@ class WorkerTest : public ExperimentTest {
   void SetUp() override {
     ExperimentTest::SetUp();
     trial_.train.epochs = kVisits / kPartitions;
+    trial_.train.micro_batch_size = micro_batch_size_;
     search_.metric = "valid/loss";
     ASSERT_EQ(run(GiB), ExperimentEnd::finished);
     for (const auto& record : journal_->trials()) courses_.push_back({record.spec, {}, 0, 0, 0, {}});
@@ -205,7 +206,8 @@ class WorkerTest : public ExperimentTest {
             (visits + 1) % kPartitions == 0,
             course.steps,
             course.loss_sum,
-            course.loss_items};
+            course.loss_items,
+            {}};
   }
   void train(TrialCourse& course, const WorkerId& worker) {
     coordinator_.send(worker, next_visit(course));
@@ -242,6 +244,7 @@ class WorkerTest : public ExperimentTest {
   }
 
   Bytes host_memory_ = 64 * MiB;
+  std::uint32_t micro_batch_size_ = 4;  ///< of batches of 4
   fakes::MemoryNetwork network_;
   std::uint64_t orders_ = 0;
   ScriptedCoordinator coordinator_{network_};
