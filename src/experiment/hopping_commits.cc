@@ -65,12 +65,13 @@ bool HoppingTrainer::agrees(Job& job) {
   parts_.event(text::cat(trial.status.spec.id, ": ", sentence));
   stop_visit(job);
   for (const std::uint32_t member : visit.members()) send(member, Keep{trial.status.spec.id, trial.status.visits_done});
-  if (++job.failed_teams >= kTeamTries) ends_.push_back({job.entry, {}, sentence, false});
+  if (++job.failed_teams >= kTeamTries) ends_.push_back({.trial = job.entry, .failure = sentence});
   return false;
 }
 
 void HoppingTrainer::failed(const Failed& end) {
   Job* job = ordered(end.trial, end.number);
+  if (job == nullptr) job = judged_by(end.trial, end.number);
   if (job == nullptr) return;
   call_back(*job);
   VisitEnd failure;
@@ -81,6 +82,7 @@ void HoppingTrainer::failed(const Failed& end) {
 }
 
 void HoppingTrainer::missing(std::uint32_t worker, const Missing& end) {
+  if (lost_judging(worker, end)) return;
   Job* job = ordered(end.trial, end.number);
   if (job == nullptr) return;
   parts_.event(text::cat("worker ", worker, ": has no such state of ", end.trial));
@@ -115,22 +117,35 @@ void HoppingTrainer::get_on(Job& job) {
   const std::uint32_t visits = trial.status.visits_done + 1;
   const std::uint32_t enough = std::min(parts_.state_replicas, living());
   const bool goes_home = visits == trial.visits_total() && alive(0);
-  std::vector<std::uint32_t> targets = replica_targets(shop_, parts_.scheduler, *job.visit, enough);
-  if (goes_home) targets.insert(targets.begin(), 0);
-  std::size_t coming = job.copies.size();
-  for (const std::uint32_t target : targets) {
-    if (job.copies.contains(target)) continue;
-    if (coming >= enough && !(goes_home && target == 0)) break;
-    if (!under_way_to(trial.status.spec.id, job.trained->commit.digest, target))
+  std::vector<std::uint32_t> needed = judges_missing(job);  // copies that count as others do
+  if (goes_home) needed.insert(needed.begin(), 0);
+  const auto go_to = [&](std::uint32_t target) {
+    if (!job.copies.contains(target) && !under_way_to(trial.status.spec.id, job.trained->commit.digest, target))
       order_hop(job, job.visit->worker, target, visits, job.trained->blobs);
-    ++coming;
+  };
+  for (const std::uint32_t target : needed) go_to(target);
+  for (const std::uint32_t target : replica_targets(shop_, parts_.scheduler, *job.visit, enough)) {
+    if (copies_coming(job) >= enough) break;
+    go_to(target);
   }
-  if (job.copies.size() >= enough && (!goes_home || job.copies.contains(0))) commit(job);
+  order_judging(job);
+  if (job.copies.size() >= enough && (!goes_home || job.copies.contains(0)) && is_judged(job)) commit(job);
+}
+
+/// Of the trained state: those that are there, and those on their way.
+std::size_t HoppingTrainer::copies_coming(const Job& job) const {
+  std::size_t coming = job.copies.size();
+  for (const auto& [number, flight] : flights_)
+    coming += flight.trial == job.entry->status.spec.id && flight.digest == job.trained->commit.digest &&
+              !job.copies.contains(flight.to);
+  return coming;
 }
 
 void HoppingTrainer::commit(Job& job) {
   Trained done = *std::exchange(job.trained, std::nullopt);
   TrialEntry& trial = *job.entry;
+  add_score(job, done);
+  stop_judging(job);
   if (done.commit.score && done.rows && parts_.keep_outcomes) parts_.keep_outcomes(*done.commit.score, *done.rows);
   journal_->commit(done.commit, done.curve);
   expect_bytes(job, done);

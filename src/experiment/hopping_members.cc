@@ -56,6 +56,7 @@ void HoppingTrainer::heard(const CoordinatorEvent& event) {
 
 void HoppingTrainer::heard(std::uint32_t worker, const ToCoordinator& message) {
   if (const auto* end = std::get_if<Trained>(&message)) return trained(worker, *end);
+  if (const auto* end = std::get_if<Evaluated>(&message)) return evaluated(worker, *end);
   if (const auto* end = std::get_if<Failed>(&message)) return failed(*end);
   if (const auto* end = std::get_if<Missing>(&message)) return missing(worker, *end);
   if (const auto* end = std::get_if<Parted>(&message)) return parted(worker, *end);
@@ -91,6 +92,7 @@ void HoppingTrainer::greeted(const WorkerId& worker, Hello hello) {
 
 /// From here on a worker that said Hello counts, with those of its states that are committed.
 void HoppingTrainer::settle_holdings(TrialEntries trials) {
+  bool came = false;
   for (std::uint32_t worker = 0; worker < members_.size(); ++worker) {
     auto brings = std::exchange(members_[worker].brings, std::nullopt);
     if (!brings) continue;
@@ -100,6 +102,7 @@ void HoppingTrainer::settle_holdings(TrialEntries trials) {
     for (std::size_t i = 0; i < trials.size(); ++i) {
       const auto& trial = trials[i];
       Job& job = *in_order_[i];
+      job.copies.erase(worker);  // what is not committed is let go below
       auto holders = job.holders;
       holders.erase(worker);
       const HeldState* state = find_state(*brings, trial->status.spec.id, trial->status.visits_done, trial->digest);
@@ -114,7 +117,10 @@ void HoppingTrainer::settle_holdings(TrialEntries trials) {
     for (const auto& state : *brings)
       if (!useful.contains(state.trial)) send(worker, Keep{state.trial, 0});
     shop_.join(worker);
+    came = true;
   }
+  if (came)
+    for (Job* const job : in_order_) get_on(*job);  // validation rows may have waited for it
   for (Job* const job : in_order_)
     if (job->entry->ended()) bring_home(*job);
 }
@@ -158,6 +164,7 @@ void HoppingTrainer::lost(const WorkerId& worker, const std::string& why) {
   for (const auto& [number, flight] : broken)
     send(flight.from == worker.rank ? flight.to : flight.from, CallOff{number});
   for (const auto& [number, flight] : broken) torn(flight, text::cat("worker ", worker.rank, " is gone"));
+  for (auto& [trial, job] : jobs_) job.judging.erase(worker.rank);
   for (auto& [trial, job] : jobs_) get_on(job);  // fewer live, so fewer copies are needed
 }
 
@@ -165,6 +172,7 @@ void HoppingTrainer::note(std::uint32_t worker, const Account& account) {
   Account& sum = report_.workers[worker].account;
   sum.rows_read += account.rows_read;
   sum.bytes_read += account.bytes_read;
+  sum.rows_judged += account.rows_judged;
   sum.busy_s += account.busy_s;
   sum.hop_s += account.hop_s;
   sum.waited_s += account.waited_s;

@@ -127,6 +127,7 @@ void HoppingTrainer::ask(Job& job) {
   order.visits = trial.status.visits_done;
   order.digest = trial.digest;
   order.partition = job.visit->partition;
+  job.to_judge = judges_by_hops() && trial.next_is_judged();
   order.steps = trial.steps;
   order.loss_sum = trial.loss_sum;
   order.loss_items = trial.loss_items;
@@ -135,7 +136,7 @@ void HoppingTrainer::ask(Job& job) {
   for (const std::uint32_t member : members)
     if (order.team) order.team->members.push_back(*members_[member].id);
   for (std::uint32_t i = 0; i < members.size(); ++i) {
-    order.evaluate = i == 0 && trial.next_is_judged();
+    order.evaluate = i == 0 && trial.next_is_judged() && !job.to_judge;
     if (order.team) order.team->member = i;
     send(members[i], order);
   }
@@ -151,6 +152,7 @@ void HoppingTrainer::call_back(Job& job) {
 /// The visit under way is none any more; its workers are told by whoever wants that.
 void HoppingTrainer::stop_visit(Job& job) {
   if (job.visit && shop_.trial(*job.number).under_way == job.visit) shop_.give_up(*job.visit);
+  stop_judging(job);
   job.visit.reset();
   job.said.clear();
   job.trained.reset();
@@ -190,7 +192,9 @@ std::vector<VisitEnd> HoppingTrainer::wait(double timeout_s) {
 
 /// Nothing is under way, and something is wanted: that may not last.
 void HoppingTrainer::check_waiting(TrialEntries trials, bool paused) {
-  const bool busy = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job.second.visit; });
+  const bool busy = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& job) {
+    return job.second.visit && !waits_for_validation(job.second);
+  });
   const bool wants = std::any_of(trials.begin(), trials.end(), [](const auto& trial) { return trial->has_work(); });
   if (paused || busy || !wants) return waiting_since_s_.reset();
   if (!waiting_since_s_) waiting_since_s_ = monotonic_seconds();
@@ -205,6 +209,10 @@ void HoppingTrainer::check_waiting(TrialEntries trials, bool paused) {
 std::string HoppingTrainer::what_is_missing(TrialEntries trials) const {
   const std::string homeless = describe_homeless(parts_.placement, shop_.living());
   if (!homeless.empty()) return homeless;
+  const bool judging = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& job) {
+    return job.second.visit && waits_for_validation(job.second);
+  });
+  if (judging) return "of the validation rows, " + describe_homeless(parts_.valid_placement, shop_.living());
   for (const auto& trial : trials) {
     const auto job = jobs_.find(trial->status.spec.id);
     if (!trial->has_work()) continue;

@@ -30,6 +30,9 @@ struct HoppingParts {
   double wait_for_worker_s = 600;    ///< so long nothing may go on for want of a worker
   std::function<void(const std::string&)> event;
   KeepOutcomes keep_outcomes = {};  ///< may be empty; called on the loop's thread
+  /// Homes of the partitions of validation rows; without any, every worker has all rows and judges what it trained.
+  Placement valid_placement = {};
+  std::string metric = {};  ///< of scores that are put together from such partitions
 };
 
 /// What workers and hops did, for the report.
@@ -94,21 +97,29 @@ class HoppingTrainer final : public VisitTrainer {
     bool known = false;  // it has been here
     std::string broken;  // what it said before it left
   };
+  /// A worker judges a trained state on these partitions.
+  struct Judging {
+    std::uint64_t order = 0;
+    std::vector<std::uint32_t> partitions;
+  };
   /// What is known of a trial beside its entry.
   struct Job {
     TrialEntry* entry = nullptr;
-    std::optional<std::uint32_t> number;    // in the shop, once it is there
-    std::optional<PlacedVisit> visit;       // under way
-    std::uint64_t order = 0;                // of that visit: number of its Trains
-    bool asked = false;                     // they have been sent
-    std::map<std::uint32_t, Trained> said;  // by its workers that are ready, until all are
-    std::optional<Trained> trained;         // what came of it, until it is committed
-    std::set<std::uint32_t> copies;         // workers that hold that
-    std::set<std::uint32_t> holders;        // workers that hold the committed state, dead ones too
-    std::vector<HeldBlob> blobs;            // of the committed state
-    std::uint32_t failed_hops = 0;          // since the visit began
-    std::uint32_t failed_teams = 0;         // since the last commit
-    bool at_home = false;                   // it has ended, and nobody else's copy is needed
+    std::optional<std::uint32_t> number;       // in the shop, once it is there
+    std::optional<PlacedVisit> visit;          // under way
+    std::uint64_t order = 0;                   // of that visit: number of its Trains
+    bool asked = false;                        // they have been sent
+    std::map<std::uint32_t, Trained> said;     // by its workers that are ready, until all are
+    std::optional<Trained> trained;            // what came of it, until it is committed
+    std::set<std::uint32_t> copies;            // workers that hold that
+    bool to_judge = false;                     // it counts when it is judged on each partition of validation rows
+    std::map<std::uint32_t, Judged> judged;    // by partition, as far as it is
+    std::map<std::uint32_t, Judging> judging;  // by worker
+    std::set<std::uint32_t> holders;           // workers that hold the committed state, dead ones too
+    std::vector<HeldBlob> blobs;               // of the committed state
+    std::uint32_t failed_hops = 0;             // since the visit began
+    std::uint32_t failed_teams = 0;            // since the last commit
+    bool at_home = false;                      // it has ended, and nobody else's copy is needed
   };
   struct Flight {
     std::string trial;
@@ -143,6 +154,19 @@ class HoppingTrainer final : public VisitTrainer {
   void lost(const WorkerId& worker, const std::string& why);
   void note(std::uint32_t worker, const Account& account);
 
+  // hopping_judging.cc: a trained state is judged where the validation rows are
+  bool judges_by_hops() const { return !parts_.valid_placement.homes.empty(); }
+  std::vector<std::uint32_t> partitions_to_judge(const Job& job) const;
+  bool is_judged(const Job& job) const;
+  std::vector<std::uint32_t> judges_missing(const Job& job) const;
+  void order_judging(Job& job);
+  void evaluated(std::uint32_t worker, Evaluated end);
+  bool lost_judging(std::uint32_t worker, const Missing& end);
+  Job* judged_by(const std::string& trial, std::uint64_t order);
+  void stop_judging(Job& job);
+  bool waits_for_validation(const Job& job) const;
+  void add_score(Job& job, Trained& done) const;
+
   // hopping_commits.cc: from a trained visit to its commit
   void trained(std::uint32_t worker, Trained end);
   void failed(const Failed& end);
@@ -163,6 +187,7 @@ class HoppingTrainer final : public VisitTrainer {
   void torn(const Flight& flight, const std::string& why);
   void give_up_on(const Flight& flight, const std::string& why);
   bool under_way_to(const std::string& trial, const std::string& digest, std::uint32_t worker) const;
+  std::size_t copies_coming(const Job& job) const;
   void bring_home(Job& job);
 
   HoppingParts parts_;

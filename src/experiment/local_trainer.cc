@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/failure.h"
+#include "experiment/scoring.h"
 
 namespace hopyard {
 
@@ -72,7 +73,10 @@ void LocalTrainer::start_visit(TrialEntry& trial) {
   visit.epoch = trial.status.visits_done / per_epoch;
   visit.index = trial.status.visits_done % per_epoch;
   visit.partition = trial.partition_after(trial.status.visits_done);
-  visit.rows = trial.setup.partitions->order(visit.partition, visit.epoch);
+  if (trial.only_evaluates())
+    visit.judge_on = trial.sent->judge_on;
+  else
+    visit.rows = trial.setup.partitions->order(visit.partition, visit.epoch);
   visit.first_step = trial.steps;
   visit.evaluate = trial.next_is_judged();
   if (trial.sent) {
@@ -108,6 +112,10 @@ std::optional<VisitEnd> LocalTrainer::visit_ended(VisitResult result) {
   TrialEntry& trial = *held.entry;
   held.features.clear();
   if (result.error || held.dropped) return failed(held, result.error);
+  if (trial.only_evaluates()) {
+    trial.under_way = false;
+    return VisitEnd{.trial = &trial, .judged = std::move(result.judged)};
+  }
   CommitRequest request;
   request.trial = result.trial;
   request.run = held.run;
@@ -123,13 +131,9 @@ std::optional<VisitEnd> LocalTrainer::visit_ended(VisitResult result) {
   if (!request.curve.empty()) trial.status.loss = request.curve.back().loss;
   if (!result.judged.empty()) {
     Judged judged = add_up(result.judged);
-    TrialScore score;
-    score.trial = trial.status.spec.id;
-    score.epoch = Epochs::of_visits(trial.status.visits_done + 1, trial.status.visits_per_epoch);
-    score.train_loss = request.commit.loss_items > 0 ? request.commit.loss_sum / request.commit.loss_items : 0;
-    score.valid_loss = ModelSource::metric(judged.sums, "valid/loss");
-    score.metric = ModelSource::metric(judged.sums, parts_.metric);
-    request.commit.score = score;
+    request.commit.score =
+        score_of(request.commit, Epochs::of_visits(trial.status.visits_done + 1, trial.status.visits_per_epoch),
+                 judged.sums, parts_.metric);
     request.rows = std::move(judged.rows);
   }
   trial.committing = true;

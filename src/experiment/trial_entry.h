@@ -33,6 +33,7 @@ struct TrialStatus {
 struct SentVisit {
   std::uint32_t partition = 0;
   bool evaluate = false;
+  std::vector<std::uint32_t> judge_on = {};     ///< partitions of the validation rows: it trains nothing
   MicroBatchShare share = {};                   ///< of its team
   std::shared_ptr<StepExchange> exchange = {};  ///< with its team; null: alone
 };
@@ -61,8 +62,9 @@ struct TrialEntry {
   bool has_work() const { return wanted() && !status.held && !waits_for_parent(); }
   bool at_epoch_end() const { return status.visits_done % status.visits_per_epoch == 0; }
   /// Whether its next visit ends with a score: the last one of an epoch, or of what the search has asked for.
+  bool only_evaluates() const { return sent && !sent->judge_on.empty(); }
   bool next_is_judged() const {
-    if (sent) return sent->evaluate;
+    if (sent) return sent->evaluate || only_evaluates();
     const std::uint32_t after = status.visits_done + 1;
     return after % status.visits_per_epoch == 0 || after == visits_wanted;
   }

@@ -9,6 +9,7 @@
 
 #include "base/journal.h"
 #include "experiment/trial_entry.h"
+#include "model/judged.h"
 #include "pipeline/executor.h"
 
 namespace hopyard {
@@ -16,10 +17,11 @@ namespace hopyard {
 /// How a visit ended.
 struct VisitEnd {
   TrialEntry* trial = nullptr;
-  std::optional<VisitCommit> commit;  ///< in the journal by now; nothing when the trial failed
-  std::string failure;                ///< what the trial itself did
-  bool did_not_fit = false;           ///< the failure: under other resources it may be none
-  bool parted = false;                ///< the failure: its team fell apart, which is no fault of the trial
+  std::optional<VisitCommit> commit = {};    ///< in the journal by now; nothing when the trial failed
+  std::vector<JudgedPartition> judged = {};  ///< of a visit that only evaluated: it has no commit
+  std::string failure = {};                  ///< what the trial itself did
+  bool did_not_fit = false;                  ///< the failure: under other resources it may be none
+  bool parted = false;                       ///< the failure: its team fell apart, which is no fault of the trial
 };
 
 using TrialEntries = std::span<const std::unique_ptr<TrialEntry>>;

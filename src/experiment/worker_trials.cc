@@ -27,14 +27,15 @@ Bytes row_bytes(const Dataset& data) {
   return bytes;
 }
 
-/// What is too much for a message: first the values of each class, then all.
-std::optional<RowOutcomes> sendable(RowOutcomes rows) {
+/// What is too much for a message, with as many others beside: first the values of each class, then all.
+std::optional<RowOutcomes> sendable(RowOutcomes rows, std::size_t beside = 1) {
   const auto bytes = [&] {
     return sizeof(float) * (rows.losses.size() + rows.correct.size() + rows.values.size() + rows.targets.size()) +
            sizeof(std::int64_t) * (rows.predicted.size() + rows.labels.size());
   };
-  if (bytes() > kRowsBytesMax) rows.values = {};
-  if (bytes() > kRowsBytesMax) return std::nullopt;
+  const Bytes most = kRowsBytesMax / beside;
+  if (bytes() > most) rows.values = {}, rows.width = 0;
+  if (bytes() > most) return std::nullopt;
   return rows;
 }
 
@@ -165,7 +166,7 @@ void WorkerTrials::begin(Trial& trial) {
   entry.steps = train.steps;
   entry.loss_sum = train.loss_sum;
   entry.loss_items = train.loss_items;
-  entry.sent = SentVisit{train.partition, train.evaluate};
+  entry.sent = SentVisit{train.partition, train.evaluate, train.judge_on};
   if (train.team) {
     entry.sent->share = {train.team->member, static_cast<std::uint32_t>(train.team->members.size())};
     entry.sent->exchange = exchange;
@@ -198,10 +199,26 @@ bool WorkerTrials::resolve(Trial& trial, const Train& train) {
     trial.resolved = true;
   }
   const auto& own = entry.setup.partitions->to_visit();
-  if (!std::binary_search(own.begin(), own.end(), train.partition) || train.visits >= entry.visits_total())
+  const bool too_far = train.judge_on.empty() ? train.visits >= entry.visits_total()
+                                              : train.visits == 0 || train.visits > entry.visits_total();
+  check_judged(entry, train);
+  if (!std::binary_search(own.begin(), own.end(), train.partition) || too_far)
     fail(ExitCode::input, "the coordinator asks for visit ", train.visits + 1, " of ", train.spec.id, ", of partition ",
          train.partition, "; it has ", entry.visits_total(), ", of ", own.size(), " partitions");
   return true;
+}
+
+/// Ascending, and each with rows that are here.
+void WorkerTrials::check_judged(const TrialEntry& entry, const Train& train) {
+  for (std::size_t i = 0; i < train.judge_on.size(); ++i) {
+    const std::uint32_t partition = train.judge_on[i];
+    const auto& all = entry.setup.valid_partitions;
+    const bool there = all && partition < all->count() && all->rows(partition) > 0 &&
+                       entry.setup.valid_data->has(all->shuffled(partition).front());
+    if (!there || (i > 0 && partition <= train.judge_on[i - 1]))
+      fail(ExitCode::input, "the coordinator asks to judge ", train.spec.id, " on partition ", partition,
+           " of the validation rows, which is not here or out of order");
+  }
 }
 
 void WorkerTrials::unresolve(Trial& trial) {
@@ -263,6 +280,8 @@ void WorkerTrials::ended(VisitEnd end) {
   Trial& trial = trials_.at(id);
   if (end.commit) {
     committed(trial, *end.commit);
+  } else if (!end.judged.empty()) {
+    evaluated(trial, std::move(end.judged));
   } else if (!is_given_up(id)) {
     if (end.parted)
       parts_.say(Parted{number_of(id), id, end.failure});
@@ -280,6 +299,7 @@ void WorkerTrials::committed(Trial& trial, const VisitCommit& commit) {
   const std::uint64_t rows = entry.setup.partitions->rows(commit.partition);
   account_.rows_read += rows;
   account_.bytes_read += rows * row_bytes(*entry.setup.train_data);
+  if (commit.score) account_.rows_judged += judged_rows(entry.setup);
   const std::lock_guard lock(mutex_);
   const UnderWay& visit = under_way_.at(commit.trial);
   if (!visit.given_up) return parts_.say(*visit.trained);
@@ -290,6 +310,18 @@ void WorkerTrials::committed(Trial& trial, const VisitCommit& commit) {
     if (held == visit.committed) parts_.states.remove(commit.trial, entry.status.visits_done);
   } else
     parts_.states.give_back(*visit.committed);
+}
+
+/// The state is what it was, so the run may go on from there.
+void WorkerTrials::evaluated(Trial& trial, std::vector<JudgedPartition> judged) {
+  const TrialEntry& entry = *trial.entry;
+  const std::string& id = entry.status.spec.id;
+  trial.rests_at = entry.status.visits_done;
+  for (auto& one : judged) {
+    account_.rows_judged += entry.setup.valid_partitions->rows(one.partition);
+    one.judged.rows = sendable(std::move(one.judged.rows), judged.size()).value_or(RowOutcomes());
+  }
+  if (!is_given_up(id)) parts_.say(Evaluated{number_of(id), id, std::move(judged)});
 }
 
 void WorkerTrials::rest(Trial& trial) {

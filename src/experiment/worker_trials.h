@@ -80,6 +80,7 @@ class WorkerTrials {
   void forget(Trial& trial);  ///< what it was asked for
   void begin(Trial& trial);
   bool resolve(Trial& trial, const Train& train);
+  static void check_judged(const TrialEntry& entry, const Train& train);
   void unresolve(Trial& trial);
   UnderWay begin_at(Trial& trial, const Train& train);
   bool is_training(const Trial& trial) const;
@@ -91,6 +92,7 @@ class WorkerTrials {
   bool release_one();
   void ended(VisitEnd end);
   void committed(Trial& trial, const VisitCommit& commit);
+  void evaluated(Trial& trial, std::vector<JudgedPartition> judged);
   void rest(Trial& trial);  ///< its visit has ended, whatever came of it
   void commit_to_book(const VisitCommit& commit, const std::vector<CurvePoint>& curve);  ///< the committer's thread
 

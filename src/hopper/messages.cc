@@ -81,6 +81,16 @@ void list(Form& form, RowOutcomes& rows) {
 }
 
 template <class Form>
+void list(Form& form, JudgedPartition& one) {
+  form("partition", one.partition);
+  form("loss", one.judged.sums.loss);
+  form("correct", one.judged.sums.correct);
+  form("squared_error", one.judged.sums.squared_error);
+  form("items", one.judged.sums.items);
+  form("rows", one.judged.rows);
+}
+
+template <class Form>
 void list(Form& form, HeldState& state) {
   form("trial", state.trial);
   form("visits", state.visits);
@@ -112,6 +122,7 @@ void list(Form& form, Train& train) {
   form("digest", train.digest);
   form("partition", train.partition);
   form("evaluate", train.evaluate);
+  form("judge_on", train.judge_on);
   form("steps", train.steps);
   form("loss_sum", train.loss_sum);
   form("loss_items", train.loss_items);
@@ -209,6 +220,13 @@ void list(Form& form, Progress::Visit& visit) {
 }
 
 template <class Form>
+void list(Form& form, Evaluated& evaluated) {
+  form("number", evaluated.number);
+  form("trial", evaluated.trial);
+  form("judged", evaluated.judged);
+}
+
+template <class Form>
 void list(Form& form, Progress& progress) {
   form("visits", progress.visits);
 }
@@ -223,6 +241,7 @@ template <class Form>
 void list(Form& form, Account& account) {
   form("rows_read", account.rows_read);
   form("bytes_read", account.bytes_read);
+  form("rows_judged", account.rows_judged);
   form("busy_s", account.busy_s);
   form("hop_s", account.hop_s);
   form("waited_s", account.waited_s);
@@ -255,6 +274,8 @@ constexpr const char* kName<Hello> = "hello";
 template <>
 constexpr const char* kName<Trained> = "trained";
 template <>
+constexpr const char* kName<Evaluated> = "evaluated";
+template <>
 constexpr const char* kName<Failed> = "failed";
 template <>
 constexpr const char* kName<Missing> = "missing";
@@ -278,6 +299,22 @@ void check(const Train& train, const std::string& where) {
     fail(ExitCode::input, where, ": member ", team.member, " of a team of ", team.members.size());
 }
 
+void check_rows(const RowOutcomes& rows, const std::string& where) {
+  const auto& [losses, correct, predicted, width, values, labels, targets] = rows;
+  const auto fits = [&](std::size_t count) { return count == 0 || count == losses.size(); };
+  const bool whole = values.empty() || (losses.size() > 0 && values.size() / losses.size() == width &&
+                                        values.size() % losses.size() == 0);
+  if (!whole || !fits(correct.size()) || !fits(predicted.size()) || !fits(labels.size()) || !fits(targets.size()))
+    fail(ExitCode::input, where, ": its lists are of different numbers of rows");
+}
+
+void check(const Evaluated& evaluated, const std::string& where) {
+  for (const JudgedPartition& one : evaluated.judged) {
+    if (one.judged.sums.items <= 0) fail(ExitCode::input, where, ": partition ", one.partition, " has no row");
+    check_rows(one.judged.rows, where);
+  }
+}
+
 /// What a journal would call a broken contract.
 void check(const Trained& trained, const std::string& where) {
   const VisitCommit& commit = trained.commit;
@@ -286,13 +323,7 @@ void check(const Trained& trained, const std::string& where) {
   for (std::size_t i = 1; i < trained.curve.size(); ++i)
     if (trained.curve[i].step <= trained.curve[i - 1].step)
       fail(ExitCode::input, where, ": step ", trained.curve[i].step, " of the curve is out of order");
-  if (!trained.rows) return;
-  const auto& [losses, correct, predicted, width, values, labels, targets] = *trained.rows;
-  const auto fits = [&](std::size_t count) { return count == 0 || count == losses.size(); };
-  const bool whole = values.empty() || (losses.size() > 0 && values.size() / losses.size() == width &&
-                                        values.size() % losses.size() == 0);
-  if (!whole || !fits(correct.size()) || !fits(predicted.size()) || !fits(labels.size()) || !fits(targets.size()))
-    fail(ExitCode::input, where, ": its lists are of different numbers of rows");
+  if (trained.rows) check_rows(*trained.rows, where);
 }
 
 template <class... Kinds>

@@ -11,7 +11,7 @@
 #include "base/failure.h"
 #include "base/journal.h"
 #include "hopper/state_book.h"
-#include "model/row_outcomes.h"
+#include "model/judged.h"
 #include "pipeline/train_spec.h"
 #include "transport/transport.h"
 
@@ -30,7 +30,8 @@ struct Team {
   bool operator==(const Team&) const = default;
 };
 
-/// Trains one visit of a trial, and says `Trained`, `Failed`, `Missing` or `Parted`.
+/// Trains one visit of a trial, and says `Trained`, `Failed`, `Missing` or `Parted`; or trains nothing, judges the
+/// state on some partitions of the validation rows, and says `Evaluated`, `Failed` or `Missing`.
 struct Train {
   std::uint64_t number = 0;       ///< of the order, never used twice by a coordinator: the answer has it too
   TrialSpec spec;                 ///< its index is the number of its setup
@@ -42,6 +43,7 @@ struct Train {
   std::uint64_t steps = 0;
   double loss_sum = 0, loss_items = 0;  ///< of the epoch so far
   std::optional<Team> team;             ///< of which this worker is one; nothing: it trains alone
+  std::vector<std::uint32_t> judge_on;  ///< partitions of the validation rows, ascending: nothing is trained
   bool operator==(const Train&) const = default;
 };
 
@@ -110,6 +112,14 @@ struct Trained {
   bool operator==(const Trained&) const = default;
 };
 
+/// The state is judged on these partitions of the validation rows.
+struct Evaluated {
+  std::uint64_t number = 0;  ///< of the order
+  std::string trial;
+  std::vector<JudgedPartition> judged;
+  bool operator==(const Evaluated&) const = default;
+};
+
 /// What the trial itself did.
 struct Failed {
   std::uint64_t number = 0;  ///< of the order
@@ -164,18 +174,20 @@ struct Broken {
 
 /// What this incarnation did, said at its end.
 struct Account {
-  std::uint64_t rows_read = 0;  ///< training rows, each time that one was read
-  Bytes bytes_read = 0;         ///< of these
-  double busy_s = 0;            ///< of its devices, summed
-  double hop_s = 0;             ///< of its hops, summed
-  double waited_s = 0;          ///< in which it trained nothing while a visit waited for its state
-  Bytes stored = 0;             ///< the most that its disk tier held
-  Bytes sent = 0;               ///< over its links, to other workers
-  Bytes exchanged = 0;          ///< of these, of steps that it trained with others, without the links' frames
+  std::uint64_t rows_read = 0;    ///< training rows, each time that one was read
+  Bytes bytes_read = 0;           ///< of these
+  double busy_s = 0;              ///< of its devices, summed
+  double hop_s = 0;               ///< of its hops, summed
+  double waited_s = 0;            ///< in which it trained nothing while a visit waited for its state
+  Bytes stored = 0;               ///< the most that its disk tier held
+  Bytes sent = 0;                 ///< over its links, to other workers
+  Bytes exchanged = 0;            ///< of these, of steps that it trained with others, without the links' frames
+  std::uint64_t rows_judged = 0;  ///< validation rows, each time that one was read
   bool operator==(const Account&) const = default;
 };
 
-using ToCoordinator = std::variant<Hello, Trained, Failed, Missing, Parted, HopEnd, Progress, Broken, Account>;
+using ToCoordinator =
+    std::variant<Hello, Trained, Evaluated, Failed, Missing, Parted, HopEnd, Progress, Broken, Account>;
 
 std::string encode(const ToWorker& message);
 std::string encode(const ToCoordinator& message);

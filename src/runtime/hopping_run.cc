@@ -31,6 +31,12 @@ VisitSchedulerKind scheduler_of(const ExperimentConfig& config) {
   return by_seed && chosen != VisitSchedulerKind::task ? VisitSchedulerKind::seed : chosen;
 }
 
+/// None where every worker has all validation rows.
+Placement placement_of_valid(const Workbench& bench, std::uint32_t workers) {
+  const auto& cut = bench.validation_data().cut;
+  return cut ? placement_of(bench.config(), cut->count(), workers, true) : Placement();
+}
+
 }  // namespace
 
 HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
@@ -42,7 +48,8 @@ HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
       parts_.end,
       placement_of(config, bench.training_data().all_partitions(), workers, bench.training_data().cut != nullptr),
       std::vector(workers, shop_worker(parts_.plan, bench.planner().device_count())), *scheduler_,
-      scheduler_of(config) == VisitSchedulerKind::task, config.workers.state_replicas, config.workers.wait_for_worker_s, parts_.event, parts_.keep_outcomes});
+      scheduler_of(config) == VisitSchedulerKind::task, config.workers.state_replicas, config.workers.wait_for_worker_s,
+      parts_.event, parts_.keep_outcomes, placement_of_valid(bench, workers), config.search.metric});
   worker_ = std::thread([this] { live(); });
 }
 
@@ -68,6 +75,7 @@ Json to_json(const HoppingReport& report) {
                            {"deaths", worker.deaths},
                            {"rows_read", worker.account.rows_read},
                            {"bytes_read", worker.account.bytes_read},
+                           {"rows_judged", worker.account.rows_judged},
                            {"busy_s", worker.account.busy_s},
                            {"hop_s", worker.account.hop_s},
                            {"waited_s", worker.account.waited_s},
@@ -88,6 +96,7 @@ std::string format_hopping(const HoppingReport& report) {
   Table table({{"worker", Align::right},
                {"sub-epochs", Align::right},
                {"rows read", Align::right},
+               {"rows judged", Align::right},
                {"busy", Align::right},
                {"sent", Align::right},
                {"waited for states", Align::right},
@@ -95,7 +104,8 @@ std::string format_hopping(const HoppingReport& report) {
   for (std::size_t rank = 0; rank < report.workers.size(); ++rank) {
     const HoppingReport::Worker& worker = report.workers[rank];
     table.add_row({std::to_string(rank), std::to_string(worker.visits), std::to_string(worker.account.rows_read),
-                   text::format_seconds(worker.account.busy_s), text::format_bytes(worker.account.sent),
+                   std::to_string(worker.account.rows_judged), text::format_seconds(worker.account.busy_s),
+                   text::format_bytes(worker.account.sent),
                    text::format_seconds(worker.account.waited_s), std::to_string(worker.deaths)});
   }
   Bytes exchanged = 0;

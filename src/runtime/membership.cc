@@ -71,10 +71,12 @@ TransportOptions transport_options(const WorkersSpec& spec, const std::string& e
 }
 
 std::string experiment_identity(const ExperimentConfig& config) {
-  const std::string digest = config_digest(config);
-  if (!PartitionSet::is_one(config.data.train)) return digest;
-  // Who opens which partitions follows from the replication, too.
-  return text::cat(digest, "-", PartitionSet(config.data.train).digest(), "-", config.workers.replication);
+  std::string identity = config_digest(config);
+  for (const std::string& folder : {config.data.train, config.data.valid})
+    // Who opens which partitions follows from the replication, too.
+    if (PartitionSet::is_one(folder))
+      identity += text::cat("-", PartitionSet(folder).digest(), "-", config.workers.replication);
+  return identity;
 }
 
 }  // namespace hopyard

@@ -54,7 +54,8 @@ RunObjects::RunObjects(const ExperimentConfig& config, RunDirectory opened,
   bench = std::make_unique<Workbench>(
       config, speed.read_bytes_per_s, speed.write_bytes_per_s,
       WorkbenchStart{std::move(trials), recorded_rotations(*journal, paths.journal()), place});
-  claim_training_data(*journal, paths, bench->training_data());
+  claim_cut(*journal, paths, "data.train", bench->training_data().cut.get());
+  claim_cut(*journal, paths, "data.valid", bench->validation_data().cut.get());
 }
 
 void RunObjects::make_engine() {

@@ -78,10 +78,11 @@ void check_workers(const ExperimentConfig& config, std::uint32_t workers) {
   if (teams.degree_max > workers)
     fail(ExitCode::usage, "train.data_parallel.degree: ", teams.degree_max,
          " workers are to train a trial together, and there are ", workers);
-  if (PartitionSet::is_one(config.data.valid))
-    fail(ExitCode::usage, "data.valid: ", config.data.valid,
-         " was cut, and each of several workers judges on all rows; "
-         "name the data folder that it was cut from");
+  if (PartitionSet::is_one(config.data.valid)) {
+    const PartitionSet valid(config.data.valid);
+    valid.check_workers(workers);
+    placement_of(config, valid.count(), workers, true);
+  }
   const bool cut = PartitionSet::is_one(config.data.train);
   std::uint32_t partitions = config.data.partitions;
   if (cut) {

@@ -14,6 +14,7 @@ namespace {
 
 constexpr const char* kWorkersFact = "workers";
 constexpr const char* kDataFact = "partition set";
+constexpr const char* kValidationFact = "validation set";
 constexpr const char* kCoordinatorsFact = "coordinators";
 constexpr std::uint64_t kIncarnationsOfCoordinator = 1'000'000;  // more than workers can come back while it lives
 
@@ -54,16 +55,17 @@ void claim_workers(Journal& journal, const RunPaths& paths, std::uint32_t worker
          " are there; start as many as then, or choose another --dir");
 }
 
-void claim_training_data(Journal& journal, const RunPaths& paths, const TrainingData& data) {
-  const std::string digest = data.cut ? data.cut->digest() : "";
-  const auto known = journal.fact(kDataFact);
+void claim_cut(Journal& journal, const RunPaths& paths, const char* key, const PartitionSet* cut) {
+  const char* fact = std::string(key) == "data.train" ? kDataFact : kValidationFact;
+  const std::string digest = cut != nullptr ? cut->digest() : "";
+  const auto known = journal.fact(fact);
   if (!known) {
-    if (data.cut) journal.put_fact(kDataFact, Json{{"digest", digest}}.dump());
+    if (cut != nullptr) journal.put_fact(fact, Json{{"digest", digest}}.dump());
     return;
   }
-  const std::string where = paths.journal() + ": " + kDataFact;
+  const std::string where = paths.journal() + ": " + fact;
   if (json_get<std::string>(parse_json(*known, where), "digest", where) != digest)
-    fail(ExitCode::usage, "data.train: was cut anew since ", paths.root, " began; choose another --dir");
+    fail(ExitCode::usage, key, ": was cut anew since ", paths.root, " began; choose another --dir");
 }
 
 std::uint64_t claim_incarnations(Journal& journal, const RunPaths& paths) {

@@ -19,8 +19,9 @@ std::optional<std::uint32_t> recorded_count(const Journal& journal, const char* 
 std::uint32_t recorded_workers(const Journal& journal, const std::string& where);
 /// For a run that begins, or goes on, with so many. Failure(usage) when it began with another number.
 void claim_workers(Journal& journal, const RunPaths& paths, std::uint32_t workers);
-/// Failure(usage) when the data were cut anew since the run began.
-void claim_training_data(Journal& journal, const RunPaths& paths, const TrainingData& data);
+/// Failure(usage) when the data of `key`, data.train or data.valid, were cut anew since the run began. `cut`: null
+/// where they were not cut.
+void claim_cut(Journal& journal, const RunPaths& paths, const char* key, const PartitionSet* cut);
 /// For a coordinator that starts: it gives incarnations above this, which are above all that earlier ones gave.
 std::uint64_t claim_incarnations(Journal& journal, const RunPaths& paths);
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "experiment/experiment.h"
 #include "fakes/memory_journal.h"
 #include "fakes/paper_workers.h"
@@ -51,7 +53,9 @@ class HoppingTrainerTest : public ::testing::Test {
     {
       HoppingTrainer trainer({end, place_partitions(partitions_, workers_, replication_), shop_workers, *scheduler,
                               kind_ == VisitSchedulerKind::task, state_replicas_, patience_s_,
-                              [this](const std::string& line) { log_ += line + "\n"; }});
+                              [this](const std::string& line) { log_ += line + "\n"; },
+                              [this](const TrialScore& score, const RowOutcomes& rows) { kept_[score.digest] = rows; },
+                              valid_, search_.metric});
       int steps = 0;
       Experiment experiment({*searcher, *journal_, trainer, partitions_, search_.metric, 4, "resources",
                              [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); },
@@ -136,6 +140,8 @@ class HoppingTrainerTest : public ::testing::Test {
   HoppingReport report_;
   std::function<void(Experiment&, PaperWorkers&)> meanwhile_;
   std::string log_;
+  Placement valid_;  // of validation rows; without any, each worker has all
+  std::map<std::string, RowOutcomes> kept_;
   const std::atomic<bool> interrupted_{false};
 };
 
@@ -255,6 +261,98 @@ TEST_F(HoppingTrainerTest, WhateverDiesTheSeedsOrderGivesTheUndisturbedRunsState
   EXPECT_GT(deaths, 40u);
   EXPECT_GT(failed_hops, 40u);
   EXPECT_GT(parted, 20u);
+}
+
+/// Judged where validation rows are: each score is that of the committed state on all partitions, added in their order,
+/// whoever judged which, and whoever died.
+class HoppingJudgingTest : public HoppingTrainerTest {
+ protected:
+  HoppingJudgingTest() {
+    search_.metric = "valid/loss";
+    search_.maximize = false;
+    valid_ = place_partitions(5, workers_, 1);
+  }
+  void expect_scores_of_whole_sets() const {
+    const auto partitions = static_cast<std::uint32_t>(valid_.homes.size());
+    for (const auto& commit : journal_->commits()) {
+      ASSERT_EQ(commit.score.has_value(), commit.visit + 1 == partitions_);
+      if (!commit.score) continue;
+      double sum = 0;
+      for (std::uint32_t p = 0; p < partitions; ++p) sum += PaperWorkers::paper_loss(commit.digest, p);
+      EXPECT_EQ(commit.score->metric, sum / partitions) << commit.trial;
+      EXPECT_EQ(commit.score->valid_loss, sum / partitions);
+      EXPECT_EQ(commit.score->digest, commit.digest);
+      ASSERT_TRUE(kept_.contains(commit.digest));
+      std::vector<float> in_order(partitions);
+      std::iota(in_order.begin(), in_order.end(), 0.0f);
+      EXPECT_EQ(kept_.at(commit.digest).losses, in_order);
+    }
+  }
+};
+
+TEST_F(HoppingJudgingTest, ScoresAreThoseOfAllPartitionsInTheirOrder) {
+  PaperWorkers workers(workers_, partitions_, 1, {}, valid_);
+  ASSERT_EQ(run(workers), ExperimentEnd::finished) << log_;
+  expect_exactly_once();
+  expect_scores_of_whole_sets();
+  expect_only_last_states_at_home(workers);
+  EXPECT_EQ(workers.strays, 0u);
+  EXPECT_EQ(workers.crowded, 0u);
+  EXPECT_EQ(workers.missing, 0u);
+  EXPECT_GE(workers.judged, 5u * 2 * 3) << "each worker is the only home of some rows";
+}
+
+TEST_F(HoppingJudgingTest, CopiesThatAreThereJudgeWithoutAFurtherHop) {
+  valid_ = place_partitions(6, workers_, workers_);
+  PaperWorkers workers(workers_, partitions_, 1, {}, valid_);
+  ASSERT_EQ(run(workers), ExperimentEnd::finished) << log_;
+  expect_scores_of_whole_sets();
+  const std::uint64_t hops = report_.hops;
+  journal_ = std::make_unique<MemoryJournal>();
+  valid_ = {};
+  PaperWorkers others(workers_, partitions_, 1, {});
+  ASSERT_EQ(run(others), ExperimentEnd::finished);
+  EXPECT_LE(hops, report_.hops + 5);
+}
+
+TEST_F(HoppingJudgingTest, WhateverDiesScoresAreThoseOfTheUndisturbedRun) {
+  std::map<std::string, std::string> undisturbed;
+  std::uint32_t deaths = 0;
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    SCOPED_TRACE(seed);
+    valid_ = place_partitions(5, workers_, 1 + seed % 2);
+    journal_ = std::make_unique<MemoryJournal>();
+    log_.clear();
+    PaperWorkers workers(workers_, partitions_, seed, seed == 0 ? PaperFaults() : PaperFaults{0.01, 0.1, 20}, valid_);
+    int starts = 0;
+    while (run(workers, seed % 3 == 1 && starts < 3 ? 40 : -1) != ExperimentEnd::finished) ASSERT_LT(++starts, 10);
+    expect_exactly_once();
+    expect_scores_of_whole_sets();
+    if (HasFatalFailure()) return;
+    if (seed == 0) undisturbed = digests();
+    EXPECT_EQ(digests(), undisturbed);
+    EXPECT_EQ(workers.strays, 0u);
+    EXPECT_EQ(workers.crowded, 0u);
+    deaths += workers.deaths;
+  }
+  EXPECT_GT(deaths, 20u);
+}
+
+TEST_F(HoppingJudgingTest, ValidationRowsWithoutALivingHomeEndTheRunWithTheirName) {
+  patience_s_ = 0.05;
+  replication_ = workers_;  // any worker can train
+  PaperWorkers workers(workers_, partitions_, 1, {}, valid_);
+  meanwhile_ = [](Experiment&, PaperWorkers& all) { all.stay_away(2); };
+  try {
+    run(workers);
+    FAIL() << "the run ended without judging on all rows";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.code(), ExitCode::interrupted);
+    EXPECT_NE(std::string(failure.what()).find("of the validation rows, partition 2 has no living home"),
+              std::string::npos)
+        << failure.what();
+  }
+  for (const auto& commit : journal_->commits()) EXPECT_FALSE(commit.score.has_value());
 }
 
 TEST_F(HoppingTrainerTest, FreeOrdersTooCommitEachVisitOnceWhateverDies) {

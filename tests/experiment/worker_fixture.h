@@ -189,7 +189,12 @@ class WorkerTest : public ExperimentTest {
     devices.push_back(make_device());
     return std::make_unique<WorkerLife>(
         network, node, setup_.execute, std::move(devices),
-        [this](const TrialSpec& spec, std::uint32_t number) { return resolve(spec, number); }, host_memory_);
+        [this](const TrialSpec& spec, std::uint32_t number) {
+          TrialSetup setup = resolve(spec, number);
+          setup.valid_partitions = valid_partitions_;
+          return setup;
+        },
+        host_memory_);
   }
 
   Train next_visit(const TrialCourse& course) {
@@ -243,6 +248,7 @@ class WorkerTest : public ExperimentTest {
     return account;
   }
 
+  std::shared_ptr<const Partitions> valid_partitions_;  // null: all validation rows, as one
   Bytes host_memory_ = 64 * MiB;
   std::uint32_t micro_batch_size_ = 4;  ///< of batches of 4
   fakes::MemoryNetwork network_;

@@ -68,6 +68,57 @@ TEST_F(WorkerTest, TheOutcomesOfRowsComeWithTheScore) {
   }
 }
 
+/// Whoever judged which validation rows: added in the order of partitions they are the evaluation of all, to the bit.
+TEST_F(WorkerTest, AStateIsJudgedInPiecesWithTheBitsOfTheWhole) {
+  valid_partitions_ = std::make_shared<Partitions>(Partitions::laid_out({0, 4, 7, fakes::kValidRows}, 0));
+  WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
+  const auto first = live(nodes[0]), second = live(nodes[1]);
+  coordinator_.expect<Hello>(first->id);
+  coordinator_.expect<Hello>(second->id);
+  auto& course = courses_[0];
+  train(course, first->id);
+  coordinator_.send(first->id, next_visit(course));
+  const auto trained = coordinator_.expect<Trained>(first->id);
+  course.take(trained, 2);
+  coordinator_.hop(first->id, second->id, course.state);
+
+  std::vector<JudgedPartition> pieces(3);
+  const auto judge = [&](const WorkerId& worker, std::vector<std::uint32_t> partitions) {
+    Train order = next_visit(course);
+    order.judge_on = partitions;
+    coordinator_.send(worker, order);
+    const auto evaluated = coordinator_.expect<Evaluated>(worker);
+    EXPECT_EQ(evaluated.number, order.number);
+    ASSERT_EQ(evaluated.judged.size(), partitions.size());
+    for (const auto& one : evaluated.judged) pieces.at(one.partition) = one;
+  };
+  judge(first->id, {0, 2});
+  judge(second->id, {1});
+  const Judged all = add_up(pieces);
+  ASSERT_TRUE(trained.commit.score && trained.rows);
+  EXPECT_EQ(ModelSource::metric(all.sums, "valid/loss"), trained.commit.score->valid_loss);
+  EXPECT_EQ(all.sums.items, fakes::kValidRows);
+  EXPECT_EQ(all.rows, *trained.rows);
+
+  for (const auto& life : {&first, &second}) coordinator_.send((*life)->id, Keep{course.spec.id, 2});
+  for (std::uint32_t visit = 2; visit < kVisits; ++visit) train(course, second->id);
+  EXPECT_EQ(course.state.digest, journal_->trials().at(0).last->digest);
+  EXPECT_EQ(finish(*first).rows_judged, fakes::kValidRows + 7u);
+  EXPECT_EQ(finish(*second).rows_judged, fakes::kValidRows + 3u);
+}
+
+TEST_F(WorkerTest, RowsThatAreNotHereAreNotJudged) {
+  WorkerNode node(0);
+  const auto life = live(node);
+  coordinator_.expect<Hello>(life->id);
+  train(courses_[0], life->id);
+  Train order = next_visit(courses_[0]);
+  order.judge_on = {3};
+  coordinator_.send(life->id, order);
+  EXPECT_NE(coordinator_.expect<Broken>(life->id).sentence.find("on partition 3 of the validation rows"),
+            std::string::npos);
+}
+
 TEST_F(WorkerTest, ATrainingWaitsForItsState) {
   WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
   const auto first = live(nodes[0]), second = live(nodes[1]);

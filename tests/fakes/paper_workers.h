@@ -37,8 +37,15 @@ struct PaperFaults {
 
 class PaperWorkers {
  public:
-  PaperWorkers(std::uint32_t count, std::uint32_t partitions, std::uint64_t seed, PaperFaults faults)
-      : partitions_(partitions), workers_(count), random_(seed), faults_(faults) {}
+  /// `valid`: homes of the partitions of validation rows; without any, each worker has all.
+  PaperWorkers(std::uint32_t count, std::uint32_t partitions, std::uint64_t seed, PaperFaults faults,
+               Placement valid = {})
+      : partitions_(partitions), workers_(count), random_(seed), faults_(faults), valid_(std::move(valid)) {}
+
+  /// What a state is worth on a partition of validation rows.
+  static double paper_loss(const std::string& state, std::uint32_t partition) {
+    return 1.0 / (1 + derive(derive(7, state), partition) % 1000);
+  }
 
   /// They find a network, new after the death of a coordinator.
   void join(MemoryNetwork& network) {
@@ -89,6 +96,9 @@ class PaperWorkers {
   std::uint32_t deaths = 0;
   std::uint32_t missing = 0;  ///< orders whose state was neither there nor coming
   std::uint32_t parted = 0;   ///< teams that were torn
+  std::uint32_t crowded = 0;  ///< orders for a trial that had one at that worker
+  std::uint32_t strays = 0;   ///< orders to judge on rows that are not here
+  std::uint32_t judged = 0;   ///< by how many orders that trained nothing
 
  private:
   struct Worker {
@@ -136,6 +146,8 @@ class PaperWorkers {
         worker.end->send(encode(ToCoordinator(Missing{train->number, train->spec.id})));
         ++missing;
       } else {
+        crowded += std::any_of(worker.to_train.begin(), worker.to_train.end(),
+                               [&](const Train& other) { return other.spec.id == train->spec.id; });
         worker.to_train.push_back(*train);
       }
     } else if (const auto* abandon = std::get_if<Abandon>(&message)) {
@@ -176,6 +188,7 @@ class PaperWorkers {
     std::string state = order.visits > 0 ? order.digest : id;
     if (order.team && !team_trained(rank, order)) return;
     std::erase(worker.to_train, order);
+    if (!order.judge_on.empty()) return judge(rank, order);
     state += text::cat(" p", order.partition);
     if (order.team && chance(faults_.wrong_member)) state += "?";
     worker.held[id][order.visits + 1] = state;
@@ -218,6 +231,19 @@ class PaperWorkers {
     return false;
   }
 
+  void judge(std::uint32_t rank, const Train& order) {
+    Evaluated end{order.number, order.spec.id, {}};
+    for (const std::uint32_t partition : order.judge_on) {
+      const auto& homes = valid_.homes.at(partition);
+      strays += !std::binary_search(homes.begin(), homes.end(), rank);
+      Judged on_rows{{paper_loss(order.digest, partition), 0, 0, 1}, {}};
+      on_rows.rows.losses = {static_cast<float>(partition)};
+      end.judged.push_back({partition, std::move(on_rows)});
+    }
+    ++judged;
+    workers_[rank].end->send(encode(ToCoordinator(end)));
+  }
+
   void end_hop(std::map<std::uint64_t, PaperHop>::iterator at) {
     const PaperHop known = at->second;
     if (!known.from || !known.to) return;
@@ -243,6 +269,7 @@ class PaperWorkers {
   MemoryNetwork* network_ = nullptr;
   KeyedStream random_;
   PaperFaults faults_;
+  const Placement valid_;
 };
 
 }  // namespace hopyard::fakes

@@ -47,10 +47,12 @@ Trained trained() {
 std::vector<ToWorker> to_worker() {
   Hop hop{std::numeric_limits<std::uint64_t>::max(), true, {3, 1ull << 63}, "t02", 9, "abc", {{0, 0, 0}, {4, 5, 0}}};
   Train train{1ull << 63, spec(), {{"train.optimizer.lr", 3e-5}}, 7, "ab", 2, true, 1ull << 60, -0.125, 1e17, {}};
-  Train together = train;
+  Train together = train, judged = train;
+  judged.judge_on = {0, 4294967295u};
   together.team = Team{1ull << 63, {{0, 1}, {4294967295u, 1ull << 63}}, 1, DataParallelSpec::Sum::server, 7};
   return {train,
           together,
+          judged,
           Train(),
           Abandon{kHostile},
           hop,
@@ -72,13 +74,14 @@ std::vector<ToCoordinator> to_coordinator() {
           bare,
           Trained(),
           Missing{7, "t03"},
+          Evaluated{11, "t03", {{2, {{0.1, 3, 0, 4}, trained().rows.value()}}, {5, {{1, 0, 2, 1}, {}}}}},
           Failed{9, "t03", kHostile, true},
           Parted{9, "t03", kHostile},
           HopEnd{5, true, "ff", kHostile, 0.25},
           Progress{{{"t00", 0.5, 1.25}, {"t01", 0, 0}}},
           Progress(),
           Broken{kHostile, ExitCode::capacity},
-          Account{1ull << 50, 1ull << 55, 1.5, 0.1, 0.2, 77, 1ull << 60, 3}};
+          Account{1ull << 50, 1ull << 55, 1.5, 0.1, 0.2, 77, 1ull << 60, 3, 1ull << 40}};
 }
 
 TEST(Messages, EachComesBackAsItWasSent) {
