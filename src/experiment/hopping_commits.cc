@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "experiment/hopping_trainer.h"
+#include "formats/json.h"
 #include "hopper/bounds.h"
 
 namespace hopyard {
@@ -20,6 +21,8 @@ Bytes total_bytes(const std::vector<HeldBlob>& blobs) {
 }
 
 }  // namespace
+
+std::string failed_visit_fact(const std::string& trial) { return "failed visit: " + trial; }
 
 /// Whose visit under way that order is; null when it is none any more.
 HoppingTrainer::Job* HoppingTrainer::ordered(const std::string& trial, std::uint64_t order) {
@@ -72,6 +75,9 @@ bool HoppingTrainer::agrees(Job& job) {
 void HoppingTrainer::failed(const Failed& end) {
   Job* job = ordered(end.trial, end.number);
   if (job == nullptr) return;
+  journal_->put_fact(
+      failed_visit_fact(end.trial),
+      Json{{"visits", job->entry->status.visits_done}, {"partition", job->visit->partition}}.dump());
   call_back(*job);
   VisitEnd failure;
   failure.trial = job->entry;

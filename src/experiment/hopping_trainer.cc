@@ -11,7 +11,7 @@ namespace hopyard {
 
 namespace {
 
-constexpr double kLookSeconds = 0.02;     // wait() returns so soon, so that a nudge is not needed
+constexpr double kLookSeconds = 0.02;     // while it finishes
 constexpr double kHomeSeconds = 60;       // for states of ended trials to come home
 constexpr double kFarewellSeconds = 5;    // for workers to leave
 constexpr double kTeamsWaitSeconds = 20;  // from the start, for workers that have not come yet
@@ -89,6 +89,7 @@ void HoppingTrainer::sync(Job& job, bool paused) {
     comes.rotation = trial.setup.rotation;
     if (trial.setup.partitions && trial.setup.partitions->to_visit().size() < shop_.partitions())
       comes.own = trial.setup.partitions->to_visit();
+    comes.listed = trial.setup.listed_visits;
     const DataParallelSpec& team = trial.setup.train.data_parallel;
     comes.degree = team.degree;
     comes.may_be_alone = team.is_exact();
@@ -180,7 +181,7 @@ void HoppingTrainer::let_go(const TrialEntry& trial) {
 }
 
 std::vector<VisitEnd> HoppingTrainer::wait(double timeout_s) {
-  double patience = ends_.empty() ? std::min(timeout_s, kLookSeconds) : 0;
+  double patience = ends_.empty() ? timeout_s : 0;
   while (auto event = parts_.end.next(patience)) {
     heard(*event);
     patience = 0;

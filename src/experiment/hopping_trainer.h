@@ -32,6 +32,9 @@ struct HoppingParts {
   KeepOutcomes keep_outcomes = {};  ///< may be empty; called on the loop's thread
 };
 
+/// The fact that says in which visit a trial failed: {"visits": behind it, "partition": …}. Commits say it of others.
+std::string failed_visit_fact(const std::string& trial);
+
 /// What workers and hops did, for the report.
 struct HoppingReport {
   struct Worker {
@@ -82,7 +85,7 @@ class HoppingTrainer final : public VisitTrainer {
   void finish() override;
   std::vector<ActiveReport> active() const override;
   Bytes disk_room() const override;
-  void nudge() override {}  // wait() looks around often enough
+  void nudge() override { parts_.end.wake(); }
 
   const HoppingReport& report() const { return report_; }
 

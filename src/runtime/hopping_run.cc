@@ -25,7 +25,8 @@ std::string counted(Bytes bytes, Bytes expected) {
   return text::cat(text::format_bytes(bytes), " in all, by formula ", text::format_bytes(expected));
 }
 
-VisitSchedulerKind scheduler_of(const ExperimentConfig& config) {
+VisitSchedulerKind scheduler_of(const ExperimentConfig& config, bool repeats_orders) {
+  if (repeats_orders) return VisitSchedulerKind::seed;
   const bool by_seed = config.data.order == DataSpec::Order::seed;
   const VisitSchedulerKind chosen = config.workers.scheduler;
   return by_seed && chosen != VisitSchedulerKind::task ? VisitSchedulerKind::seed : chosen;
@@ -37,7 +38,7 @@ HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
   Workbench& bench = *parts_.objects.bench;
   const ExperimentConfig& config = bench.config();
   const std::uint32_t workers = parts_.session.launch.world_size;
-  scheduler_ = make_visit_scheduler(scheduler_of(config), config.seed);
+  scheduler_ = make_visit_scheduler(scheduler_of(config, bench.repeats_orders()), config.seed);
   trainer_ = std::make_unique<HoppingTrainer>(HoppingParts{
       parts_.end,
       placement_of(config, bench.training_data().all_partitions(), workers, bench.training_data().cut != nullptr),

@@ -59,7 +59,8 @@ std::optional<RecordedRun> run_to_replay(const RunRequest& request, const Experi
          "); only name, resources, execute and workers may differ");
   if (!recorded.journal->fact("finished"))
     fail(ExitCode::usage, "--replay: ", old, " has not ended; let it come to its end first");
-  if (!known) repeat_rotations(recorded, journal);
+  if (!known) repeat_orders(recorded, journal);
+  if (!known) repeat_operations(recorded, journal);
   if (!known) journal.put_fact(kReplaysFact, Json{{"directory", old}}.dump());
   return recorded;
 }

@@ -37,7 +37,7 @@ std::optional<std::uint32_t> recorded_count(const Journal& journal, const char* 
   const auto known = journal.fact(fact);
   if (!known) return std::nullopt;
   const std::string place = where + ": " + fact;
-  return static_cast<std::uint32_t>(json_get<std::uint64_t>(parse_json(*known, place), "count", place));
+  return json_get<std::uint32_t>(parse_json(*known, place), "count", place);
 }
 
 std::uint32_t recorded_workers(const Journal& journal, const std::string& where) {

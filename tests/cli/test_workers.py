@@ -5,7 +5,7 @@ import socket
 import subprocess
 import unittest
 
-from program import HOPYARD, PATIENCE, ROOT, committed, digests, hopyard, leaderboard
+from program import HOPYARD, PATIENCE, ROOT, committed, digests, hopyard
 from workers import WORKERS, WorkersTest, free_port
 
 
@@ -30,16 +30,6 @@ class Workers(WorkersTest):
                               capture_output=True, text=True, timeout=PATIENCE, env=os.environ | {"HOPYARD": HOPYARD})
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done
-
-    def test_free_workers_may_decide_the_order(self):
-        text = pathlib.Path(self.config).read_text()
-        config = self.sweep.write("free.yaml", text.replace("data: {", "data: {order: free, "))
-        directory = self.sweep.directory("free")
-        self.on_two(config, directory)
-        self.assertTrue(all(row["state"] == "finished" for row in leaderboard(directory)))
-        code, _, err = hopyard("reproduce", directory, "--trial=t00", "--dir", self.sweep.directory("free-again"))
-        self.assertEqual(code, 2)
-        self.assertIn("data.order: free", err)
 
     def test_data_that_were_not_cut_may_be_everywhere(self):
         config = self.sweep.write("uncut.yaml", self.sweep.text)

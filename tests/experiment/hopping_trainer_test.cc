@@ -26,6 +26,7 @@ class ListeningEnd final : public CoordinatorEnd {
     workers_.step();
     return end_->next(0);
   }
+  void wake() override { end_->wake(); }
   SendStatus send(const WorkerId& to, std::string message) override { return end_->send(to, std::move(message)); }
   void expel(const WorkerId& worker, const std::string& reason) override { end_->expel(worker, reason); }
   Endpoint endpoint() const override { return end_->endpoint(); }
