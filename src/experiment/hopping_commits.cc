@@ -6,6 +6,7 @@
 #include "experiment/hopping_trainer.h"
 #include "formats/json.h"
 #include "hopper/bounds.h"
+#include "hopper/trained_parts.h"
 
 namespace hopyard {
 
@@ -35,6 +36,11 @@ void HoppingTrainer::set_holders(Job& job, std::set<std::uint32_t> holders) {
   if (job.number) shop_.held_by(*job.number, {job.holders.begin(), job.holders.end()});
 }
 
+void HoppingTrainer::trained(std::uint32_t worker, TrainedPart part) {
+  if (Job* job = ordered(part.trial, part.number); job != nullptr && !job->trained)
+    job->parts[worker].push_back(std::move(part));
+}
+
 void HoppingTrainer::trained(std::uint32_t worker, Trained end) {
   Job* job = ordered(end.commit.trial, end.number);
   if (job == nullptr || job->trained) return;
@@ -42,6 +48,7 @@ void HoppingTrainer::trained(std::uint32_t worker, Trained end) {
   if (!visit.is_at(worker) || visit.epoch != end.commit.epoch || visit.visit != end.commit.visit ||
       visit.partition != end.commit.partition)
     fail(ExitCode::input, "worker ", worker, ": ", end.commit.trial, " was trained otherwise than it was asked to");
+  end = join(std::exchange(job->parts[worker], {}), std::move(end));
   ++report_.workers[worker].visits;
   job->said[worker] = std::move(end);
   if (job->said.size() < visit.size() || !agrees(*job)) return;
@@ -75,9 +82,8 @@ bool HoppingTrainer::agrees(Job& job) {
 void HoppingTrainer::failed(const Failed& end) {
   Job* job = ordered(end.trial, end.number);
   if (job == nullptr) return;
-  journal_->put_fact(
-      failed_visit_fact(end.trial),
-      Json{{"visits", job->entry->status.visits_done}, {"partition", job->visit->partition}}.dump());
+  journal_->put_fact(failed_visit_fact(end.trial),
+                     Json{{"visits", job->entry->status.visits_done}, {"partition", job->visit->partition}}.dump());
   call_back(*job);
   VisitEnd failure;
   failure.trial = job->entry;

@@ -64,8 +64,9 @@ void HoppingTrainer::send_all(const ToWorker& message) {
 }
 
 void HoppingTrainer::start_visits(TrialEntries trials, bool paused) {
+  trials_ = trials;
   const std::vector<Job*>& jobs = jobs_of(trials);
-  settle_holdings(trials);
+  settle_holdings();
   const bool all_known = std::all_of(members_.begin(), members_.end(), [](const auto& member) { return member.known; });
   shop_.let_alone(all_known ||
                   monotonic_seconds() - begun_s_ > std::min(kTeamsWaitSeconds, parts_.wait_for_worker_s / 2));
@@ -154,6 +155,7 @@ void HoppingTrainer::stop_visit(Job& job) {
   if (job.visit && shop_.trial(*job.number).under_way == job.visit) shop_.give_up(*job.visit);
   job.visit.reset();
   job.said.clear();
+  job.parts.clear();
   job.trained.reset();
   job.copies.clear();
   job.entry->under_way = job.entry->committing = false;
@@ -228,7 +230,14 @@ void HoppingTrainer::finish() {
     while (!done() && monotonic_seconds() < until)
       if (auto event = parts_.end.next(kLookSeconds)) heard(*event);
   };
-  look_until(kHomeSeconds, [&] { return flights_.empty(); });
+  const auto is_home = [](const auto& job) {
+    const TrialEntry* entry = job.second.entry;
+    return entry == nullptr || !entry->ended() || job.second.at_home;
+  };
+  look_until(kHomeSeconds, [&] {
+    settle_holdings();  // a worker that has come back may have what is to come home, or be where it is to come
+    return flights_.empty() && std::all_of(jobs_.begin(), jobs_.end(), is_home);
+  });
   interrupted_ = std::any_of(jobs_.begin(), jobs_.end(),
                              [](const auto& job) { return job.second.entry != nullptr && !job.second.entry->ended(); });
   send_all(Finish{interrupted_});
@@ -239,7 +248,7 @@ void HoppingTrainer::finish() {
 std::vector<ActiveReport> HoppingTrainer::active() const {
   std::vector<ActiveReport> all;
   for (std::uint32_t worker = 0; worker < members_.size(); ++worker)
-    for (const auto& visit : members_[worker].progress) {
+    for (const auto& visit : members_[worker].progress.visits) {
       const auto job = jobs_.find(visit.trial);
       if (job == jobs_.end() || !job->second.visit || job->second.visit->worker != worker) continue;
       all.push_back({job->second.entry->setup.number, visit.fraction, visit.loss, 0});

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "hopper/trained_parts.h"
 
 namespace hopyard {
 
@@ -11,14 +12,22 @@ namespace {
 constexpr double kWaitSeconds = 0.05;
 /// So long the tasks under way may take to end when all visits are given up.
 constexpr double kGiveUpSeconds = 120;
-/// Outcomes of rows that say more are left out: a message has its bound (kMaxMessageBytes), and they take two
-/// characters a byte.
-constexpr Bytes kRowsBytesMax = 6 * MiB;
 
-double busy_seconds(const LocalTrainer& trainer) {
-  double busy_s = 0;
-  for (const auto& device : trainer.devices()) busy_s += device.busy_s;
-  return busy_s;
+/// What a device did since `before`.
+DeviceAccount account_of(const DeviceReport& now, const DeviceReport& before) {
+  DeviceAccount account;
+  account.name = now.name;
+  account.busy_s = now.busy_s - before.busy_s;
+  for (const auto& [cause, seconds] : now.idle_s) {
+    const auto known = before.idle_s.find(cause);
+    account.idle.push_back({cause, seconds - (known == before.idle_s.end() ? 0 : known->second)});
+  }
+  account.tasks = now.tasks - before.tasks;
+  account.memory_budget = now.memory_budget;
+  account.memory_peak = now.memory_peak;
+  account.loaded = now.link.loaded - before.link.loaded;
+  account.stored = now.link.stored - before.link.stored;
+  return account;
 }
 
 Bytes row_bytes(const Dataset& data) {
@@ -27,22 +36,12 @@ Bytes row_bytes(const Dataset& data) {
   return bytes;
 }
 
-/// What is too much for a message: first the values of each class, then all.
-std::optional<RowOutcomes> sendable(RowOutcomes rows) {
-  const auto bytes = [&] {
-    return sizeof(float) * (rows.losses.size() + rows.correct.size() + rows.values.size() + rows.targets.size()) +
-           sizeof(std::int64_t) * (rows.predicted.size() + rows.labels.size());
-  };
-  if (bytes() > kRowsBytesMax) rows.values = {};
-  if (bytes() > kRowsBytesMax) return std::nullopt;
-  return rows;
-}
-
 }  // namespace
 
 WorkerTrials::WorkerTrials(WorkerTrialsParts parts)
     : parts_(std::move(parts)),
-      busy_before_s_(busy_seconds(parts_.trainer)),
+      began_s_(monotonic_seconds()),
+      devices_before_(parts_.trainer.devices()),
       meetings_(parts_.meet, [this] { parts_.trainer.nudge(); }) {
   parts_.trainer.open(
       [this](const VisitCommit& commit, const std::vector<CurvePoint>& curve) { commit_to_book(commit, curve); },
@@ -281,8 +280,11 @@ void WorkerTrials::committed(Trial& trial, const VisitCommit& commit) {
   account_.rows_read += rows;
   account_.bytes_read += rows * row_bytes(*entry.setup.train_data);
   const std::lock_guard lock(mutex_);
-  const UnderWay& visit = under_way_.at(commit.trial);
-  if (!visit.given_up) return parts_.say(*visit.trained);
+  UnderWay& visit = under_way_.at(commit.trial);
+  if (!visit.given_up) {
+    for (const auto& part : split(*visit.trained)) parts_.say(part);
+    return parts_.say(*visit.trained);
+  }
   release(trial);
   if (visit.trained) {
     // Unless another one has come in its place.
@@ -323,7 +325,7 @@ void WorkerTrials::commit_to_book(const VisitCommit& commit, const std::vector<C
   visit.committed = state;
   if (visit.given_up) return;
   visit.trained = Trained{visit.number, commit, state.blobs, curve, {}};
-  if (commit.score) visit.trained->rows = sendable(std::move(visit.rows));
+  if (commit.score) visit.trained->rows = std::move(visit.rows);
   parts_.states.put(std::move(state));
 }
 
@@ -348,12 +350,19 @@ Progress WorkerTrials::progress() const {
     for (const auto& report : active)
       if (report.trial == entry->setup.number && !is_given_up(entry->status.spec.id))
         progress.visits.push_back({entry->status.spec.id, report.visit_fraction, report.loss});
+  for (const auto& device : parts_.trainer.devices())
+    progress.devices.push_back({device.name, device.task, device.busy_s});
   return progress;
 }
 
 Account WorkerTrials::account() const {
   Account account = account_;
-  account.busy_s = busy_seconds(parts_.trainer) - busy_before_s_;
+  account.here_s = monotonic_seconds() - began_s_;
+  const auto devices = parts_.trainer.devices();
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    account.devices.push_back(account_of(devices[i], devices_before_[i]));
+    account.busy_s += account.devices.back().busy_s;
+  }
   return account;
 }
 

@@ -5,9 +5,9 @@
 #include <map>
 #include <memory>
 
-#include "base/environment.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "fakes/drawn_runs.h"
 #include "hopper/shop_fixture.h"
 
 namespace hopyard {
@@ -287,11 +287,10 @@ HopperSimSpec faulty_cluster(std::uint64_t seed) {
   return spec;
 }
 
-/// HOPYARD_HOPPER_RUNS: how many seeds; nightly, thousands.
 TEST(HopperSimulatorTest, FaultyRunsCommitEachVisitExactlyOnce) {
-  const std::string asked = environment_variable("HOPYARD_HOPPER_RUNS").value_or("300");
+  const std::uint64_t runs = fakes::drawn_runs(300);
   std::uint64_t given_up = 0;
-  for (std::uint64_t seed = 0; seed < std::stoull(asked); ++seed) {
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
     const auto spec = faulty_cluster(seed);
     auto undisturbed = spec;
     for (SimWorker& worker : undisturbed.workers) worker = {};
@@ -305,7 +304,7 @@ TEST(HopperSimulatorTest, FaultyRunsCommitEachVisitExactlyOnce) {
       ASSERT_EQ(orders(result), orders(simulate_hopper(undisturbed, *scheduler))) << "seed " << seed;
     }
   }
-  EXPECT_GT(given_up, std::stoull(asked));
+  EXPECT_GT(given_up, runs);
 }
 
 }  // namespace

@@ -35,7 +35,8 @@ TEST(VisitOrderTest, AVisitBeyondThePartitionsIsABrokenContract) {
 TEST(VisitOrderTest, ARecordIsFollowedAndTheRotationWhereItEnds) {
   const auto list = listed_visits({4, {3, 0, 1, 2, 2, 0}}, 1, {0, 1, 2, 3}, "the record");
   EXPECT_EQ(list, (std::vector<std::uint32_t>{1, 2, 3, 0, 3, 0, 1, 2, 2, 0, 3, 1}));
-  for (std::uint32_t visits = 0; visits < 12; ++visits) EXPECT_EQ(partition_in_order(1, &list, visits, 4), list[visits]);
+  for (std::uint32_t visits = 0; visits < 12; ++visits)
+    EXPECT_EQ(partition_in_order(1, &list, visits, 4), list[visits]);
   EXPECT_EQ(partition_in_order(1, &list, 12, 4), 0u);
   EXPECT_EQ(partition_in_order(1, nullptr, 12, 4), 0u);
 }
