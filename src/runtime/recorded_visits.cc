@@ -24,7 +24,8 @@ void add_failed_visit(const Journal& journal, const std::string& trial, const st
   const Json json = parse_json(*fact, place);
   const std::uint32_t behind = json_get<std::uint32_t>(json, "visits", place);
   if (visits.partitions.empty()) visits.first = behind;
-  if (behind == visits.first + visits.partitions.size()) visits.partitions.push_back(json_get<std::uint32_t>(json, "partition", place));
+  if (behind == visits.first + visits.partitions.size())
+    visits.partitions.push_back(json_get<std::uint32_t>(json, "partition", place));
 }
 
 }  // namespace

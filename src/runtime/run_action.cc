@@ -106,6 +106,7 @@ ExitCode train(const ExperimentConfig& config, RunDirectory directory, const std
 Coordinator open_experiment(const ExperimentConfig& config, const LaunchSpec& launch, const RunPaths& paths,
                             Journal& journal) {
   claim_workers(journal, paths, launch.world_size);
+  check_states_stay(journal, paths, launch.world_size);
   Coordinator workers{WorkerSession(config, launch, paths), nullptr};
   workers.end = open_coordinator(workers.session, journal, paths);
   return workers;
