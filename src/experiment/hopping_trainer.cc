@@ -49,12 +49,13 @@ const std::vector<HoppingTrainer::Job*>& HoppingTrainer::jobs_of(TrialEntries tr
 }
 
 std::uint32_t HoppingTrainer::living() const {
-  return static_cast<std::uint32_t>(
-      std::count_if(members_.begin(), members_.end(), [](const auto& member) { return member.id.has_value(); }));
+  std::uint32_t count = 0;
+  for (std::uint32_t worker = 0; worker < members_.size(); ++worker) count += alive(worker);
+  return count;
 }
 
 void HoppingTrainer::send(std::uint32_t worker, const ToWorker& message) {
-  if (!alive(worker)) return;
+  if (!members_[worker].id) return;
   const WorkerId id = *members_[worker].id;  // one that is gone is heard of as dead
   if (parts_.end.send(id, encode(message)) == SendStatus::full) parts_.end.expel(id, "it takes no messages");
 }
@@ -242,7 +243,9 @@ void HoppingTrainer::finish() {
                              [](const auto& job) { return job.second.entry != nullptr && !job.second.entry->ended(); });
   send_all(Finish{interrupted_});
   finished_ = true;
-  look_until(kFarewellSeconds, [&] { return living() == 0; });
+  look_until(kFarewellSeconds, [&] {
+    return std::none_of(members_.begin(), members_.end(), [](const auto& member) { return member.id.has_value(); });
+  });
 }
 
 std::vector<ActiveReport> HoppingTrainer::active() const {

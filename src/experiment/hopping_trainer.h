@@ -133,7 +133,8 @@ class HoppingTrainer final : public VisitTrainer {
   void ask(Job& job);
   void stop_visit(Job& job);
   void call_back(Job& job);
-  bool alive(std::uint32_t worker) const { return members_[worker].id.has_value(); }
+  /// It is here, and what it brought is known: what it gets from now on is not taken for what it came without.
+  bool alive(std::uint32_t worker) const { return members_[worker].id && !members_[worker].brings; }
   std::uint32_t living() const;
   void send(std::uint32_t worker, const ToWorker& message);
   void send_all(const ToWorker& message);
