@@ -239,6 +239,9 @@ void HoppingTrainer::finish() {
     settle_holdings();  // a worker that has come back may have what is to come home, or be where it is to come
     return flights_.empty() && std::all_of(jobs_.begin(), jobs_.end(), is_home);
   });
+  for (const auto& job : jobs_)
+    if (!is_home(job))
+      parts_.event(text::cat(job.first, ": its last state has not come to worker 0: who has it is away"));
   interrupted_ = std::any_of(jobs_.begin(), jobs_.end(),
                              [](const auto& job) { return job.second.entry != nullptr && !job.second.entry->ended(); });
   send_all(Finish{interrupted_});

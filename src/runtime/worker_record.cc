@@ -93,7 +93,7 @@ void claim_workers(Journal& journal, const RunPaths& paths, std::uint32_t worker
 void check_states_stay(const Journal& journal, const RunPaths& paths, std::uint32_t workers) {
   if (workers < 2) return;
   for (const TrialRecord& record : journal.trials()) {
-    if (record.state > TrialState::active || !record.last) continue;
+    if (!record.last) continue;
     const std::uint32_t visits = visits_behind(paths, journal, record);
     const auto holders = folders_with(paths, record, visits);
     if (holders.empty() || holders.front() < workers) continue;  // none: it is on another machine

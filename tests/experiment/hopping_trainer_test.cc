@@ -434,6 +434,7 @@ class DrawnRuns : public HoppingTrainerTest {
     most_ = between(2, 5);
     partitions_ = between(most_, 2 * most_);
     replication_ = between(1, 2);
+    team_.degree = replication_ == 2 ? between(1, 2) : 1;
     state_replicas_ = between(1, 3);
     kind_ = kVisitSchedulerKinds[between(0, 4)];
     faults_ = {};
@@ -445,13 +446,30 @@ class DrawnRuns : public HoppingTrainerTest {
     faults_.late = between(0, 1) * between(1, 100);
     faults_.straggler = between(0, 2) == 0;
   }
-  /// Until the end. A state may be with nobody who is there: then all come.
+  /// Each newest state is with one of the first so many.
+  bool states_stay(const PaperWorkers& workers, std::uint32_t count) const {
+    const auto records = journal_->trials();
+    return std::all_of(records.begin(), records.end(), [&](const TrialRecord& record) {
+      if (!record.last) return true;
+      const std::uint32_t visits = record.last->epoch * partitions_ + record.last->visit + 1;
+      for (std::uint32_t rank = 0; rank < count; ++rank) {
+        const auto& held = workers.held(rank);
+        const auto states = held.find(record.spec.id);
+        if (states == held.end()) continue;
+        const auto state = states->second.find(visits);
+        if (state != states->second.end() && state->second == record.last->digest) return true;
+      }
+      return false;
+    });
+  }
+  /// Until the end. Whoever starts it asks before whether the states stay, as runtime/worker_record.h does.
   void run_to_the_end(PaperWorkers& workers) {
     patience_s_ = 0.3;
     for (int starts = 0;; ++starts) {
       ASSERT_LT(starts, 20) << log_;
       const bool dies = starts < 4 && between(0, 1) == 0;
-      workers_ = starts == 0 || starts >= 4 ? most_ : between(2, most_);
+      workers_ = between(2, most_);
+      if (starts == 0 || starts >= 4 || !states_stay(workers, workers_)) workers_ = most_;
       try {
         if (run(workers, dies ? static_cast<int>(between(5, 120)) : -1) == ExperimentEnd::finished) return;
       } catch (const Failure& nobody_came) {

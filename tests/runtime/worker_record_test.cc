@@ -70,8 +70,6 @@ TEST_F(WorkerRecordTest, AStateThatOnlyAGoneRankHasIsNamed) {
                       ": the state of t00 after 7 visits is with worker 2 alone, and 2 workers are there; start 3"));
   hold(1, 7, "ab");
   check_states_stay(*journal_, paths_, 2);
-  journal_->end_trial("t00", TrialState::failed, "no matter");
-  check_states_stay(*journal_, paths_, 2);
 }
 
 }  // namespace
