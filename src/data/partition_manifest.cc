@@ -30,8 +30,8 @@ PartitionEntry parse_entry(const Json& json, const std::string& where) {
                            json_get<std::string>(file, "digest", where)});
   if (json.contains("groups"))
     for (const Json& group : json_list(json, "groups", where))
-      entry.groups.push_back(
-          {json_get<std::int64_t>(group, "value", where + ": a group"), json_get<std::uint32_t>(group, "rows", where + ": a group")});
+      entry.groups.push_back({json_get<std::int64_t>(group, "value", where + ": a group"),
+                              json_get<std::uint32_t>(group, "rows", where + ": a group")});
   entry.digest = json_get<std::string>(json, "digest", where);
   if (entry.digest != digest_of(entry.files))
     fail(ExitCode::input, where, " was altered: its digest is not that of its files");
@@ -119,7 +119,8 @@ PartitionManifest read_partition_manifest(const std::string& folder) {
     fail(ExitCode::input, file, ": its format is ", printable(format), ", not 'hopyard-partitions'");
   if (const auto version = json_get<std::int64_t>(json, "version", file); version != kVersion)
     fail(ExitCode::input, file, ": has version ", version, "; this build reads version ", kVersion);
-  PartitionManifest manifest{.seed = json_get<std::uint64_t>(json, "seed", file), .rows = json_get<std::uint32_t>(json, "rows", file)};
+  PartitionManifest manifest{.seed = json_get<std::uint64_t>(json, "seed", file),
+                             .rows = json_get<std::uint32_t>(json, "rows", file)};
   const auto source = json.find("source");
   if (source == json.end() || !source->is_object()) fail(ExitCode::input, file, ": 'source' must be an object");
   manifest.source = json_get<std::string>(*source, "folder", file + ": source");

@@ -103,19 +103,19 @@ class HoppingTrainer final : public VisitTrainer {
   /// What is known of a trial beside its entry.
   struct Job {
     TrialEntry* entry = nullptr;
-    std::optional<std::uint32_t> number;    // in the shop, once it is there
-    std::optional<PlacedVisit> visit;       // under way
-    std::uint64_t order = 0;                // of that visit: number of its Trains
-    bool asked = false;                     // they have been sent
-    std::map<std::uint32_t, Trained> said;  // by its workers that are ready, until all are
+    std::optional<std::uint32_t> number;                      // in the shop, once it is there
+    std::optional<PlacedVisit> visit;                         // under way
+    std::uint64_t order = 0;                                  // of that visit: number of its Trains
+    bool asked = false;                                       // they have been sent
+    std::map<std::uint32_t, Trained> said;                    // by its workers that are ready, until all are
     std::map<std::uint32_t, std::vector<TrainedPart>> parts;  // what its workers have said of it, until the rest comes
-    std::optional<Trained> trained;         // what came of it, until it is committed
-    std::set<std::uint32_t> copies;         // workers that hold that
-    std::set<std::uint32_t> holders;        // workers that hold the committed state, dead ones too
-    std::vector<HeldBlob> blobs;            // of the committed state
-    std::uint32_t failed_hops = 0;          // since the visit began
-    std::uint32_t failed_teams = 0;         // since the last commit
-    bool at_home = false;                   // it has ended, and nobody else's copy is needed
+    std::optional<Trained> trained;                           // what came of it, until it is committed
+    std::set<std::uint32_t> copies;                           // workers that hold that
+    std::set<std::uint32_t> holders;                          // workers that hold the committed state, dead ones too
+    std::vector<HeldBlob> blobs;                              // of the committed state
+    std::uint32_t failed_hops = 0;                            // since the visit began
+    std::uint32_t failed_teams = 0;                           // since the last commit
+    bool at_home = false;                                     // it has ended, and nobody else's copy is needed
   };
   struct Flight {
     std::string trial;

@@ -50,8 +50,8 @@ struct ShopWorker {
 
 /// A trial as it comes into the shop: new, or taken up from a journal.
 struct ShopTrial {
-  std::uint32_t epochs = 1;             ///< it is wanted trained until here
-  std::uint32_t rotation = 0;           ///< of `order: seed` (visit_order.h)
+  std::uint32_t epochs = 1;    ///< it is wanted trained until here
+  std::uint32_t rotation = 0;  ///< of `order: seed` (visit_order.h)
   /// In place of what the rotation gives: partitions of its visits, from the first one of all; null: nothing.
   std::shared_ptr<const std::vector<std::uint32_t>> listed = {};
   double visit_s = 1;                   ///< predicted, at speed 1, by its whole team

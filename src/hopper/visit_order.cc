@@ -29,7 +29,8 @@ std::vector<std::uint32_t> listed_visits(const RecordedVisits& record, std::uint
     const bool known = std::binary_search(own.begin(), own.end(), partition);
     if (!known || !visited.insert(partition).second)
       fail(ExitCode::input, where, ": has partition ", partition, " as visit ", list.size() % count + 1, " of epoch ",
-           list.size() / count + 1, known ? ", which that epoch has already" : ", which is not among those that it visits");
+           list.size() / count + 1,
+           known ? ", which that epoch has already" : ", which is not among those that it visits");
     list.push_back(partition);
   }
   const std::size_t epoch = list.size() / count * count;

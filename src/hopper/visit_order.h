@@ -23,8 +23,8 @@ struct RecordedVisits {
 
 /// The partitions of a trial's visits, from its first on to the end of an epoch: where they are recorded as recorded,
 /// and otherwise as the rotation has them, those that an epoch's record lacks behind it. `own`: what the trial visits
-/// in an epoch, ascending. Failure(input) that begins with `where` when the record has a partition twice in an epoch, or
-/// another one.
+/// in an epoch, ascending. Failure(input) that begins with `where` when the record has a partition twice in an epoch,
+/// or another one.
 std::vector<std::uint32_t> listed_visits(const RecordedVisits& record, std::uint32_t rotation,
                                          const std::vector<std::uint32_t>& own, const std::string& where);
 

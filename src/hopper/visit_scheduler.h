@@ -32,7 +32,8 @@ class VisitScheduler {
   virtual std::optional<PlacedVisit> after(const OpenShop& shop, const PlacedVisit& visit) const = 0;
 };
 
-/// seed: the trial's order of visits is given, by its rotation or by a record (visit_order.h); only when and, with several homes, where is free. Of the
+/// seed: the trial's order of visits is given, by its rotation or by a record (visit_order.h); only when and, with
+/// several homes, where is free. Of the
 ///   trials that wait for a worker, the one with the fewest visits behind it, then the longest remaining one: so the
 ///   groups of Rotations go round without gaps.
 /// The others are `order: free`.

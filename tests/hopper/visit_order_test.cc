@@ -52,7 +52,8 @@ TEST(VisitOrderTest, ATrialMayVisitSomePartitionsOnly) {
 /// Its first commit is the end of its parent's epoch, wherever that was trained.
 TEST(VisitOrderTest, TheRecordOfAWarmCloneBeginsAtItsParentsState) {
   EXPECT_EQ(listed_visits({3, {2}}, 1, {0, 1, 2, 3}, "the record"), (std::vector<std::uint32_t>{1, 2, 3, 2}));
-  EXPECT_EQ(listed_visits({3, {2, 3}}, 1, {0, 1, 2, 3}, "the record"), (std::vector<std::uint32_t>{1, 2, 3, 2, 3, 2, 0, 1}));
+  EXPECT_EQ(listed_visits({3, {2, 3}}, 1, {0, 1, 2, 3}, "the record"),
+            (std::vector<std::uint32_t>{1, 2, 3, 2, 3, 2, 0, 1}));
   EXPECT_TRUE(listed_visits({}, 1, {0, 1, 2, 3}, "the record").empty());
 }
 
@@ -62,7 +63,8 @@ TEST(VisitOrderTest, ARecordThatCannotBeIsASentence) {
   };
   EXPECT_EQ(failure({0, {0, 1, 1, 1}}),
             "the record of t01: has partition 1 as visit 2 of epoch 2, which that epoch has already");
-  EXPECT_EQ(failure({0, {2}}), "the record of t01: has partition 2 as visit 1 of epoch 1, which is not among those that it visits");
+  EXPECT_EQ(failure({0, {2}}),
+            "the record of t01: has partition 2 as visit 1 of epoch 1, which is not among those that it visits");
 }
 
 TEST(RotationsTest, EqualTrialsStandEvenlyAround) {
