@@ -10,12 +10,13 @@ JOBS ?= $(shell nproc)
 SOURCES = $(shell find src tests benchmarks -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 COMPILE = cmake --build $(BUILD) -j $(JOBS)
 
-.PHONY: help setup environment data oracle configure build demo test bench bench-peers format check clean
+.PHONY: help setup environment data oracle configure build demo test nightly bench bench-peers format check clean
 
 help:
 	@cat <<'TEXT'
 	make demo         fine-tunes eight trials of a pretrained model, each larger than its device; sets everything up first
 	make test         builds everything and runs every test
+	make nightly      runs the tests that draw runs by seed over thousands of seeds (tools/nightly)
 	make build        builds everything; the program is $(BUILD)/hopyard
 	make bench        measures Hopyard against its yardsticks, into build/bench.json
 	make bench-peers  measures other systems on the same work, into build/bench-peers.json
@@ -55,6 +56,9 @@ demo: data configure
 
 test: data oracle build
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+
+nightly: configure
+	@tools/nightly
 
 bench: data configure
 	@$(COMPILE) --target hopyard hopyard_bench

@@ -3,6 +3,7 @@
 #include <sys/random.h>
 
 #include "base/failure.h"
+#include "base/hex.h"
 
 namespace hopyard {
 
@@ -11,10 +12,7 @@ std::string random_hex(std::size_t bytes) {
   std::string raw(bytes, '\0'), hex;
   require(::getrandom(raw.data(), bytes, 0) == static_cast<ssize_t>(bytes), "getrandom gave fewer than ", bytes,
           " bytes");
-  for (const unsigned char byte : raw) {
-    hex += "0123456789abcdef"[byte >> 4];
-    hex += "0123456789abcdef"[byte & 15];
-  }
+  for (const unsigned char byte : raw) append_hex(hex, byte, 2);
   return hex;
 }
 

@@ -33,7 +33,7 @@ struct TestLook {
 
 /// The parameters of a trial as they were after one of its visits.
 struct VisitDigest {
-  std::uint32_t epoch = 0, visit = 0;
+  std::uint32_t epoch = 0, visit = 0, partition = 0;
   std::string digest;
   bool operator==(const VisitDigest&) const = default;
 };

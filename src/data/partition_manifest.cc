@@ -15,19 +15,6 @@ namespace {
 
 constexpr std::int64_t kVersion = 1;
 
-const Json& list_of(const Json& object, const char* key, const std::string& where) {
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  if (found == object.end() || !found->is_array()) fail(ExitCode::input, where, ": '", key, "' must be a list");
-  return *found;
-}
-
-std::uint32_t whole32(const Json& object, const char* key, const std::string& where) {
-  const auto value = json_get<std::uint64_t>(object, key, where);
-  if (value > std::numeric_limits<std::uint32_t>::max())
-    fail(ExitCode::input, where, ": '", key, "' is ", value, ", which is too much");
-  return static_cast<std::uint32_t>(value);
-}
-
 std::string plain_name(const Json& object, const char* key, const std::string& where) {
   auto name = json_get<std::string>(object, key, where);
   if (!is_plain_file_name(name)) fail(ExitCode::input, where, ": ", printable(name), " leaves the folder");
@@ -36,15 +23,15 @@ std::string plain_name(const Json& object, const char* key, const std::string& w
 
 PartitionEntry parse_entry(const Json& json, const std::string& where) {
   PartitionEntry entry{.folder = plain_name(json, "folder", where),
-                       .begin = whole32(json, "begin", where),
-                       .rows = whole32(json, "rows", where)};
-  for (const Json& file : list_of(json, "files", where))
+                       .begin = json_get<std::uint32_t>(json, "begin", where),
+                       .rows = json_get<std::uint32_t>(json, "rows", where)};
+  for (const Json& file : json_list(json, "files", where))
     entry.files.push_back({plain_name(file, "name", where), json_get<std::uint64_t>(file, "bytes", where),
                            json_get<std::string>(file, "digest", where)});
   if (json.contains("groups"))
-    for (const Json& group : list_of(json, "groups", where))
-      entry.groups.push_back(
-          {json_get<std::int64_t>(group, "value", where + ": a group"), whole32(group, "rows", where + ": a group")});
+    for (const Json& group : json_list(json, "groups", where))
+      entry.groups.push_back({json_get<std::int64_t>(group, "value", where + ": a group"),
+                              json_get<std::uint32_t>(group, "rows", where + ": a group")});
   entry.digest = json_get<std::string>(json, "digest", where);
   if (entry.digest != digest_of(entry.files))
     fail(ExitCode::input, where, " was altered: its digest is not that of its files");
@@ -132,13 +119,14 @@ PartitionManifest read_partition_manifest(const std::string& folder) {
     fail(ExitCode::input, file, ": its format is ", printable(format), ", not 'hopyard-partitions'");
   if (const auto version = json_get<std::int64_t>(json, "version", file); version != kVersion)
     fail(ExitCode::input, file, ": has version ", version, "; this build reads version ", kVersion);
-  PartitionManifest manifest{.seed = json_get<std::uint64_t>(json, "seed", file), .rows = whole32(json, "rows", file)};
+  PartitionManifest manifest{.seed = json_get<std::uint64_t>(json, "seed", file),
+                             .rows = json_get<std::uint32_t>(json, "rows", file)};
   const auto source = json.find("source");
   if (source == json.end() || !source->is_object()) fail(ExitCode::input, file, ": 'source' must be an object");
   manifest.source = json_get<std::string>(*source, "folder", file + ": source");
   manifest.source_digest = json_get<std::string>(*source, "digest", file + ": source");
   if (json.contains("group_by")) manifest.group_by = json_get<std::string>(json, "group_by", file);
-  for (const Json& entry : list_of(json, "partitions", file))
+  for (const Json& entry : json_list(json, "partitions", file))
     manifest.partitions.push_back(parse_entry(entry, text::cat(file, ": partition ", manifest.partitions.size())));
   if (manifest.partitions.empty()) fail(ExitCode::input, file, ": has no partitions");
   check_layout(manifest, file);
@@ -160,7 +148,7 @@ std::vector<PartitionFile> examine_data_folder(const std::string& folder) {
   std::vector<PartitionFile> files{examine_file(folder, "dataset.json")};
   const std::string file = folder + "/dataset.json";
   const Json json = read_json(file);
-  for (const Json& part : list_of(json, "parts", file))
+  for (const Json& part : json_list(json, "parts", file))
     files.push_back(examine_file(folder, plain_name(part, "file", file + ": a part")));
   return files;
 }

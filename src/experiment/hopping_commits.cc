@@ -4,7 +4,9 @@
 
 #include "base/failure.h"
 #include "experiment/hopping_trainer.h"
+#include "formats/json.h"
 #include "hopper/bounds.h"
+#include "hopper/trained_parts.h"
 
 namespace hopyard {
 
@@ -21,6 +23,8 @@ Bytes total_bytes(const std::vector<HeldBlob>& blobs) {
 
 }  // namespace
 
+std::string failed_visit_fact(const std::string& trial) { return "failed visit: " + trial; }
+
 /// Whose visit under way that order is; null when it is none any more.
 HoppingTrainer::Job* HoppingTrainer::ordered(const std::string& trial, std::uint64_t order) {
   const auto found = jobs_.find(trial);
@@ -32,6 +36,11 @@ void HoppingTrainer::set_holders(Job& job, std::set<std::uint32_t> holders) {
   if (job.number) shop_.held_by(*job.number, {job.holders.begin(), job.holders.end()});
 }
 
+void HoppingTrainer::trained(std::uint32_t worker, TrainedPart part) {
+  if (Job* job = ordered(part.trial, part.number); job != nullptr && !job->trained)
+    job->parts[worker].push_back(std::move(part));
+}
+
 void HoppingTrainer::trained(std::uint32_t worker, Trained end) {
   Job* job = ordered(end.commit.trial, end.number);
   if (job == nullptr || job->trained) return;
@@ -39,6 +48,7 @@ void HoppingTrainer::trained(std::uint32_t worker, Trained end) {
   if (!visit.is_at(worker) || visit.epoch != end.commit.epoch || visit.visit != end.commit.visit ||
       visit.partition != end.commit.partition)
     fail(ExitCode::input, "worker ", worker, ": ", end.commit.trial, " was trained otherwise than it was asked to");
+  end = join(std::exchange(job->parts[worker], {}), std::move(end));
   ++report_.workers[worker].visits;
   job->said[worker] = std::move(end);
   if (job->said.size() < visit.size() || !agrees(*job)) return;
@@ -73,6 +83,8 @@ void HoppingTrainer::failed(const Failed& end) {
   Job* job = ordered(end.trial, end.number);
   if (job == nullptr) job = judged_by(end.trial, end.number);
   if (job == nullptr) return;
+  journal_->put_fact(failed_visit_fact(end.trial),
+                     Json{{"visits", job->entry->status.visits_done}, {"partition", job->visit->partition}}.dump());
   call_back(*job);
   VisitEnd failure;
   failure.trial = job->entry;

@@ -22,6 +22,26 @@ const HeldState* find_state(const std::vector<HeldState>& held, const std::strin
   return found == held.end() || before(wanted, *found) ? nullptr : &*found;
 }
 
+/// What another incarnation's device of that name did.
+void add(std::vector<DeviceAccount>& devices, const DeviceAccount& more) {
+  const auto known =
+      std::find_if(devices.begin(), devices.end(), [&](const auto& one) { return one.name == more.name; });
+  if (known == devices.end()) return devices.push_back(more);
+  known->busy_s += more.busy_s;
+  for (const auto& idle : more.idle) {
+    const auto cause =
+        std::find_if(known->idle.begin(), known->idle.end(), [&](const auto& one) { return one.cause == idle.cause; });
+    if (cause == known->idle.end())
+      known->idle.push_back(idle);
+    else
+      cause->seconds += idle.seconds;
+  }
+  known->tasks += more.tasks;
+  known->memory_peak = std::max(known->memory_peak, more.memory_peak);
+  known->loaded += more.loaded;
+  known->stored += more.stored;
+}
+
 }  // namespace
 
 void HoppingTrainer::heard(const CoordinatorEvent& event) {
@@ -41,8 +61,9 @@ void HoppingTrainer::heard(const CoordinatorEvent& event) {
       }
       return;
     case Kind::dead:
-    case Kind::left:
       return lost(worker, event.text);
+    case Kind::left:
+      return lost(worker, event.text, true);
     case Kind::silent:
       return parts_.event(text::cat("worker ", worker.rank, ": is silent"));
     case Kind::awake:
@@ -55,6 +76,7 @@ void HoppingTrainer::heard(const CoordinatorEvent& event) {
 }
 
 void HoppingTrainer::heard(std::uint32_t worker, const ToCoordinator& message) {
+  if (const auto* part = std::get_if<TrainedPart>(&message)) return trained(worker, *part);
   if (const auto* end = std::get_if<Trained>(&message)) return trained(worker, *end);
   if (const auto* end = std::get_if<Evaluated>(&message)) return evaluated(worker, *end);
   if (const auto* end = std::get_if<Failed>(&message)) return failed(*end);
@@ -63,7 +85,7 @@ void HoppingTrainer::heard(std::uint32_t worker, const ToCoordinator& message) {
   if (const auto* end = std::get_if<HopEnd>(&message)) return ended(worker, *end);
   if (const auto* account = std::get_if<Account>(&message)) return note(worker, *account);
   if (const auto* progress = std::get_if<Progress>(&message)) {
-    members_[worker].progress = progress->visits;
+    members_[worker].progress = *progress;
     return;
   }
   said_broken(worker, std::get<Broken>(message));
@@ -91,16 +113,16 @@ void HoppingTrainer::greeted(const WorkerId& worker, Hello hello) {
 }
 
 /// From here on a worker that said Hello counts, with those of its states that are committed.
-void HoppingTrainer::settle_holdings(TrialEntries trials) {
+void HoppingTrainer::settle_holdings() {
   bool came = false;
   for (std::uint32_t worker = 0; worker < members_.size(); ++worker) {
     auto brings = std::exchange(members_[worker].brings, std::nullopt);
     if (!brings) continue;
     std::sort(brings->begin(), brings->end(), before);
-    share_with_clones(worker, trials, *brings);
+    share_with_clones(worker, *brings);
     std::set<std::string> useful;
-    for (std::size_t i = 0; i < trials.size(); ++i) {
-      const auto& trial = trials[i];
+    for (std::size_t i = 0; i < trials_.size(); ++i) {
+      const auto& trial = trials_[i];
       Job& job = *in_order_[i];
       job.copies.erase(worker);  // what is not committed is let go below
       auto holders = job.holders;
@@ -127,8 +149,8 @@ void HoppingTrainer::settle_holdings(TrialEntries trials) {
 
 /// A clone that is where it began may not have reached this worker, which then has its parent's equal state. What it is
 /// to hold for the clone is added to what it brings.
-void HoppingTrainer::share_with_clones(std::uint32_t worker, TrialEntries trials, std::vector<HeldState>& brings) {
-  for (const auto& trial : trials) {
+void HoppingTrainer::share_with_clones(std::uint32_t worker, std::vector<HeldState>& brings) {
+  for (const auto& trial : trials_) {
     const auto& spec = trial->status.spec;
     const std::uint32_t visits = trial->status.visits_done;
     if (!spec.lineage || visits == 0 || find_state(brings, spec.id, visits, trial->digest) != nullptr) continue;
@@ -141,16 +163,17 @@ void HoppingTrainer::share_with_clones(std::uint32_t worker, TrialEntries trials
   }
 }
 
-void HoppingTrainer::lost(const WorkerId& worker, const std::string& why) {
+void HoppingTrainer::lost(const WorkerId& worker, const std::string& why, bool left) {
   if (worker.rank >= members_.size()) return;
   Member& member = members_[worker.rank];
   if (member.id != worker) return;  // an earlier life
   member.id.reset();
-  member.progress.clear();
+  member.progress = {};
   const bool counted = !std::exchange(member.brings, std::nullopt).has_value();
   if (!finished_) {
-    parts_.event(text::cat("worker ", worker.rank, ": is gone", why.empty() ? "" : ": ", why));
-    ++report_.workers[worker.rank].deaths;
+    parts_.event(text::cat("worker ", worker.rank, left ? ": has left" : ": is gone", why.empty() ? "" : ": ", why));
+    HoppingReport::Worker& counts = report_.workers[worker.rank];
+    ++(left ? counts.departures : counts.deaths);
   }
   if (counted)
     for (const auto& visit : shop_.leave(worker.rank)) call_back(*by_number_[visit.trial]);
@@ -173,12 +196,14 @@ void HoppingTrainer::note(std::uint32_t worker, const Account& account) {
   sum.rows_read += account.rows_read;
   sum.bytes_read += account.bytes_read;
   sum.rows_judged += account.rows_judged;
+  sum.here_s += account.here_s;
   sum.busy_s += account.busy_s;
   sum.hop_s += account.hop_s;
   sum.waited_s += account.waited_s;
   sum.stored = std::max(sum.stored, account.stored);
   sum.sent += account.sent;
   sum.exchanged += account.exchanged;
+  for (const DeviceAccount& device : account.devices) add(sum.devices, device);
 }
 
 }  // namespace hopyard

@@ -11,7 +11,7 @@ namespace hopyard {
 
 namespace {
 
-constexpr double kLookSeconds = 0.02;     // wait() returns so soon, so that a nudge is not needed
+constexpr double kLookSeconds = 0.02;     // while it finishes
 constexpr double kHomeSeconds = 60;       // for states of ended trials to come home
 constexpr double kFarewellSeconds = 5;    // for workers to leave
 constexpr double kTeamsWaitSeconds = 20;  // from the start, for workers that have not come yet
@@ -49,12 +49,13 @@ const std::vector<HoppingTrainer::Job*>& HoppingTrainer::jobs_of(TrialEntries tr
 }
 
 std::uint32_t HoppingTrainer::living() const {
-  return static_cast<std::uint32_t>(
-      std::count_if(members_.begin(), members_.end(), [](const auto& member) { return member.id.has_value(); }));
+  std::uint32_t count = 0;
+  for (std::uint32_t worker = 0; worker < members_.size(); ++worker) count += alive(worker);
+  return count;
 }
 
 void HoppingTrainer::send(std::uint32_t worker, const ToWorker& message) {
-  if (!alive(worker)) return;
+  if (!members_[worker].id) return;
   const WorkerId id = *members_[worker].id;  // one that is gone is heard of as dead
   if (parts_.end.send(id, encode(message)) == SendStatus::full) parts_.end.expel(id, "it takes no messages");
 }
@@ -64,8 +65,9 @@ void HoppingTrainer::send_all(const ToWorker& message) {
 }
 
 void HoppingTrainer::start_visits(TrialEntries trials, bool paused) {
+  trials_ = trials;
   const std::vector<Job*>& jobs = jobs_of(trials);
-  settle_holdings(trials);
+  settle_holdings();
   const bool all_known = std::all_of(members_.begin(), members_.end(), [](const auto& member) { return member.known; });
   shop_.let_alone(all_known ||
                   monotonic_seconds() - begun_s_ > std::min(kTeamsWaitSeconds, parts_.wait_for_worker_s / 2));
@@ -89,6 +91,7 @@ void HoppingTrainer::sync(Job& job, bool paused) {
     comes.rotation = trial.setup.rotation;
     if (trial.setup.partitions && trial.setup.partitions->to_visit().size() < shop_.partitions())
       comes.own = trial.setup.partitions->to_visit();
+    comes.listed = trial.setup.listed_visits;
     const DataParallelSpec& team = trial.setup.train.data_parallel;
     comes.degree = team.degree;
     comes.may_be_alone = team.is_exact();
@@ -155,6 +158,7 @@ void HoppingTrainer::stop_visit(Job& job) {
   stop_judging(job);
   job.visit.reset();
   job.said.clear();
+  job.parts.clear();
   job.trained.reset();
   job.copies.clear();
   job.entry->under_way = job.entry->committing = false;
@@ -182,7 +186,7 @@ void HoppingTrainer::let_go(const TrialEntry& trial) {
 }
 
 std::vector<VisitEnd> HoppingTrainer::wait(double timeout_s) {
-  double patience = ends_.empty() ? std::min(timeout_s, kLookSeconds) : 0;
+  double patience = ends_.empty() ? timeout_s : 0;
   while (auto event = parts_.end.next(patience)) {
     heard(*event);
     patience = 0;
@@ -235,18 +239,30 @@ void HoppingTrainer::finish() {
     while (!done() && monotonic_seconds() < until)
       if (auto event = parts_.end.next(kLookSeconds)) heard(*event);
   };
-  look_until(kHomeSeconds, [&] { return flights_.empty(); });
+  const auto is_home = [](const auto& job) {
+    const TrialEntry* entry = job.second.entry;
+    return entry == nullptr || !entry->ended() || job.second.at_home;
+  };
+  look_until(kHomeSeconds, [&] {
+    settle_holdings();  // a worker that has come back may have what is to come home, or be where it is to come
+    return flights_.empty() && std::all_of(jobs_.begin(), jobs_.end(), is_home);
+  });
+  for (const auto& job : jobs_)
+    if (!is_home(job))
+      parts_.event(text::cat(job.first, ": its last state has not come to worker 0: who has it is away"));
   interrupted_ = std::any_of(jobs_.begin(), jobs_.end(),
                              [](const auto& job) { return job.second.entry != nullptr && !job.second.entry->ended(); });
   send_all(Finish{interrupted_});
   finished_ = true;
-  look_until(kFarewellSeconds, [&] { return living() == 0; });
+  look_until(kFarewellSeconds, [&] {
+    return std::none_of(members_.begin(), members_.end(), [](const auto& member) { return member.id.has_value(); });
+  });
 }
 
 std::vector<ActiveReport> HoppingTrainer::active() const {
   std::vector<ActiveReport> all;
   for (std::uint32_t worker = 0; worker < members_.size(); ++worker)
-    for (const auto& visit : members_[worker].progress) {
+    for (const auto& visit : members_[worker].progress.visits) {
       const auto job = jobs_.find(visit.trial);
       if (job == jobs_.end() || !job->second.visit || job->second.visit->worker != worker) continue;
       all.push_back({job->second.entry->setup.number, visit.fraction, visit.loss, 0});

@@ -35,12 +35,16 @@ struct HoppingParts {
   std::string metric = {};  ///< of scores that are put together from such partitions
 };
 
+/// The fact that says in which visit a trial failed: {"visits": behind it, "partition": …}. Commits say it of others.
+std::string failed_visit_fact(const std::string& trial);
+
 /// What workers and hops did, for the report.
 struct HoppingReport {
   struct Worker {
     Account account;  ///< summed over its incarnations, as far as they said good-bye
     std::uint64_t visits = 0;
     std::uint32_t deaths = 0;
+    std::uint32_t departures = 0;  ///< before the end, by a signal or because it could not go on
   };
   std::vector<Worker> workers;  ///< by rank
   std::uint64_t hops = 0, failed_hops = 0;
@@ -85,15 +89,17 @@ class HoppingTrainer final : public VisitTrainer {
   void finish() override;
   std::vector<ActiveReport> active() const override;
   Bytes disk_room() const override;
-  void nudge() override {}  // wait() looks around often enough
+  void nudge() override { parts_.end.wake(); }
 
   const HoppingReport& report() const { return report_; }
+  /// What the devices of a worker do, as it said last; none while it is away.
+  const std::vector<Progress::Device>& devices(std::uint32_t worker) const { return members_[worker].progress.devices; }
 
  private:
   struct Member {
     std::optional<WorkerId> id;                    // from its Hello on
     std::optional<std::vector<HeldState>> brings;  // that it said, until start_visits() has looked at it
-    std::vector<Progress::Visit> progress;
+    Progress progress;
     bool known = false;  // it has been here
     std::string broken;  // what it said before it left
   };
@@ -110,6 +116,7 @@ class HoppingTrainer final : public VisitTrainer {
     std::uint64_t order = 0;                   // of that visit: number of its Trains
     bool asked = false;                        // they have been sent
     std::map<std::uint32_t, Trained> said;     // by its workers that are ready, until all are
+    std::map<std::uint32_t, std::vector<TrainedPart>> parts;  // what its workers have said of it, until the rest comes
     std::optional<Trained> trained;            // what came of it, until it is committed
     std::set<std::uint32_t> copies;            // workers that hold that
     bool to_judge = false;                     // it counts when it is judged on each partition of validation rows
@@ -137,7 +144,8 @@ class HoppingTrainer final : public VisitTrainer {
   void ask(Job& job);
   void stop_visit(Job& job);
   void call_back(Job& job);
-  bool alive(std::uint32_t worker) const { return members_[worker].id.has_value(); }
+  /// It is here, and what it brought is known: what it gets from now on is not taken for what it came without.
+  bool alive(std::uint32_t worker) const { return members_[worker].id && !members_[worker].brings; }
   std::uint32_t living() const;
   void send(std::uint32_t worker, const ToWorker& message);
   void send_all(const ToWorker& message);
@@ -149,9 +157,9 @@ class HoppingTrainer final : public VisitTrainer {
   void heard(std::uint32_t worker, const ToCoordinator& message);
   void said_broken(std::uint32_t worker, const Broken& broken);
   void greeted(const WorkerId& worker, Hello hello);
-  void settle_holdings(TrialEntries trials);
-  void share_with_clones(std::uint32_t worker, TrialEntries trials, std::vector<HeldState>& brings);
-  void lost(const WorkerId& worker, const std::string& why);
+  void settle_holdings();
+  void share_with_clones(std::uint32_t worker, std::vector<HeldState>& brings);
+  void lost(const WorkerId& worker, const std::string& why, bool left = false);
   void note(std::uint32_t worker, const Account& account);
 
   // hopping_judging.cc: a trained state is judged where the validation rows are
@@ -168,6 +176,7 @@ class HoppingTrainer final : public VisitTrainer {
   void add_score(Job& job, Trained& done) const;
 
   // hopping_commits.cc: from a trained visit to its commit
+  void trained(std::uint32_t worker, TrainedPart part);
   void trained(std::uint32_t worker, Trained end);
   void failed(const Failed& end);
   void missing(std::uint32_t worker, const Missing& end);
@@ -192,6 +201,7 @@ class HoppingTrainer final : public VisitTrainer {
 
   HoppingParts parts_;
   Journal* journal_ = nullptr;
+  TrialEntries trials_;  // as start_visits() was last told
   OpenShop shop_;
   std::vector<Member> members_;      // by rank
   std::map<std::string, Job> jobs_;  // by trial

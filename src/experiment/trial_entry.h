@@ -72,9 +72,9 @@ struct TrialEntry {
   /// Where its next visit goes when it has so many behind it.
   std::uint32_t partition_after(std::uint32_t visits) const {
     if (sent && visits == status.visits_done) return sent->partition;
-    const std::uint32_t count = status.visits_per_epoch;
-    const std::uint32_t place = rotated_partition(setup.rotation, visits / count, visits % count, count);
-    return setup.partitions ? setup.partitions->to_visit().at(place) : place;  // refused ones have none
+    static const std::vector<std::uint32_t> all;  // refused ones have no partitions
+    return partition_in_order(setup.rotation, setup.listed_visits.get(), visits, status.visits_per_epoch,
+                              setup.partitions ? setup.partitions->to_visit() : all);
   }
 };
 

@@ -109,9 +109,9 @@ class Worker::Impl {
       wait();
       if (monotonic_seconds() - last_progress_s < kProgressEverySeconds) continue;
       last_progress_s = monotonic_seconds();
-      if (const Progress progress = trials_.progress(); !progress.visits.empty() && outbox_.empty()) say(progress);
+      if (outbox_.empty()) say(trials_.progress());
     }
-    trials_.finish();
+    say_account();
     return WorkerEnding::interrupted;
   }
 
@@ -155,6 +155,12 @@ class Worker::Impl {
   }
 
   WorkerEnding leave() {
+    say_account();
+    return finish_->interrupted ? WorkerEnding::interrupted : WorkerEnding::finished;
+  }
+
+  /// The last words of this incarnation, which take a moment at most.
+  void say_account() {
     trials_.finish();
     Account account = trials_.account();
     account.hop_s = hop_s_;
@@ -167,7 +173,6 @@ class Worker::Impl {
       sleep_seconds(kLastWordsSeconds / 50);
       send_what_waits();
     }
-    return finish_->interrupted ? WorkerEnding::interrupted : WorkerEnding::finished;
   }
 
   WorkerEnding lose() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "hopper/trained_parts.h"
 
 namespace hopyard {
 
@@ -11,14 +12,22 @@ namespace {
 constexpr double kWaitSeconds = 0.05;
 /// So long the tasks under way may take to end when all visits are given up.
 constexpr double kGiveUpSeconds = 120;
-/// Outcomes of rows that say more are left out: a message has its bound (kMaxMessageBytes), and they take two
-/// characters a byte.
-constexpr Bytes kRowsBytesMax = 6 * MiB;
 
-double busy_seconds(const LocalTrainer& trainer) {
-  double busy_s = 0;
-  for (const auto& device : trainer.devices()) busy_s += device.busy_s;
-  return busy_s;
+/// What a device did since `before`.
+DeviceAccount account_of(const DeviceReport& now, const DeviceReport& before) {
+  DeviceAccount account;
+  account.name = now.name;
+  account.busy_s = now.busy_s - before.busy_s;
+  for (const auto& [cause, seconds] : now.idle_s) {
+    const auto known = before.idle_s.find(cause);
+    account.idle.push_back({cause, seconds - (known == before.idle_s.end() ? 0 : known->second)});
+  }
+  account.tasks = now.tasks - before.tasks;
+  account.memory_budget = now.memory_budget;
+  account.memory_peak = now.memory_peak;
+  account.loaded = now.link.loaded - before.link.loaded;
+  account.stored = now.link.stored - before.link.stored;
+  return account;
 }
 
 Bytes row_bytes(const Dataset& data) {
@@ -26,6 +35,10 @@ Bytes row_bytes(const Dataset& data) {
   for (const auto& column : data.columns()) bytes += Dataset::bytes_of_row(column);
   return bytes;
 }
+
+/// Outcomes of judged rows that say more are left out: a message has its bound (kMaxMessageBytes), and they take two
+/// characters a byte.
+constexpr Bytes kRowsBytesMax = 6 * MiB;
 
 /// What is too much for a message, with as many others beside: first the values of each class, then all.
 std::optional<RowOutcomes> sendable(RowOutcomes rows, std::size_t beside = 1) {
@@ -43,7 +56,8 @@ std::optional<RowOutcomes> sendable(RowOutcomes rows, std::size_t beside = 1) {
 
 WorkerTrials::WorkerTrials(WorkerTrialsParts parts)
     : parts_(std::move(parts)),
-      busy_before_s_(busy_seconds(parts_.trainer)),
+      began_s_(monotonic_seconds()),
+      devices_before_(parts_.trainer.devices()),
       meetings_(parts_.meet, [this] { parts_.trainer.nudge(); }) {
   parts_.trainer.open(
       [this](const VisitCommit& commit, const std::vector<CurvePoint>& curve) { commit_to_book(commit, curve); },
@@ -301,8 +315,11 @@ void WorkerTrials::committed(Trial& trial, const VisitCommit& commit) {
   account_.bytes_read += rows * row_bytes(*entry.setup.train_data);
   if (commit.score) account_.rows_judged += judged_rows(entry.setup);
   const std::lock_guard lock(mutex_);
-  const UnderWay& visit = under_way_.at(commit.trial);
-  if (!visit.given_up) return parts_.say(*visit.trained);
+  UnderWay& visit = under_way_.at(commit.trial);
+  if (!visit.given_up) {
+    for (const auto& part : split(*visit.trained)) parts_.say(part);
+    return parts_.say(*visit.trained);
+  }
   release(trial);
   if (visit.trained) {
     // Unless another one has come in its place.
@@ -355,7 +372,7 @@ void WorkerTrials::commit_to_book(const VisitCommit& commit, const std::vector<C
   visit.committed = state;
   if (visit.given_up) return;
   visit.trained = Trained{visit.number, commit, state.blobs, curve, {}};
-  if (commit.score) visit.trained->rows = sendable(std::move(visit.rows));
+  if (commit.score) visit.trained->rows = std::move(visit.rows);
   parts_.states.put(std::move(state));
 }
 
@@ -380,12 +397,19 @@ Progress WorkerTrials::progress() const {
     for (const auto& report : active)
       if (report.trial == entry->setup.number && !is_given_up(entry->status.spec.id))
         progress.visits.push_back({entry->status.spec.id, report.visit_fraction, report.loss});
+  for (const auto& device : parts_.trainer.devices())
+    progress.devices.push_back({device.name, device.task, device.busy_s});
   return progress;
 }
 
 Account WorkerTrials::account() const {
   Account account = account_;
-  account.busy_s = busy_seconds(parts_.trainer) - busy_before_s_;
+  account.here_s = monotonic_seconds() - began_s_;
+  const auto devices = parts_.trainer.devices();
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    account.devices.push_back(account_of(devices[i], devices_before_[i]));
+    account.busy_s += account.devices.back().busy_s;
+  }
   return account;
 }
 

@@ -50,7 +50,7 @@ class WorkerTrials {
   bool trains() const;  ///< a visit is under way
   bool waits_for_state() const;
   Progress progress() const;
-  /// Rows, bytes and device-busy seconds so far.
+  /// What this incarnation trained so far.
   Account account() const;
 
  private:
@@ -97,7 +97,8 @@ class WorkerTrials {
   void commit_to_book(const VisitCommit& commit, const std::vector<CurvePoint>& curve);  ///< the committer's thread
 
   WorkerTrialsParts parts_;
-  const double busy_before_s_;
+  const double began_s_;
+  const std::vector<DeviceReport> devices_before_;
   Account account_;
   std::map<std::string, Trial> trials_;
   std::map<std::uint64_t, Hop> coming_;  ///< states that hops bring, by the hop's number

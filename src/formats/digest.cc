@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "base/bytes.h"
+#include "base/hex.h"
 
 namespace hopyard {
 
@@ -50,10 +51,8 @@ class Hash {
 }  // namespace
 
 std::string to_hex(const Digest& digest) {
-  constexpr const char* digits = "0123456789abcdef";
   std::string out;
-  for (const std::uint64_t half : {digest.high, digest.low})
-    for (int shift = 60; shift >= 0; shift -= 4) out += digits[(half >> shift) & 15];
+  for (const std::uint64_t half : {digest.high, digest.low}) append_hex(out, half, 16);
   return out;
 }
 

@@ -157,6 +157,13 @@ struct Expected<std::int64_t> {
   }
 };
 template <>
+struct Expected<std::uint32_t> {
+  static constexpr const char* words = "a whole number from 0 to 4294967295";
+  static bool fits(const Json& value) {
+    return value.is_number_unsigned() && value.get<std::uint64_t>() <= std::numeric_limits<std::uint32_t>::max();
+  }
+};
+template <>
 struct Expected<std::uint64_t> {
   static constexpr const char* words = "a whole number that is not negative";
   static bool fits(const Json& value) {
@@ -203,11 +210,18 @@ T json_get_or(const Json& object, const char* key, const T& otherwise, const std
   return json_get<T>(object, key, where);
 }
 
+const Json& json_list(const Json& object, const char* key, const std::string& where) {
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  if (found == object.end() || !found->is_array()) fail(ExitCode::input, where, ": '", key, "' must be a list");
+  return *found;
+}
+
 #define HOPYARD_JSON_TYPE(T)                                            \
   template T json_get<T>(const Json&, const char*, const std::string&); \
   template T json_get_or<T>(const Json&, const char*, const T&, const std::string&);
 HOPYARD_JSON_TYPE(bool)
 HOPYARD_JSON_TYPE(std::int64_t)
+HOPYARD_JSON_TYPE(std::uint32_t)
 HOPYARD_JSON_TYPE(std::uint64_t)
 HOPYARD_JSON_TYPE(double)
 HOPYARD_JSON_TYPE(std::string)

@@ -23,10 +23,12 @@ Json parse_json(std::string_view text, const std::string& where, const JsonLimit
 Json read_json(const std::string& path, const JsonLimits& limits = {});
 
 /// Checked member access for foreign JSON: Failure(input) "<where>: 'rows' is missing" / "… must be a whole number".
-/// T: bool, std::int64_t, std::uint64_t, double, std::string.
+/// T: bool, std::int64_t, std::uint32_t, std::uint64_t, double, std::string.
 template <class T>
 T json_get(const Json& object, const char* key, const std::string& where);
 template <class T>
 T json_get_or(const Json& object, const char* key, const T& otherwise, const std::string& where);
+/// The same for a list: "<where>: 'files' must be a list".
+const Json& json_list(const Json& object, const char* key, const std::string& where);
 
 }  // namespace hopyard

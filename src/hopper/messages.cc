@@ -183,6 +183,14 @@ void list(Form& form, Trained& trained) {
 }
 
 template <class Form>
+void list(Form& form, TrainedPart& part) {
+  form("number", part.number);
+  form("trial", part.trial);
+  form("curve", part.curve);
+  form("rows", part.rows);
+}
+
+template <class Form>
 void list(Form& form, Failed& failed) {
   form("number", failed.number);
   form("trial", failed.trial);
@@ -227,8 +235,16 @@ void list(Form& form, Evaluated& evaluated) {
 }
 
 template <class Form>
+void list(Form& form, Progress::Device& device) {
+  form("name", device.name);
+  form("task", device.task);
+  form("busy_s", device.busy_s);
+}
+
+template <class Form>
 void list(Form& form, Progress& progress) {
   form("visits", progress.visits);
+  form("devices", progress.devices);
 }
 
 template <class Form>
@@ -238,16 +254,36 @@ void list(Form& form, Broken& broken) {
 }
 
 template <class Form>
+void list(Form& form, DeviceAccount::Idle& idle) {
+  form("cause", idle.cause);
+  form("seconds", idle.seconds);
+}
+
+template <class Form>
+void list(Form& form, DeviceAccount& device) {
+  form("name", device.name);
+  form("busy_s", device.busy_s);
+  form("idle", device.idle);
+  form("tasks", device.tasks);
+  form("memory_budget", device.memory_budget);
+  form("memory_peak", device.memory_peak);
+  form("loaded", device.loaded);
+  form("stored", device.stored);
+}
+
+template <class Form>
 void list(Form& form, Account& account) {
   form("rows_read", account.rows_read);
   form("bytes_read", account.bytes_read);
   form("rows_judged", account.rows_judged);
+  form("here_s", account.here_s);
   form("busy_s", account.busy_s);
   form("hop_s", account.hop_s);
   form("waited_s", account.waited_s);
   form("stored", account.stored);
   form("sent", account.sent);
   form("exchanged", account.exchanged);
+  form("devices", account.devices);
 }
 
 namespace {
@@ -271,6 +307,8 @@ template <>
 constexpr const char* kName<Finish> = "finish";
 template <>
 constexpr const char* kName<Hello> = "hello";
+template <>
+constexpr const char* kName<TrainedPart> = "trained_part";
 template <>
 constexpr const char* kName<Trained> = "trained";
 template <>
@@ -299,7 +337,14 @@ void check(const Train& train, const std::string& where) {
     fail(ExitCode::input, where, ": member ", team.member, " of a team of ", team.members.size());
 }
 
-void check_rows(const RowOutcomes& rows, const std::string& where) {
+// What a journal would call a broken contract.
+void check(const std::vector<CurvePoint>& curve, const std::string& where) {
+  for (std::size_t i = 1; i < curve.size(); ++i)
+    if (curve[i].step <= curve[i - 1].step)
+      fail(ExitCode::input, where, ": step ", curve[i].step, " of the curve is out of order");
+}
+
+void check(const RowOutcomes& rows, const std::string& where) {
   const auto& [losses, correct, predicted, width, values, labels, targets] = rows;
   const auto fits = [&](std::size_t count) { return count == 0 || count == losses.size(); };
   const bool whole = values.empty() || (losses.size() > 0 && values.size() / losses.size() == width &&
@@ -311,19 +356,21 @@ void check_rows(const RowOutcomes& rows, const std::string& where) {
 void check(const Evaluated& evaluated, const std::string& where) {
   for (const JudgedPartition& one : evaluated.judged) {
     if (one.judged.sums.items <= 0) fail(ExitCode::input, where, ": partition ", one.partition, " has no row");
-    check_rows(one.judged.rows, where);
+    check(one.judged.rows, where);
   }
 }
 
-/// What a journal would call a broken contract.
+void check(const TrainedPart& part, const std::string& where) {
+  check(part.curve, where);
+  check(part.rows, where);
+}
+
 void check(const Trained& trained, const std::string& where) {
   const VisitCommit& commit = trained.commit;
   if (commit.score && commit.score->trial != commit.trial)
     fail(ExitCode::input, where, ": the score is another trial's");
-  for (std::size_t i = 1; i < trained.curve.size(); ++i)
-    if (trained.curve[i].step <= trained.curve[i - 1].step)
-      fail(ExitCode::input, where, ": step ", trained.curve[i].step, " of the curve is out of order");
-  if (trained.rows) check_rows(*trained.rows, where);
+  check(trained.curve, where);
+  if (trained.rows) check(*trained.rows, where);
 }
 
 template <class... Kinds>

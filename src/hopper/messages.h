@@ -120,6 +120,15 @@ struct Evaluated {
   bool operator==(const Evaluated&) const = default;
 };
 
+/// What of a Trained goes before it, for want of room in one message (trained_parts.h).
+struct TrainedPart {
+  std::uint64_t number = 0;  ///< of the order
+  std::string trial;
+  std::vector<CurvePoint> curve;
+  RowOutcomes rows;
+  bool operator==(const TrainedPart&) const = default;
+};
+
 /// What the trial itself did.
 struct Failed {
   std::uint64_t number = 0;  ///< of the order
@@ -154,14 +163,21 @@ struct HopEnd {
   bool operator==(const HopEnd&) const = default;
 };
 
-/// How far the visits under way are.
+/// How far the visits under way are, and what the devices do.
 struct Progress {
   struct Visit {
     std::string trial;
     double fraction = 0, loss = 0;
     bool operator==(const Visit&) const = default;
   };
+  /// A device of the worker.
+  struct Device {
+    std::string name, task;  ///< task: what it computes now; empty when idle
+    double busy_s = 0;       ///< since it was made
+    bool operator==(const Device&) const = default;
+  };
   std::vector<Visit> visits;
+  std::vector<Device> devices;
   bool operator==(const Progress&) const = default;
 };
 
@@ -172,22 +188,40 @@ struct Broken {
   bool operator==(const Broken&) const = default;
 };
 
-/// What this incarnation did, said at its end.
+/// What a device of a worker did.
+struct DeviceAccount {
+  struct Idle {
+    std::string cause;
+    double seconds = 0;
+    bool operator==(const Idle&) const = default;
+  };
+  std::string name;
+  double busy_s = 0;
+  std::vector<Idle> idle;
+  std::uint64_t tasks = 0;
+  Bytes memory_budget = 0, memory_peak = 0;
+  Bytes loaded = 0, stored = 0;  ///< over its link
+  bool operator==(const DeviceAccount&) const = default;
+};
+
+/// What this incarnation did, said when it leaves.
 struct Account {
-  std::uint64_t rows_read = 0;    ///< training rows, each time that one was read
-  Bytes bytes_read = 0;           ///< of these
-  double busy_s = 0;              ///< of its devices, summed
-  double hop_s = 0;               ///< of its hops, summed
-  double waited_s = 0;            ///< in which it trained nothing while a visit waited for its state
-  Bytes stored = 0;               ///< the most that its disk tier held
-  Bytes sent = 0;                 ///< over its links, to other workers
-  Bytes exchanged = 0;            ///< of these, of steps that it trained with others, without the links' frames
+  std::uint64_t rows_read = 0;  ///< training rows, each time that one was read
+  Bytes bytes_read = 0;         ///< of these
+  double here_s = 0;            ///< since it came
+  double busy_s = 0;            ///< of its devices, summed
+  double hop_s = 0;             ///< of its hops, summed
+  double waited_s = 0;          ///< in which it trained nothing while a visit waited for its state
+  Bytes stored = 0;             ///< the most that its disk tier held
+  Bytes sent = 0;               ///< over its links, to other workers
+  Bytes exchanged = 0;          ///< of these, of steps that it trained with others, without the links' frames
   std::uint64_t rows_judged = 0;  ///< validation rows, each time that one was read
+  std::vector<DeviceAccount> devices;
   bool operator==(const Account&) const = default;
 };
 
 using ToCoordinator =
-    std::variant<Hello, Trained, Evaluated, Failed, Missing, Parted, HopEnd, Progress, Broken, Account>;
+    std::variant<Hello, TrainedPart, Trained, Evaluated, Failed, Missing, Parted, HopEnd, Progress, Broken, Account>;
 
 std::string encode(const ToWorker& message);
 std::string encode(const ToCoordinator& message);

@@ -48,8 +48,8 @@ Bits OpenTrial::whole_epoch() const {
 }
 
 std::uint32_t OpenTrial::next_in_order() const {
-  const std::uint32_t place = rotated_partition(rotation, epoch, visit, visits_per_epoch());
-  return own.empty() ? place : own[place];
+  const std::uint32_t count = visits_per_epoch();
+  return partition_in_order(rotation, listed.get(), epoch * count + visit, count, own);
 }
 
 OpenShop::OpenShop(const Placement& placement, std::vector<ShopWorker> workers)
@@ -78,6 +78,7 @@ std::uint32_t OpenShop::add(const ShopTrial& trial) {
   const std::uint32_t number = trial_count();
   OpenTrial progress{.epochs = trial.epochs,
                      .rotation = trial.rotation,
+                     .listed = trial.listed,
                      .visit_s = trial.visit_s,
                      .degree = trial.degree,
                      .may_be_alone = trial.may_be_alone,

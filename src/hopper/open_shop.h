@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <iosfwd>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,8 +50,10 @@ struct ShopWorker {
 
 /// A trial as it comes into the shop: new, or taken up from a journal.
 struct ShopTrial {
-  std::uint32_t epochs = 1;             ///< it is wanted trained until here
-  std::uint32_t rotation = 0;           ///< of `order: seed` (visit_order.h)
+  std::uint32_t epochs = 1;    ///< it is wanted trained until here
+  std::uint32_t rotation = 0;  ///< of `order: seed` (visit_order.h)
+  /// In place of what the rotation gives: partitions of its visits, from the first one of all; null: nothing.
+  std::shared_ptr<const std::vector<std::uint32_t>> listed = {};
   double visit_s = 1;                   ///< predicted, at speed 1, by its whole team
   std::uint32_t degree = 1;             ///< workers that train a visit together: its team
   bool may_be_alone = false;            ///< where fewer homes of a partition live, one worker trains it
@@ -63,6 +66,7 @@ struct ShopTrial {
 /// Where a trial stands. Holders that are dead hold it on their disks.
 struct OpenTrial {
   std::uint32_t epochs = 1, rotation = 0;
+  std::shared_ptr<const std::vector<std::uint32_t>> listed;
   double visit_s = 1;
   std::uint32_t degree = 1;
   bool may_be_alone = false;

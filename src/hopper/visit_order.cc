@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "base/failure.h"
 #include "base/rng.h"
@@ -12,6 +13,37 @@ std::uint32_t rotated_partition(std::uint32_t rotation, std::uint32_t epoch, std
                                 std::uint32_t partitions) {
   require(visit < partitions, "visit ", visit, " of ", partitions, " partitions");
   return static_cast<std::uint32_t>((std::uint64_t{rotation} + epoch + visit) % partitions);
+}
+
+std::vector<std::uint32_t> listed_visits(const RecordedVisits& record, std::uint32_t rotation,
+                                         const std::vector<std::uint32_t>& own, const std::string& where) {
+  const auto count = static_cast<std::uint32_t>(own.size());
+  const auto rotated = [&](std::size_t visits) {
+    return partition_in_order(rotation, nullptr, static_cast<std::uint32_t>(visits), count, own);
+  };
+  std::vector<std::uint32_t> list;
+  while (list.size() < record.first) list.push_back(rotated(list.size()));
+  std::set<std::uint32_t> visited;  // of the epoch, as far as it is recorded
+  for (const std::uint32_t partition : record.partitions) {
+    if (list.size() % count == 0) visited.clear();
+    const bool known = std::binary_search(own.begin(), own.end(), partition);
+    if (!known || !visited.insert(partition).second)
+      fail(ExitCode::input, where, ": has partition ", partition, " as visit ", list.size() % count + 1, " of epoch ",
+           list.size() / count + 1,
+           known ? ", which that epoch has already" : ", which is not among those that it visits");
+    list.push_back(partition);
+  }
+  const std::size_t epoch = list.size() / count * count;
+  for (std::uint32_t visit = 0; list.size() % count != 0; ++visit)
+    if (visited.insert(rotated(epoch + visit)).second) list.push_back(rotated(epoch + visit));
+  return list;
+}
+
+std::uint32_t partition_in_order(std::uint32_t rotation, const std::vector<std::uint32_t>* listed, std::uint32_t visits,
+                                 std::uint32_t count, const std::vector<std::uint32_t>& own) {
+  if (listed != nullptr && visits < listed->size()) return (*listed)[visits];
+  const std::uint32_t place = rotated_partition(rotation, visits / count, visits % count, count);
+  return own.empty() ? place : own.at(place);
 }
 
 std::uint32_t seed_rotation(std::uint64_t order_seed, std::uint32_t partitions) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace hopyard {
@@ -12,6 +13,25 @@ namespace hopyard {
 /// epoch. The rotation is part of the trial: it does not follow from workers or load. Requires visit < partitions.
 std::uint32_t rotated_partition(std::uint32_t rotation, std::uint32_t epoch, std::uint32_t visit,
                                 std::uint32_t partitions);
+
+/// Visits as a journal has them: the partitions of a trial's visits, from the one that has `first` behind it.
+struct RecordedVisits {
+  std::uint32_t first = 0;
+  std::vector<std::uint32_t> partitions;
+  bool operator==(const RecordedVisits&) const = default;
+};
+
+/// The partitions of a trial's visits, from its first on to the end of an epoch: where they are recorded as recorded,
+/// and otherwise as the rotation has them, those that an epoch's record lacks behind it. `own`: what the trial visits
+/// in an epoch, ascending. Failure(input) that begins with `where` when the record has a partition twice in an epoch,
+/// or another one.
+std::vector<std::uint32_t> listed_visits(const RecordedVisits& record, std::uint32_t rotation,
+                                         const std::vector<std::uint32_t>& own, const std::string& where);
+
+/// The partition that a trial has after so many visits, of which an epoch has `count`: the listed one, and where there
+/// is none that of its rotation. `own`: as above; empty: those below `count`.
+std::uint32_t partition_in_order(std::uint32_t rotation, const std::vector<std::uint32_t>* listed, std::uint32_t visits,
+                                 std::uint32_t count, const std::vector<std::uint32_t>& own = {});
 
 /// The rotation that follows from the seed of the data's order alone. Trials that have it visit in the same order, so
 /// that what one computes for a visit serves the others: where every worker has all data.

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -33,7 +32,8 @@ class VisitScheduler {
   virtual std::optional<PlacedVisit> after(const OpenShop& shop, const PlacedVisit& visit) const = 0;
 };
 
-/// seed: the trial's order of visits is given (visit_order.h); only when and, with several homes, where is free. Of the
+/// seed: the trial's order of visits is given, by its rotation or by a record (visit_order.h); only when and, with
+/// several homes, where is free. Of the
 ///   trials that wait for a worker, the one with the fewest visits behind it, then the longest remaining one: so the
 ///   groups of Rotations go round without gaps.
 /// The others are `order: free`.
@@ -56,12 +56,6 @@ std::string to_string(VisitSchedulerKind kind);
 std::optional<VisitSchedulerKind> parse_visit_scheduler(std::string_view word);
 /// `seed` is for random.
 std::unique_ptr<VisitScheduler> make_visit_scheduler(VisitSchedulerKind kind, std::uint64_t seed);
-
-/// Repeats recorded visits: each trial goes through its own in their order, each on the worker of the record as long
-/// as that lives and is a home, otherwise on any. The results are those of the record; the times may be others.
-/// Failure(input) when a trial's records are not visits 0, 1, 2 … of epochs 0, 1, 2 …, or have a partition twice in an
-/// epoch or one that is not below `partitions`. A trial without a record waits.
-std::unique_ptr<VisitScheduler> make_replay_scheduler(std::span<const PlacedVisit> record, std::uint32_t partitions);
 
 /// Begins in the shop all visits that the scheduler chooses after what has changed, and returns them: first for places
 /// that train, then for those that fetch ahead. A team whose turn has come goes before others, and if it cannot, it

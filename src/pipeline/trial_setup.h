@@ -30,6 +30,8 @@ struct TrialSetup {
   /// Of the rows that it trains on; as many for each trial.
   std::shared_ptr<const Partitions> partitions;
   std::uint32_t rotation = 0;  ///< where its order of visits begins (hopper/visit_order.h)
+  /// In place of what the rotation gives, where a recorded order is repeated: partitions of its visits; null: nothing.
+  std::shared_ptr<const std::vector<std::uint32_t>> listed_visits;
   TrainSpec train;
   std::uint64_t total_steps = 0;  ///< of all epochs: the learning rate's horizon
   std::vector<LayerCost> costs;

@@ -40,14 +40,19 @@ void write_name(std::ostream& out, const char* kind, const Place& place, const s
       << R"(,"args":{"name":)" << quoted(name) << "}},\n";
 }
 
+constexpr std::size_t kProcessesOfWorker = 1000;  // more than it has devices
+
 /// Names every process and track, in the order of their first appearance, and returns where each track is.
-std::vector<Place> write_names(std::ostream& out, const std::vector<std::string>& tracks) {
+std::vector<Place> write_names(std::ostream& out, const std::vector<std::string>& tracks,
+                               const std::optional<TraceWorker>& worker) {
+  const std::string owner = worker ? text::cat("worker ", worker->rank, ' ') : "";
+  const std::size_t before = worker ? worker->rank * kProcessesOfWorker : 0;
   std::map<std::string, std::size_t> processes;
   std::vector<Place> places;
   for (const auto& track : tracks) {
-    const auto [process, is_new] = processes.emplace(process_name(track), processes.size() + 1);
+    const auto [process, is_new] = processes.emplace(process_name(track), before + processes.size() + 1);
     places.push_back({process->second, places.size() + 1});
-    if (is_new) write_name(out, "process_name", places.back(), process->first);
+    if (is_new) write_name(out, "process_name", places.back(), owner + process->first);
     write_name(out, "thread_name", places.back(), thread_name(track));
   }
   return places;
@@ -61,28 +66,50 @@ void write_slice(std::ostream& out, const Place& place, const TraceSlice& slice,
   out << "},\n";
 }
 
+/// The first line; of traces whose times are of one clock the same one.
+std::string head_of(const std::optional<TraceWorker>& worker) {
+  std::string clock;
+  if (worker) std::getline(std::ifstream("/proc/sys/kernel/random/boot_id") >> std::ws, clock);
+  return text::cat(R"({"displayTimeUnit":"ms",)",
+                   worker ? text::cat(R"("otherData":{"clock":)", quoted(clock), "},") : "", R"("traceEvents":[)");
+}
+
+/// Its lines are events but for the first and the last one, see write_trace().
+void take_in(std::ostream& out, const std::string& file, const std::string& head) {
+  std::ifstream in(file, std::ios::binary);
+  std::string line;
+  if (!std::getline(in, line) || line != head) return;
+  while (std::getline(in, line))
+    if (line.ends_with("},")) out << line << '\n';
+}
+
 }  // namespace
 
-void write_trace(std::ostream& out, const std::vector<std::string>& tracks, const std::vector<TraceSlice>& slices) {
-  double start_s = slices.empty() ? 0 : slices.front().begin_s;
+void write_trace(std::ostream& out, const std::vector<std::string>& tracks, const std::vector<TraceSlice>& slices,
+                 const std::optional<TraceWorker>& worker) {
+  double start_s = slices.empty() || worker ? 0 : slices.front().begin_s;
   for (const auto& slice : slices) start_s = std::min(start_s, slice.begin_s);
-  out << "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
-  const auto places = write_names(out, tracks);
+  const std::string head = head_of(worker);
+  out << head << '\n';
+  const auto places = write_names(out, tracks, worker);
   for (const auto& slice : slices) {
     require(slice.track < places.size(), "a slice on track ", slice.track, " of ", places.size());
     write_slice(out, places[slice.track], slice, start_s);
   }
+  if (worker)
+    for (const auto& file : worker->others) take_in(out, file, head);
   // An event without time ends the list, since JSON allows no comma behind the last one.
   out << R"({"ph":"M","name":"process_labels","pid":1,"tid":1,"args":{"labels":"Hopyard"}}]})"
       << "\n";
 }
 
-void write_trace_file(const std::string& path, const TraceRecorder& recorder) {
+void write_trace_file(const std::string& path, const TraceRecorder& recorder,
+                      const std::optional<TraceWorker>& worker) {
   const std::string temporary = path + ".tmp";
   std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
   if (!out)
     fail(ExitCode::input, temporary, ": cannot create the trace: check that its folder exists and may be written");
-  write_trace(out, recorder.tracks(), recorder.slices());
+  write_trace(out, recorder.tracks(), recorder.slices(), worker);
   out.close();
   if (!out || std::rename(temporary.c_str(), path.c_str()) != 0) {
     std::remove(temporary.c_str());

@@ -68,10 +68,12 @@ ExperimentEnd ExperimentRun::train_on_workers(Searcher& searcher, const std::ato
                         [this](const TrialScore& score, const RowOutcomes& rows) {
                           keep_predictions(paths().trials(), score, rows);
                         }});
+    hopping_trainer_ = &hopping.trainer();
     end = loop(searcher, hopping.trainer(), interrupted, more);
+    hopping_trainer_ = nullptr;
     hopping_ = hopping.trainer().report();
   }
-  devices_ = objects_.executor->devices();
+  devices_ = devices_of_workers(*hopping_, wall_s_);
   return end;
 }
 
@@ -166,20 +168,43 @@ void ExperimentRun::show_trials(ProgressSnapshot& snapshot, const Experiment& ex
 
 void ExperimentRun::show_devices(ProgressSnapshot& snapshot) {
   Bytes device_used = 0, device_budget = 0;
-  const auto devices = objects_.executor->devices();
-  busy_before_.resize(devices.size());
-  for (std::size_t i = 0; i < devices.size(); ++i) {
-    auto& [when, busy] = busy_before_[i];
-    const double span = snapshot.elapsed_s - when;
-    snapshot.devices.push_back(
-        {devices[i].name, span > 0 ? std::clamp((devices[i].busy_s - busy) / span, 0.0, 1.0) : 0, devices[i].task});
-    if (span > 5) when = snapshot.elapsed_s, busy = devices[i].busy_s;
-    device_used += devices[i].memory_used;
-    device_budget += devices[i].memory_budget;
+  for (const DeviceReport& device : objects_.executor->devices()) {
+    show_device(snapshot, workers_ == nullptr ? device.name : name_of_workers(0, device.name), device.task,
+                device.busy_s);
+    device_used += device.memory_used;
+    device_budget += device.memory_budget;
   }
+  if (hopping_trainer_ != nullptr)
+    for (std::uint32_t rank = 1; rank < workers_->session.place().workers; ++rank)
+      for (const auto& device : hopping_trainer_->devices(rank))
+        show_device(snapshot, name_of_workers(rank, device.name), device.task, device.busy_s);
   snapshot.tiers = {{"device", device_used, device_budget},
                     {"host", objects_.host->used(), objects_.host->capacity()},
                     {"disk", objects_.disk->used(), objects_.disk->capacity()}};
+}
+
+/// Over the last seconds.
+void ExperimentRun::show_device(ProgressSnapshot& snapshot, const std::string& name, const std::string& task,
+                                double busy_s) {
+  constexpr double kRecentSeconds = 5;
+  auto& [when, busy] = busy_before_[name];
+  if (busy_s < busy) when = snapshot.elapsed_s, busy = busy_s;  // its worker is another process than before
+  const double span = snapshot.elapsed_s - when;
+  snapshot.devices.push_back({name, span > 0 ? std::clamp((busy_s - busy) / span, 0.0, 1.0) : 0, task});
+  if (span > kRecentSeconds) when = snapshot.elapsed_s, busy = busy_s;
+}
+
+/// With those of workers whose folders are here and who wrote theirs in this run.
+void ExperimentRun::write_trace() {
+  if (workers_ == nullptr) return write_trace_file(paths().trace(), objects_.trace);
+  std::vector<std::string> others;
+  for (std::uint32_t rank = 1; rank < workers_->session.place().workers; ++rank) {
+    const std::string file = paths().of_worker(rank).trace();
+    std::error_code none;
+    const auto written = std::filesystem::last_write_time(file, none);
+    if (!none && written >= began_) others.push_back(file);
+  }
+  write_trace_file(paths().trace(), objects_.trace, TraceWorker{0, others});
 }
 
 void ExperimentRun::report(ExperimentEnd end) {
@@ -198,10 +223,12 @@ void ExperimentRun::report(ExperimentEnd end) {
   }
   ReportInput input{summary, rows, records, objects_.trace.tracks(), objects_.trace.slices(), objects_.trace.dropped(),
                     rigor};
+  if (workers_ != nullptr)
+    for (auto& track : input.tracks) track = name_of_workers(0, track);
   input.looks = open_record(paths().journal(), true)->looks();
   write_file_atomically(paths().report(), html_report(input));
   write_file_atomically(paths().timeline(), timeline_svg(input));
-  write_trace_file(paths().trace(), objects_.trace);
+  write_trace();
   // Last, so that all of these are written anew after a kill.
   if (end == ExperimentEnd::finished) journal().put_fact("finished", "true");
   std::cout << "\nreport: " << paths().report() << "\ntrace:  " << paths().trace() << '\n';

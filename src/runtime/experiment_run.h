@@ -1,6 +1,7 @@
 // An experiment from its objects to its report: what `hopyard run` does, and what other verbs do with another searcher.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -57,6 +58,8 @@ class ExperimentRun {
   ProgressSnapshot snapshot(const Experiment& experiment);
   void show_trials(ProgressSnapshot& snapshot, const Experiment& experiment) const;
   void show_devices(ProgressSnapshot& snapshot);
+  void show_device(ProgressSnapshot& snapshot, const std::string& name, const std::string& task, double busy_s);
+  void write_trace();
 
   Bytes image_bytes_;
   const Coordinator* const workers_;
@@ -65,10 +68,12 @@ class ExperimentRun {
   ProgressView view_;
   PlanView plan_;
   std::vector<DeviceReport> devices_;
-  std::vector<std::pair<double, double>> busy_before_;  // of each device: when, busy until then
+  std::map<std::string, std::pair<double, double>> busy_before_;  // of each device: when, busy until then
   std::vector<MaterialisedDepth> materialised_;
-  std::optional<HoppingReport> hopping_;  // of a run of several workers
+  const HoppingTrainer* hopping_trainer_ = nullptr;  // of a run of several workers, while it trains
+  std::optional<HoppingReport> hopping_;             // of a run of several workers
   double started_s_ = 0, wall_s_ = 0;
+  const std::filesystem::file_time_type began_ = std::filesystem::file_time_type::clock::now();
 };
 
 /// Says that the same command goes on; the exit code that says it to programs.

@@ -25,7 +25,8 @@ std::string counted(Bytes bytes, Bytes expected) {
   return text::cat(text::format_bytes(bytes), " in all, by formula ", text::format_bytes(expected));
 }
 
-VisitSchedulerKind scheduler_of(const ExperimentConfig& config) {
+VisitSchedulerKind scheduler_of(const ExperimentConfig& config, bool repeats_orders) {
+  if (repeats_orders) return VisitSchedulerKind::seed;
   const bool by_seed = config.data.order == DataSpec::Order::seed;
   const VisitSchedulerKind chosen = config.workers.scheduler;
   return by_seed && chosen != VisitSchedulerKind::task ? VisitSchedulerKind::seed : chosen;
@@ -43,7 +44,7 @@ HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
   Workbench& bench = *parts_.objects.bench;
   const ExperimentConfig& config = bench.config();
   const std::uint32_t workers = parts_.session.launch.world_size;
-  scheduler_ = make_visit_scheduler(scheduler_of(config), config.seed);
+  scheduler_ = make_visit_scheduler(scheduler_of(config, bench.repeats_orders()), config.seed);
   trainer_ = std::make_unique<HoppingTrainer>(HoppingParts{
       parts_.end,
       placement_of(config, bench.training_data().all_partitions(), workers, bench.training_data().cut != nullptr),
@@ -73,6 +74,8 @@ Json to_json(const HoppingReport& report) {
   for (const auto& worker : report.workers)
     workers.push_back(Json{{"visits", worker.visits},
                            {"deaths", worker.deaths},
+                           {"departures", worker.departures},
+                           {"here_s", worker.account.here_s},
                            {"rows_read", worker.account.rows_read},
                            {"bytes_read", worker.account.bytes_read},
                            {"rows_judged", worker.account.rows_judged},
@@ -92,6 +95,29 @@ Json to_json(const HoppingReport& report) {
               {"parted_teams", report.parted_teams}};
 }
 
+std::string name_of_workers(std::uint32_t rank, const std::string& device) {
+  return text::cat("worker ", rank, ' ', device);
+}
+
+std::vector<DeviceReport> devices_of_workers(const HoppingReport& report, double wall_s) {
+  std::vector<DeviceReport> all;
+  for (std::uint32_t rank = 0; rank < report.workers.size(); ++rank)
+    for (const DeviceAccount& account : report.workers[rank].account.devices) {
+      DeviceReport& device = all.emplace_back();
+      device.name = name_of_workers(rank, account.name);
+      device.busy_s = account.busy_s;
+      for (const auto& idle : account.idle) device.idle_s[idle.cause] = idle.seconds;
+      if (const double away_s = wall_s - report.workers[rank].account.here_s; away_s > 0)
+        device.idle_s["away"] = away_s;
+      device.tasks = account.tasks;
+      device.memory_budget = account.memory_budget;
+      device.memory_peak = account.memory_peak;
+      device.link.loaded = account.loaded;
+      device.link.stored = account.stored;
+    }
+  return all;
+}
+
 std::string format_hopping(const HoppingReport& report) {
   Table table({{"worker", Align::right},
                {"sub-epochs", Align::right},
@@ -100,13 +126,16 @@ std::string format_hopping(const HoppingReport& report) {
                {"busy", Align::right},
                {"sent", Align::right},
                {"waited for states", Align::right},
-               {"deaths", Align::right}});
+               {"hopped", Align::right},
+               {"deaths", Align::right},
+               {"left", Align::right}});
   for (std::size_t rank = 0; rank < report.workers.size(); ++rank) {
     const HoppingReport::Worker& worker = report.workers[rank];
     table.add_row({std::to_string(rank), std::to_string(worker.visits), std::to_string(worker.account.rows_read),
-                   std::to_string(worker.account.rows_judged), text::format_seconds(worker.account.busy_s),
-                   text::format_bytes(worker.account.sent),
-                   text::format_seconds(worker.account.waited_s), std::to_string(worker.deaths)});
+                   std::to_string(worker.account.rows_judged),
+                   text::format_seconds(worker.account.busy_s), text::format_bytes(worker.account.sent),
+                   text::format_seconds(worker.account.waited_s), text::format_seconds(worker.account.hop_s),
+                   std::to_string(worker.deaths), std::to_string(worker.departures)});
   }
   Bytes exchanged = 0;
   for (const auto& worker : report.workers) exchanged += worker.account.exchanged;

@@ -46,6 +46,12 @@ class HoppingRun {
 Json to_json(const HoppingReport& report);
 inline constexpr const char* kHoppingFact = "hopping";
 
+/// What the devices of all workers did in a run of so many seconds, under names that say whose they are; the time in
+/// which a worker was not there counts as idle.
+std::vector<DeviceReport> devices_of_workers(const HoppingReport& report, double wall_s);
+/// "worker 1 emulated:0".
+std::string name_of_workers(std::uint32_t rank, const std::string& device);
+
 /// For people: what each worker did, and what hopped between them. Ends with a newline.
 std::string format_hopping(const HoppingReport& report);
 

@@ -4,11 +4,11 @@
 #include <functional>
 
 #include "base/failure.h"
+#include "runtime/recorded_visits.h"
 #include "runtime/run_objects.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_record.h"
 #include "runtime/trial_rotations.h"
-#include "runtime/worker_record.h"
 
 namespace hopyard {
 
@@ -132,7 +132,9 @@ void repeat(const RecordedRun& run, Journal& journal, const std::function<bool(c
 
 void repeat_operations(const RecordedRun& run, Journal& journal) {
   repeat(run, journal, [](const OperationRequest& request) {
-    return request.verb != OperationVerb::pause && request.verb != OperationVerb::go_on;
+    using Verb = OperationVerb;
+    const auto none = {Verb::pause, Verb::go_on, Verb::ask, Verb::finish};
+    return std::find(none.begin(), none.end(), request.verb) == none.end();
   });
 }
 
@@ -143,17 +145,15 @@ void repeat_settings(const RecordedRun& run, const std::vector<ReplayStep>& step
   });
 }
 
-void repeat_rotations(const RecordedRun& run, Journal& journal) {
-  const bool free = run.config.data.order == DataSpec::Order::free;
-  if (free && recorded_workers(*run.journal, run.paths.journal()) > 1)
-    fail(ExitCode::usage, run.paths.root,
-         ": its workers took partitions as they were free (data.order: free), and only ",
-         "runs by seed can be done again");
+void repeat_orders(const RecordedRun& run, Journal& journal) {
   if (!run.config.teams.exact)
     fail(ExitCode::usage, run.paths.root,
          ": its workers summed gradients with bits of their own (train.data_parallel.sum), and only what is ordered ",
          "can be done again");
-  keep_rotations(journal, recorded_rotations(*run.journal, run.paths.journal()));
+  const std::string where = run.paths.journal();
+  keep_rotations(journal, recorded_rotations(*run.journal, where));
+  if (run.config.data.order == DataSpec::Order::free)
+    keep_orders_to_repeat(journal, visited_by(*run.journal, *run.record, run.config.data.partitions, where));
 }
 
 TrialComparison compare_trial(const RecordedRun& before, const TrialRecord& trial, const RunRecord& now,

@@ -44,14 +44,14 @@ std::vector<ReplayStep> recorded_steps(const RecordedRun& run);
 std::vector<ReplayStep> steps_to(const RecordedRun& run, const TrialRecord& trial);
 
 /// Puts what people did into the journal of a run that begins as a repetition: it takes effect again at the boundaries
-/// at which it did. What was refused or came too late is left out, and so is pausing, which changes no result.
+/// at which it did. What was refused or came too late is left out, and so are pausing, which changes no result, and
+/// asking for trials, which are among the search's decisions.
 void repeat_operations(const RecordedRun& run, Journal& journal);
 /// The same for one trial and its ancestors: what was set while they trained.
 void repeat_settings(const RecordedRun& run, const std::vector<ReplayStep>& steps, Journal& journal);
 
-/// Trials over data that were cut begin where they did. Failure(usage) where free workers decided the order of visits,
-/// which is not done again yet.
-void repeat_rotations(const RecordedRun& run, Journal& journal);
+/// Trials visit partitions as they did.
+void repeat_orders(const RecordedRun& run, Journal& journal);
 
 /// One trial in two runs, as far as the second one goes.
 struct TrialComparison {

@@ -108,7 +108,7 @@ ExitCode reproduce_trial(const ReproduceRequest& request) {
     claim(*journal, paths, recorded, steps.back().order);
     keep_partitions(*journal, recorded.config.data.partitions);
     repeat_settings(recorded, steps, *journal);
-    repeat_rotations(recorded, *journal);
+    repeat_orders(recorded, *journal);
     finished = journal->fact("finished").has_value();
   }
   if (const std::string here = fingerprint_of(recorded.config); here != recorded.fingerprint)

@@ -59,7 +59,8 @@ std::optional<RecordedRun> run_to_replay(const RunRequest& request, const Experi
          "); only name, resources, execute and workers may differ");
   if (!recorded.journal->fact("finished"))
     fail(ExitCode::usage, "--replay: ", old, " has not ended; let it come to its end first");
-  if (!known) repeat_rotations(recorded, journal);
+  if (!known) repeat_orders(recorded, journal);
+  if (!known) repeat_operations(recorded, journal);
   if (!known) journal.put_fact(kReplaysFact, Json{{"directory", old}}.dump());
   return recorded;
 }
@@ -105,6 +106,7 @@ ExitCode train(const ExperimentConfig& config, RunDirectory directory, const std
 Coordinator open_experiment(const ExperimentConfig& config, const LaunchSpec& launch, const RunPaths& paths,
                             Journal& journal) {
   claim_workers(journal, paths, launch.world_size);
+  check_states_stay(journal, paths, launch.world_size);
   Coordinator workers{WorkerSession(config, launch, paths), nullptr};
   workers.end = open_coordinator(workers.session, journal, paths);
   return workers;

@@ -51,9 +51,9 @@ RunObjects::RunObjects(const ExperimentConfig& config, RunDirectory opened,
     forget_uncommitted(*journal, *disk);
   }
   const DiskSpeed speed = measure_disk(*disk).value_or(kAssumedDiskSpeed);
-  bench = std::make_unique<Workbench>(
-      config, speed.read_bytes_per_s, speed.write_bytes_per_s,
-      WorkbenchStart{std::move(trials), recorded_rotations(*journal, paths.journal()), place});
+  bench = std::make_unique<Workbench>(config, speed.read_bytes_per_s, speed.write_bytes_per_s,
+                                      WorkbenchStart{std::move(trials), recorded_rotations(*journal, paths.journal()),
+                                                     orders_to_repeat(*journal, paths.journal()), place});
   claim_cut(*journal, paths, "data.train", bench->training_data().cut.get());
   claim_cut(*journal, paths, "data.valid", bench->validation_data().cut.get());
 }

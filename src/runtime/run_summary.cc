@@ -81,7 +81,7 @@ RunSummary make_summary(const SummaryParts& parts) {
     device.loaded = report.link.loaded;
     device.stored = report.link.stored;
     device.tasks = report.tasks;
-    device.emulated = report.name.starts_with("emulated");
+    device.emulated = report.name.find("emulated:") != report.name.npos;  // "emulated:0", "worker 1 emulated:0"
     for (const auto& spec : parts.config.devices)
       if (device.emulated && spec.type == DeviceSpec::Type::emulated) device.link_bytes_per_s = spec.link_bytes_per_s;
     if (device.emulated) {

@@ -21,7 +21,11 @@ class SqliteRecord final : public RunRecord {
   std::vector<VisitDigest> visit_digests(const std::string& trial) const override {
     const std::lock_guard lock(mutex_);
     std::vector<VisitDigest> all;
-    trials_visits_.each([&](const Statement& row) { all.push_back({row.small(0), row.small(1), row.text(2)}); }, trial);
+    trials_visits_.each(
+        [&](const Statement& row) {
+          all.push_back({row.small(0), row.small(1), row.small(2), row.text(3)});
+        },
+        trial);
     return all;
   }
 
@@ -96,8 +100,8 @@ class SqliteRecord final : public RunRecord {
   std::unique_ptr<Connection> connection_;
   Statement add_look_{*connection_, "INSERT INTO looks VALUES(?,?,?,?,?,?,?,?,?)"};
   Statement add_metric_{*connection_, "INSERT INTO look_metrics VALUES(?,?,?,?)"};
-  mutable Statement trials_visits_{*connection_,
-                                   "SELECT epoch, visit, digest FROM visits WHERE trial=? ORDER BY epoch, visit"};
+  mutable Statement trials_visits_{
+      *connection_, "SELECT epoch, visit, partition, digest FROM visits WHERE trial=? ORDER BY epoch, visit"};
   mutable Statement one_trial_{*connection_, "SELECT state, reason FROM trials WHERE id=?"};
   mutable Statement trials_scores_{
       *connection_,

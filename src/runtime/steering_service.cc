@@ -49,7 +49,7 @@ std::uint32_t partitions_of(const ExperimentConfig& config, const Journal& journ
   if (config.data.partitions > 0) return config.data.partitions;
   const auto decided = journal.fact("partitions");
   if (!decided) return 1;
-  return static_cast<std::uint32_t>(json_get<std::uint64_t>(parse_json(*decided, "partitions"), "count", "partitions"));
+  return json_get<std::uint32_t>(parse_json(*decided, "partitions"), "count", "partitions");
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ RotationRecord recorded_rotations(const Journal& journal, const std::string& whe
   const std::string place = where + ": " + kRotationsFact;
   const Json json = parse_json(*fact, place);
   for (const auto& [trial, rotation] : json.items())
-    record[trial] = static_cast<std::uint32_t>(json_get<std::uint64_t>(json, trial.c_str(), place));
+    record[trial] = json_get<std::uint32_t>(json, trial.c_str(), place);
   return record;
 }
 

@@ -148,7 +148,8 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
       place_(start.place),
       training_(open_training_data(config, place_)),
       valid_(open_validation_data(config, config.data.valid, "data.valid", config.data.valid_rows, place_)),
-      training_rows_(config.search, config.seed, training_.cut, training_.groups) {
+      training_rows_(config.search, config.seed, training_.cut, training_.groups),
+      orders_(std::move(start.orders)) {
   check_alike(*training_.data, *valid_.data);
   config_.search.row_groups = row_groups_of(training_, valid_);
   config_.data.partitions = training_.partitions;
@@ -254,7 +255,7 @@ Workbench::PlannedTrial Workbench::plan(const TrialSpec& spec) {
   trial.forecast = planner_->plan(setup);
   decide_partitions(setup.plan.step_s, setup.train.batch_size);
   setup.partitions = training_rows_.partitions(train_rows(spec), config_.data.partitions);
-  setup.rotation = rotation_of(spec);
+  give_order(spec, setup);
   std::uint64_t steps = 0;
   for (std::uint32_t p = 0; p < setup.partitions->count(); ++p)
     steps += batch_count(setup.partitions->rows(p), setup.train.batch_size);
@@ -278,6 +279,14 @@ std::uint32_t Workbench::rotation_of(const TrialSpec& spec) {
   if (!rotations_) return seed_rotation(training_rows_.order_seed(train_rows(spec)), config_.data.partitions);
   rotate(spec);
   return rotations_->of(spec.id);
+}
+
+void Workbench::give_order(const TrialSpec& spec, TrialSetup& setup) {
+  setup.rotation = rotation_of(spec);
+  const auto known = orders_.find(spec.id);
+  if (known == orders_.end()) return;
+  setup.listed_visits = std::make_shared<const std::vector<std::uint32_t>>(
+      listed_visits(known->second, setup.rotation, setup.partitions->to_visit(), "the record of " + spec.id));
 }
 
 void Workbench::plan_trials() {

@@ -12,6 +12,7 @@
 #include "planner/sharing.h"
 #include "report/plan_view.h"
 #include "runtime/config.h"
+#include "runtime/recorded_visits.h"
 #include "runtime/training_data.h"
 #include "runtime/training_rows.h"
 #include "runtime/trial_rotations.h"
@@ -31,6 +32,7 @@ struct WorkbenchStart {
   /// Instead of those that the config's search asks for before it is told anything.
   std::optional<std::vector<TrialSpec>> trials = {};
   RotationRecord rotations = {};
+  VisitRecord orders = {};  ///< of visits, that are repeated
   WorkerPlace place = {};
 };
 
@@ -59,6 +61,8 @@ class Workbench {
   const TrainingData& training_data() const { return training_; }
   const ValidationData& validation_data() const { return valid_; }
   const WorkerPlace& place() const { return place_; }
+  /// Trials go through recorded visits, whichever worker is free.
+  bool repeats_orders() const { return !orders_.empty(); }
   /// Gives a trial over data that were cut its rotation, if it has none: to be recorded before it trains. plan_all()
   /// does so for the trials that it plans, together; others get theirs in the order of asking. Whether it is new.
   bool rotate(const TrialSpec& spec);
@@ -76,6 +80,7 @@ class Workbench {
   PlannedTrial plan(const TrialSpec& spec);
   void rotate_all();
   std::uint32_t rotation_of(const TrialSpec& spec);
+  void give_order(const TrialSpec& spec, TrialSetup& setup);
   void begin_where_planned(const TrialSpec& spec, TrialSetup& setup) const;
   void plan_trials();
   std::vector<SharingTrial> sharing_trials(const std::map<std::string, std::uint32_t>& visits_done) const;
@@ -116,6 +121,7 @@ class Workbench {
   std::unique_ptr<Planner> planner_;
   TrainingRows training_rows_;
   std::optional<TrialRotations> rotations_;  // of data that were cut
+  const VisitRecord orders_;
   std::vector<std::pair<ModelSpec, std::shared_ptr<const ModelSource>>> sources_;
 };
 

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "experiment/experiment.h"
+#include "report/trace_json.h"
 #include "runtime/request_channel.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/training_data.h"
@@ -72,7 +73,11 @@ ExitCode run_worker(const RunRequest& request, const ExperimentConfig& config, c
   const auto resolve = [&](const TrialSpec& spec, std::uint32_t number) {
     return objects.bench->resolve(spec, number);
   };
-  const WorkerEnding ending = live_as_worker({session, objects, resolve, event, interrupted, given_up}, std::move(end));
+  const auto keep_trace = [&] {
+    write_trace_file(objects.directory.paths().trace(), objects.trace, TraceWorker{launch.rank});
+  };
+  const WorkerEnding ending =
+      live_as_worker({session, objects, resolve, event, interrupted, given_up, keep_trace}, std::move(end));
   if (ending == WorkerEnding::finished || (ending == WorkerEnding::lost && !interrupted)) return ExitCode::done;
   event("interrupted; what is committed stays");
   return ExitCode::interrupted;

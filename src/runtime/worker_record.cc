@@ -1,6 +1,9 @@
 #include "runtime/worker_record.h"
 
+#include <algorithm>
+#include <charconv>
 #include <filesystem>
+#include <system_error>
 
 #include "base/failure.h"
 #include "formats/json.h"
@@ -20,16 +23,47 @@ constexpr std::uint64_t kIncarnationsOfCoordinator = 1'000'000;  // more than wo
 
 std::string count_json(std::uint64_t count) { return Json{{"count", count}}.dump(); }
 
-/// What a worker's book has of it; nothing where there is no such state.
-std::optional<StatePlace> look_up(const RunPaths& worker, const TrialRecord& record, std::uint32_t visits) {
-  if (!std::filesystem::exists(worker.states())) return std::nullopt;
-  for (const HeldState& state : open_state_book(worker.states(), true)->all()) {
-    if (state.trial != record.spec.id || state.visits != visits || state.digest != record.last->digest) continue;
-    StatePlace place{claimed_disk_folder(worker, *open_journal(worker.journal(), true)), {}};
-    for (const HeldBlob& blob : state.blobs) place.blobs.push_back({blob.blob, blob.version});
-    return place;
-  }
+/// What a worker's book has of the trial's newest state; nothing where there is no such state.
+std::optional<HeldState> look_up(const RunPaths& worker, const TrialRecord& record, std::uint32_t visits) {
+  std::error_code none;
+  if (std::filesystem::file_size(worker.states(), none) == 0 || none) return std::nullopt;
+  for (HeldState& state : open_state_book(worker.states(), true)->all())
+    if (state.trial == record.spec.id && state.visits == visits && state.digest == record.last->digest)
+      return std::move(state);
   return std::nullopt;
+}
+
+StatePlace place_of(const RunPaths& worker, const HeldState& state) {
+  StatePlace place{claimed_disk_folder(worker, *open_journal(worker.journal(), true)), {}};
+  for (const HeldBlob& blob : state.blobs) place.blobs.push_back({blob.blob, blob.version});
+  return place;
+}
+
+std::uint32_t visits_behind(const RunPaths& paths, const Journal& journal, const TrialRecord& record) {
+  const std::uint32_t partitions = recorded_partitions(journal, paths.journal()).value_or(1);
+  return record.last->epoch * partitions + record.last->visit + 1;
+}
+
+/// Ranks of the worker folders that are here, ascending.
+std::vector<std::uint32_t> ranks_here(const RunPaths& paths) {
+  std::vector<std::uint32_t> ranks = {0};
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(paths.root + "/workers", none)) {
+    const std::string name = entry.path().filename().string();
+    std::uint32_t rank = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), rank);
+    if (error == std::errc() && end == name.data() + name.size() && rank > 0) ranks.push_back(rank);
+  }
+  std::sort(ranks.begin(), ranks.end());
+  return ranks;
+}
+
+/// Of those, whose books have that state.
+std::vector<std::uint32_t> folders_with(const RunPaths& paths, const TrialRecord& record, std::uint32_t visits) {
+  std::vector<std::uint32_t> found;
+  for (const std::uint32_t rank : ranks_here(paths))
+    if (look_up(paths.of_worker(rank), record, visits)) found.push_back(rank);
+  return found;
 }
 
 }  // namespace
@@ -38,7 +72,7 @@ std::optional<std::uint32_t> recorded_count(const Journal& journal, const char* 
   const auto known = journal.fact(fact);
   if (!known) return std::nullopt;
   const std::string place = where + ": " + fact;
-  return static_cast<std::uint32_t>(json_get<std::uint64_t>(parse_json(*known, place), "count", place));
+  return json_get<std::uint32_t>(parse_json(*known, place), "count", place);
 }
 
 std::uint32_t recorded_workers(const Journal& journal, const std::string& where) {
@@ -48,11 +82,25 @@ std::uint32_t recorded_workers(const Journal& journal, const std::string& where)
 void claim_workers(Journal& journal, const RunPaths& paths, std::uint32_t workers) {
   const auto known = recorded_count(journal, kWorkersFact, paths.journal());
   const bool fresh = !known && journal.trials().empty();
-  if (fresh) return journal.put_fact(kWorkersFact, count_json(workers));
-  if (known.value_or(1) != workers)
-    fail(ExitCode::usage, paths.root, ": began with ", known.value_or(1),
-         " workers, among whom its states and visits are ", "placed, and ", workers,
-         " are there; start as many as then, or choose another --dir");
+  const std::uint32_t before = fresh ? workers : known.value_or(1);
+  if ((before > 1) != (workers > 1))
+    fail(ExitCode::usage, paths.root, ": began with ", before,
+         before > 1 ? " workers, which keep" : " worker, which keeps", " states in ",
+         before > 1 ? "books of their own" : "its journal", ", and ", workers, workers > 1 ? " are" : " is",
+         " there; start ", before > 1 ? "at least two" : "one", ", or choose another --dir");
+  if (known != workers) journal.put_fact(kWorkersFact, count_json(workers));
+}
+
+void check_states_stay(const Journal& journal, const RunPaths& paths, std::uint32_t workers) {
+  if (workers < 2) return;
+  for (const TrialRecord& record : journal.trials()) {
+    if (!record.last) continue;
+    const std::uint32_t visits = visits_behind(paths, journal, record);
+    const auto holders = folders_with(paths, record, visits);
+    if (holders.empty() || holders.front() < workers) continue;  // none: it is on another machine
+    fail(ExitCode::usage, paths.root, ": the state of ", record.spec.id, " after ", visits, " visits is with worker ",
+         holders.front(), " alone, and ", workers, " workers are there; start ", holders.front() + 1);
+  }
 }
 
 void claim_cut(Journal& journal, const RunPaths& paths, const char* key, const PartitionSet* cut) {
@@ -77,10 +125,10 @@ std::uint64_t claim_incarnations(Journal& journal, const RunPaths& paths) {
 StatePlace find_state(const RunPaths& paths, const Journal& journal, const TrialRecord& record) {
   const std::uint32_t workers = recorded_workers(journal, paths.journal());
   if (workers == 1) return {claimed_disk_folder(paths, journal), record.last->state};
-  const std::uint32_t partitions = recorded_partitions(journal, paths.journal()).value_or(1);
-  const std::uint32_t visits = record.last->epoch * partitions + record.last->visit + 1;
-  for (std::uint32_t rank = 0; rank < workers; ++rank)
-    if (auto place = look_up(paths.of_worker(rank), record, visits)) return *std::move(place);
+  const std::uint32_t visits = visits_behind(paths, journal, record);
+  for (const std::uint32_t rank : ranks_here(paths))
+    if (const auto state = look_up(paths.of_worker(rank), record, visits))
+      return place_of(paths.of_worker(rank), *state);
   fail(ExitCode::input, paths.root, ": the state of ", record.spec.id, " after ", visits,
        " visits lies with none of the workers whose folders are here; copy the folder of one that has it to ",
        paths.of_worker(1).root, " or its like");

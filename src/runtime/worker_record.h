@@ -17,8 +17,12 @@ std::optional<std::uint32_t> recorded_count(const Journal& journal, const char* 
 
 /// Of how many workers a run is.
 std::uint32_t recorded_workers(const Journal& journal, const std::string& where);
-/// For a run that begins, or goes on, with so many. Failure(usage) when it began with another number.
+/// For a run that begins, or goes on, with so many. Failure(usage) when it began with one and goes on with several, or
+/// the other way round: one keeps its states in its journal, several in books.
 void claim_workers(Journal& journal, const RunPaths& paths, std::uint32_t workers);
+/// For a run of several that goes on with so many. Failure(usage) names a trial whose state lies, of all worker folders
+/// that are here, only in that of a rank that is none any more.
+void check_states_stay(const Journal& journal, const RunPaths& paths, std::uint32_t workers);
 /// Failure(usage) when the data of `key`, data.train or data.valid, were cut anew since the run began. `cut`: null
 /// where they were not cut.
 void claim_cut(Journal& journal, const RunPaths& paths, const char* key, const PartitionSet* cut);

@@ -70,7 +70,10 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
       Worker worker({*end, trainer, *objects.shared, *objects.host, *objects.book, parts.resolve, parts.event,
                      parts.interrupted, &objects.trace});
       const WorkerEnding ending = worker.run();
-      if (ending != WorkerEnding::lost) return ending;
+      if (ending != WorkerEnding::lost) {
+        if (parts.before_leaving) parts.before_leaving();
+        return ending;
+      }
       parts.event(text::cat("out of the experiment: ", worker.reason()));
     }  // its hops leave the end before that goes
     end.reset();

@@ -36,7 +36,8 @@ struct WorkerLifeParts {
   std::function<TrialSetup(const TrialSpec&, std::uint32_t number)> resolve;
   std::function<void(const std::string&)> event;
   const std::atomic<bool>& interrupted;
-  std::function<bool()> given_up;  ///< asked while there is no coordinator
+  std::function<bool()> given_up;             ///< asked while there is no coordinator
+  std::function<void()> before_leaving = {};  ///< the coordinator has not heard yet that it does; may be empty
 };
 /// Trains what the coordinator sends, and joins again as often as it is lost; `end`: that of its first incarnation.
 /// `lost` when it gave up. Throws as Worker::run() and join().

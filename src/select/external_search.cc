@@ -15,12 +15,6 @@ using Kind = Dimension::Kind;
 constexpr std::size_t kValuesShown = 12;
 constexpr double kStepTolerance = 1e-6;  // of a step: what an optimizer's own rounding may be off by
 
-std::optional<double> number_of(const SettingValue& value) {
-  if (const auto* whole = std::get_if<std::int64_t>(&value)) return static_cast<double>(*whole);
-  if (const auto* real = std::get_if<double>(&value)) return *real;
-  return std::nullopt;
-}
-
 bool same_value(const SettingValue& a, const SettingValue& b) {
   const auto x = number_of(a), y = number_of(b);
   return x && y ? *x == *y : to_string(a) == to_string(b);

@@ -105,11 +105,9 @@ bool can_fulfil(const Condition& condition, const Dimension& provider) {
     return false;
   }
   return std::any_of(condition.values.begin(), condition.values.end(), [&](const SettingValue& value) {
-    const auto* whole = std::get_if<std::int64_t>(&value);
-    const auto* real = std::get_if<double>(&value);
-    if (whole == nullptr && real == nullptr) return false;
-    const double wanted = whole != nullptr ? static_cast<double>(*whole) : *real;
-    return (provider.kind == Kind::integer) == (whole != nullptr) && nearest(provider, wanted) == wanted;
+    const auto wanted = number_of(value);
+    const bool whole = std::holds_alternative<std::int64_t>(value);
+    return wanted && (provider.kind == Kind::integer) == whole && nearest(provider, *wanted) == *wanted;
   });
 }
 
@@ -120,6 +118,12 @@ std::string words(const std::vector<SettingValue>& values) {
 }
 
 }  // namespace
+
+std::optional<double> number_of(const SettingValue& value) {
+  if (const auto* whole = std::get_if<std::int64_t>(&value)) return static_cast<double>(*whole);
+  if (const auto* real = std::get_if<double>(&value)) return *real;
+  return std::nullopt;
+}
 
 Space::Space(std::vector<Dimension> dimensions) : dimensions_(std::move(dimensions)) {
   for (Dimension& dimension : dimensions_) {

@@ -26,6 +26,8 @@ std::uint64_t count_values(const Dimension& dimension);
 Coordinate value_at(const Dimension& dimension, std::uint64_t index);
 /// The value below which a share `unit` of the dimension lies, 0 ≤ unit < 1.
 Coordinate value_at_share(const Dimension& dimension, double unit);
+/// Nothing when the value is no number.
+std::optional<double> number_of(const SettingValue& value);
 /// The nearest value of a range.
 Coordinate nearest(const Dimension& range, double value);
 /// An independent draw.

@@ -176,18 +176,14 @@ std::string StoredVersion::to_json() const {
 
 StoredVersion StoredVersion::from_json(const std::string& text, const std::string& where) {
   const Json json = parse_json(text, where);
-  if (!json.is_object() || !json.contains("blobs") || !json["blobs"].is_array())
-    fail(ExitCode::input, where, ": 'blobs' is missing");
   StoredVersion version;
   Bytes end = 0;
-  for (const Json& one : json["blobs"]) {
-    StoredBlob stored{static_cast<std::uint32_t>(json_get<std::uint64_t>(one, "blob", where)),
+  for (const Json& one : json_list(json, "blobs", where)) {
+    StoredBlob stored{json_get<std::uint32_t>(one, "blob", where),
                       json_get<std::uint64_t>(one, "begin", where),
                       json_get<std::uint64_t>(one, "bytes", where),
                       {}};
-    if (!one.contains("checksums") || !one["checksums"].is_array())
-      fail(ExitCode::input, where, ": 'checksums' is missing");
-    for (const Json& checksum : one["checksums"]) {
+    for (const Json& checksum : json_list(one, "checksums", where)) {
       if (!checksum.is_number_unsigned()) fail(ExitCode::input, where, ": a checksum is no whole number");
       stored.checksums.push_back(checksum.get<std::uint64_t>());
     }

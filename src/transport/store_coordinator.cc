@@ -93,7 +93,9 @@ class Core {
 
   std::optional<CoordinatorEvent> next(double timeout_s) {
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, std::chrono::duration<double>(timeout_s), [&] { return !events_.empty(); })) {
+    changed_.wait_for(lock, std::chrono::duration<double>(timeout_s), [&] { return woken_ || !events_.empty(); });
+    if (events_.empty()) {
+      woken_ = false;
       return std::nullopt;
     }
     CoordinatorEvent event = std::move(events_.front());
@@ -101,6 +103,12 @@ class Core {
     waiting_bytes_ -= event.text.size();
     refusals_ -= event.kind == Kind::refused;
     return event;
+  }
+
+  void wake() {
+    const std::lock_guard lock(mutex_);
+    woken_ = true;
+    changed_.notify_one();
   }
 
   SendStatus send_message(const WorkerId& to, std::string message) {
@@ -211,6 +219,7 @@ class Core {
   mutable std::mutex mutex_;  // guards all below
   std::condition_variable changed_;
   std::deque<CoordinatorEvent> events_;
+  bool woken_ = false;
   Bytes waiting_bytes_ = 0;
   std::size_t refusals_ = 0;
   int garbage_ = 0;
@@ -284,6 +293,7 @@ class StoreCoordinator : public CoordinatorEnd {
   }
 
   std::optional<CoordinatorEvent> next(double timeout_s) override { return core_->next(timeout_s); }
+  void wake() override { core_->wake(); }
   SendStatus send(const WorkerId& to, std::string message) override {
     require(message.size() <= kMaxMessageBytes, "a message of ", message.size(), " bytes, of at most ",
             kMaxMessageBytes);

@@ -92,6 +92,8 @@ class CoordinatorEnd {
   virtual ~CoordinatorEnd() = default;
   /// The next event, in order of arrival; nothing when `timeout_s` has passed. Never longer.
   virtual std::optional<CoordinatorEvent> next(double timeout_s) = 0;
+  /// The next() that waits, or else the next one that would, does not wait. Several calls may be one.
+  virtual void wake() = 0;
   /// Never blocks. Messages to one worker arrive in order, each once.
   virtual SendStatus send(const WorkerId& to, std::string message) = 0;
   /// Ends this incarnation: `dead` follows, and the worker reads the reason when it is there to read.

@@ -11,7 +11,7 @@ import subprocess
 import time
 import unittest
 
-from program import HOPYARD, PATIENCE, ROOT, Sweep, digests, hopyard, journal, leaderboard, start_run
+from program import HOPYARD, PATIENCE, ROOT, Sweep, digests, hopyard, leaderboard, start_run
 
 
 def wait_for(holds, what):
@@ -119,6 +119,10 @@ class Steering(unittest.TestCase):
         self.assertIn("c01: clone of t00 after epoch ", out)
         code, out, err = hopyard("export", directory, "--trial=c01", "--out", self.sweep.directory("clone exported"))
         self.assertEqual(code, 0, err)
+        again = self.sweep.directory("cloned again")
+        code, out, err = hopyard("run", self.config, "--dir", again, "--replay", directory)
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(digests(again), digests(directory))
 
     def test_a_pause_outlives_a_kill(self):
         directory = self.sweep.directory("paused")
@@ -174,17 +178,7 @@ class Steering(unittest.TestCase):
 
         # The same operations at the same boundaries, and nothing is killed.
         replayed = self.sweep.directory("replayed")
-        process = self.start(replayed, config)
-        wait_for(lambda: (pathlib.Path(replayed) / "steer.sock").exists(), "the other run")
-        process.kill()
-        process.wait()
-        with contextlib.closing(journal(directory)) as old, contextlib.closing(journal(replayed)) as new, new:
-            for table in ["operations", "operation_changes"]:
-                rows = old.execute(f"SELECT * FROM {table}").fetchall()
-                for row in rows:
-                    new.execute(f"INSERT INTO {table} VALUES({','.join('?' * len(row))})", row)
-            new.execute("UPDATE operations SET outcome=NULL WHERE outcome=''")
-        code, out, err = hopyard("run", config, "--dir", replayed)
+        code, out, err = hopyard("run", config, "--dir", replayed, "--replay", directory)
         self.assertEqual(code, 0, out + err)
         self.assertEqual(digests(replayed), digests(directory))
 

@@ -3,38 +3,18 @@ written, a full disk, partitions without a living home. What is committed stays,
 import contextlib
 import os
 import pathlib
-import signal
 import subprocess
 import threading
 import time
 import unittest
 
 from program import committed, hopyard
-from workers import WORKERS, WorkersTest, free_port
+from workers import WORKERS, WorkersTest, free_port, slow_down, stopped
 
 PAUSE_SECONDS = 3
-SLOW_RUNS, SLOW_PAUSES = 0.03, 0.3  # seconds: a tenth of the speed, and shorter than what makes a worker dead
 ONE_HOME = "workers.replication=1"
 SHORT_WAIT = "workers.wait_for_worker=3s"
 SMALL_DISK = "24m"  # the states of a run take more
-
-
-@contextlib.contextmanager
-def stopped(*processes):
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGCONT)
-
-
-def slow_down(process):
-    while process.poll() is None:
-        with stopped(process):
-            time.sleep(SLOW_PAUSES)
-        time.sleep(SLOW_RUNS)
 
 
 def ip(*words):
@@ -72,9 +52,13 @@ class WorkerFaults(WorkersTest):
         until = committed(directory) + visits
         self.wait_for(lambda: committed(directory) >= until, *processes)
 
-    def pause(self, directory):
-        """Nothing begins from here on, so that what is waited for comes before the run's end."""
+    @contextlib.contextmanager
+    def back_before_the_end(self, directory, first):
+        """What happens within brings worker 1 back: nothing begins until it is, so that the run does not end before."""
         self.steer("pause", directory)
+        yield
+        self.wait_until_said("worker 1: is here", first, times=2)
+        self.steer("continue", directory)
 
     def steer(self, verb, directory):
         code, out, err = hopyard(verb, directory)
@@ -89,12 +73,11 @@ class WorkerFaults(WorkersTest):
         directory = self.sweep.directory("stopped")
         first, second = self.start_all(directory)
         self.goes_on(directory, first, second)
-        with stopped(second):
+        with stopped(second) as going_on:
             self.wait_until_said("worker 1: is gone", first)
             self.goes_on(directory, first)
-            self.pause(directory)
-        self.wait_until_said("worker 1: is here", first, times=2)
-        self.steer("continue", directory)
+            with self.back_before_the_end(directory, first):
+                going_on()
         self.expect_all_end(directory, first, second)
 
     def test_a_stopped_coordinator_is_lost_and_found_again(self):
@@ -104,9 +87,8 @@ class WorkerFaults(WorkersTest):
         with stopped(first):
             self.wait_until_said("out of the experiment", second)
             time.sleep(PAUSE_SECONDS)
-        self.pause(directory)
-        self.wait_until_said("worker 1: is here", first, times=2)
-        self.steer("continue", directory)
+        with self.back_before_the_end(directory, first):
+            pass
         self.expect_all_end(directory, first, second)
 
     def test_nobody_is_buried_when_all_stop_at_once(self):
@@ -142,11 +124,9 @@ class WorkerFaults(WorkersTest):
         machines.cable("down")
         self.wait_until_said("worker 1: is gone", first)
         self.goes_on(directory, first, second)
-        self.pause(directory)
-        time.sleep(PAUSE_SECONDS)
-        machines.cable("up")
-        self.wait_until_said("worker 1: is here", first, times=2)
-        self.steer("continue", directory)
+        with self.back_before_the_end(directory, first):
+            time.sleep(PAUSE_SECONDS)
+            machines.cable("up")
         self.expect_all_end(directory, first, second)
 
     def test_an_altered_partition_is_named(self):

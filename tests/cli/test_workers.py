@@ -1,11 +1,13 @@
 """Several processes as the workers of one experiment: the digests of one process, whoever dies; strangers are turned away."""
+import contextlib
+import json
 import os
 import pathlib
 import socket
 import subprocess
 import unittest
 
-from program import HOPYARD, PATIENCE, ROOT, committed, digests, hopyard, leaderboard
+from program import HOPYARD, PATIENCE, ROOT, committed, digests, hopyard, journal, start_run
 from workers import WORKERS, WorkersTest, free_port
 
 
@@ -30,16 +32,6 @@ class Workers(WorkersTest):
                               capture_output=True, text=True, timeout=PATIENCE, env=os.environ | {"HOPYARD": HOPYARD})
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done
-
-    def test_free_workers_may_decide_the_order(self):
-        text = pathlib.Path(self.config).read_text()
-        config = self.sweep.write("free.yaml", text.replace("data: {", "data: {order: free, "))
-        directory = self.sweep.directory("free")
-        self.on_two(config, directory)
-        self.assertTrue(all(row["state"] == "finished" for row in leaderboard(directory)))
-        code, _, err = hopyard("reproduce", directory, "--trial=t00", "--dir", self.sweep.directory("free-again"))
-        self.assertEqual(code, 2)
-        self.assertIn("data.order: free", err)
 
     def test_data_that_were_not_cut_may_be_everywhere(self):
         config = self.sweep.write("uncut.yaml", self.sweep.text)
@@ -68,6 +60,54 @@ class Workers(WorkersTest):
         second.kill()
         self.end_of(first, 0)
         self.expect_whole(directory)
+
+    def test_a_worker_that_is_asked_to_leave_says_so_and_what_it_did(self):
+        directory, port = self.sweep.directory("asked-to-leave"), free_port()
+        first, second = (self.start(rank, directory, port) for rank in range(WORKERS))
+        self.wait_for(lambda: committed(directory) >= 3, first, second)
+        second.terminate()
+        self.end_of(second, 5)
+        self.assertIn("worker 1: has left", self.end_of(first, 0))
+        self.expect_whole(directory)
+        left, stayed = reversed(self.fact(directory, "hopping")["workers"])
+        self.assertEqual([left["departures"], left["deaths"], stayed["departures"], stayed["deaths"]], [1, 0, 0, 0])
+        self.assertGreater(left["rows_read"], 0)
+        self.assertGreater(stayed["here_s"], left["here_s"])
+
+    def fact(self, directory, name):
+        with contextlib.closing(journal(directory)) as looked:
+            return json.loads(looked.execute("SELECT json FROM facts WHERE name=?", (name,)).fetchone()[0])
+
+    def test_the_report_and_the_trace_are_of_all_workers(self):
+        directory = self.sweep.directory("reported")
+        workers = self.start_some(2, directory)
+        self.wait_for(lambda: committed(directory) >= 1, *workers)
+        self.wait_for(lambda: len(self.status(directory)["devices"]) == 2, *workers)
+        self.assertEqual([device["device"] for device in self.status(directory)["devices"]],
+                         ["worker 0 emulated:0", "worker 1 emulated:0"])
+        said = [self.end_of(worker, 0) for worker in workers][0]
+        for rank in range(2):
+            self.assertRegex(said, rf"(?m)^  worker {rank} emulated:0 +\d")
+        summary = self.fact(directory, "summary")
+        self.assertEqual([device["name"] for device in summary["devices"]], ["worker 0 emulated:0", "worker 1 emulated:0"])
+        for device in summary["devices"]:
+            self.assertGreater(device["busy_s"], 0)
+            self.assertGreater(device["tasks"], 0)
+            self.assertGreater(device["loaded_bytes"], 0)
+            idle = sum(one["seconds"] for one in device["idle"])
+            self.assertAlmostEqual(device["busy_s"] + idle, device["wall_s"], delta=0.05 * device["wall_s"])
+        self.assertIn("worker 1 emulated:0", (pathlib.Path(directory) / "report.html").read_text())
+        events = json.loads((pathlib.Path(directory) / "trace.json").read_text())["traceEvents"]
+        names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
+        computed = {names[event["pid"]] for event in events if event["ph"] == "X" and event["cat"] == "compute"}
+        self.assertEqual(computed, {"worker 0 emulated:0", "worker 1 emulated:0"})
+        times = [event["ts"] for event in events if event["ph"] == "X"]
+        self.assertLess(max(times) - min(times), 1e6 * PATIENCE)
+
+    def status(self, directory):
+        code, out, err = hopyard("status", directory, "--format=json")
+        self.assertEqual(code, 0, err)
+        return json.loads(out)
 
     def test_a_worker_that_comes_back_is_taken_in(self):
         directory, port = self.sweep.directory("comes-back"), free_port()
@@ -105,17 +145,40 @@ class Workers(WorkersTest):
             out = self.end_of(self.start(0, self.sweep.directory("port"), port), 2)
         self.assertIn(str(port), out)
 
-    def test_the_number_of_workers_is_the_runs(self):
+    def test_several_workers_do_not_become_one(self):
         directory, port = self.sweep.directory("number"), free_port()
         first, second = (self.start(rank, directory, port) for rank in range(WORKERS))
         self.wait_for(lambda: committed(directory) >= 1, first, second)
         for process in (first, second):
             process.kill()
             process.wait()
-        self.assertIn("began with 2 workers", self.end_of(self.start(0, directory, port, workers=3), 2))
         code, _, err = hopyard("run", self.config, "--dir", directory)
         self.assertEqual(code, 2)
         self.assertIn("began with 2 workers", err)
+
+    def start_some(self, count, directory):
+        port = free_port()
+        return [self.start(rank, directory, port, workers=count) for rank in range(count)]
+
+    def test_a_run_goes_on_with_more_workers_and_with_fewer(self):
+        directory = self.sweep.directory("more-and-fewer")
+        for count, visits in (2, 3), (3, 8):
+            workers = self.start_some(count, directory)
+            self.wait_for(lambda: committed(directory) >= visits, *workers)
+            for process in workers:
+                process.kill()
+                process.wait()
+        for process in self.start_some(2, directory):
+            self.end_of(process, 0)
+        self.expect_whole(directory)
+
+    def test_one_worker_and_several_are_not_each_other(self):
+        directory = self.sweep.directory("one")
+        alone = start_run(self, self.config, directory)
+        self.wait_for(lambda: committed(directory) >= 1, alone)
+        alone.kill()
+        alone.wait()
+        self.assertIn("began with 1 worker", self.end_of(self.start(0, directory, free_port()), 2))
 
     def test_torchrun_starts_them(self):
         python = ROOT / ".venv-oracle/bin/python"

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import tempfile
@@ -11,12 +12,35 @@ import unittest
 from program import HOPYARD, PATIENCE, ROOT, Sweep, committed, digests, first_rows, hopyard, journal, leaderboard
 
 WORKERS, PARTITIONS, TRIALS = 2, 4, 4
+SLOW_RUNS, SLOW_PAUSES = 0.03, 0.3  # seconds: a tenth of the speed, and shorter than what makes a worker dead
 
 
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def stopped(*processes):
+    """They go on at the end, or once what this gives is called."""
+    def go_on():
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield go_on
+    finally:
+        go_on()
+
+
+def slow_down(process):
+    while process.poll() is None:
+        with stopped(process):
+            time.sleep(SLOW_PAUSES)
+        time.sleep(SLOW_RUNS)
 
 
 def variables(rank, port, secret="of the test", workers=WORKERS, master="127.0.0.1"):

@@ -131,6 +131,24 @@ TEST_P(TransportConformance, TheLargestMessageArrivesAndALargerOneIsABrokenContr
   EXPECT_EQ(coordinator().traffic()[1].control_sent, first->traffic()[0].control_received);
 }
 
+TEST_P(TransportConformance, ACoordinatorThatWaitsCanBeWoken) {
+  coordinator().wake();  // before it waits
+  const double start_s = monotonic_seconds();
+  EXPECT_EQ(coordinator().next(kSoon), std::nullopt);
+  std::thread other([this] {
+    sleep_seconds(0.05);
+    coordinator().wake();
+    coordinator().wake();
+  });
+  EXPECT_EQ(coordinator().next(kSoon), std::nullopt);
+  other.join();
+  EXPECT_LT(monotonic_seconds() - start_s, kSoon / 2);
+  first = join(1);  // an event is heard all the same
+  coordinator().next(0);
+  EXPECT_EQ(coordinator().next(0.05), std::nullopt);
+  EXPECT_GE(monotonic_seconds() - start_s, 0.09);
+}
+
 TEST_P(TransportConformance, WaitingForNothingEndsInTime) {
   first = join(1);
   const double start_s = monotonic_seconds();

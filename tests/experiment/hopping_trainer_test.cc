@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <thread>
 
+#include "base/clock.h"
 #include "experiment/experiment.h"
+#include "fakes/drawn_runs.h"
 #include "fakes/memory_journal.h"
 #include "fakes/paper_workers.h"
 
@@ -28,6 +31,7 @@ class ListeningEnd final : public CoordinatorEnd {
     workers_.step();
     return end_->next(0);
   }
+  void wake() override { end_->wake(); }
   SendStatus send(const WorkerId& to, std::string message) override { return end_->send(to, std::move(message)); }
   void expel(const WorkerId& worker, const std::string& reason) override { end_->expel(worker, reason); }
   Endpoint endpoint() const override { return end_->endpoint(); }
@@ -44,7 +48,7 @@ class HoppingTrainerTest : public ::testing::Test {
   ExperimentEnd run(PaperWorkers& workers, int steps_to_live = -1) {
     MemoryNetwork network;
     ListeningEnd end(network.open_coordinator(), workers);
-    workers.join(network);
+    workers.join(network, workers_);
     const auto searcher = make_searcher(search_, space_, 5);
     const auto scheduler = make_visit_scheduler(kind_, 3);
     std::vector<ShopWorker> shop_workers(workers_);
@@ -110,6 +114,7 @@ class HoppingTrainerTest : public ::testing::Test {
                 .size(),
             partitions_);
       EXPECT_EQ(record.scores.size(), 2u);
+      EXPECT_EQ(record.curve.size(), 2 * order.size()) << "of each visit a part and the rest";
     }
   }
 
@@ -127,6 +132,18 @@ class HoppingTrainerTest : public ::testing::Test {
   std::map<std::string, std::string> digests() const {
     std::map<std::string, std::string> all;
     for (const auto& record : journal_->trials()) all[record.spec.id] = record.last->digest;
+    return all;
+  }
+
+  /// Of each trial the state that its rotation makes.
+  std::map<std::string, std::string> undisturbed() const {
+    std::map<std::string, std::string> all;
+    for (const auto& record : journal_->trials()) {
+      std::vector<std::uint32_t> order;
+      for (std::uint32_t visits = 0; visits < 2 * partitions_; ++visits)
+        order.push_back(partition_in_order(seed_rotation(record.spec.seed, partitions_), nullptr, visits, partitions_));
+      all[record.spec.id] = fakes::paper_state(record.spec.id, order);
+    }
     return all;
   }
 
@@ -216,6 +233,22 @@ TEST_F(HoppingTrainerTest, AnOrderedTeamGoesOnWithThoseWhoLiveAndOthersSayWhoIsM
           << failure.what();
     }
   }
+}
+
+TEST_F(HoppingTrainerTest, ANudgeEndsAWaitAtOnce) {
+  MemoryNetwork network;
+  const auto end = network.open_coordinator();
+  const auto scheduler = make_visit_scheduler(kind_, 3);
+  HoppingTrainer trainer(
+      {*end, place_partitions(1, 1, 1), {ShopWorker()}, *scheduler, 1, 5, [](const std::string&) {}});
+  std::thread other([&] {
+    sleep_seconds(0.05);
+    trainer.nudge();
+  });
+  const double begin_s = monotonic_seconds();
+  EXPECT_TRUE(trainer.wait(60).empty());
+  other.join();
+  EXPECT_LT(monotonic_seconds() - begin_s, 30);
 }
 
 TEST_F(HoppingTrainerTest, TheCopyIsTheHopSoThatAStateTravelsOnceAVisit) {
@@ -355,6 +388,38 @@ TEST_F(HoppingJudgingTest, ValidationRowsWithoutALivingHomeEndTheRunWithTheirNam
   for (const auto& commit : journal_->commits()) EXPECT_FALSE(commit.score.has_value());
 }
 
+TEST_F(HoppingTrainerTest, WorkersThatLeaveAreCountedApartFromThoseThatDie) {
+  PaperWorkers workers(workers_, partitions_, 1, {});
+  std::size_t things = 0;
+  meanwhile_ = [&](Experiment&, PaperWorkers& all) {
+    if (journal_->commits().size() < 12 * (things + 1) || things == 3) return;
+    if (++things == 2)
+      all.kill(2);
+    else
+      all.depart(1);
+  };
+  ASSERT_EQ(run(workers), ExperimentEnd::finished);
+  expect_exactly_once();
+  const auto counts = [&](std::uint32_t rank) {
+    return std::pair(report_.workers[rank].departures, report_.workers[rank].deaths);
+  };
+  EXPECT_EQ(counts(0), std::pair(0u, 0u));
+  EXPECT_EQ(counts(1), std::pair(2u, 0u)) << log_;
+  EXPECT_EQ(counts(2), std::pair(0u, 1u));
+}
+
+/// Rank 0's worker is away when the last trial ends, and comes back.
+TEST_F(HoppingTrainerTest, StatesComeHomeAlsoWhenTheirHomeWasAwayAtTheEnd) {
+  PaperWorkers workers(workers_, partitions_, 1, {});
+  meanwhile_ = [&](Experiment&, PaperWorkers& all) {
+    if (journal_->commits().size() >= 40) all.kill(0);
+  };
+  ASSERT_EQ(run(workers), ExperimentEnd::finished);
+  ASSERT_GT(workers.deaths, 0u);
+  expect_exactly_once();
+  expect_only_last_states_at_home(workers);
+}
+
 TEST_F(HoppingTrainerTest, FreeOrdersTooCommitEachVisitOnceWhateverDies) {
   for (const auto kind : {VisitSchedulerKind::patient, VisitSchedulerKind::lrtf, VisitSchedulerKind::random})
     for (std::uint64_t seed = 0; seed < 9; ++seed) {
@@ -435,10 +500,15 @@ TEST_F(HoppingTrainerTest, WhateverAPersonAsksForMeanwhileEachTrialComesToItsEnd
       if (record.state == TrialState::finished) {
         EXPECT_EQ(record.last->epoch * partitions_ + record.last->visit + 1, 2 * partitions_);
       }
-      if (!record.last || seed % 2 != 0) continue;  // rank 0 may be dead at the end
+      if (!record.last) continue;
       ASSERT_TRUE(workers.held(0).contains(record.spec.id)) << record.spec.id << '\n' << log_;
-      EXPECT_EQ(workers.held(0).at(record.spec.id).size(), 1u) << record.spec.id;
-      EXPECT_EQ(workers.held(0).at(record.spec.id).rbegin()->second, record.last->digest);
+      const auto& states = workers.held(0).at(record.spec.id);
+      const std::uint32_t visits = record.last->epoch * partitions_ + record.last->visit + 1;
+      ASSERT_TRUE(states.contains(visits)) << record.spec.id << '\n' << log_;
+      EXPECT_EQ(states.at(visits), record.last->digest);
+      if (seed % 2 == 0) {
+        EXPECT_EQ(states.size(), 1u) << "of who was dead when it was told, older ones may be there";
+      }
     }
     if (seed % 2 == 0) {
       EXPECT_EQ(workers.missing, 0u) << log_;
@@ -446,6 +516,95 @@ TEST_F(HoppingTrainerTest, WhateverAPersonAsksForMeanwhileEachTrialComesToItsEnd
   }
   EXPECT_GT(taken, 40u);
   EXPECT_GT(refused, 5u);
+}
+
+/// Everything drawn by seed: the cluster, its faults, when the coordinator dies, and how many workers there are then.
+class DrawnRuns : public HoppingTrainerTest {
+ protected:
+  std::uint32_t between(std::uint32_t least, std::uint32_t most) {
+    return least + static_cast<std::uint32_t>(draw_->below(most - least + 1));
+  }
+  void draw_cluster(std::uint64_t seed) {
+    draw_ = std::make_unique<KeyedStream>(derive(seed, "drawn runs"));
+    journal_ = std::make_unique<MemoryJournal>();
+    log_.clear();
+    most_ = between(2, 5);
+    partitions_ = between(most_, 2 * most_);
+    replication_ = between(1, 2);
+    team_.degree = replication_ == 2 ? between(1, 2) : 1;
+    state_replicas_ = between(1, 3);
+    kind_ = kVisitSchedulerKinds[between(0, 4)];
+    faults_ = {};
+    faults_.death = 0.02 * draw_->uniform();
+    faults_.torn_hop = 0.2 * draw_->uniform();
+    faults_.torn_team = 0.05 * draw_->uniform();
+    faults_.patience = between(1, 60);
+    faults_.departure = between(0, 1) * 0.01 * draw_->uniform();
+    faults_.late = between(0, 1) * between(1, 100);
+    faults_.straggler = between(0, 2) == 0;
+  }
+  /// Each newest state is with one of the first so many.
+  bool states_stay(const PaperWorkers& workers, std::uint32_t count) const {
+    const auto records = journal_->trials();
+    return std::all_of(records.begin(), records.end(), [&](const TrialRecord& record) {
+      if (!record.last) return true;
+      const std::uint32_t visits = record.last->epoch * partitions_ + record.last->visit + 1;
+      for (std::uint32_t rank = 0; rank < count; ++rank) {
+        const auto& held = workers.held(rank);
+        const auto states = held.find(record.spec.id);
+        if (states == held.end()) continue;
+        const auto state = states->second.find(visits);
+        if (state != states->second.end() && state->second == record.last->digest) return true;
+      }
+      return false;
+    });
+  }
+  /// Until the end. Whoever starts it asks before whether the states stay, as runtime/worker_record.h does.
+  void run_to_the_end(PaperWorkers& workers) {
+    patience_s_ = 0.3;
+    for (int starts = 0;; ++starts) {
+      ASSERT_LT(starts, 20) << log_;
+      const bool dies = starts < 4 && between(0, 1) == 0;
+      workers_ = between(2, most_);
+      if (starts == 0 || starts >= 4 || !states_stay(workers, workers_)) workers_ = most_;
+      try {
+        if (run(workers, dies ? static_cast<int>(between(5, 120)) : -1) == ExperimentEnd::finished) return;
+      } catch (const Failure& nobody_came) {
+        ASSERT_EQ(nobody_came.code(), ExitCode::interrupted) << nobody_came.what();
+        ASSERT_LT(starts, 19) << nobody_came.what() << '\n' << log_;
+      }
+    }
+  }
+
+  std::unique_ptr<KeyedStream> draw_;
+  std::uint32_t most_ = 0;
+  PaperFaults faults_;
+};
+
+TEST_F(DrawnRuns, CommitEachVisitExactlyOnceWhateverHappens) {
+  const std::uint64_t runs = fakes::drawn_runs(100);
+  std::uint64_t deaths = 0, hops = 0;
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
+    SCOPED_TRACE(seed);
+    draw_cluster(seed);
+    PaperWorkers workers(most_, partitions_, seed, faults_);
+    run_to_the_end(workers);
+    if (HasFatalFailure()) return;
+    expect_exactly_once();
+    if (kind_ == VisitSchedulerKind::seed) {
+      EXPECT_EQ(digests(), undisturbed());
+    }
+    for (const auto& record : journal_->trials()) {
+      const auto states = workers.held(0).find(record.spec.id);
+      ASSERT_TRUE(states != workers.held(0).end() && states->second.contains(2 * partitions_)) << record.spec.id << '\n'
+                                                                                               << log_;
+      ASSERT_EQ(states->second.at(2 * partitions_), record.last->digest) << log_;
+    }
+    deaths += workers.deaths;
+    hops += report_.hops;
+  }
+  EXPECT_GT(deaths, runs / 2);
+  EXPECT_GT(hops, runs);
 }
 
 }  // namespace

@@ -262,11 +262,19 @@ class MemoryCoordinator : public CoordinatorEnd {
   }
   std::optional<CoordinatorEvent> next(double timeout_s) override {
     std::unique_lock lock(network_.mutex_);
-    network_.changed_.wait_for(lock, seconds(timeout_s), [&] { return !network_.events_.empty(); });
-    if (network_.events_.empty()) return std::nullopt;
+    network_.changed_.wait_for(lock, seconds(timeout_s), [&] { return woken_ || !network_.events_.empty(); });
+    if (network_.events_.empty()) {
+      woken_ = false;
+      return std::nullopt;
+    }
     auto event = std::move(network_.events_.front());
     network_.events_.pop_front();
     return event;
+  }
+  void wake() override {
+    const std::lock_guard lock(network_.mutex_);
+    woken_ = true;
+    network_.changed_.notify_all();
   }
   SendStatus send(const WorkerId& to, std::string message) override {
     require(message.size() <= kMaxMessageBytes, "a message of ", message.size(), " bytes");
@@ -290,6 +298,7 @@ class MemoryCoordinator : public CoordinatorEnd {
 
  private:
   MemoryNetwork& network_;
+  bool woken_ = false;  // guarded by the network's mutex
 };
 
 inline std::unique_ptr<CoordinatorEnd> MemoryNetwork::open_coordinator() {

@@ -32,7 +32,10 @@ struct PaperFaults {
   double torn_hop = 0;          ///< of a hop that is about to end
   double torn_team = 0;         ///< of a visit that a team is about to train
   double wrong_member = 0;      ///< of a team's member, which ends with another state than the rest
-  std::uint32_t patience = 20;  ///< steps until a dead one comes back
+  std::uint32_t patience = 20;  ///< steps until one that is gone comes back
+  double departure = 0;         ///< as a death, with a good-bye
+  std::uint32_t late = 0;       ///< those but rank 0 first come after up to so many steps
+  bool straggler = false;       ///< the last rank does a twentieth of what others do
 };
 
 class PaperWorkers {
@@ -47,12 +50,19 @@ class PaperWorkers {
     return 1.0 / (1 + derive(derive(7, state), partition) % 1000);
   }
 
-  /// They find a network, new after the death of a coordinator.
-  void join(MemoryNetwork& network) {
+  /// The first `present` of them find a network, new after the death of a coordinator.
+  void join(MemoryNetwork& network, std::uint32_t present) {
     network_ = &network;
     hops_.clear();
     trained_teams_.clear();
-    for (std::uint32_t rank = 0; rank < workers_.size(); ++rank) begin(rank);
+    for (std::uint32_t rank = 0; rank < workers_.size(); ++rank) {
+      workers_[rank].back_in = 0;
+      if (rank >= present) continue;
+      if (rank > 0 && faults_.late > 0)
+        workers_[rank].back_in = 1 + draw(faults_.late);
+      else
+        begin(rank);
+    }
   }
   void leave() {
     for (auto& worker : workers_) worker.end.reset();
@@ -70,6 +80,13 @@ class PaperWorkers {
     kill(rank);
     workers_[rank].back_in = 0;
   }
+  /// Says good-bye, and comes back.
+  void depart(std::uint32_t rank) {
+    if (!workers_[rank].end) return;
+    std::erase_if(hops_, [&](const auto& hop) { return hop.second.from == rank || hop.second.to == rank; });
+    workers_[rank].end.reset();
+    workers_[rank].back_in = faults_.patience;
+  }
 
   /// Each takes its messages, then one of the things that can happen does.
   void step() {
@@ -84,6 +101,8 @@ class PaperWorkers {
         worker.end.reset();
       } else if (chance(faults_.death)) {
         kill(rank);
+      } else if (chance(faults_.departure)) {
+        depart(rank);
       }
     }
     for (int i = 0; i < 3; ++i) something_happens();
@@ -173,6 +192,7 @@ class PaperWorkers {
 
   void something_happens() {
     const std::uint32_t rank = draw(workers_.size());
+    if (faults_.straggler && rank + 1 == workers_.size() && !chance(0.05)) return;
     if (hops_.empty() || chance(0.5)) return train_one(rank);
     auto at = hops_.begin();
     std::advance(at, draw(hops_.size()));
@@ -205,6 +225,8 @@ class PaperWorkers {
       end.rows = RowOutcomes();
     }
     end.blobs = blobs();
+    worker.end->send(encode(ToCoordinator(TrainedPart{order.number, id, {{2 * order.steps, 1}}, {}})));
+    end.curve = {{2 * order.steps + 1, 1}};
     worker.end->send(encode(ToCoordinator(end)));
   }
 

@@ -2,13 +2,12 @@
 
 #include <gmock/gmock.h>
 
-#include <algorithm>
 #include <map>
-#include <tuple>
+#include <memory>
 
-#include "base/environment.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "fakes/drawn_runs.h"
 #include "hopper/shop_fixture.h"
 
 namespace hopyard {
@@ -21,12 +20,6 @@ Orders orders(const HopperSimResult& result) {
   Orders found;
   for (const SimVisit& done : result.visits) found[done.visit.trial].push_back(done.visit.partition);
   return found;
-}
-
-std::vector<PlacedVisit> record(const HopperSimResult& result) {
-  std::vector<PlacedVisit> visits;
-  for (const SimVisit& done : result.visits) visits.push_back(done.visit);
-  return visits;
 }
 
 TEST(HopperSimulatorTest, CerebroFig5) {
@@ -129,19 +122,18 @@ TEST(HopperSimulatorTest, TheRandomOrderFollowsFromItsSeed) {
 
 TEST(HopperSimulatorTest, ARecordIsRepeatedAlsoOnOtherWorkers) {
   const double epochs_s[] = {6, 3, 3, 3, 6, 1, 2};
-  const auto spec = fakes::cluster(epochs_s, 3, 6, 2, 2);
-  const auto free = simulate_hopper(spec, *make_visit_scheduler(VisitSchedulerKind::random, 9));
-  const auto replay = make_replay_scheduler(record(free), 6);
-  const auto again = simulate_hopper(spec, *replay);
-  EXPECT_EQ(orders(again), orders(free));
-  const auto sorted = [](std::vector<PlacedVisit> visits) {
-    std::sort(visits.begin(), visits.end(), [](const PlacedVisit& a, const PlacedVisit& b) {
-      return std::tie(a.trial, a.epoch, a.visit) < std::tie(b.trial, b.epoch, b.visit);
-    });
-    return visits;
-  };
-  EXPECT_EQ(sorted(record(again)), sorted(record(free)));  // on the same workers too
-  EXPECT_EQ(orders(simulate_hopper(fakes::cluster(epochs_s, 1, 6, 1, 2), *replay)), orders(free));
+  const auto free = orders(
+      simulate_hopper(fakes::cluster(epochs_s, 3, 6, 2, 2), *make_visit_scheduler(VisitSchedulerKind::random, 9)));
+  const auto by_seed = make_visit_scheduler(VisitSchedulerKind::seed, 0);
+  for (const std::uint32_t workers : {3u, 2u, 1u}) {
+    auto spec = fakes::cluster(epochs_s, workers, 6, 1, 2);
+    EXPECT_NE(orders(simulate_hopper(spec, *by_seed)), free);
+    for (const auto& [trial, order] : free)
+      spec.trials[trial].listed = std::make_shared<const std::vector<std::uint32_t>>(order);
+    const auto again = simulate_hopper(spec, *by_seed);
+    EXPECT_EQ(exactly_once_fault(spec, again), "");
+    EXPECT_EQ(orders(again), free);
+  }
 }
 
 TEST(HopperSimulatorTest, ADeadWorkersVisitGoesToAReplica) {
@@ -295,11 +287,10 @@ HopperSimSpec faulty_cluster(std::uint64_t seed) {
   return spec;
 }
 
-/// HOPYARD_HOPPER_RUNS: how many seeds; nightly, thousands.
 TEST(HopperSimulatorTest, FaultyRunsCommitEachVisitExactlyOnce) {
-  const std::string asked = environment_variable("HOPYARD_HOPPER_RUNS").value_or("300");
+  const std::uint64_t runs = fakes::drawn_runs(300);
   std::uint64_t given_up = 0;
-  for (std::uint64_t seed = 0; seed < std::stoull(asked); ++seed) {
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
     const auto spec = faulty_cluster(seed);
     auto undisturbed = spec;
     for (SimWorker& worker : undisturbed.workers) worker = {};
@@ -313,7 +304,7 @@ TEST(HopperSimulatorTest, FaultyRunsCommitEachVisitExactlyOnce) {
       ASSERT_EQ(orders(result), orders(simulate_hopper(undisturbed, *scheduler))) << "seed " << seed;
     }
   }
-  EXPECT_GT(given_up, std::stoull(asked));
+  EXPECT_GT(given_up, runs);
 }
 
 }  // namespace

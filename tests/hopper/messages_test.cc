@@ -73,15 +73,28 @@ std::vector<ToCoordinator> to_coordinator() {
           trained(),
           bare,
           Trained(),
+          TrainedPart{5, "t01", {{3, 0.5}}, rows()},
+          TrainedPart(),
           Missing{7, "t03"},
           Evaluated{11, "t03", {{2, {{0.1, 3, 0, 4}, trained().rows.value()}}, {5, {{1, 0, 2, 1}, {}}}}},
           Failed{9, "t03", kHostile, true},
           Parted{9, "t03", kHostile},
           HopEnd{5, true, "ff", kHostile, 0.25},
-          Progress{{{"t00", 0.5, 1.25}, {"t01", 0, 0}}},
+          Progress{{{"t00", 0.5, 1.25}, {"t01", 0, 0}}, {{"cpu:0", "t00/s1/forward", 3.5}}},
           Progress(),
           Broken{kHostile, ExitCode::capacity},
-          Account{1ull << 50, 1ull << 55, 1.5, 0.1, 0.2, 77, 1ull << 60, 3, 1ull << 40}};
+          Account{1ull << 50,
+                  1ull << 55,
+                  2.5,
+                  1.5,
+                  0.1,
+                  0.2,
+                  77,
+                  1ull << 60,
+                  3,
+                  1ull << 40,
+                  {{"emulated:0", 1.5, {{"load", 0.5}, {"no work", 0.1}}, 9, 1ull << 40, 12, 1ull << 41, 3}, {}}},
+          Account()};
 }
 
 TEST(Messages, EachComesBackAsItWasSent) {

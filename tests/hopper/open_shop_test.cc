@@ -4,14 +4,12 @@
 
 #include <stdexcept>
 
-#include "fakes/failure_of.h"
 #include "hopper/shop_fixture.h"
 
 namespace hopyard {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 using testing::IsEmpty;
 
 /// 2 trials of 2 s a visit on 2 workers with 2 partitions: partition p is on worker p.
@@ -362,15 +360,6 @@ TEST(VisitSchedulerTest, ReplicaAwareStaysWhereTheStateIs) {
 TEST(VisitSchedulerTest, WordsAreReadAsTheyAreWritten) {
   for (const VisitSchedulerKind kind : kVisitSchedulerKinds) EXPECT_EQ(parse_visit_scheduler(to_string(kind)), kind);
   EXPECT_EQ(parse_visit_scheduler("fastest"), std::nullopt);
-}
-
-TEST(VisitSchedulerTest, ARecordThatCannotBeReplayedIsASentence) {
-  const auto failure = [](std::vector<PlacedVisit> record) {
-    return fakes::failure_of(ExitCode::input, [&] { make_replay_scheduler(record, 2); });
-  };
-  EXPECT_THAT(failure({{0, 0, 1, 1, 0}}), HasSubstr("where epoch 0, visit 0 must be"));
-  EXPECT_THAT(failure({{0, 0, 0, 1, 0}, {0, 0, 1, 1, 0}}), HasSubstr("has that partition already"));
-  EXPECT_THAT(failure({{0, 0, 0, 2, 0}}), HasSubstr("there are 2 partitions"));
 }
 
 }  // namespace

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
+
+#include "fakes/failure_of.h"
 
 namespace hopyard {
 namespace {
@@ -27,6 +30,41 @@ TEST(VisitOrderTest, SeedsBeginAtDifferentPartitions) {
 
 TEST(VisitOrderTest, AVisitBeyondThePartitionsIsABrokenContract) {
   EXPECT_THROW(rotated_partition(1, 0, 4, 4), std::logic_error);
+}
+
+TEST(VisitOrderTest, ARecordIsFollowedAndTheRotationWhereItEnds) {
+  const auto list = listed_visits({4, {3, 0, 1, 2, 2, 0}}, 1, {0, 1, 2, 3}, "the record");
+  EXPECT_EQ(list, (std::vector<std::uint32_t>{1, 2, 3, 0, 3, 0, 1, 2, 2, 0, 3, 1}));
+  for (std::uint32_t visits = 0; visits < 12; ++visits)
+    EXPECT_EQ(partition_in_order(1, &list, visits, 4), list[visits]);
+  EXPECT_EQ(partition_in_order(1, &list, 12, 4), 0u);
+  EXPECT_EQ(partition_in_order(1, nullptr, 12, 4), 0u);
+}
+
+TEST(VisitOrderTest, ATrialMayVisitSomePartitionsOnly) {
+  const std::vector<std::uint32_t> own = {2, 5, 7};
+  const auto list = listed_visits({0, {7, 2}}, 1, own, "the record");
+  EXPECT_EQ(list, (std::vector<std::uint32_t>{7, 2, 5}));
+  for (const auto& [visits, partition] : std::map<std::uint32_t, std::uint32_t>{{0, 7}, {2, 5}, {3, 7}, {4, 2}, {5, 5}})
+    EXPECT_EQ(partition_in_order(1, &list, visits, 3, own), partition) << visits;
+}
+
+/// Its first commit is the end of its parent's epoch, wherever that was trained.
+TEST(VisitOrderTest, TheRecordOfAWarmCloneBeginsAtItsParentsState) {
+  EXPECT_EQ(listed_visits({3, {2}}, 1, {0, 1, 2, 3}, "the record"), (std::vector<std::uint32_t>{1, 2, 3, 2}));
+  EXPECT_EQ(listed_visits({3, {2, 3}}, 1, {0, 1, 2, 3}, "the record"),
+            (std::vector<std::uint32_t>{1, 2, 3, 2, 3, 2, 0, 1}));
+  EXPECT_TRUE(listed_visits({}, 1, {0, 1, 2, 3}, "the record").empty());
+}
+
+TEST(VisitOrderTest, ARecordThatCannotBeIsASentence) {
+  const auto failure = [](RecordedVisits record) {
+    return fakes::failure_of(ExitCode::input, [&] { listed_visits(record, 0, {0, 1}, "the record of t01"); });
+  };
+  EXPECT_EQ(failure({0, {0, 1, 1, 1}}),
+            "the record of t01: has partition 1 as visit 2 of epoch 2, which that epoch has already");
+  EXPECT_EQ(failure({0, {2}}),
+            "the record of t01: has partition 2 as visit 1 of epoch 1, which is not among those that it visits");
 }
 
 TEST(RotationsTest, EqualTrialsStandEvenlyAround) {

@@ -7,15 +7,15 @@ gets (0 for causal-lm), EXPORT the PEFT folder, EXPECTED the safetensors file wi
 safetensors file to write. A missing or superfluous tensor is an error.
 """
 
-import sys
-
 import torch
 import transformers
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+
+from exported_logits import write_all
 
 
-def logits_of(class_name, base, classes, export, expected):
+def load(class_name, base, classes, export):
     options = {"num_labels": int(classes)} if int(classes) else {}
     model = getattr(transformers, class_name).from_pretrained(base, **options)
     model = PeftModel.from_pretrained(model, export)
@@ -26,18 +26,8 @@ def logits_of(class_name, base, classes, export, expected):
     wrong = [name for name, tensor in stored.items() if not torch.equal(tensor, held[name])]
     if wrong:
         raise SystemExit(f"{export}: {wrong} were not loaded")
-    inputs = load_file(expected)
-    with torch.no_grad():
-        model.eval()
-        return model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-
-
-def main():
-    transformers.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    for *arguments, out in zip(*[iter(sys.argv[1:])] * 6):
-        save_file({"logits": logits_of(*arguments).contiguous()}, out)
+    return model
 
 
 if __name__ == "__main__":
-    main()
+    write_all(load, 4)

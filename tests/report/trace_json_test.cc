@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/failure.h"
+#include "fakes/temporary_folder.h"
 #include "formats/json.h"
 #include "report/sample_run.h"
 
@@ -39,6 +40,27 @@ TEST(Trace, HasAProcessForEachDeviceAndAThreadForEachTrack) {
   EXPECT_THAT(threads,
               testing::ElementsAre(testing::Pair("cpu:0", Threads{"compute", "load"}),
                                    testing::Pair("cpu:1", Threads{"compute"}), testing::Pair("disk", Threads{"disk"})));
+}
+
+TEST(Trace, OfAWorkerSaysWhoseItIsAndTakesInThoseOfOthersOfTheMachine) {
+  const fakes::TemporaryFolder folder;
+  const auto trace_of = [](const std::string& device, double begin_s) {
+    auto recorder = std::make_unique<TraceRecorder>();
+    recorder->add({recorder->track(device + "/compute"), "t00/s1/forward", "compute", begin_s, begin_s + 1, 0});
+    return recorder;
+  };
+  const std::string first = folder / "0.json", second = folder / "1.json", other = folder / "2.json";
+  write_trace_file(second, *trace_of("cpu:0", 7.5), TraceWorker{1});
+  write_trace_file(other, *trace_of("cpu:0", 1), std::nullopt);  // of a run of one: its clock is another
+  write_trace_file(first, *trace_of("cpu:0", 5.25), TraceWorker{0, {second, other, folder / "none"}});
+  const Json events = read_json(first).at("traceEvents");
+  std::map<int, std::string> processes;
+  for (const auto& event : events_of(events, "M"))
+    if (event.at("name") == "process_name") processes[event.at("pid")] = event.at("args").at("name");
+  std::map<std::string, double> times;
+  for (const auto& slice : events_of(events, "X")) times[processes.at(slice.at("pid"))] = slice.at("ts").get<double>();
+  EXPECT_THAT(times,
+              testing::ElementsAre(testing::Pair("worker 0 cpu:0", 5.25e6), testing::Pair("worker 1 cpu:0", 7.5e6)));
 }
 
 TEST(Trace, SlicesAreCompleteEventsInMicrosecondsFromTheFirst) {

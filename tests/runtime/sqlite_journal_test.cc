@@ -1,7 +1,6 @@
 #include "runtime/sqlite_journal.h"
 
 #include <signal.h>
-#include <sqlite3.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include "base/failure.h"
 #include "conformance/journal_conformance.h"
 #include "fakes/memory_journal.h"
+#include "fakes/sqlite_file.h"
 
 /// How often SQLite has asked the kernel to make a file durable: the program's own functions take the C library's
 /// place.
@@ -30,6 +30,8 @@ extern "C" int fdatasync(int descriptor) {
 
 namespace hopyard {
 namespace {
+
+using fakes::run_sql;
 
 std::string new_path() {
   static const std::string folder = [] {
@@ -60,13 +62,6 @@ std::string failure_of(const std::string& path, bool read_only) {
     return failure.what();
   }
   return "no failure";
-}
-
-void run_sql(const std::string& path, const std::string& sql) {
-  sqlite3* handle = nullptr;
-  ASSERT_EQ(sqlite3_open(path.c_str(), &handle), SQLITE_OK);
-  EXPECT_EQ(sqlite3_exec(handle, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(handle);
-  sqlite3_close(handle);
 }
 
 TEST(SqliteJournal, AnotherProcessWouldFindEverythingAgain) {

@@ -28,6 +28,7 @@ class SqliteRecordTest : public ::testing::Test {
     commit.trial = trial;
     commit.epoch = epoch;
     commit.visit = visit;
+    commit.partition = visit + 1;
     commit.digest = digest;
     return commit;
   }
@@ -42,7 +43,7 @@ TEST_F(SqliteRecordTest, EveryVisitsDigestIsKept) {
   journal_->commit(visit("t2", 0, 0, "bb"), {});
   const auto record = open(true);
   journal_->commit(visit("t1", 1, 0, "cc"), {});
-  EXPECT_THAT(record->visit_digests("t1"), ElementsAre(VisitDigest{0, 2, "aa"}, VisitDigest{1, 0, "cc"}));
+  EXPECT_THAT(record->visit_digests("t1"), ElementsAre(VisitDigest{0, 2, 3, "aa"}, VisitDigest{1, 0, 1, "cc"}));
   EXPECT_TRUE(record->visit_digests("t3").empty());
 }
 

@@ -1,18 +1,20 @@
 #include "runtime/sqlite_state_book.h"
 
 #include <gmock/gmock.h>
-#include <sqlite3.h>
 
 #include <fstream>
 
 #include "base/failure.h"
 #include "conformance/state_book_conformance.h"
 #include "fakes/memory_state_book.h"
+#include "fakes/sqlite_file.h"
 #include "fakes/temporary_folder.h"
 #include "runtime/sqlite_journal.h"
 
 namespace hopyard {
 namespace {
+
+using fakes::run_sql;
 
 std::string new_path() {
   static const fakes::TemporaryFolder folder;
@@ -33,13 +35,6 @@ std::string failure_of(const std::string& path, bool read_only) {
     return failure.what();
   }
   return "no failure";
-}
-
-void run_sql(const std::string& path, const std::string& sql) {
-  sqlite3* handle = nullptr;
-  ASSERT_EQ(sqlite3_open(path.c_str(), &handle), SQLITE_OK);
-  EXPECT_EQ(sqlite3_exec(handle, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(handle);
-  sqlite3_close(handle);
 }
 
 TEST(SqliteStateBook, AnotherProcessWouldFindEverythingAgain) {
