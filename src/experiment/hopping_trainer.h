@@ -111,14 +111,14 @@ class HoppingTrainer final : public VisitTrainer {
   /// What is known of a trial beside its entry.
   struct Job {
     TrialEntry* entry = nullptr;
-    std::optional<std::uint32_t> number;       // in the shop, once it is there
-    std::optional<PlacedVisit> visit;          // under way
-    std::uint64_t order = 0;                   // of that visit: number of its Trains
-    bool asked = false;                        // they have been sent
-    std::map<std::uint32_t, Trained> said;     // by its workers that are ready, until all are
+    std::optional<std::uint32_t> number;                      // in the shop, once it is there
+    std::optional<PlacedVisit> visit;                         // under way
+    std::uint64_t order = 0;                                  // of that visit: number of its Trains
+    bool asked = false;                                       // they have been sent
+    std::map<std::uint32_t, Trained> said;                    // by its workers that are ready, until all are
     std::map<std::uint32_t, std::vector<TrainedPart>> parts;  // what its workers have said of it, until the rest comes
-    std::optional<Trained> trained;            // what came of it, until it is committed
-    std::set<std::uint32_t> copies;            // workers that hold that
+    std::optional<Trained> trained;                           // what came of it, until it is committed
+    std::set<std::uint32_t> copies;                           // workers that hold that
     bool to_judge = false;                     // it counts when it is judged on each partition of validation rows
     std::map<std::uint32_t, Judged> judged;    // by partition, as far as it is
     std::map<std::uint32_t, Judging> judging;  // by worker

@@ -206,15 +206,15 @@ struct DeviceAccount {
 
 /// What this incarnation did, said when it leaves.
 struct Account {
-  std::uint64_t rows_read = 0;  ///< training rows, each time that one was read
-  Bytes bytes_read = 0;         ///< of these
-  double here_s = 0;            ///< since it came
-  double busy_s = 0;            ///< of its devices, summed
-  double hop_s = 0;             ///< of its hops, summed
-  double waited_s = 0;          ///< in which it trained nothing while a visit waited for its state
-  Bytes stored = 0;             ///< the most that its disk tier held
-  Bytes sent = 0;               ///< over its links, to other workers
-  Bytes exchanged = 0;          ///< of these, of steps that it trained with others, without the links' frames
+  std::uint64_t rows_read = 0;    ///< training rows, each time that one was read
+  Bytes bytes_read = 0;           ///< of these
+  double here_s = 0;              ///< since it came
+  double busy_s = 0;              ///< of its devices, summed
+  double hop_s = 0;               ///< of its hops, summed
+  double waited_s = 0;            ///< in which it trained nothing while a visit waited for its state
+  Bytes stored = 0;               ///< the most that its disk tier held
+  Bytes sent = 0;                 ///< over its links, to other workers
+  Bytes exchanged = 0;            ///< of these, of steps that it trained with others, without the links' frames
   std::uint64_t rows_judged = 0;  ///< validation rows, each time that one was read
   std::vector<DeviceAccount> devices;
   bool operator==(const Account&) const = default;

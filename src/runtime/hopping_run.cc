@@ -49,8 +49,9 @@ HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
       parts_.end,
       placement_of(config, bench.training_data().all_partitions(), workers, bench.training_data().cut != nullptr),
       std::vector(workers, shop_worker(parts_.plan, bench.planner().device_count())), *scheduler_,
-      scheduler_of(config) == VisitSchedulerKind::task, config.workers.state_replicas, config.workers.wait_for_worker_s,
-      parts_.event, parts_.keep_outcomes, placement_of_valid(bench, workers), config.search.metric});
+      scheduler_of(config, bench.repeats_orders()) == VisitSchedulerKind::task, config.workers.state_replicas,
+      config.workers.wait_for_worker_s, parts_.event, parts_.keep_outcomes, placement_of_valid(bench, workers),
+      config.search.metric});
   worker_ = std::thread([this] { live(); });
 }
 
@@ -132,10 +133,10 @@ std::string format_hopping(const HoppingReport& report) {
   for (std::size_t rank = 0; rank < report.workers.size(); ++rank) {
     const HoppingReport::Worker& worker = report.workers[rank];
     table.add_row({std::to_string(rank), std::to_string(worker.visits), std::to_string(worker.account.rows_read),
-                   std::to_string(worker.account.rows_judged),
-                   text::format_seconds(worker.account.busy_s), text::format_bytes(worker.account.sent),
-                   text::format_seconds(worker.account.waited_s), text::format_seconds(worker.account.hop_s),
-                   std::to_string(worker.deaths), std::to_string(worker.departures)});
+                   std::to_string(worker.account.rows_judged), text::format_seconds(worker.account.busy_s),
+                   text::format_bytes(worker.account.sent), text::format_seconds(worker.account.waited_s),
+                   text::format_seconds(worker.account.hop_s), std::to_string(worker.deaths),
+                   std::to_string(worker.departures)});
   }
   Bytes exchanged = 0;
   for (const auto& worker : report.workers) exchanged += worker.account.exchanged;

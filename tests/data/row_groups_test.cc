@@ -156,7 +156,8 @@ TEST_F(CutByGroupsTest, ContradictionsInTheManifestAreASentence) {
               HasSubstr("the groups of partition 1 have 1 rows, the partition has 2"));
   EXPECT_THAT(refusal([](Json& json) { json["partitions"][1]["groups"][0]["rows"] = 0; }),
               HasSubstr("0 rows of group"));
-  EXPECT_THAT(refusal([](Json& json) { json.erase("group_by"); }), HasSubstr("there are groups and no column 'group_by'"));
+  EXPECT_THAT(refusal([](Json& json) { json.erase("group_by"); }),
+              HasSubstr("there are groups and no column 'group_by'"));
   EXPECT_THAT(refusal([](Json& json) { json["partitions"][0]["groups"] = 3; }), HasSubstr("'groups' must be a list"));
 }
 

@@ -240,7 +240,7 @@ TEST_F(HoppingTrainerTest, ANudgeEndsAWaitAtOnce) {
   const auto end = network.open_coordinator();
   const auto scheduler = make_visit_scheduler(kind_, 3);
   HoppingTrainer trainer(
-      {*end, place_partitions(1, 1, 1), {ShopWorker()}, *scheduler, 1, 5, [](const std::string&) {}});
+      {*end, place_partitions(1, 1, 1), {ShopWorker()}, *scheduler, false, 1, 5, [](const std::string&) {}});
   std::thread other([&] {
     sleep_seconds(0.05);
     trainer.nudge();
