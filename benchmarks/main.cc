@@ -20,6 +20,7 @@
 #include "report/table.h"
 #include "runtime/machine.h"
 #include "scheduling_bench.h"
+#include "schemes_bench.h"
 #include "sharing_bench.h"
 #include "spill_bench.h"
 #include "workers_bench.h"
@@ -92,7 +93,7 @@ int run() {
       {"sharing", bench_sharing},       {"lora", bench_lora},
       {"prediction", bench_prediction}, {"asha", bench_asha},
       {"journal", bench_journal},       {"hop", bench_hop},
-      {"workers", bench_workers}};
+      {"workers", bench_workers},       {"schemes", bench_schemes}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();

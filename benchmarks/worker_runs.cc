@@ -37,6 +37,7 @@ FinishedRun finished(const std::string& directory) {
     run.hop_s += json_get<double>(worker, "hop_s", directory);
     run.waited_s += json_get<double>(worker, "waited_s", directory);
     run.busy_s += json_get<double>(worker, "busy_s", directory);
+    run.exchanged_bytes += json_get<std::uint64_t>(worker, "exchanged_bytes", directory);
     run.stored += json_get<std::uint64_t>(worker, "stored_bytes", directory);
   }
   return run;

@@ -38,7 +38,8 @@ std::vector<WorkerProcess> start_workers(const std::string& config, const std::s
 struct FinishedRun {
   std::string directory;
   double wall_s = 0, hop_s = 0, waited_s = 0, busy_s = 0;  ///< of all workers
-  Bytes hop_bytes = 0, stored = 0;                         ///< stored: the most at a time, summed over workers
+  Bytes hop_bytes = 0, exchanged_bytes = 0;                ///< over the network
+  Bytes stored = 0;                                        ///< the most at a time, summed over workers
   std::uint64_t hops = 0;
   double score = 0;  ///< the best trial's last
 };

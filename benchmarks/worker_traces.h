@@ -1,17 +1,16 @@
 // What the traces of workers say: who hid behind what.
 #pragma once
 
-#include <cstdint>
 #include <string>
 
 namespace hopyard {
 
-/// Of hops that are in the workers' traces of the run.
+/// Of hops that are in the trace of the run, which has all workers of this machine.
 struct HiddenHops {
   double hop_s = 0;     ///< of their ends, summed
   double hidden_s = 0;  ///< of that, while a device of the same worker computed
 };
-HiddenHops hidden_hops(const std::string& directory, std::uint32_t workers);
+HiddenHops hidden_hops(const std::string& directory);
 
 /// Of worker 0's tasks.
 struct TaskTimes {

@@ -75,7 +75,7 @@ std::vector<BenchRow> beside_one_worker(const SweepData& data) {
   const std::string config = write_config(config_of(data, cut), "cpu");
   const FinishedRun two = run_workers(config, "two", 2), one = run_workers(config, "one", 1);
   const std::uint32_t rows = Dataset(data.valid).rows() / kPartitions;
-  const HiddenHops hops = hidden_hops(two.directory, 2);
+  const HiddenHops hops = hidden_hops(two.directory);
   return {{"makespan of 2 workers ÷ half of 1 worker's", two.wall_s / (one.wall_s / 2), "ratio", 1.08, 1.02, true,
            text::cat(data.small ? "a small model" : "MiniLM", ", ", kTrials, " trials, ", kPartitions,
                      " partitions of ", rows, " rows; 1 worker ", text::format_number(one.wall_s, 3), " s, 2 workers ",

@@ -37,7 +37,7 @@ void HoppingTrainer::set_holders(Job& job, std::set<std::uint32_t> holders) {
 }
 
 void HoppingTrainer::trained(std::uint32_t worker, TrainedPart part) {
-  if (Job* job = ordered(part.trial, part.number); job != nullptr && !job->trained)
+  if (Job* job = ordered(part.trial, part.number); job != nullptr && !job->trained && job->visit->is_at(worker))
     job->parts[worker].push_back(std::move(part));
 }
 
@@ -75,16 +75,22 @@ bool HoppingTrainer::agrees(Job& job) {
   parts_.event(text::cat(trial.status.spec.id, ": ", sentence));
   stop_visit(job);
   for (const std::uint32_t member : visit.members()) send(member, Keep{trial.status.spec.id, trial.status.visits_done});
-  if (++job.failed_teams >= kTeamTries) ends_.push_back({.trial = job.entry, .failure = sentence});
+  if (++job.disagreements < kTeamTries) return false;
+  note_failed_visit(trial, visit.partition);
+  ends_.push_back({.trial = job.entry, .failure = sentence});
   return false;
+}
+
+void HoppingTrainer::note_failed_visit(const TrialEntry& trial, std::uint32_t partition) {
+  journal_->put_fact(failed_visit_fact(trial.status.spec.id),
+                     Json{{"visits", trial.status.visits_done}, {"partition", partition}}.dump());
 }
 
 void HoppingTrainer::failed(const Failed& end) {
   Job* job = ordered(end.trial, end.number);
   if (job == nullptr) job = judged_by(end.trial, end.number);
   if (job == nullptr) return;
-  journal_->put_fact(failed_visit_fact(end.trial),
-                     Json{{"visits", job->entry->status.visits_done}, {"partition", job->visit->partition}}.dump());
+  note_failed_visit(*job->entry, job->visit->partition);
   call_back(*job);
   VisitEnd failure;
   failure.trial = job->entry;
@@ -167,7 +173,7 @@ void HoppingTrainer::commit(Job& job) {
   const std::set<std::uint32_t> before = std::exchange(job.holders, std::exchange(job.copies, {}));
   job.blobs = std::move(done.blobs);
   job.visit.reset();
-  job.failed_teams = 0;
+  job.failed_teams = job.disagreements = 0;
   trial.under_way = trial.committing = false;
   if (!done.curve.empty()) trial.status.loss = done.curve.back().loss;
   const Keep keep{trial.status.spec.id, trial.status.visits_done + 1};
@@ -264,8 +270,11 @@ void HoppingTrainer::arrived(const Flight& flight) {
     job.copies.insert(flight.to);
     return get_on(job);
   }
-  if (flight.digest != job.entry->digest)  // of a visit that was given up, or that has been followed by others
+  if (flight.digest != job.entry->digest) {  // of a visit that was given up, or that has been followed by others
+    // Who trains that visit again puts its own state in the place of this one, and may have done so.
+    if (job.visit && job.visit->is_at(flight.to)) return;
     return send(flight.to, Keep{flight.trial, job.entry->status.visits_done});
+  }
   auto holders = job.holders;
   holders.insert(flight.to);
   set_holders(job, std::move(holders));

@@ -135,7 +135,7 @@ void HoppingTrainer::ask(Job& job) {
   order.loss_sum = trial.loss_sum;
   order.loss_items = trial.loss_items;
   const DataParallelSpec& parallel = trial.setup.train.data_parallel;
-  if (members.size() > 1) order.team = Team{++links_ordered_, {}, 0, parallel.sum, parallel.staleness};
+  if (members.size() > 1) order.team = Team{++links_ordered_, {}, 0, parallel.sum};
   for (const std::uint32_t member : members)
     if (order.team) order.team->members.push_back(*members_[member].id);
   for (std::uint32_t i = 0; i < members.size(); ++i) {
@@ -234,6 +234,7 @@ std::string HoppingTrainer::what_is_missing(TrialEntries trials) const {
 }
 
 void HoppingTrainer::finish() {
+  for (auto& [trial, job] : jobs_) call_back(job);  // of an experiment that is interrupted: nobody would hear of it
   const auto look_until = [&](double seconds, const auto& done) {
     const double until = monotonic_seconds() + seconds;
     while (!done() && monotonic_seconds() < until)

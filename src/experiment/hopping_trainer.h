@@ -126,6 +126,7 @@ class HoppingTrainer final : public VisitTrainer {
     std::vector<HeldBlob> blobs;               // of the committed state
     std::uint32_t failed_hops = 0;             // since the visit began
     std::uint32_t failed_teams = 0;            // since the last commit
+    std::uint32_t disagreements = 0;           // of its teams, since then
     bool at_home = false;                      // it has ended, and nobody else's copy is needed
   };
   struct Flight {
@@ -178,6 +179,7 @@ class HoppingTrainer final : public VisitTrainer {
   // hopping_commits.cc: from a trained visit to its commit
   void trained(std::uint32_t worker, TrainedPart part);
   void trained(std::uint32_t worker, Trained end);
+  void note_failed_visit(const TrialEntry& trial, std::uint32_t partition);
   void failed(const Failed& end);
   void missing(std::uint32_t worker, const Missing& end);
   void parted(std::uint32_t worker, const Parted& end);

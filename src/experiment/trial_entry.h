@@ -61,8 +61,8 @@ struct TrialEntry {
   bool wanted() const { return !ended() && status.visits_done < visits_wanted; }
   bool has_work() const { return wanted() && !status.held && !waits_for_parent(); }
   bool at_epoch_end() const { return status.visits_done % status.visits_per_epoch == 0; }
-  /// Whether its next visit ends with a score: the last one of an epoch, or of what the search has asked for.
   bool only_evaluates() const { return sent && !sent->judge_on.empty(); }
+  /// Whether its next visit ends with a score: the last one of an epoch, or of what the search has asked for.
   bool next_is_judged() const {
     if (sent) return sent->evaluate || only_evaluates();
     const std::uint32_t after = status.visits_done + 1;

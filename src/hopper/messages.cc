@@ -110,7 +110,6 @@ void list(Form& form, Team& team) {
   form("members", team.members);
   form("member", team.member);
   form("sum", team.sum);
-  form("staleness", team.staleness);
 }
 
 template <class Form>

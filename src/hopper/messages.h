@@ -26,7 +26,6 @@ struct Team {
   std::vector<WorkerId> members;  ///< leader first; at least two
   std::uint32_t member = 0;       ///< which of them the receiver is
   DataParallelSpec::Sum sum = DataParallelSpec::Sum::ordered;
-  std::uint32_t staleness = 0;
   bool operator==(const Team&) const = default;
 };
 

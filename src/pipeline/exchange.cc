@@ -66,7 +66,8 @@ void Executor::leave_members(const Active& active, const std::exception_ptr& err
   if (exchange == nullptr) return;
   try {
     std::rethrow_exception(error);
-  } catch (const Diverged&) {  // each member finds it by itself
+  } catch (const Diverged&) {         // each member finds it by itself
+  } catch (const ShardDoesNotFit&) {  // said of the trial before the others are left
   } catch (const std::exception& problem) {
     exchange->cancel(problem.what());
   } catch (...) {

@@ -14,11 +14,10 @@ namespace hopyard {
 /// How several workers train a trial together.
 struct DataParallelSpec {
   /// ordered: gradients are added in the order of micro-batches, so that the degree does not show in the bits.
-  /// all_reduce and server are baselines whose bits are their own.
-  enum class Sum { ordered, all_reduce, server };
+  /// all_reduce: a baseline whose bits are its own.
+  enum class Sum { ordered, all_reduce };
   std::uint32_t degree = 1;  ///< so many workers
   Sum sum = Sum::ordered;
-  std::uint32_t staleness = 0;  ///< of a server: so many steps a worker may be ahead of the slowest
   /// The bits are those of one worker.
   bool is_exact() const { return degree == 1 || sum == Sum::ordered; }
   bool operator==(const DataParallelSpec&) const = default;
@@ -47,9 +46,8 @@ inline bool is_two_pass(const TrainSpec& train) {
 }
 /// How many micro-batches of a whole batch one worker computes at most.
 inline std::uint32_t micro_batches_here(const TrainSpec& train) {
-  const auto& spec = train.data_parallel;
-  if (spec.sum == DataParallelSpec::Sum::server) return micro_batches_of(train);  // whole batches, in turn
-  return (micro_batches_of(train) + spec.degree - 1) / spec.degree;
+  const std::uint32_t degree = train.data_parallel.degree;
+  return (micro_batches_of(train) + degree - 1) / degree;
 }
 /// How many gradients of a parameter a worker keeps apart at most: one for each of its micro-batches, where they are
 /// added in order.

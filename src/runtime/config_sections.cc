@@ -177,7 +177,7 @@ void read_groups(MapReader& map, SearchSpec& search) {
 }  // namespace
 
 std::string to_string(DataParallelSpec::Sum sum) {
-  constexpr const char* words[] = {"ordered", "all-reduce", "server"};
+  constexpr const char* words[] = {"ordered", "all-reduce"};
   return words[static_cast<int>(sum)];
 }
 

@@ -1,5 +1,7 @@
 #include "runtime/recorded_visits.h"
 
+#include <limits>
+
 #include "experiment/hopping_trainer.h"
 #include "formats/json.h"
 
@@ -52,8 +54,11 @@ VisitRecord orders_to_repeat(const Journal& journal, const std::string& where) {
   for (const auto& [trial, order] : json.items()) {
     RecordedVisits& visits = record[trial];
     visits.first = json_get<std::uint32_t>(order, "first", place);
-    for (const Json& partition : json_list(order, "partitions", place))
+    for (const Json& partition : json_list(order, "partitions", place)) {
+      if (!partition.is_number_unsigned() || partition.get<std::uint64_t>() > std::numeric_limits<std::uint32_t>::max())
+        fail(ExitCode::input, place, ": a partition is no number");
       visits.partitions.push_back(partition.get<std::uint32_t>());
+    }
   }
   return record;
 }

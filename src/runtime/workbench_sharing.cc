@@ -76,7 +76,7 @@ std::vector<SharingTrial> Workbench::sharing_trials(const std::map<std::string, 
   std::map<std::string, const TrialSetup*> deepest;
   for (const auto& planned : planned_) {
     const TrialSetup& setup = planned.setup;
-    const double visits = double(setup.train.epochs) * setup.partitions->count();
+    const double visits = double(setup.train.epochs) * double(setup.partitions->to_visit().size());
     const auto done = visits_done.find(setup.id);
     const double left = done == visits_done.end() ? 1 : 1 - std::min(visits, double(done->second)) / visits;
     const double rows = double(setup.train.epochs) * (double(setup.partitions->rows()) + judged_rows(setup));

@@ -49,7 +49,7 @@ std::vector<ToWorker> to_worker() {
   Train train{1ull << 63, spec(), {{"train.optimizer.lr", 3e-5}}, 7, "ab", 2, true, 1ull << 60, -0.125, 1e17, {}};
   Train together = train, judged = train;
   judged.judge_on = {0, 4294967295u};
-  together.team = Team{1ull << 63, {{0, 1}, {4294967295u, 1ull << 63}}, 1, DataParallelSpec::Sum::server, 7};
+  together.team = Team{1ull << 63, {{0, 1}, {4294967295u, 1ull << 63}}, 1, DataParallelSpec::Sum::all_reduce};
   return {train,
           together,
           judged,

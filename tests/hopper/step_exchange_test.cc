@@ -1,4 +1,5 @@
 // The conformance suite on exchanges over links of both transports, and on the fake.
+#include "base/failure.h"
 #include "conformance/step_exchange_conformance.h"
 #include "fakes/memory_exchange.h"
 #include "hopper/all_reduce_exchange.h"
@@ -8,6 +9,8 @@ namespace hopyard {
 namespace {
 
 using Ends = std::vector<std::shared_ptr<StepExchange>>;
+
+constexpr double kOpenSeconds = 30;  // on a machine that has much else to do
 
 template <bool in_order>
 class TableHarness : public ExchangeHarness {
@@ -28,10 +31,11 @@ class WorkersHarness : public ExchangeHarness {
     ++opened_;
     Ends ends(members);
     each_member(members, [&](std::uint32_t m) {
-      auto opened = open_end(workers_.worker(m), {workers_.ids(members), m, opened_, 5, wait_s});
+      auto opened = open_end(workers_.worker(m), {workers_.ids(members), m, opened_, kOpenSeconds, wait_s});
       EXPECT_EQ(opened.error, "");
       ends[m] = std::move(opened.exchange);
     });
+    for (const auto& end : ends) require(end != nullptr, "a member could not open its exchange");
     return ends;
   }
 
