@@ -36,22 +36,6 @@ Bytes row_bytes(const Dataset& data) {
   return bytes;
 }
 
-/// Outcomes of judged rows that say more are left out: a message has its bound (kMaxMessageBytes), and they take two
-/// characters a byte.
-constexpr Bytes kRowsBytesMax = 6 * MiB;
-
-/// What is too much for a message, with as many others beside: first the values of each class, then all.
-std::optional<RowOutcomes> sendable(RowOutcomes rows, std::size_t beside = 1) {
-  const auto bytes = [&] {
-    return sizeof(float) * (rows.losses.size() + rows.correct.size() + rows.values.size() + rows.targets.size()) +
-           sizeof(std::int64_t) * (rows.predicted.size() + rows.labels.size());
-  };
-  const Bytes most = kRowsBytesMax / beside;
-  if (bytes() > most) rows.values = {}, rows.width = 0;
-  if (bytes() > most) return std::nullopt;
-  return rows;
-}
-
 }  // namespace
 
 WorkerTrials::WorkerTrials(WorkerTrialsParts parts)
@@ -336,7 +320,7 @@ void WorkerTrials::evaluated(Trial& trial, std::vector<JudgedPartition> judged) 
   trial.rests_at = entry.status.visits_done;
   for (auto& one : judged) {
     account_.rows_judged += entry.setup.valid_partitions->rows(one.partition);
-    one.judged.rows = sendable(std::move(one.judged.rows), judged.size()).value_or(RowOutcomes());
+    one.judged.rows = shortened(std::move(one.judged.rows), judged.size());
   }
   if (!is_given_up(id)) parts_.say(Evaluated{number_of(id), id, std::move(judged)});
 }

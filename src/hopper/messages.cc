@@ -190,6 +190,13 @@ void list(Form& form, TrainedPart& part) {
 }
 
 template <class Form>
+void list(Form& form, Evaluated& evaluated) {
+  form("number", evaluated.number);
+  form("trial", evaluated.trial);
+  form("judged", evaluated.judged);
+}
+
+template <class Form>
 void list(Form& form, Failed& failed) {
   form("number", failed.number);
   form("trial", failed.trial);
@@ -224,13 +231,6 @@ void list(Form& form, Progress::Visit& visit) {
   form("trial", visit.trial);
   form("fraction", visit.fraction);
   form("loss", visit.loss);
-}
-
-template <class Form>
-void list(Form& form, Evaluated& evaluated) {
-  form("number", evaluated.number);
-  form("trial", evaluated.trial);
-  form("judged", evaluated.judged);
 }
 
 template <class Form>

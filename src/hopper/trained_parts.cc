@@ -10,6 +10,8 @@ namespace {
 // two.
 constexpr std::size_t kCurvePointsMax = 100'000;
 constexpr Bytes kRowsBytesMax = 4 * MiB;
+// Of a message without a curve.
+constexpr Bytes kJudgedBytesMax = 6 * MiB;
 
 template <class T>
 std::vector<T> slice(const std::vector<T>& values, std::size_t begin, std::size_t end) {
@@ -28,12 +30,13 @@ RowOutcomes slice(const RowOutcomes& rows, std::size_t begin, std::size_t end) {
           slice(rows.targets, begin, end)};
 }
 
+Bytes bytes_of(const RowOutcomes& rows) {
+  return sizeof(float) * (rows.losses.size() + rows.correct.size() + rows.values.size() + rows.targets.size()) +
+         sizeof(std::int64_t) * (rows.predicted.size() + rows.labels.size());
+}
+
 std::size_t rows_in_a_part(const RowOutcomes& rows) {
-  const Bytes bytes =
-      sizeof(float) * (rows.losses.size() + rows.correct.size() + rows.values.size() + rows.targets.size()) +
-      sizeof(std::int64_t) * (rows.predicted.size() + rows.labels.size());
-  const std::size_t count = rows.losses.size();
-  return std::max<std::size_t>(1, kRowsBytesMax * count / std::max<Bytes>(1, bytes));
+  return std::max<std::size_t>(1, kRowsBytesMax * rows.losses.size() / std::max<Bytes>(1, bytes_of(rows)));
 }
 
 std::size_t parts_of(std::size_t whole, std::size_t part) { return (whole + part - 1) / part; }
@@ -79,6 +82,13 @@ Trained join(const std::vector<TrainedPart>& parts, Trained last) {
   add(rows, *last.rows);
   last.rows = std::move(rows);
   return last;
+}
+
+RowOutcomes shortened(RowOutcomes rows, std::size_t partitions) {
+  const Bytes most = kJudgedBytesMax / partitions;
+  if (bytes_of(rows) > most) rows.values = {}, rows.width = 0;
+  if (bytes_of(rows) > most) return {};
+  return rows;
 }
 
 }  // namespace hopyard

@@ -12,4 +12,8 @@ std::vector<TrainedPart> split(Trained& trained);
 /// Together again; `parts` in the order in which they came. Failure(input) when their curves do not follow each other.
 Trained join(const std::vector<TrainedPart>& parts, Trained last);
 
+/// For an Evaluated, which has one message for outcomes of so many partitions: of what is too much for its share of it,
+/// first the values of each class are left out, then all.
+RowOutcomes shortened(RowOutcomes rows, std::size_t partitions);
+
 }  // namespace hopyard

@@ -4,14 +4,10 @@
 #include <cmath>
 
 #include "base/failure.h"
-#include "hopper/bounds.h"
-#include "partitioner/shard_tasks.h"
 #include "pipeline/batches.h"
-#include "pipeline/frozen_store.h"
 #include "pipeline/simulator.h"
-#include "runtime/config_sections.h"
+#include "runtime/simulated_trial.h"
 #include "spill/disk_tier.h"
-#include "spill/host_tier.h"
 
 namespace hopyard {
 
@@ -19,7 +15,6 @@ namespace {
 
 constexpr std::uint32_t kStandIns = 8;  // planned where others will ask for trials, and nobody says how many
 constexpr double kVisitSeconds = 60;    // what a sub-epoch lasts when the config does not say how many partitions
-constexpr std::uint32_t kSimulatedVisitsMax = 32;      // of an epoch
 constexpr std::uint64_t kSimulatedTasksMax = 200'000;  // of all trials: a plan takes a moment, however long it trains
 
 void check_columns(const Dataset& data, std::uint32_t rows, const ModelSource& source, const DataShape& shape) {
@@ -37,76 +32,6 @@ void check_alike(const Dataset& train, const Dataset& valid) {
   if (train.label_names() != valid.label_names())
     fail(ExitCode::input, valid.folder(), "/dataset.json: its labels are not those of ", train.folder(),
          "; prepare both together");
-}
-
-/// Of each shard, what its frozen bytes are, where trials share them.
-std::vector<std::uint64_t> frozen_contents(const TrialSetup& setup) {
-  std::vector<std::uint64_t> contents;
-  const auto shared = shared_layers(setup);
-  for (const auto& shard : setup.plan.shards) {
-    std::string keys;
-    for (const auto layer : shared)
-      if (shard.holds(layer)) keys += content_key(*setup.source, layer, setup.seed) + "\n";
-    contents.push_back(keys.empty() ? 0 : std::max<std::uint64_t>(1, std::hash<std::string>()(keys)));
-  }
-  return contents;
-}
-
-/// What the visits of a trial are made of, for the simulator.
-struct SimVisits {
-  const TrialSetup& setup;
-  std::vector<SimTask> training, evaluation;
-  double commit_s = 0;
-
-  /// The first `end` visits of an epoch, and an evaluation. Where there are many, some follow each other as one, with
-  /// all their commits.
-  void add_to(SimTrial& trial, std::uint32_t end) const;
-};
-
-void SimVisits::add_to(SimTrial& trial, std::uint32_t end) const {
-  const std::uint32_t batch_size = setup.train.batch_size, phases = std::min(end, kSimulatedVisitsMax);
-  for (std::uint32_t phase = 0; phase < phases; ++phase) {
-    const auto from = static_cast<std::uint32_t>(std::uint64_t{phase} * end / phases);
-    const auto to = static_cast<std::uint32_t>((std::uint64_t{phase} + 1) * end / phases);
-    std::uint64_t steps = 0;
-    for (std::uint32_t visit = from; visit < to; ++visit)
-      steps += batch_count(setup.partitions->rows(setup.partitions->to_visit()[visit]), batch_size);
-    trial.phases.push_back({training, steps, true, (to - from) * commit_s});
-  }
-  if (setup.valid_rows == 0) return;
-  SimPhase& last = trial.phases.back();
-  last.ends_visit = false;
-  std::uint64_t batches = 0;
-  for (const auto p : setup.valid_partitions->to_visit())
-    batches += batch_count(setup.valid_partitions->rows(p), batch_size);
-  trial.phases.push_back({evaluation, batches, true, last.commit_s});
-}
-
-SimTrial simulated(const TrialSetup& setup, const Epochs& epochs, double commit_s) {
-  const auto frozen = frozen_contents(setup);
-  auto training = training_step(setup.plan, setup.limits, frozen);
-  auto evaluation = evaluation_pass(setup.plan, setup.limits, frozen);
-  if (setup.first_layer > 0)
-    for (auto* tasks : {&training, &evaluation}) {
-      const double read_s = feature_row_s(setup, setup.first_layer) * setup.train.batch_size;
-      (has_link(setup.limits) ? tasks->front().load_s : tasks->front().compute_s) += read_s;
-    }
-  const SimVisits visits{setup, std::move(training), std::move(evaluation), commit_s};
-  const auto count = static_cast<std::uint32_t>(setup.partitions->to_visit().size());
-  const std::uint32_t all = epochs.visits(count), rest = all % count;
-  SimTrial trial;
-  trial.rounds = rest == 0 ? all / count : 1;
-  for (std::uint32_t epoch = 0; epoch < (rest == 0 ? 1 : all / count); ++epoch) visits.add_to(trial, count);
-  if (rest > 0) visits.add_to(trial, rest);
-  return trial;
-}
-
-/// That the trial computes.
-double device_seconds(const SimTrial& trial) {
-  double seconds = 0;
-  for (const auto& phase : trial.phases)
-    for (const auto& task : phase.tasks) seconds += task.compute_s * static_cast<double>(phase.repeats);
-  return seconds * static_cast<double>(trial.rounds);
 }
 
 /// Of a trial's visit, in whole GFLOP: for keeping trials apart that take as long.
@@ -363,112 +288,6 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
   return view;
 }
 
-std::vector<PlanRowGroup> Workbench::describe_row_groups() const {
-  std::vector<PlanRowGroup> all;
-  for (const auto& group : config_.search.row_groups) {
-    all.push_back({group.value, group.train_rows, group.valid_rows, std::nullopt});
-    if (training_.cut) all.back().partition = training_.groups->find(group.value)->partition;
-  }
-  return all;
-}
-
-std::string Workbench::describe_teams() const {
-  if (place_.several()) {
-    const Placement placement =
-        placement_of(config_, training_.all_partitions(), place_.workers, training_.cut != nullptr);
-    return text::cat("Who trains a step together is decided visit by visit, among the ", placement.homes[0].size(),
-                     " workers that have its partition.");
-  }
-  if (config_.teams.exact)
-    return text::cat("Here is one worker, which trains alone what up to ", config_.teams.degree_max,
-                     " may train together, to the same bits.");
-  return text::cat("What several workers train together takes as many: tools/workers ", config_.teams.degree_max,
-                   " CONFIG.yaml.");
-}
-
-PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast& forecast) const {
-  PlanGroup group;
-  const auto& description = setup.source->description();
-  group.title = text::cat(description.family, ", ", training_text(setup.source->spec()));
-  for (std::size_t l = 0; l < description.layers.size(); ++l) {
-    PlanLayer layer;
-    layer.name = description.layers[l].name;
-    layer.parameters = static_cast<std::uint64_t>(description.layers[l].parameter_count());
-    layer.bytes = setup.costs[l].parameter_bytes;
-    layer.forward_flops = description.layers[l].forward_flops_per_row * setup.train.batch_size;
-    layer.trainable = setup.costs[l].trainable;
-    group.layers.push_back(std::move(layer));
-  }
-  for (const auto& shard : setup.plan.shards)
-    group.shards.push_back({description.layers[shard.begin].name, description.layers[shard.end - 1].name,
-                            shard.end - shard.begin, shard.forward_load_bytes, shard.backward_load_bytes,
-                            shard.store_bytes, std::max(shard.forward_workspace, shard.backward_workspace),
-                            shard.forward_s, shard.backward ? shard.backward_s : 0});
-  group.resident = setup.plan.shards.size() == 1;
-  group.state_bytes = forecast.state;
-  group.frozen_bytes = forecast.frozen;
-  group.peak_device = setup.plan.peak_bytes;
-  group.compute_s = setup.plan.compute_s;
-  group.transfer_s = setup.plan.transfer_s;
-  group.step_s = setup.plan.step_s;
-  const DataParallelSpec& team = setup.train.data_parallel;
-  group.degree = team.degree;
-  if (team.degree > 1) {
-    group.sum = to_string(team.sum);
-    group.step_bytes = step_bytes(team.degree, summed_bytes(setup));
-  }
-  return group;
-}
-
-PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
-                                    const std::vector<TrialForecast>& forecasts) const {
-  PlanTiers tiers;
-  std::vector<std::string> kinds;
-  for (const auto& device : config_.devices) {
-    const bool emulated = device.type == DeviceSpec::Type::emulated;
-    tiers.emulated |= emulated;
-    kinds.push_back(emulated ? text::cat(device.count, " × emulated, ", text::format_bytes(device.memory), ", link ",
-                                         text::format_bytes(static_cast<Bytes>(device.link_bytes_per_s)), "/s")
-                             : text::cat(device.count, " × cpu, ", device.threads, " threads each"));
-  }
-  tiers.device = text::join(kinds, "; ");
-  tiers.device_budget = config_.devices.front().memory;
-  tiers.host_budget = config_.host_memory;
-  tiers.disk_budget = config_.disk_capacity;
-  tiers.active_trials = active_at_once(forecasts, planner_->host_for_trials());
-  if (config_.execute.active_trials)
-    tiers.active_trials = std::min(tiers.active_trials, *config_.execute.active_trials);
-  tiers.active_trials = std::max(1u, tiers.active_trials);
-  Bytes host = planner_->inputs().host_memory - planner_->host_for_trials(), frozen = 0, largest = 0;
-  std::uint32_t counted = 0;
-  const auto epochs = epochs_of(setups);
-  for (std::size_t i = 0; i < setups.size(); ++i) {
-    const std::uint64_t visits = epochs[i].visits(config_.data.partitions);
-    const std::uint64_t steps =
-        setups[i].total_steps * visits / (std::uint64_t{setups[i].train.epochs} * config_.data.partitions);
-    tiers.disk_written += forecasts[i].state * visits + forecasts[i].spilled_per_step * steps;
-    tiers.disk_need += forecasts[i].state;
-    largest = std::max(largest, forecasts[i].state);
-    if (counted < tiers.active_trials &&
-        host + forecasts[i].host + std::max(frozen, forecasts[i].frozen) <= tiers.host_budget) {
-      host += forecasts[i].host;
-      frozen = std::max(frozen, forecasts[i].frozen);
-      ++counted;
-    }
-  }
-  tiers.host_need = std::max(host + frozen, materialising_bytes(setups));
-  tiers.disk_need += largest * clones_expected(config_.search);
-  tiers.disk_need += sharing_.disk_bytes();
-  for (const auto& prefix : sharing_.prefixes)
-    for (const auto& depth : prefix.depths) tiers.disk_written += depth.disk_bytes;
-  tiers.disk_need += largest;  // a commit writes the new version before it drops the old one
-  if (tiers.disk_need > tiers.disk_budget)
-    fail(ExitCode::capacity, "resources.disk.capacity: the states of ", setups.size(), " trials and one commit need ",
-         tiers.disk_need, " bytes (", text::format_bytes(tiers.disk_need), ") and ", tiers.disk_budget, " (",
-         text::format_bytes(tiers.disk_budget), ") are granted; raise it or run fewer trials");
-  return tiers;
-}
-
 std::vector<Epochs> Workbench::epochs_of(const std::vector<TrialSetup>& setups) const {
   if (auto expected = epochs_expected(config_.search, setups.size()); expected && expected->size() == setups.size())
     return *std::move(expected);
@@ -483,7 +302,7 @@ std::vector<SimTrial> Workbench::simulated_trials(const std::vector<TrialSetup>&
   std::vector<SimTrial> trials;
   for (std::size_t i = 0; i < setups.size(); ++i) {
     const double commit_s = static_cast<double>(forecasts[i].state) / planner_->inputs().disk_write_bytes_per_s;
-    trials.push_back(simulated(setups[i], epochs[i], commit_s));
+    trials.push_back(simulated_trial(setups[i], epochs[i], commit_s));
   }
   return trials;
 }

@@ -88,9 +88,8 @@ class Workbench {
   SharingBudget sharing_budget() const;
   std::string why_nothing_is_shared(const std::vector<SharingTrial>& trials, const SharingBudget& budget) const;
   void note_partitions(const TrialSetup& setup, SharingTrial& trial) const;
-  bool may_share_features() const {
-    return !((training_.cut || valid_.cut) && place_.several());
-  }                                ///< all rows are here
+  /// All rows are here.
+  bool may_share_features() const { return !((training_.cut || valid_.cut) && place_.several()); }
   std::uint32_t rows_max() const;  ///< of the trials, of training rows
   std::vector<PlanRowGroup> describe_row_groups() const;
   bool has_frozen_layers() const;

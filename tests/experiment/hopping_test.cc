@@ -89,6 +89,17 @@ class HoppingTest : public WorkerTest {
     return result;
   }
 
+  /// The coordinator's journal dies again and again, until the experiment has ended.
+  void run_through_deaths(Journal& journal) {
+    int deaths = 0;
+    for (int step = 2;; ++deaths) {
+      ASSERT_LT(deaths, 60) << log_;
+      DyingJournal dying(journal, step + deaths % 3, deaths % 2 == 0);
+      if (run_hopping(dying, {0.1, static_cast<std::uint64_t>(deaths)}) == ExperimentEnd::finished) break;
+    }
+    EXPECT_GT(deaths, 3);
+  }
+
   void expect_as_in_one_run(const Journal& journal) const {
     const auto alone = journal_->trials(), together = journal.trials();
     ASSERT_EQ(together.size(), alone.size());
@@ -228,26 +239,14 @@ TEST_F(HoppingTeamsTest, WhateverHappensToWorkersTheBitsOfTeamsAreThoseOfOneProc
 TEST_F(HoppingTeamsTest, ACoordinatorThatDiesGoesOnWithItsTeams) {
   use_teams_of(2);
   MemoryJournal journal;
-  int deaths = 0;
-  for (int step = 2;; ++deaths) {
-    ASSERT_LT(deaths, 60) << log_;
-    DyingJournal dying(journal, step + deaths % 3, deaths % 2 == 0);
-    if (run_hopping(dying, {0.1, static_cast<std::uint64_t>(deaths)}) == ExperimentEnd::finished) break;
-  }
-  EXPECT_GT(deaths, 3);
+  ASSERT_NO_FATAL_FAILURE(run_through_deaths(journal));
   expect_as_in_one_run(journal);
   expect_tidy_disks();
 }
 
 TEST_F(HoppingTest, ACoordinatorThatDiesGoesOnWhereItsJournalEnds) {
   MemoryJournal journal;
-  int deaths = 0;
-  for (int step = 2;; ++deaths) {
-    ASSERT_LT(deaths, 60) << log_;
-    DyingJournal dying(journal, step + deaths % 3, deaths % 2 == 0);
-    if (run_hopping(dying, {0.1, static_cast<std::uint64_t>(deaths)}) == ExperimentEnd::finished) break;
-  }
-  EXPECT_GT(deaths, 3);
+  ASSERT_NO_FATAL_FAILURE(run_through_deaths(journal));
   expect_as_in_one_run(journal);
   expect_tidy_disks();
 }
