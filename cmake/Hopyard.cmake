@@ -8,8 +8,8 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 # As libtorch, which does the arithmetic; -O3 takes longer to compile.
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 # The last four: GCC 12 warns of std::string's own bounds where it inlines deeply (bugs 105329, 105651).
-add_compile_options(-Wall -Wextra -Werror -Wno-missing-field-initializers
-                    -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
+add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror;-Wno-missing-field-initializers>"
+                    "$<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict;-Wno-stringop-overflow;-Wno-stringop-overread;-Wno-array-bounds>")
 if(HOPYARD_SANITIZE)
   add_compile_options(-fsanitize=${HOPYARD_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${HOPYARD_SANITIZE})

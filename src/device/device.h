@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
 
 #include <functional>
 #include <memory>
@@ -30,6 +31,8 @@ struct LinkCounters {
 
 /// A device. Computing happens on the thread that calls enter_compute(), in program order. load() and store() may be
 /// called from any thread; each direction is a queue of its own, first in, first out, and both move at the same time.
+/// Nothing orders the three but the caller: bytes are loaded once `done` was called, and computed once
+/// finish_compute() has returned; only then may anybody read or write them elsewhere.
 class Device {
  public:
   virtual ~Device() = default;                  ///< finishes what is queued
@@ -37,12 +40,23 @@ class Device {
   virtual const DeviceSpec& spec() const = 0;
   /// False: it computes in host memory, and load() and store() are never called.
   virtual bool has_own_memory() const = 0;
-  /// Every byte on the device is charged here; the limit is the device's memory.
+  /// Where its tensors are, for libtorch.
+  virtual at::Device place() const = 0;
+  /// Every byte on the device is charged here, as of this call; the limit is the device's memory.
   virtual MemoryAccount& account() = 0;
+  /// What an AccountScope charges around the making of its tensors; null: the device's own allocator counts.
+  virtual MemoryAccount* tensor_account() = 0;
+  /// Memory for bytes that load() and store() move, contents undefined. Any thread; throws DeviceOutOfMemory. It may be
+  /// let go only when nothing on the device uses it any more.
+  virtual at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType type) = 0;
+  /// A value of the host where computing can use it: the same tensor, or a copy on the device. Compute thread only.
+  virtual at::Tensor bring(const at::Tensor& value) = 0;
   /// For this device's compute thread only.
   virtual at::Generator& generator() = 0;
-  /// Prepares the calling thread to compute: number of threads. Called once by each compute thread.
+  /// Prepares the calling thread to compute: number of threads, the compute stream. Called once by each compute thread.
   virtual void enter_compute() = 0;
+  /// Waits until all that the compute thread asked for has been computed. Compute thread only.
+  virtual void finish_compute() = 0;
   /// Moves all the bytes of `copies`, then calls `done` from the engine's thread. The memory must stay until then.
   /// `label` names the slice in the trace.
   virtual void load(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) = 0;

@@ -9,12 +9,13 @@
 namespace hopyard {
 
 struct DeviceSpec {
-  enum class Type { cpu, emulated };
+  enum class Type { cpu, emulated, cuda };
   Type type = Type::cpu;
   std::uint32_t count = 1;
-  Bytes memory =
-      0;  ///< emulated: required. cpu: bound on what computing takes beside the state; 0: what the host tier has
-  double link_bytes_per_s = 0;  ///< emulated: each way; required
+  /// emulated: required. cpu: bound on what computing takes beside the state; 0: what the host tier has. cuda: of each
+  /// card; 0: what is free there.
+  Bytes memory = 0;
+  double link_bytes_per_s = 0;  ///< each way. emulated: required. cuda: measured when a run starts
   double latency_s = 10e-6;     ///< emulated: of one transfer
   int threads = 1;              ///< compute threads of each device
   bool operator==(const DeviceSpec&) const = default;

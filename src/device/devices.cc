@@ -1,4 +1,5 @@
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 
 #include "base/failure.h"
@@ -16,9 +17,17 @@ class ComputesOnCpu : public Device {
       : spec_(spec), name_(std::move(name)), account_(name_, memory), generator_(at::detail::createCPUGenerator(0)) {}
   const std::string& name() const override { return name_; }
   const DeviceSpec& spec() const override { return spec_; }
+  at::Device place() const override { return at::kCPU; }
   MemoryAccount& account() override { return account_; }
+  MemoryAccount* tensor_account() override { return &account_; }
+  at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType type) override {
+    const AccountScope charged(&account_);
+    return at::empty(sizes, type);
+  }
+  at::Tensor bring(const at::Tensor& value) override { return value; }
   at::Generator& generator() override { return generator_; }
   void enter_compute() override { at::set_num_threads(spec_.threads); }
+  void finish_compute() override {}
 
  private:
   const DeviceSpec spec_;

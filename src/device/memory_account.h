@@ -27,6 +27,11 @@ class MemoryAccount {
   Bytes limit() const { return limit_; }
   Bytes used() const { return used_.load(std::memory_order_relaxed); }
   Bytes peak() const { return peak_.load(std::memory_order_relaxed); }
+  /// Takes over what an allocator that counts for itself says.
+  void observe(Bytes used, Bytes peak) {
+    used_.store(used, std::memory_order_relaxed);
+    peak_.store(peak, std::memory_order_relaxed);
+  }
   /// Starts a new peak from what is in use now; for profiling.
   void reset_peak() { peak_.store(used(), std::memory_order_relaxed); }
   const std::string& name() const { return name_; }

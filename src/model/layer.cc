@@ -8,6 +8,7 @@
 
 #include "base/failure.h"
 #include "base/rng.h"
+#include "device/device_kernels.h"
 
 namespace hopyard {
 
@@ -41,8 +42,12 @@ void fill_mask(std::uint64_t key, double p, float* out, std::int64_t begin, std:
 at::Tensor dropout_mask(const at::Tensor& like, double p, const Pass& pass, std::uint32_t draw) {
   const at::NoGradGuard no_grad;
   if (p >= 1) return at::zeros_like(like);
-  const at::Tensor mask = at::empty(like.sizes(), at::kFloat);
+  at::Tensor mask = at::empty(like.sizes(), like.options().requires_grad(false));
   const std::uint64_t key = derive(derive(pass.key, pass.layer), draw);
+  if (!mask.is_cpu()) {
+    kernels_of(mask.device().type()).dropout_mask(mask, key, p);
+    return mask;
+  }
   float* const out = mask.mutable_data_ptr<float>();
   constexpr std::int64_t kPairsPerTask = 1 << 14;
   const std::int64_t count = mask.numel();

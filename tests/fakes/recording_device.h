@@ -21,9 +21,14 @@ class RecordingDevice final : public Device {
   const std::string& name() const override { return inner_->name(); }
   const DeviceSpec& spec() const override { return inner_->spec(); }
   bool has_own_memory() const override { return inner_->has_own_memory(); }
+  at::Device place() const override { return inner_->place(); }
   MemoryAccount& account() override { return inner_->account(); }
+  MemoryAccount* tensor_account() override { return inner_->tensor_account(); }
+  at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType type) override { return inner_->allocate(sizes, type); }
+  at::Tensor bring(const at::Tensor& value) override { return inner_->bring(value); }
   at::Generator& generator() override { return inner_->generator(); }
   void enter_compute() override { inner_->enter_compute(); }
+  void finish_compute() override { inner_->finish_compute(); }
   LinkCounters counters() const override { return inner_->counters(); }
   void load(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) override {
     note(actions_.loads, label);

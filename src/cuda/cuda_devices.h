@@ -1,0 +1,43 @@
+// The CUDA cards of this machine, as devices. A build without the CUDA toolkit has this header too, and says that it
+// knows no card.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+
+namespace hopyard {
+
+/// A card as the driver describes it. Bytes and bytes/s.
+struct CudaCard {
+  std::uint32_t index = 0;
+  std::string name;            ///< "NVIDIA H200"
+  int major = 0, minor = 0;    ///< compute capability
+  Bytes memory = 0, free = 0;  ///< now
+};
+
+/// What of CUDA is here: the cards, or a sentence on why there are none (no driver, one too old, a build without CUDA).
+struct CudaCards {
+  std::vector<CudaCard> cards;
+  std::string why_none;
+  std::string driver, runtime;  ///< "13.0"; empty without a driver
+};
+CudaCards cuda_cards();
+
+/// What `resources.devices` asks for and the machine has not: throws Failure(usage) for no such card or a build without
+/// CUDA, Failure(capacity) when less than the budget is free there. Otherwise the spec with its memory (0: what is free
+/// but for a reserve) and the measured rate of the link filled in.
+DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_index);
+
+/// Drives card `index`. libtorch's caching allocator of that card is held to the budget; one of them for a card.
+/// `trace` may be null and must outlive it.
+std::unique_ptr<Device> make_cuda_device(const DeviceSpec& spec, std::uint32_t index, TraceRecorder* trace);
+
+/// Page-locked for copies while it lives: of host memory that others own. Refused by the system: false, and a warning
+/// once. Without CUDA: false.
+bool pin_host_memory(void* data, Bytes bytes);
+void unpin_host_memory(void* data);
+
+}  // namespace hopyard

@@ -1,0 +1,26 @@
+// What a build without the CUDA toolkit says.
+#include "base/failure.h"
+#include "cuda/cuda_devices.h"
+
+namespace hopyard {
+
+namespace {
+
+constexpr const char* kWithout = "this program was built without CUDA: build it where there is an nvcc, or use cpu";
+
+}  // namespace
+
+CudaCards cuda_cards() { return {{}, kWithout, "", ""}; }
+
+DeviceSpec resolve_cuda_device(const DeviceSpec&, std::uint32_t) {
+  fail(ExitCode::usage, "resources.devices: type cuda: ", kWithout);
+}
+
+std::unique_ptr<Device> make_cuda_device(const DeviceSpec&, std::uint32_t, TraceRecorder*) {
+  fail(ExitCode::usage, kWithout);
+}
+
+bool pin_host_memory(void*, Bytes) { return false; }
+void unpin_host_memory(void*) {}
+
+}  // namespace hopyard

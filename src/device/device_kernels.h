@@ -1,0 +1,21 @@
+// Kernels that libtorch has none of, by where their tensors are: whoever drives a kind of device registers its own.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace hopyard {
+
+struct DeviceKernels {
+  /// Fills `out` (float32 or bfloat16, contiguous) with 0 or 1 / (1 − p): value i depends on key, p and i alone, and is
+  /// the same on every kind of device up to the rounding of `out`'s type. 0 < p < 1.
+  void (*dropout_mask)(at::Tensor& out, std::uint64_t key, double p) = nullptr;
+};
+
+/// Once for a kind of device, before any tensor of its is computed on.
+void register_kernels(at::DeviceType type, const DeviceKernels& kernels);
+/// Throws where nobody registered any.
+const DeviceKernels& kernels_of(at::DeviceType type);
+
+}  // namespace hopyard
