@@ -1,0 +1,94 @@
+// The few calls of the CUDA runtime, and of libtorch's CUDA side, that driving one card takes. Everything else in this
+// folder is written over them, so that it runs over a fake as well.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "base/bytes.h"
+
+namespace hopyard {
+
+/// cudaStream_t and cudaEvent_t. A null stream is none, not the legacy default stream.
+using StreamHandle = struct CudaStream*;
+using EventHandle = struct CudaEvent*;
+
+enum class CopyDirection : std::uint8_t { to_card, to_host };
+
+enum class CudaFault : std::uint8_t {
+  lost_card,      ///< it fell off the bus, or the context is broken: no call succeeds any more
+  out_of_memory,  ///< of the runtime's own; tensors say c10::OutOfMemoryError
+  other,
+};
+
+/// A call that failed. `what()` names the card, the call and the runtime's own words.
+class CudaFailure : public std::runtime_error {
+ public:
+  CudaFailure(CudaFault fault, const std::string& sentence) : std::runtime_error(sentence), fault_(fault) {}
+  CudaFault fault() const { return fault_; }
+
+ private:
+  CudaFault fault_;
+};
+
+/// What libtorch's caching allocator of the card has given out.
+struct CudaMemory {
+  Bytes used = 0, peak = 0;  ///< peak: since reset_peak()
+  Bytes free = 0;            ///< what it could still give out within the card's budget
+};
+
+/// One card. All functions may be called from any thread and, unless noted, leave the caller's current card and stream
+/// as they were. What fails throws CudaFailure, also for work that was asked for earlier and failed meanwhile; destroy
+/// and unpin throw nothing. Whatever is asked of one stream happens in that order; nothing else is ordered but by
+/// events. No call but synchronize() waits for the card.
+class CudaCalls {
+ public:
+  virtual ~CudaCalls() = default;
+
+  /// "NVIDIA H200"
+  virtual std::string card_name() const = 0;
+  /// Where tensors on the card are, for libtorch.
+  virtual at::Device place() const = 0;
+
+  /// A stream that does not wait for the legacy default stream. It is one that allocate() knows.
+  virtual StreamHandle make_stream() = 0;
+  virtual void destroy_stream(StreamHandle stream) noexcept = 0;
+  /// `timing`: elapsed_s() may be asked of it.
+  virtual EventHandle make_event(bool timing) = 0;
+  virtual void destroy_event(EventHandle event) noexcept = 0;
+
+  /// Asks for the copy and returns. Both memories must stay, and neither be touched but for reading the source, until
+  /// an event recorded behind it has happened. Host memory that is not pinned is copied more slowly, and a copy of it
+  /// may make the caller wait.
+  virtual void copy(void* to, const void* from, Bytes bytes, CopyDirection direction, StreamHandle stream) = 0;
+  /// The event happens once all that was asked of the stream before has; what it stood for earlier is forgotten.
+  virtual void record(EventHandle event, StreamHandle stream) = 0;
+  /// What is asked of the stream from now on waits for the event as recorded now; for one never recorded it does not.
+  virtual void wait(StreamHandle stream, EventHandle event) = 0;
+  /// Blocks the calling thread, without spinning, until the event has happened; at once for one never recorded.
+  virtual void synchronize(EventHandle event) = 0;
+  /// Between two events made with timing, both of which have happened.
+  virtual double elapsed_s(EventHandle begin, EventHandle end) = 0;
+
+  /// Page-locks host memory that others own. False when the system refuses.
+  virtual bool pin(void* data, Bytes bytes) = 0;
+  virtual void unpin(void* data) noexcept = 0;
+
+  /// The stream that libtorch computes on in threads that called enter_compute().
+  virtual StreamHandle compute_stream() = 0;
+  /// Makes the card and its compute stream current for the calling thread, for as long as the thread lives.
+  virtual void enter_compute() = 0;
+  /// Memory from the caching allocator, contents undefined, which goes back when the tensor is let go. `pool` is the
+  /// compute stream or one from make_stream(): what is let go there may at once be given out again for that stream,
+  /// never for another. Throws c10::OutOfMemoryError.
+  virtual at::Tensor allocate(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) = 0;
+  virtual CudaMemory memory() const = 0;
+  virtual void reset_peak() = 0;
+  /// A generator of the card's own, for its compute thread.
+  virtual at::Generator make_generator() = 0;
+};
+
+}  // namespace hopyard
