@@ -89,7 +89,7 @@ EngineTimes run_engine(const BenchModel& model, const EngineRun& run) {
   EngineTimes times;
   std::vector<std::shared_ptr<TrialRun>> trials;
   Executor executor(run.execute, 1, std::move(devices), host, nullptr);
-  const auto costs = profile_layers(*model.source, *model.data, model.train, run.threads);
+  const auto costs = profile_layers(*model.source, *model.data, model.train, unbounded_cpu(run.threads));
   for (std::uint32_t t = 0; t < run.trials; ++t) {
     TrialSetup setup;
     setup.number = t;
@@ -147,7 +147,7 @@ EngineTimes run_engine(const BenchModel& model, const EngineRun& run) {
 
 double run_bare_loop(const BenchModel& model, std::uint32_t steps, int threads) {
   double seconds = 0;
-  on_compute_thread(threads, [&] {
+  on_compute_thread(unbounded_cpu(threads), [&](Device&) {
     fakes::WholeModel whole(*model.source, 1, model.train.optimizer);
     const auto step = [&](std::uint32_t index) {
       const auto rows = model.rows(index + 1);

@@ -46,6 +46,8 @@ class Device {
   virtual MemoryAccount& account() = 0;
   /// What an AccountScope charges around the making of its tensors; null: the device's own allocator counts.
   virtual MemoryAccount* tensor_account() = 0;
+  /// Starts a new peak of account() from what is in use now; for profiling.
+  virtual void reset_peak() { account().reset_peak(); }
   /// Memory for bytes that load() and store() move, contents undefined. Any thread; throws DeviceOutOfMemory. It may be
   /// let go only when nothing on the device uses it any more.
   virtual at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType type) = 0;

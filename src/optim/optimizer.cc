@@ -5,6 +5,7 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/linalg_vector_norm.h>
 
 #include <algorithm>
 #include <vector>
@@ -27,7 +28,9 @@ struct Lists {
 };
 
 void update_adamw(const OptimizerSpec& spec, double lr, double weight_decay, std::uint64_t step, const Lists& lists) {
-  const std::vector<at::Tensor> steps(lists.parameters.size(), at::full({}, static_cast<double>(step), at::kFloat));
+  const std::vector<at::Tensor> steps(
+      lists.parameters.size(),
+      at::full({}, static_cast<double>(step), lists.parameters.front().options().dtype(at::kFloat)));
   at::_fused_adamw_(lists.parameters, lists.gradients, lists.first, lists.second, {}, steps, lr, spec.beta1, spec.beta2,
                     weight_decay, spec.eps, /*amsgrad=*/false, /*maximize=*/false);
 }
@@ -75,6 +78,11 @@ void update(const OptimizerSpec& spec, double lr, std::uint64_t step, std::span<
 
 double squared_norm(const at::Tensor& gradient) {
   require(gradient.scalar_type() == at::kFloat && gradient.is_contiguous(), "squared_norm: not contiguous float32");
+  if (!gradient.is_cpu()) {  // libtorch's reductions add in an order that follows from the shape
+    const double norm =
+        at::linalg_vector_norm(gradient, 2, std::nullopt, /*keepdim=*/false, at::kDouble).item<double>();
+    return norm * norm;
+  }
   const float* values = gradient.const_data_ptr<float>();
   const std::int64_t count = gradient.numel();
   // Chunks of a fixed size, added in order: the number of threads does not show in the bits.

@@ -74,6 +74,12 @@ std::vector<Batch> make_batches(const Dataset& data, ModelTask task, std::span<c
   return batches;
 }
 
+void bring_batches(Device& device, std::span<Batch> batches) {
+  for (auto& batch : batches)
+    for (at::Tensor* value : {&batch.inputs, &batch.attention_mask, &batch.labels})
+      if (value->defined()) *value = device.bring(*value);
+}
+
 DataShape data_shape(const Dataset& data, ModelTask task) {
   const ColumnInfo& input = input_column(data);
   check_input(data, input);

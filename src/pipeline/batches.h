@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "device/device.h"
 #include "model/batch.h"
 #include "model/model.h"
 
@@ -15,6 +16,9 @@ namespace hopyard {
 /// thread and charged to its account.
 std::vector<Batch> make_batches(const Dataset& data, ModelTask task, std::span<const std::uint32_t> rows,
                                 std::uint32_t micro_batch_size);
+
+/// To where they are computed on.
+void bring_batches(Device& device, std::span<Batch> batches);
 
 /// What the data say about the model, from dataset.json alone: no row is read. Failure(input) names the file unless
 /// there is one of the columns 'input_ids' and 'features', with one axis beside the rows, an 'attention_mask' beside

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "base/log.h"
 #include "model/layer.h"
 #include "pipeline/batches.h"
 #include "pipeline/outcome.h"
@@ -41,7 +42,7 @@ at::Tensor tensor_in_host(TrialRun& trial, const TrialRun::LayerState& layer, Pa
 }  // namespace
 
 /// The tensors of an input: on the device, views of the host's bytes, or gathered there.
-std::vector<at::Tensor> Executor::input_tensors(const Slot& slot, const SlotInput& input) const {
+std::vector<at::Tensor> Executor::input_tensors(DeviceState& device, const Slot& slot, const SlotInput& input) const {
   std::vector<at::Tensor> tensors;
   if (!input.needed()) return tensors;
   if (!input.loaded.empty()) {
@@ -50,7 +51,7 @@ std::vector<at::Tensor> Executor::input_tensors(const Slot& slot, const SlotInpu
   }
   if (input.features != nullptr) {
     GatheredRows gathered = gather_rows(*input.features, slot.trial->rows_of(slot.task), slot.first_layer,
-                                        slot.trial->setup().train.micro_batch_size);
+                                        slot.trial->setup().train.micro_batch_size, *device.device);
     for (const auto& copy : gathered.copies) std::memcpy(copy.to, copy.from, copy.bytes);
     return std::move(gathered.tensors);
   }
@@ -111,19 +112,35 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
   return loaded;
 }
 
+Executor::Outcome Executor::compute_to_end(DeviceState& device, Slot& slot) {
+  try {
+    Outcome outcome = compute(device, slot);
+    device.device->finish_compute();
+    return outcome;
+  } catch (const c10::OutOfMemoryError& full) {  // of an allocator that counts for itself
+    device.device->finish_compute();
+    const MemoryAccount& account = device.device->account();
+    HOPYARD_INFO << device.device->name() << ": " << full.what_without_backtrace();
+    throw DeviceOutOfMemory(account.name(), 0, account.limit() - std::min(account.limit(), account.used()));
+  } catch (const DeviceOutOfMemory&) {
+    device.device->finish_compute();
+    throw;
+  }
+}
+
 Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   Outcome outcome;
   if (slot.task.task.kind == TaskKind::update) {
     compute_update(slot);
     return outcome;
   }
-  const AccountScope charged(&device.device->account());
+  const AccountScope charged(device.device->tensor_account());
   TrialRun& trial = *slot.trial;
   const TrialSetup& setup = trial.setup();
   auto layers = loaded_layers(device, slot);
   const Dataset& data = slot.task.evaluation ? *setup.valid_data : *setup.train_data;
-  const auto batches =
-      make_batches(data, setup.source->spec().task, trial.rows_of(slot.task), setup.train.micro_batch_size);
+  auto batches = make_batches(data, setup.source->spec().task, trial.rows_of(slot.task), setup.train.micro_batch_size);
+  bring_batches(*device.device, batches);
   const bool head = trial.has_head(slot.task.task.shard);
   const ComputeContext context{.source = *setup.source,
                                .layers = layers,
@@ -136,10 +153,10 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
                                .first_micro_batch = trial.micro_batches_of(slot.task).begin,
                                .batch_rows = trial.batch_rows(slot.task),
                                .apart = trial.keeps_apart()};
-  const auto inputs = slot.kept ? std::vector<at::Tensor>() : input_tensors(slot, slot.activation);
+  const auto inputs = slot.kept ? std::vector<at::Tensor>() : input_tensors(device, slot, slot.activation);
   if (slot.task.task.kind == TaskKind::backward) {
     const BoundLayers bound(layers, true);
-    compute_backward(slot, context, inputs, input_tensors(slot, slot.gradient), outcome);
+    compute_backward(slot, context, inputs, input_tensors(device, slot, slot.gradient), outcome);
   } else if (slot.keeps) {
     slot.keeps->graph = forward_with_graph(context, inputs, trial.passes_gradient_down(slot.task.task.shard));
     for (const auto& output : slot.keeps->graph.outputs) outcome.outputs.push_back(output.detach());

@@ -187,7 +187,7 @@ void Executor::run_device(DeviceState& device) {
       std::exception_ptr error;
       std::optional<DeviceOutOfMemory> out_of_memory;
       try {
-        outcome = compute(device, *slot);
+        outcome = compute_to_end(device, *slot);
       } catch (const DeviceOutOfMemory& full) {
         out_of_memory = full;
       } catch (...) {

@@ -195,6 +195,7 @@ class Executor {
   void forget_kept(const TrialRun& trial, const DeviceState* but = nullptr);  ///< on all devices but that one
 
   // compute.cc: computing a task, without the lock
+  Outcome compute_to_end(DeviceState& device, Slot& slot);  ///< and nothing of it runs any more, if it throws as well
   Outcome compute(DeviceState& device, Slot& slot);
   void compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
                         std::span<const at::Tensor> gradients, Outcome& outcome);
@@ -203,7 +204,7 @@ class Executor {
   void add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome& outcome);
   void update_or_keep(TrialRun& trial, const ComputeContext& context, Outcome& outcome);
   void compute_update(Slot& slot);
-  std::vector<at::Tensor> input_tensors(const Slot& slot, const SlotInput& input) const;
+  std::vector<at::Tensor> input_tensors(DeviceState& device, const Slot& slot, const SlotInput& input) const;
   void copy_out(Slot& slot, Outcome& outcome);
   std::vector<LoadedLayer> loaded_layers(DeviceState& device, Slot& slot);
 

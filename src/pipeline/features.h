@@ -80,9 +80,9 @@ struct GatheredRows {
   std::vector<at::Tensor> tensors;
   std::vector<CopyRequest> copies;
 };
-/// Allocates on the calling thread, charged to its account; copies nothing yet.
+/// Allocates on the device; copies nothing yet.
 GatheredRows gather_rows(const Features& features, std::span<const std::uint32_t> rows, std::uint32_t end_layer,
-                         std::uint32_t micro_batch_size);
+                         std::uint32_t micro_batch_size, Device& device);
 /// What is to be copied so that each row gets its part of the micro-batches' contiguous `tensors`.
 std::vector<CopyRequest> scatter_rows(Features& features, std::span<const std::uint32_t> rows,
                                       std::span<const at::Tensor> tensors);

@@ -96,10 +96,9 @@ bool Executor::request_inputs(DeviceState& device, const std::shared_ptr<Slot>& 
 }
 
 bool Executor::allocate(DeviceState& device, Slot& slot) {
-  const AccountScope charged(&device.device->account());
-  const auto make = [](const DeviceHold& hold) {
+  const auto make = [&](const DeviceHold& hold) {
     if (hold && !hold->tensor.defined())
-      hold->tensor = at::empty({static_cast<std::int64_t>(hold->bytes() / sizeof(float))}, at::kFloat);
+      hold->tensor = device.device->allocate({static_cast<std::int64_t>(hold->bytes() / sizeof(float))}, at::kFloat);
   };
   try {
     for (auto& layer : slot.layers) {
@@ -182,11 +181,10 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
   }
   if (!boundary.kept.empty()) send_home(slot->trial, boundary);
   if (boundary.in_host != Boundary::InHost::there) return true;
-  const AccountScope charged(&device.device->account());
   std::vector<CopyRequest> copies;
   try {
     for (std::size_t m = 0; m < boundary.shapes.size(); ++m) {
-      at::Tensor tensor = at::empty(boundary.shapes[m], at::kFloat);
+      at::Tensor tensor = device.device->allocate(boundary.shapes[m], at::kFloat);
       auto hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(tensor.nbytes()));
       copies.push_back({tensor.data_ptr(), boundary.host.data() + boundary.offsets[m], tensor.nbytes()});
       hold->tensor = std::move(tensor);
@@ -207,11 +205,10 @@ bool Executor::request_features(DeviceState& device, const std::shared_ptr<Slot>
     return true;
   }
   const TrialRun& trial = *slot->trial;
-  const AccountScope charged(&device.device->account());
   GatheredRows gathered;
   try {
     gathered = gather_rows(*input.features, trial.rows_of(slot->task), slot->first_layer,
-                           trial.setup().train.micro_batch_size);
+                           trial.setup().train.micro_batch_size, *device.device);
   } catch (const DeviceOutOfMemory&) {
     return give_up_kept(device) && request_features(device, slot, input);
   }

@@ -1,12 +1,11 @@
 #include "pipeline/profiler.h"
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
-#include <limits>
+#include <functional>
 #include <map>
 #include <string>
 #include <thread>
@@ -17,7 +16,6 @@
 #include "device/memory_account.h"
 #include "model/layer.h"
 #include "pipeline/batches.h"
-#include "pipeline/compute_thread.h"
 #include "pipeline/shard_compute.h"
 
 namespace hopyard {
@@ -57,11 +55,12 @@ double median(std::vector<double> values) {
 /// Runs layers one after another, each on its own measured account.
 class Profile {
  public:
-  Profile(const ModelSource& source, const Dataset& data, const TrainSpec& train)
-      : source_(source), train_(train), generator_(at::detail::createCPUGenerator(0)), modules_(source.make_layers()) {
-    install_counting_allocator();
+  Profile(const ModelSource& source, const Dataset& data, const TrainSpec& train, Device& device)
+      : source_(source), train_(train), device_(device), modules_(source.make_layers()) {
     const auto rows = data.first_rows(train.micro_batch_size);
-    batch_ = make_batches(data, source.spec().task, rows, train.micro_batch_size).front();
+    auto batches = make_batches(data, source.spec().task, rows, train.micro_batch_size);
+    bring_batches(device, batches);
+    batch_ = batches.front();
   }
 
   Measured measure(std::uint32_t index, const at::Tensor& x, bool goes_back) {
@@ -73,12 +72,13 @@ class Profile {
     loaded.own = &own;
     loaded.shared = &shared;
     loaded.trainable = description.trains();
-    loaded.parameters = first_values(source_, index, Part::own, own);
-    loaded.frozen = first_values(source_, index, Part::shared, shared);
+    loaded.parameters = there(first_values(source_, index, Part::own, own));
+    loaded.frozen = there(first_values(source_, index, Part::shared, shared));
     const auto floats = static_cast<std::int64_t>(own.bytes / sizeof(float));
-    loaded.moments = at::zeros({floats * moment_count(train_.optimizer)}, at::kFloat);
+    const auto options = at::device(device_.place()).dtype(at::kFloat);
+    loaded.moments = at::zeros({floats * moment_count(train_.optimizer)}, options);
     for (const auto& parameter : description.parameters)
-      if (parameter.tied_to) loaded.borrowed.push_back(at::zeros(parameter.shape, at::kFloat));
+      if (parameter.tied_to) loaded.borrowed.push_back(at::zeros(parameter.shape, options));
     Measured best;
     for (int run = 0; run < kRuns; ++run) {
       forward(loaded, x, best);
@@ -91,68 +91,79 @@ class Profile {
   }
 
  private:
+  at::Tensor there(const at::Tensor& value) const { return value.defined() ? value.to(device_.place()) : value; }
+
+  /// Seconds that `work` takes, until the device is through with it.
+  double seconds_of(const std::function<void()>& work) {
+    device_.finish_compute();
+    const double begin = monotonic_seconds();
+    work();
+    device_.finish_compute();
+    return monotonic_seconds() - begin;
+  }
+
+  Bytes used() { return device_.account().used(); }
+  Bytes peak() { return device_.account().peak(); }
+
   at::Tensor run(const LoadedLayer& loaded, const at::Tensor& x) {
     Pass pass;
     pass.train = loaded.trainable || source_.spec().frozen_dropout;
     pass.layer = loaded.index;
-    pass.generator = generator_;
+    pass.generator = device_.generator();
     return loaded.layer->forward(x, batch_, pass);
   }
 
   void forward(LoadedLayer& loaded, const at::Tensor& x, Measured& best) {
     const at::NoGradGuard no_graph;
-    MemoryAccount account("profile", std::numeric_limits<Bytes>::max());
     const BoundLayers bound(std::span(&loaded, 1), false);
-    const double begin = monotonic_seconds();
-    {
-      const AccountScope charged(&account);
+    device_.reset_peak();
+    const Bytes before = used();
+    best.forward_s.push_back(seconds_of([&] {
+      const AccountScope charged(device_.tensor_account());
       run(loaded, x);
-    }
-    best.forward_s.push_back(monotonic_seconds() - begin);
-    best.transient = std::max(best.transient, account.peak());
+    }));
+    best.transient = std::max(best.transient, peak() - before);
   }
 
   void backward(LoadedLayer& loaded, const at::Tensor& x, Measured& best) {
-    MemoryAccount account("profile", std::numeric_limits<Bytes>::max());
     const BoundLayers bound(std::span(&loaded, 1), true);
+    const Bytes before = used();
     {
-      const AccountScope charged(&account);
+      const AccountScope charged(device_.tensor_account());
       const at::AutoGradMode graph(true);
       at::Tensor input = x.defined() ? x.detach() : x;
       if (input.defined()) input.requires_grad_(true);
       at::Tensor output = run(loaded, input);
       if (loaded.index + 1 == modules_.size()) output = source_.loss(output, batch_).sum;
-      const Bytes saved = account.used();
+      const Bytes saved = used() - before;
       const at::Tensor gradient = at::ones_like(output);
-      account.reset_peak();
-      const double begin = monotonic_seconds();
-      torch::autograd::backward({output}, {gradient});
-      best.backward_s.push_back(monotonic_seconds() - begin);
+      device_.reset_peak();
+      best.backward_s.push_back(seconds_of([&] { torch::autograd::backward({output}, {gradient}); }));
       best.saved = std::max(best.saved, saved);
       // Beyond the saved activations and the parameters' gradients, which are planned for apart.
       Bytes gradients = 0;
       for (const auto& parameter : loaded.layer->bound())
         if (parameter.grad().defined()) gradients += charged_bytes(parameter.grad().nbytes());
-      const Bytes beyond = account.peak() - std::min(account.peak(), saved + gradients);
+      const Bytes most = peak() - before;
+      const Bytes beyond = most - std::min(most, saved + gradients);
       best.transient = std::max(best.transient, beyond);
     }
     std::vector<at::Tensor> gradients;
     for (const auto& parameter : loaded.layer->bound()) gradients.push_back(parameter.grad());
-    const double begin = monotonic_seconds();
-    update_layer(loaded, gradients, train_.optimizer, 0.0, 1);
-    best.update_s.push_back(monotonic_seconds() - begin);
+    best.update_s.push_back(seconds_of([&] { update_layer(loaded, gradients, train_.optimizer, 0.0, 1); }));
   }
 
   const ModelSource& source_;
   const TrainSpec& train_;
-  at::Generator generator_;
+  Device& device_;
   std::vector<std::shared_ptr<Layer>> modules_;
   Batch batch_;
 };
 
-std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train) {
+std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train,
+                                       Device& device) {
   auto costs = layer_sizes(source, train);
-  Profile profile(source, data, train);
+  Profile profile(source, data, train, device);
   const double micros = micro_batches_here(train);
   std::map<LayerClass, Measured> known;
   at::Tensor x;
@@ -201,14 +212,14 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
 }
 
 std::vector<LayerCost> profile_layers(const ModelSource& source, const Dataset& data, const TrainSpec& train,
-                                      int threads, std::uint32_t together) {
+                                      const DeviceMaker& maker, std::uint32_t together) {
   require(together > 0, "nobody measures");
   std::vector<std::vector<LayerCost>> measured(together);
   std::vector<std::exception_ptr> errors(together);
   std::vector<std::thread> others;
   const auto measure = [&](std::size_t who) {
     try {
-      on_compute_thread(threads, [&] { measured[who] = measured_layers(source, data, train); });
+      on_compute_thread(maker, [&](Device& device) { measured[who] = measured_layers(source, data, train, device); });
     } catch (...) {
       errors[who] = std::current_exception();
     }

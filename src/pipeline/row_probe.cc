@@ -9,7 +9,6 @@
 
 #include "model/layer.h"
 #include "pipeline/batches.h"
-#include "pipeline/compute_thread.h"
 #include "pipeline/shard_compute.h"
 
 namespace hopyard {
@@ -24,18 +23,23 @@ struct Company {
 };
 
 std::vector<Company> companies(const ModelSource& source, const Dataset& data, std::uint32_t micro_batch_size,
-                               const std::vector<std::uint32_t>& sizes) {
+                               const std::vector<std::uint32_t>& sizes, Device& device) {
   std::vector<std::uint32_t> rows(std::min(data.rows(), micro_batch_size));
   std::iota(rows.begin(), rows.end(), 0u);
   std::vector<Company> all{{rows, {}, {}}, {{rows.rbegin(), rows.rend()}, {}, {}}};
   for (const auto size : sizes)
     all.push_back({{rows.begin(), rows.begin() + std::min<std::ptrdiff_t>(size, std::ssize(rows))}, {}, {}});
-  for (auto& company : all)
-    company.batch = make_batches(data, source.spec().task, company.rows, micro_batch_size).front();
+  for (auto& company : all) {
+    auto batches = make_batches(data, source.spec().task, company.rows, micro_batch_size);
+    bring_batches(device, batches);
+    company.batch = batches.front();
+  }
   return all;
 }
 
-void run_layer(const ModelSource& source, Layer& layer, std::uint32_t index, std::vector<Company>& all) {
+void run_layer(const ModelSource& source, Layer& layer, std::uint32_t index, std::vector<Company>& all,
+               Device& device) {
+  const auto there = [&](const at::Tensor& value) { return value.defined() ? value.to(device.place()) : value; };
   const LayerLayout own = layout_of(layer.description(), Part::own);
   const LayerLayout shared = layout_of(layer.description(), Part::shared);
   LoadedLayer loaded;
@@ -43,28 +47,29 @@ void run_layer(const ModelSource& source, Layer& layer, std::uint32_t index, std
   loaded.layer = &layer;
   loaded.own = &own;
   loaded.shared = &shared;
-  loaded.parameters = first_values(source, index, Part::own, own);
-  loaded.frozen = first_values(source, index, Part::shared, shared);
+  loaded.parameters = there(first_values(source, index, Part::own, own));
+  loaded.frozen = there(first_values(source, index, Part::shared, shared));
   const BoundLayers bound(std::span(&loaded, 1), false);
   for (auto& company : all) company.x = layer.forward(company.x, company.batch, Pass()).contiguous();
 }
 
 bool equal_rows(const Company& first, const Company& other) {
   const std::size_t bytes = first.x.nbytes() / first.rows.size();
-  const auto* ours = static_cast<const std::byte*>(first.x.data_ptr());
-  const auto* theirs = static_cast<const std::byte*>(other.x.data_ptr());
+  const at::Tensor our_x = first.x.cpu(), their_x = other.x.cpu();
+  const auto* ours = static_cast<const std::byte*>(our_x.data_ptr());
+  const auto* theirs = static_cast<const std::byte*>(their_x.data_ptr());
   for (std::size_t i = 0; i < other.rows.size(); ++i)
     if (std::memcmp(ours + other.rows[i] * bytes, theirs + i * bytes, bytes) != 0) return false;
   return true;
 }
 
 bool all_equal(const ModelSource& source, const Dataset& data, std::uint32_t end_layer, std::uint32_t micro_batch_size,
-               const std::vector<std::uint32_t>& sizes) {
+               const std::vector<std::uint32_t>& sizes, Device& device) {
   const at::NoGradGuard no_graph;
-  auto all = companies(source, data, micro_batch_size, sizes);
+  auto all = companies(source, data, micro_batch_size, sizes, device);
   const auto layers = source.make_layers();
   for (std::uint32_t l = 0; l < end_layer; ++l) {
-    run_layer(source, *layers[l], l, all);
+    run_layer(source, *layers[l], l, all, device);
     if (!std::all_of(all.begin(), all.end(), [&](const Company& other) { return equal_rows(all.front(), other); }))
       return false;
   }
@@ -74,9 +79,11 @@ bool all_equal(const ModelSource& source, const Dataset& data, std::uint32_t end
 }  // namespace
 
 bool rows_are_independent(const ModelSource& source, const Dataset& data, std::uint32_t end_layer,
-                          std::uint32_t micro_batch_size, const std::vector<std::uint32_t>& sizes, int threads) {
+                          std::uint32_t micro_batch_size, const std::vector<std::uint32_t>& sizes,
+                          const DeviceMaker& maker) {
   bool equal = false;
-  on_compute_thread(threads, [&] { equal = all_equal(source, data, end_layer, micro_batch_size, sizes); });
+  on_compute_thread(
+      maker, [&](Device& device) { equal = all_equal(source, data, end_layer, micro_batch_size, sizes, device); });
   return equal;
 }
 

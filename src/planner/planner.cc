@@ -82,7 +82,7 @@ Planner::Planner(PlannerInputs inputs) : inputs_(std::move(inputs)) {
   device_ = inputs_.devices.front();
   for (const auto& device : inputs_.devices) {
     if (device.type != device_.type)
-      fail(ExitCode::usage, "resources.devices: cpu and emulated devices cannot be mixed in one run; name one kind");
+      fail(ExitCode::usage, "resources.devices: devices of different types cannot be mixed in one run; name one type");
     if (device.type == DeviceSpec::Type::cpu) cpu_devices_ += device.count;
     if (device.memory > 0 && (device_.memory == 0 || device.memory < device_.memory)) device_ = device;
   }
@@ -103,7 +103,7 @@ const std::vector<LayerCost>& Planner::costs_of(const TrialSetup& setup) {
   auto& costs = costs_[cost_key(setup)];
   if (!costs.empty()) return costs;
   refuse_too_large(setup);
-  costs = profile_layers(*setup.source, *setup.train_data, setup.train, device_.threads,
+  costs = profile_layers(*setup.source, *setup.train_data, setup.train, measuring(),
                          std::min(device_count(), std::max(1u, inputs_.trials)));
   return costs;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "device/device_spec.h"
+#include "pipeline/compute_thread.h"
 #include "pipeline/train_spec.h"
 #include "pipeline/trial_setup.h"
 
@@ -19,6 +20,7 @@ struct PlannerInputs {
   Bytes staging = 0;  ///< of the host tier, held by the threads that do disk work
   ExecuteSpec execute;
   std::uint32_t trials = 1;
+  DeviceMaker measure;  ///< a device like those of the run, to measure layers on; none: the CPU with their threads
   double disk_read_bytes_per_s = 1e9, disk_write_bytes_per_s = 1e9;
 };
 
@@ -47,6 +49,8 @@ class Planner {
   /// Bytes of the host tier that trials may take together.
   Bytes host_for_trials() const;
   const PlannerInputs& inputs() const { return inputs_; }
+  /// What to measure on.
+  DeviceMaker measuring() const { return inputs_.measure ? inputs_.measure : unbounded_cpu(device_.threads); }
   std::uint32_t device_count() const;
 
  private:

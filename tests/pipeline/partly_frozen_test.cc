@@ -262,7 +262,7 @@ TEST(PartlyFrozenCosts, AreStoredAndUpdatedOnlyForTheOwnPart) {
   const auto source = world.source(ModelTask::sequence_classification, 0, kQueries);
   TrainSpec train;
   train.batch_size = train.micro_batch_size = 4;
-  const auto costs = profile_layers(*source, *world.data, train, 1);
+  const auto costs = profile_layers(*source, *world.data, train, unbounded_cpu(1));
   EXPECT_FALSE(costs[0].trainable);
   EXPECT_EQ(costs[0].frozen_bytes, costs[0].parameter_bytes);
   EXPECT_EQ(costs[0].backward_s, 0);
@@ -291,7 +291,7 @@ TEST(PartlyFrozenCosts, WhatLiesBetweenTrainedLayersGoesBack) {
   EXPECT_EQ(source->frozen_layers(), 2u);
   TrainSpec train;
   train.batch_size = train.micro_batch_size = 4;
-  const auto costs = profile_layers(*source, *world.data, train, 1);
+  const auto costs = profile_layers(*source, *world.data, train, unbounded_cpu(1));
   EXPECT_EQ(costs[1].backward_s, 0);
   EXPECT_FALSE(costs[3].trainable);
   EXPECT_GT(costs[3].backward_s, 0);

@@ -34,7 +34,7 @@ TEST(ProfilerTest, EachLayerGetsTheBorderOfTheOneBeforeItAlsoWhereThatWasKnown) 
   const ModelSource source(spec, data_shape(data, spec.task));
   TrainSpec train;
   train.batch_size = train.micro_batch_size = 8;
-  const auto costs = profile_layers(source, data, train, 1);
+  const auto costs = profile_layers(source, data, train, unbounded_cpu(1));
   ASSERT_EQ(costs.size(), 7u);
   EXPECT_EQ(costs[1].forward_s, costs[3].forward_s) << "20 → 10 is run once";
   EXPECT_EQ(costs[2].forward_s, costs[4].forward_s) << "and so is 10 → 20";
@@ -47,7 +47,7 @@ TEST(ProfilerTest, LayersOfOneKindAreRunOnceAndFrozenOnesApart) {
   const auto source = world.source(ModelTask::sequence_classification, 3);
   TrainSpec train;
   train.batch_size = train.micro_batch_size = 4;
-  const auto costs = profile_layers(*source, *world.data, train, 1);
+  const auto costs = profile_layers(*source, *world.data, train, unbounded_cpu(1));
   EXPECT_EQ(costs[1].forward_s, costs[2].forward_s);
   EXPECT_EQ(costs[3].forward_s, costs[4].forward_s);
   EXPECT_NE(costs[2].forward_s, costs[3].forward_s);

@@ -52,10 +52,10 @@ TEST(RowProbeTest, SaysWhatEveryBatchShows) {
   const auto perceptron = features.source(4), encoder = bert.source(ModelTask::sequence_classification, 3);
   for (const std::uint32_t micro : {2u, 4u, 7u})
     for (std::uint32_t size = 1; size < micro; ++size) {
-      EXPECT_EQ(rows_are_independent(*perceptron, *features.data, 4, micro, {size}, 1),
+      EXPECT_EQ(rows_are_independent(*perceptron, *features.data, 4, micro, {size}, unbounded_cpu(1)),
                 all_alike(*perceptron, *features.data, 4, micro, {size}))
           << micro << " " << size;
-      EXPECT_EQ(rows_are_independent(*encoder, *bert.data, 3, micro, {size}, 1),
+      EXPECT_EQ(rows_are_independent(*encoder, *bert.data, 3, micro, {size}, unbounded_cpu(1)),
                 all_alike(*encoder, *bert.data, 3, micro, {size}))
           << micro << " " << size;
     }
