@@ -1,0 +1,98 @@
+#include "cuda/cuda_device.h"
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
+
+#include "base/failure.h"
+
+namespace hopyard {
+
+CudaDevice::CudaDevice(std::unique_ptr<CudaCalls> calls, const DeviceSpec& spec, std::uint32_t index,
+                       TraceRecorder* trace)
+    : calls_(std::move(calls)),
+      spec_(spec),
+      name_(text::cat("cuda:", index)),
+      account_(name_, spec.memory),
+      generator_(calls_->make_generator()),
+      computed_(*calls_, false),
+      staging_(*calls_),
+      door_(*calls_, failure_, trace, name_) {
+  require(spec.memory > 0, name_, ": a card needs a budget of memory");
+  calls_->reset_peak();
+}
+
+CudaDevice::~CudaDevice() = default;
+
+MemoryAccount& CudaDevice::account() {
+  try {
+    const CudaMemory memory = calls_->memory();
+    account_.observe(memory.used, memory.peak);
+  } catch (const CudaFailure&) {
+    failure_.note(std::current_exception());  // what was known last stays
+  }
+  return account_;
+}
+
+at::Tensor CudaDevice::allocate_in(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) {
+  try {
+    return calls_->allocate(pool, sizes, type);
+  } catch (const c10::OutOfMemoryError&) {
+    Bytes needed = c10::elementSize(type);
+    for (const auto size : sizes) needed *= static_cast<Bytes>(size);
+    throw DeviceOutOfMemory(name_, charged_bytes(needed), calls_->memory().free);
+  }
+}
+
+at::Tensor CudaDevice::allocate(at::IntArrayRef sizes, at::ScalarType type) {
+  try {
+    if (!failure_.get()) return allocate_in(door_.load_stream(), sizes, type);
+  } catch (const CudaFailure&) {
+    failure_.note(std::current_exception());
+  }
+  return at::empty(sizes, type);
+}
+
+at::Tensor CudaDevice::bring(const at::Tensor& value) {
+  if (!value.defined() || !value.is_cpu()) return value;
+  if (const auto failed = failure_.get()) std::rethrow_exception(failed);
+  try {
+    const at::Tensor from = value.contiguous();
+    at::Tensor brought = allocate_in(calls_->compute_stream(), from.sizes(), from.scalar_type());
+    staging_.send(brought.data_ptr(), from.const_data_ptr(), from.nbytes());
+    return brought;
+  } catch (const CudaFailure&) {
+    failure_.note(std::current_exception());
+    throw;
+  }
+}
+
+void CudaDevice::enter_compute() {
+  at::set_num_threads(spec_.threads);  // what is left to the host
+  calls_->enter_compute();
+}
+
+void CudaDevice::finish_compute() {
+  try {
+    calls_->record(computed_.get(), calls_->compute_stream());
+    calls_->synchronize(computed_.get());
+  } catch (const CudaFailure&) {
+    failure_.note(std::current_exception());
+  }
+  if (const auto failed = failure_.get()) std::rethrow_exception(failed);
+}
+
+void CudaDevice::load(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) {
+  door_.load(std::move(copies), std::move(label), std::move(done));
+}
+
+void CudaDevice::store(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) {
+  door_.store(std::move(copies), std::move(label), std::move(done));
+}
+
+std::unique_ptr<CudaDevice> make_cuda_device_over(std::unique_ptr<CudaCalls> calls, const DeviceSpec& spec,
+                                                  std::uint32_t index, TraceRecorder* trace) {
+  return std::make_unique<CudaDevice>(std::move(calls), spec, index, trace);
+}
+
+}  // namespace hopyard

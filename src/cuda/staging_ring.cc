@@ -1,0 +1,61 @@
+#include "cuda/staging_ring.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace hopyard {
+
+namespace {
+
+constexpr Bytes kPageBytes = 4 * KiB;
+
+std::byte* pages(Bytes bytes) {
+  void* data = std::aligned_alloc(kPageBytes, bytes);
+  if (data == nullptr) throw std::bad_alloc();
+  return static_cast<std::byte*>(data);
+}
+
+std::vector<OwnedEvent> events(CudaCalls& calls, std::size_t count) {
+  std::vector<OwnedEvent> made;
+  for (std::size_t i = 0; i < count; ++i) made.emplace_back(calls, false);
+  return made;
+}
+
+}  // namespace
+
+void StagingRing::Freed::operator()(std::byte* data) const { std::free(data); }
+
+StagingRing::StagingRing(CudaCalls& calls)
+    : calls_(calls),
+      sent_(events(calls, kPieces)),
+      memory_(pages(kPieces * kPieceBytes)),
+      pinned_(calls.pin(memory_.get(), kPieces * kPieceBytes)) {}
+
+StagingRing::~StagingRing() {
+  for (const auto& sent : sent_) {
+    try {
+      calls_.synchronize(sent.get());
+    } catch (const CudaFailure&) {
+      // The card is gone, and copies nothing any more.
+    }
+  }
+  if (pinned_) calls_.unpin(memory_.get());
+}
+
+void StagingRing::send(void* to, const void* from, Bytes bytes) {
+  for (Bytes at = 0; at < bytes;) {
+    const Bytes part = std::min(kPieceBytes, bytes - at);
+    std::byte* const piece = memory_.get() + next_ * kPieceBytes;
+    const EventHandle sent = sent_[next_].get();
+    calls_.synchronize(sent);
+    std::memcpy(piece, static_cast<const std::byte*>(from) + at, part);
+    calls_.copy(static_cast<std::byte*>(to) + at, piece, part, CopyDirection::to_card, calls_.compute_stream());
+    calls_.record(sent, calls_.compute_stream());
+    next_ = (next_ + 1) % kPieces;
+    at += part;
+  }
+}
+
+}  // namespace hopyard
