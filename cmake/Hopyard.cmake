@@ -10,8 +10,10 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 # The last four: GCC 12 warns of std::string's own bounds where it inlines deeply (bugs 105329, 105651).
 add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror;-Wno-missing-field-initializers>"
                     "$<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict;-Wno-stringop-overflow;-Wno-stringop-overread;-Wno-array-bounds>")
+# For the card, constexpr functions are functions of its own as well.
+add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Werror=all-warnings;-Xcompiler=-Wall,-Werror>")
 if(HOPYARD_SANITIZE)
-  add_compile_options(-fsanitize=${HOPYARD_SANITIZE} -fno-omit-frame-pointer)
+  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${HOPYARD_SANITIZE};-fno-omit-frame-pointer>")
   add_link_options(-fsanitize=${HOPYARD_SANITIZE})
 endif()
 
@@ -19,6 +21,7 @@ find_program(CCACHE ccache)
 if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
       ${CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()
 
 # Most of a build's time goes into parsing headers, so each target has a precompiled one of cmake/pch. What is in it costs
@@ -44,11 +47,14 @@ function(hopyard_use_pch target name)
   target_compile_options(${target} PRIVATE -fpch-preprocess -fPIC)
 endfunction()
 
-# hopyard_module(NAME [TENSOR | TORCH] [LIBS target...]): all *.cc here as library hopyard_NAME. TENSOR: its files see
-# tensors; TORCH: they compute with them.
+# hopyard_module(NAME [TENSOR | TORCH] [SKIP regex] [LIBS target...]): all *.cc here, but for those whose names match, as
+# library hopyard_NAME. TENSOR: its files see tensors; TORCH: they compute with them.
 function(hopyard_module name)
-  cmake_parse_arguments(arg "TENSOR;TORCH" "" "LIBS" ${ARGN})
+  cmake_parse_arguments(arg "TENSOR;TORCH" "SKIP" "LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  if(arg_SKIP)
+    list(FILTER sources EXCLUDE REGEX "/${arg_SKIP}\\.cc$")
+  endif()
   add_library(hopyard_${name} STATIC ${sources})
   target_include_directories(hopyard_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(hopyard_${name} PUBLIC Threads::Threads ${arg_LIBS})
