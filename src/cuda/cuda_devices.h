@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "device/host_memory.h"
 
 namespace hopyard {
 
@@ -35,9 +36,8 @@ DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_index
 /// `trace` may be null and must outlive it.
 std::unique_ptr<Device> make_cuda_device(const DeviceSpec& spec, std::uint32_t index, TraceRecorder* trace);
 
-/// Page-locked for copies while it lives: of host memory that others own. Refused by the system: false, and a warning
-/// once. Without CUDA: false.
-bool pin_host_memory(void* data, Bytes bytes);
-void unpin_host_memory(void* data);
+/// Host memory of so many bytes, pinned as one piece. As much of it as the system grants; null and a warning when it
+/// refuses, and without CUDA.
+std::unique_ptr<HostMemory> make_pinned_memory(Bytes bytes);
 
 }  // namespace hopyard

@@ -20,7 +20,6 @@ std::unique_ptr<Device> make_cuda_device(const DeviceSpec&, std::uint32_t, Trace
   fail(ExitCode::usage, kWithout);
 }
 
-bool pin_host_memory(void*, Bytes) { return false; }
-void unpin_host_memory(void*) {}
+std::unique_ptr<HostMemory> make_pinned_memory(Bytes) { return nullptr; }
 
 }  // namespace hopyard

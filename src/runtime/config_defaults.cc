@@ -131,7 +131,7 @@ void add_resources(YamlNode& node, const ExperimentConfig& config) {
     const DeviceSpec& spec = config.devices[i];
     add(device, "count", spec.count);
     add(device, "threads", static_cast<std::int64_t>(spec.threads));
-    if (spec.type == DeviceSpec::Type::cpu)
+    if (spec.type != DeviceSpec::Type::emulated)
       add(device, "memory", kAuto);
     else
       add(device, "latency", text::cat(to_string(SettingValue(spec.latency_s * 1e3)), "ms"));
@@ -146,6 +146,7 @@ void add_execute(YamlNode& node, const ExecuteSpec& execute) {
   add(node, "lookahead", execute.lookahead);
   add(node, "interleave", execute.interleave);
   add(node, "keep_activations", execute.keep_activations);
+  add(node, "pin_memory", execute.pin_memory);
   add(node, "prefetch_tasks", execute.prefetch_tasks);
   add(node, "cuts", kAuto);
   add(node, "active_trials", kAuto);

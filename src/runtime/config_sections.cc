@@ -33,17 +33,18 @@ std::uint32_t count_or(const ValueReader& value, const char* word, std::int64_t 
 DeviceSpec read_device(MapReader map) {
   DeviceSpec device;
   const ValueReader type = map.at("type");
-  if (type.is_word("cuda")) type.refuse("= cuda: the cuda device is not part of this version yet; use cpu or emulated");
-  device.type = type.word<DeviceSpec::Type>({{"cpu", DeviceSpec::Type::cpu}, {"emulated", DeviceSpec::Type::emulated}});
+  using Type = DeviceSpec::Type;
+  device.type = type.word<Type>({{"cpu", Type::cpu}, {"emulated", Type::emulated}, {"cuda", Type::cuda}});
   if (const auto value = map.find("count")) device.count = count(*value, kDevicesMax);
   if (const auto value = map.find("threads")) device.threads = static_cast<int>(value->whole(1, kThreadsMax));
-  if (device.type == DeviceSpec::Type::emulated) {
+  if (device.type == Type::emulated) {
     device.memory = map.at("memory").bytes();
     device.link_bytes_per_s = map.at("link").rate();
     if (const auto value = map.find("latency")) device.latency_s = value->duration();
   } else {
     for (const char* key : {"link", "latency"})
-      map.forbid(key, "belongs to emulated devices; a cpu device copies nothing");
+      map.forbid(key, device.type == Type::cuda ? "belongs to emulated devices; that of a cuda device is measured"
+                                                : "belongs to emulated devices; a cpu device copies nothing");
     if (const auto value = map.find("memory"); value && !value->is_word(kAuto)) device.memory = value->bytes();
   }
   map.finish();
@@ -261,6 +262,7 @@ ExecuteSpec read_execute(MapReader map) {
   if (const auto value = map.find("lookahead")) execute.lookahead = static_cast<std::uint32_t>(value->whole(1, 64));
   if (const auto value = map.find("interleave")) execute.interleave = value->boolean();
   if (const auto value = map.find("keep_activations")) execute.keep_activations = value->boolean();
+  if (const auto value = map.find("pin_memory")) execute.pin_memory = value->boolean();
   if (const auto value = map.find("prefetch_tasks"))
     execute.prefetch_tasks = static_cast<std::uint32_t>(value->whole(0, 1024));
   if (const auto value = map.find("cuts"); value && !value->is_word(kAuto)) execute.cuts = read_cuts(*value);

@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "cuda/cuda_devices.h"
 #include "experiment/experiment.h"
 #include "experiment/held_states.h"
 #include "runtime/machine.h"
@@ -60,7 +61,9 @@ RunObjects::RunObjects(const ExperimentConfig& config, RunDirectory opened,
 
 void RunObjects::make_engine() {
   const ExperimentConfig& config = bench->config();
-  host = std::make_unique<HostTier>(config.host_memory);
+  const bool cuda = config.devices.front().type == DeviceSpec::Type::cuda;
+  if (cuda && config.execute.pin_memory) pinned = make_pinned_memory(config.host_memory);
+  host = std::make_unique<HostTier>(config.host_memory, pinned.get());
   reserve_for_engine();
   pool = std::make_unique<IoPool>(kIoThreads);
   frozen = std::make_unique<FrozenStore>(*host);
@@ -88,12 +91,21 @@ void RunObjects::reserve_for_engine() {
 
 std::vector<std::unique_ptr<Device>> RunObjects::make_devices() {
   std::vector<std::unique_ptr<Device>> devices;
-  std::uint32_t cpus = 0, emulated = 0;
-  for (const auto& spec : bench->config().devices)
-    for (std::uint32_t i = 0; i < spec.count; ++i)
-      devices.push_back(spec.type == DeviceSpec::Type::cpu
-                            ? make_cpu_device(spec, cpus++, bench->planner().cpu_workspace())
-                            : make_emulated_device(spec, emulated++, &trace));
+  for (const auto& spec : bench->config().devices)  // all of one type
+    for (std::uint32_t i = 0; i < spec.count; ++i) {
+      const auto index = static_cast<std::uint32_t>(devices.size());
+      switch (spec.type) {
+        case DeviceSpec::Type::cpu:
+          devices.push_back(make_cpu_device(spec, index, bench->planner().cpu_workspace()));
+          break;
+        case DeviceSpec::Type::emulated:
+          devices.push_back(make_emulated_device(spec, index, &trace));
+          break;
+        case DeviceSpec::Type::cuda:
+          devices.push_back(make_cuda_device(spec, index, &trace));
+          break;
+      }
+    }
   return devices;
 }
 

@@ -35,6 +35,7 @@ struct RunObjects {
   std::unique_ptr<DiskTier> disk;
   std::unique_ptr<SharedVersions> shared;  // over disk
   std::unique_ptr<Workbench> bench;
+  std::unique_ptr<HostMemory> pinned;  // null: the host tier is ordinary memory
   std::unique_ptr<HostTier> host;
   HostReservation staging;
   std::vector<HostReservation> workspace;

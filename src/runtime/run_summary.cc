@@ -83,8 +83,8 @@ RunSummary make_summary(const SummaryParts& parts) {
     device.tasks = report.tasks;
     device.emulated = report.name.find("emulated:") != report.name.npos;  // "emulated:0", "worker 1 emulated:0"
     for (const auto& spec : parts.config.devices)
-      if (device.emulated && spec.type == DeviceSpec::Type::emulated) device.link_bytes_per_s = spec.link_bytes_per_s;
-    if (device.emulated) {
+      if (spec.type != DeviceSpec::Type::cpu) device.link_bytes_per_s = spec.link_bytes_per_s;
+    if (device.link_bytes_per_s > 0) {
       summary.transfers.push_back({"host", device.name, device.loaded});
       summary.transfers.push_back({device.name, "host", device.stored});
     }

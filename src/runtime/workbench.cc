@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/failure.h"
+#include "cuda/cuda_devices.h"
 #include "pipeline/batches.h"
 #include "pipeline/simulator.h"
 #include "runtime/simulated_trial.h"
@@ -49,6 +50,17 @@ std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std:
   return ids;
 }
 
+/// With what only the machine knows of cuda devices filled in.
+std::vector<DeviceSpec> resolved_devices(std::vector<DeviceSpec> devices) {
+  std::uint32_t cards = 0;
+  for (auto& device : devices) {
+    if (device.type != DeviceSpec::Type::cuda) continue;
+    device = resolve_cuda_device(device, cards);
+    cards += device.count;
+  }
+  return devices;
+}
+
 }  // namespace
 
 std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config) {
@@ -84,7 +96,9 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   else
     for (auto& order : orders_before_scores(config_)) specs_.push_back(std::move(order.trial));
   PlannerInputs inputs;
-  inputs.devices = config.devices;
+  inputs.devices = config_.devices = resolved_devices(config.devices);
+  if (const DeviceSpec& first = inputs.devices.front(); first.type == DeviceSpec::Type::cuda)
+    inputs.measure = [first] { return make_cuda_device(first, 0, nullptr); };
   inputs.host_memory = config.host_memory;
   inputs.disk_capacity = config.disk_capacity;
   inputs.staging = kIoThreads * kDiskStagingBytes;

@@ -72,9 +72,11 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   for (const auto& device : config_.devices) {
     const bool emulated = device.type == DeviceSpec::Type::emulated;
     tiers.emulated |= emulated;
-    kinds.push_back(emulated ? text::cat(device.count, " × emulated, ", text::format_bytes(device.memory), ", link ",
-                                         text::format_bytes(static_cast<Bytes>(device.link_bytes_per_s)), "/s")
-                             : text::cat(device.count, " × cpu, ", device.threads, " threads each"));
+    kinds.push_back(device.type == DeviceSpec::Type::cpu
+                        ? text::cat(device.count, " × cpu, ", device.threads, " threads each")
+                        : text::cat(device.count, emulated ? " × emulated, " : " × cuda, ",
+                                    text::format_bytes(device.memory), ", link ",
+                                    text::format_bytes(static_cast<Bytes>(device.link_bytes_per_s)), "/s"));
   }
   tiers.device = text::join(kinds, "; ");
   tiers.device_budget = config_.devices.front().memory;

@@ -67,8 +67,7 @@ HostReservation HostBuffer::release() {
 }
 
 HostTier::~HostTier() {
-  for (const auto& [bytes, all] : spare_)
-    for (std::byte* const data : all) unmap_memory(data, bytes);
+  while (!spare_.empty()) unmap_spare(spare_.begin());
 }
 
 std::optional<HostReservation> HostTier::reserve(Bytes bytes) {
@@ -102,16 +101,36 @@ std::byte* HostTier::map(Bytes bytes) {
     if (found->second.empty()) spare_.erase(found);
     return data;
   }
-  while (mapped_ + bytes > capacity_) {  // what buffers hold is reserved, so spare memory is all that can be in the way
-    const auto largest = std::prev(spare_.end());
-    unmap_memory(largest->second.back(), largest->first);
-    mapped_ -= largest->first;
-    largest->second.pop_back();
-    if (largest->second.empty()) spare_.erase(largest);
-  }
-  std::byte* const data = map_memory(bytes);
+  // What buffers hold is reserved, so spare memory is all that can be in the way.
+  while (mapped_ + bytes > capacity_) unmap_spare(std::prev(spare_.end()));
+  std::byte* const data = map_fresh(bytes);
   mapped_ += bytes;
   return data;
+}
+
+std::byte* HostTier::map_fresh(Bytes bytes) {
+  if (memory_ != nullptr) {
+    if (std::byte* const data = memory_->map(bytes)) return data;
+    while (!spare_.empty()) {  // its free pieces may be too small by themselves
+      unmap_spare(std::prev(spare_.end()));
+      if (std::byte* const data = memory_->map(bytes)) return data;
+    }
+  }
+  std::byte* const data = map_memory(bytes);
+  if (memory_ != nullptr) from_kernel_.insert(data);
+  return data;
+}
+
+void HostTier::unmap_spare(std::map<Bytes, std::vector<std::byte*>>::iterator spare) {
+  const Bytes bytes = spare->first;
+  std::byte* const data = spare->second.back();
+  spare->second.pop_back();
+  if (spare->second.empty()) spare_.erase(spare);
+  mapped_ -= bytes;
+  if (memory_ == nullptr || from_kernel_.erase(data) > 0)
+    unmap_memory(data, bytes);
+  else
+    memory_->unmap(data, bytes);
 }
 
 void HostTier::unmap(std::byte* data, Bytes bytes) {

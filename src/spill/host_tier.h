@@ -5,10 +5,12 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
 #include "base/bytes.h"
+#include "device/host_memory.h"
 
 namespace hopyard {
 
@@ -71,7 +73,8 @@ class HostBuffer {
 /// tenth of what a state costs on its way from worker to worker. Nor do mapped bytes ever exceed the capacity.
 class HostTier {
  public:
-  explicit HostTier(Bytes capacity) : capacity_(capacity) {}
+  /// `memory`: where bytes come from as long as it has any; null: straight from the kernel. Must outlive the tier.
+  explicit HostTier(Bytes capacity, HostMemory* memory = nullptr) : capacity_(capacity), memory_(memory) {}
   ~HostTier();
   std::optional<HostReservation> reserve(Bytes bytes);
   Bytes capacity() const { return capacity_; }
@@ -86,10 +89,15 @@ class HostTier {
   std::byte* map(Bytes bytes);
   void unmap(std::byte* data, Bytes bytes);
 
+  std::byte* map_fresh(Bytes bytes);
+  void unmap_spare(std::map<Bytes, std::vector<std::byte*>>::iterator spare);
+
   const Bytes capacity_;
+  HostMemory* const memory_;
   mutable std::mutex mutex_;  // guards all below
   Bytes used_ = 0, peak_ = 0, mapped_ = 0;
   std::map<Bytes, std::vector<std::byte*>> spare_;  // by size
+  std::set<std::byte*> from_kernel_;                // beside memory_
 };
 
 }  // namespace hopyard

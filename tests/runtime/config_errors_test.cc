@@ -204,10 +204,9 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"valid/accuracy", "valid/mse",
        "c.yaml:19:32: search.metric must be one of valid/accuracy, valid/loss, found 'valid/mse'"},
       {"type: emulated,", "type: cuda,",
-       "c.yaml:22:14: resources.devices[0].type = cuda: the cuda device is not part of this version yet; use cpu or "
-       "emulated"},
+       "c.yaml:22:39: resources.devices[0].link belongs to emulated devices; that of a cuda device is measured"},
       {"type: emulated,", "type: gpu,",
-       "c.yaml:22:14: resources.devices[0].type must be one of cpu, emulated, found 'gpu'"},
+       "c.yaml:22:14: resources.devices[0].type must be one of cpu, emulated, cuda, found 'gpu'"},
       {" memory: 64MiB,", "", "c.yaml:22:7: resources.devices[0].memory is missing"},
       {", link: 4GiB/s", "", "c.yaml:22:7: resources.devices[0].link is missing"},
       {"link: 4GiB/s", "link: 4GiB",
