@@ -5,10 +5,10 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
-#include <stdexcept>
 #include <string>
 
 #include "base/bytes.h"
+#include "base/failure.h"
 
 namespace hopyard {
 
@@ -24,10 +24,14 @@ enum class CudaFault : std::uint8_t {
   other,
 };
 
-/// A call that failed. `what()` names the card, the call and the runtime's own words.
-class CudaFailure : public std::runtime_error {
+/// A call that failed. `what()` names the card, the call and the runtime's own words. It ends a run, which can be gone
+/// on with.
+class CudaFailure : public Failure {
  public:
-  CudaFailure(CudaFault fault, const std::string& sentence) : std::runtime_error(sentence), fault_(fault) {}
+  CudaFailure(CudaFault fault, const std::string& sentence)
+      : Failure(ExitCode::interrupted,
+                sentence + "; the run stops and keeps what was committed: give the same command again to go on"),
+        fault_(fault) {}
   CudaFault fault() const { return fault_; }
 
  private:

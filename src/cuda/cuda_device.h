@@ -45,7 +45,7 @@ class CudaDevice final : public Device {
   void store(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) override;
   LinkCounters counters() const override { return door_.counters(); }
   /// Null while all is well. Any thread.
-  std::exception_ptr failure() const { return failure_.get(); }
+  std::exception_ptr failure() const override { return failure_.get(); }
 
  private:
   at::Tensor allocate_in(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type);

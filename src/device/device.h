@@ -4,6 +4,7 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -64,6 +65,9 @@ class Device {
   virtual void load(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) = 0;
   virtual void store(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) = 0;
   virtual LinkCounters counters() const = 0;
+  /// What ended the device, so that bytes are no longer where load() and store() say; null while all is well. Whoever
+  /// asks in a `done` knows whether it speaks the truth. Any thread.
+  virtual std::exception_ptr failure() const { return nullptr; }
 };
 
 /// Computes in host memory, without copies. `workspace`: the part of the host tier granted to its computing.

@@ -190,6 +190,7 @@ void Executor::store(DeviceState& device, std::vector<CopyRequest> copies, std::
   device.device->store(std::move(copies), std::move(label), [this, &device, done = std::move(done)]() mutable {
     {
       const std::lock_guard lock(mutex_);
+      fail_all_if_failed(device);
       done();
     }
     done = nullptr;  // what it held on the device is free before anybody looks for room

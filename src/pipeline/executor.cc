@@ -253,6 +253,19 @@ void Executor::account_idle(DeviceState& device, const std::string& cause, doubl
   if (trace_ != nullptr && end - begin > 1e-4) trace_->add({device.track, cause, "idle", begin, end, 0});
 }
 
+/// Bytes that a device was to move when it failed are not where they should be: no trial's state may be taken for good
+/// that might have been among them.
+void Executor::fail_all_if_failed(DeviceState& device) {
+  const std::exception_ptr failure = device.device->failure();
+  if (!failure || device.failed) return;
+  device.failed = true;
+  std::vector<std::uint32_t> numbers;
+  for (const auto& [number, active] : active_) numbers.push_back(number);
+  for (const auto number : numbers)
+    if (const auto active = active_.find(number); active != active_.end() && !active->second.error)
+      fail_trial(active->second, failure);
+}
+
 void Executor::fail_trial(Active& active, std::exception_ptr error) {
   active.error = error;
   leave_members(active, error);

@@ -94,6 +94,7 @@ class Executor {
     std::optional<std::uint32_t> bound;                      ///< without interleaving: the one trial that it works on
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
     bool refused_for_memory = false;
+    bool failed = false;     ///< and its trials were told
     bool shallow = false;    ///< memory was short: no task beyond the next until that one computes
     int given_up_loads = 0;  ///< of tasks that were given up while their bytes were on their way
     int stores_in_flight = 0;
@@ -127,6 +128,7 @@ class Executor {
   void account_idle(DeviceState& device, const std::string& cause, double begin, double end);
   void finish_visit_if_done(Active& active);
   void fail_trial(Active& active, std::exception_ptr error);
+  void fail_all_if_failed(DeviceState& device);
 
   // exchange.cc: steps that several processes compute; under the lock, but for run_exchanges()
   void start_exchanging(Active& active);

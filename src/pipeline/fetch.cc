@@ -153,6 +153,7 @@ void Executor::load(DeviceState& device, const std::shared_ptr<Slot>& slot, std:
   device.device->load(std::move(copies), std::move(label), [this, &device, slot, arrived = std::move(arrived)] {
     const std::lock_guard lock(mutex_);
     --copies_in_flight_;
+    fail_all_if_failed(device);
     --slot->loads_in_flight;
     arrived();
     if (slot->cancelled && slot->loads_in_flight == 0) {

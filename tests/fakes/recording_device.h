@@ -30,6 +30,7 @@ class RecordingDevice final : public Device {
   void enter_compute() override { inner_->enter_compute(); }
   void finish_compute() override { inner_->finish_compute(); }
   LinkCounters counters() const override { return inner_->counters(); }
+  std::exception_ptr failure() const override { return inner_->failure(); }
   void load(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) override {
     note(actions_.loads, label);
     inner_->load(std::move(copies), std::move(label), std::move(done));
