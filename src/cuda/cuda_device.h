@@ -31,9 +31,10 @@ class CudaDevice final : public Device {
   const DeviceSpec& spec() const override { return spec_; }
   bool has_own_memory() const override { return true; }
   at::Device place() const override { return calls_->place(); }
-  /// As the caching allocator has it now; the peak is since the device was made.
+  /// As the caching allocator has it now.
   MemoryAccount& account() override;
   MemoryAccount* tensor_account() override { return nullptr; }
+  void reset_peak() override { calls_->reset_peak(); }
   at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType type) override;
   /// The source may change as soon as this returns. The result is of the compute stream's pool and in its order.
   at::Tensor bring(const at::Tensor& value) override;

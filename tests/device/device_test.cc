@@ -1,4 +1,4 @@
-// The conformance suite of Device, the counting allocator, and the pace of the emulated link.
+// The conformance suite of Device for `cpu` and `emulated`, the counting allocator, and the pace of the emulated link.
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "conformance/device_conformance.h"
 #include "device/device.h"
 
 namespace hopyard {
@@ -62,56 +63,15 @@ TEST(CountingAllocatorTest, ATensorFreedByAnotherThreadCreditsItsOwnAccount) {
   EXPECT_EQ(account.used(), 0u);
 }
 
-/// What every device keeps to; the ones with memory of their own also move bytes.
-class DeviceConformance : public ::testing::TestWithParam<bool> {
- protected:
-  std::unique_ptr<Device> make() const {
-    return GetParam() ? make_emulated_device(emulated_spec(), 3, nullptr)
-                      : make_cpu_device({DeviceSpec::Type::cpu, 1, 0, 0, 0, 1}, 3, MiB);
-  }
-};
-
-TEST_P(DeviceConformance, SaysWhatItIs) {
-  const auto device = make();
-  EXPECT_EQ(device->has_own_memory(), GetParam());
-  EXPECT_EQ(device->name(), GetParam() ? "emulated:3" : "cpu:3");
-  EXPECT_EQ(device->account().limit(), MiB);
-}
-
-TEST_P(DeviceConformance, FixesTheNumberOfThreads) {
-  const auto device = make();
-  std::thread([&] {
-    device->enter_compute();
-    EXPECT_EQ(at::get_num_threads(), 1);
-  }).join();
-}
-
-TEST_P(DeviceConformance, MovesBytesInOrderAndCountsThem) {
-  const auto device = make();
-  if (!device->has_own_memory()) {
-    EXPECT_THROW(device->load({}, "", [] {}), std::logic_error);
-    return;
-  }
-  std::vector<int> host(1000, 7), on_device(1000, 0), back(1000, 0);
-  std::promise<void> loaded, stored;
-  std::vector<int> order;
-  device->load({{on_device.data(), host.data(), 2000}, {on_device.data() + 500, host.data() + 500, 2000}}, "one",
-               [&] { order.push_back(1); });
-  device->load({}, "two", [&] {
-    order.push_back(2);
-    loaded.set_value();
-  });
-  loaded.get_future().wait();
-  device->store({{back.data(), on_device.data(), 4000}}, "three", [&] { stored.set_value(); });
-  stored.get_future().wait();
-  EXPECT_EQ(order, (std::vector<int>{1, 2}));
-  EXPECT_EQ(back, host);
-  EXPECT_EQ(device->counters().loaded, 4000u);
-  EXPECT_EQ(device->counters().stored, 4000u);
-}
-
-INSTANTIATE_TEST_SUITE_P(All, DeviceConformance, ::testing::Values(false, true),
-                         [](const auto& info) { return info.param ? "emulated" : "cpu"; });
+INSTANTIATE_TEST_SUITE_P(
+    All, DeviceConformance,
+    ::testing::Values(DeviceCase{"cpu:3", MiB, false,
+                                 [] {
+                                   return make_cpu_device({DeviceSpec::Type::cpu, 1, 0, 0, 0, 1}, 3, MiB);
+                                 }},
+                      DeviceCase{"emulated:3", MiB, true,
+                                 [] { return make_emulated_device(emulated_spec(), 3, nullptr); }}),
+    device_case_name);
 
 TEST(EmulatedLinkTest, TakesAtLeastLatencyAndBytesOverRate) {
   const auto device = make_emulated_device(emulated_spec(), 0, nullptr);

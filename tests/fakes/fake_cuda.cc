@@ -1,0 +1,358 @@
+#include "fakes/fake_cuda.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "base/rng.h"
+
+namespace hopyard::fakes {
+
+namespace {
+
+/// As float32 and as bfloat16 not a number, and no small integer.
+void poison(void* data, Bytes bytes) { std::memset(data, 0xff, bytes); }
+
+constexpr std::uintptr_t kComputeStream = 1;
+constexpr int kDelayOneIn = 16;
+
+template <class Handle>
+std::uintptr_t number_of(Handle handle) {
+  return reinterpret_cast<std::uintptr_t>(handle);
+}
+
+}  // namespace
+
+struct FakeCuda::Core {
+  /// How far a stream must have come.
+  struct Point {
+    std::uintptr_t stream = 0;
+    std::uint64_t operations = 0;
+  };
+  struct Operation {
+    std::function<void()> run;
+    std::optional<Point> waits_for;
+    double takes_s = 0;
+    const void *to = nullptr, *from = nullptr;  ///< of a copy
+    std::uintptr_t records = 0;                 ///< the event
+    std::uint64_t version = 0;                  ///< of it
+  };
+  struct Stream {
+    std::deque<Operation> queue;
+    std::uint64_t asked = 0, done = 0;
+    double clock_s = 0;
+  };
+  struct Event {
+    bool timing = false;
+    std::uint64_t version = 0;  ///< how often it was recorded
+    Point point;
+    std::optional<double> happened_s;  ///< as recorded last
+  };
+
+  struct Buried {
+    std::shared_ptr<std::vector<std::byte>> memory;
+    std::vector<Point> after;
+  };
+
+  explicit Core(const FakeCudaSpec& spec) : spec(spec), drawn(derive(spec.seed, "fake cuda")) {
+    streams[kComputeStream];
+  }
+
+  void may_fail(const char* call) {
+    ++calls;
+    if (lost) throw CudaFailure(CudaFault::lost_card, text::cat("fake card: ", call, ": the card is lost"));
+    if (!failing || failing->first > 0) {
+      if (failing) --failing->first;
+      return;
+    }
+    const CudaFault fault = failing->second;
+    failing.reset();
+    lost = fault == CudaFault::lost_card;
+    if (lost)
+      for (auto& [number, stream] : streams) stream.queue.clear();
+    throw CudaFailure(fault, text::cat("fake card: ", call, ": failed as asked"));
+  }
+
+  bool happened(const Point& point) const {
+    const auto found = streams.find(point.stream);
+    return found == streams.end() || found->second.done >= point.operations;
+  }
+
+  bool blocked(const Stream& stream) const {
+    return stream.queue.front().waits_for && !happened(*stream.queue.front().waits_for);
+  }
+
+  void run_head(std::uintptr_t number) {
+    Stream& stream = streams.at(number);
+    const Operation operation = std::move(stream.queue.front());
+    stream.queue.pop_front();
+    ++stream.done;
+    if (operation.run) operation.run();
+    stream.clock_s += operation.takes_s;
+    if (const auto event = events.find(operation.records);
+        event != events.end() && event->second.version == operation.version)
+      event->second.happened_s = stream.clock_s;
+  }
+
+  /// Only what must come before.
+  void run_needed(const Point& point) {
+    while (!lost && !happened(point)) {
+      const Stream& stream = streams.at(point.stream);
+      if (blocked(stream)) run_needed(*stream.queue.front().waits_for);
+      run_head(point.stream);
+    }
+  }
+
+  /// One operation of any stream that has one to do now; false when none has.
+  bool run_any() {
+    std::vector<std::uintptr_t> ready;
+    for (const auto& [number, stream] : streams)
+      if (!stream.queue.empty() && !blocked(stream)) ready.push_back(number);
+    if (ready.empty()) return false;
+    run_head(ready[drawn.below(ready.size())]);
+    return true;
+  }
+
+  void run_until(const Point& point) {
+    const bool eager = drawn.below(3) == 0;
+    while (eager && !happened(point) && run_any()) {
+    }
+    run_needed(point);
+    for (auto more = drawn.below(4) == 0 ? drawn.below(8) : 0; more > 0 && run_any(); --more) {
+    }
+    forget_buried();
+  }
+
+  /// What is let go stays until nothing queued before can name it.
+  void forget_buried() {
+    std::erase_if(buried, [&](const Buried& one) {
+      return std::all_of(one.after.begin(), one.after.end(), [&](const Point& point) { return happened(point); });
+    });
+  }
+
+  void ask(StreamHandle handle, Operation operation) {
+    const auto number = number_of(handle);
+    const auto found = streams.find(number);
+    require(found != streams.end(), "a stream that is not there");
+    found->second.queue.push_back(std::move(operation));
+    const Point point{number, ++found->second.asked};
+    if (number == kComputeStream && spec.eager_compute) run_needed(point);
+  }
+
+  void unpin(const std::byte* data) {
+    const auto found = pinned.find(data);
+    if (found == pinned.end()) {
+      misuse = "memory was unpinned that was not pinned";
+      return;
+    }
+    const auto within = [&](const void* at) { return at >= data && at < data + found->second; };
+    for (auto& [number, stream] : streams)
+      for (auto& operation : stream.queue) {
+        if (!within(operation.to) && !within(operation.from)) continue;
+        misuse = "memory was unpinned while a copy of it was queued";
+        operation.run = nullptr;  // it may be gone by then
+      }
+    pinned.erase(found);
+  }
+
+  void let_go(StreamHandle pool, const std::shared_ptr<std::vector<std::byte>>& memory) {
+    used -= memory->size();
+    Buried& grave = buried.emplace_back(Buried{memory, {}});
+    for (const auto& [number, stream] : streams) grave.after.push_back({number, stream.asked});
+    const auto found = streams.find(number_of(pool));
+    if (lost || found == streams.end()) {
+      poison(memory->data(), memory->size());
+      return;
+    }
+    ask(pool, {.run = [memory] { poison(memory->data(), memory->size()); }});
+    forget_buried();
+  }
+
+  const FakeCudaSpec spec;
+  mutable std::mutex mutex;  // guards all below
+  KeyedStream drawn;
+  std::map<std::uintptr_t, Stream> streams;
+  std::map<std::uintptr_t, Event> events;
+  std::uintptr_t next_handle = kComputeStream + 1;
+  std::map<const std::byte*, Bytes> pinned;
+  std::string misuse;
+  std::vector<Buried> buried;
+  Bytes used = 0, peak = 0;
+  std::uint64_t calls = 0;
+  std::optional<std::pair<std::uint64_t, CudaFault>> failing;  ///< after so many calls
+  bool lost = false;
+
+  /// Before a call takes the lock.
+  void delay() {
+    if (spec.delay_s_max == 0) return;
+    double delay_s = 0;
+    {
+      const std::lock_guard lock(mutex);
+      if (drawn.below(kDelayOneIn) == 0) delay_s = drawn.uniform() * spec.delay_s_max;
+    }
+    if (delay_s > 0) sleep_seconds(delay_s);
+  }
+};
+
+FakeCuda::FakeCuda(const FakeCudaSpec& spec) : core_(std::make_shared<Core>(spec)) {}
+
+FakeCuda::~FakeCuda() {
+  const std::lock_guard lock(core_->mutex);
+  core_->streams.clear();
+  core_->buried.clear();
+}
+
+StreamHandle FakeCuda::make_stream() {
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("make_stream");
+  core_->streams[core_->next_handle];
+  return reinterpret_cast<StreamHandle>(core_->next_handle++);
+}
+
+void FakeCuda::destroy_stream(StreamHandle stream) noexcept {
+  const std::lock_guard lock(core_->mutex);
+  const auto found = core_->streams.find(number_of(stream));
+  core_->run_needed({found->first, found->second.asked});
+  core_->streams.erase(found);
+}
+
+EventHandle FakeCuda::make_event(bool timing) {
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("make_event");
+  core_->events[core_->next_handle].timing = timing;
+  return reinterpret_cast<EventHandle>(core_->next_handle++);
+}
+
+void FakeCuda::destroy_event(EventHandle event) noexcept {
+  const std::lock_guard lock(core_->mutex);
+  core_->events.erase(number_of(event));
+}
+
+void FakeCuda::copy(void* to, const void* from, Bytes bytes, CopyDirection direction, StreamHandle stream) {
+  core_->delay();
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("copy");
+  if (direction == CopyDirection::to_host) poison(to, bytes);
+  core_->ask(stream, {.run = [to, from, bytes] { std::memcpy(to, from, bytes); },
+                      .takes_s = static_cast<double>(bytes) / kBytesPerSecond,
+                      .to = to,
+                      .from = from});
+}
+
+void FakeCuda::record(EventHandle event, StreamHandle stream) {
+  core_->delay();
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("record");
+  Core::Event& known = core_->events.at(number_of(event));
+  known.point = {number_of(stream), core_->streams.at(number_of(stream)).asked + 1};
+  known.happened_s.reset();
+  core_->ask(stream, {.records = number_of(event), .version = ++known.version});
+}
+
+void FakeCuda::wait(StreamHandle stream, EventHandle event) {
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("wait");
+  core_->ask(stream, {.waits_for = core_->events.at(number_of(event)).point});
+}
+
+void FakeCuda::synchronize(EventHandle event) {
+  core_->delay();
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("synchronize");
+  core_->run_until(core_->events.at(number_of(event)).point);
+}
+
+double FakeCuda::elapsed_s(EventHandle begin, EventHandle end) {
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("elapsed_s");
+  const Core::Event& first = core_->events.at(number_of(begin));
+  const Core::Event& second = core_->events.at(number_of(end));
+  if (!first.timing || !second.timing || !first.happened_s || !second.happened_s)
+    throw CudaFailure(CudaFault::other, "fake card: elapsed_s: an event without timing, or that has not happened");
+  return *second.happened_s - *first.happened_s;
+}
+
+bool FakeCuda::pin(void* data, Bytes bytes) {
+  const std::lock_guard lock(core_->mutex);
+  if (core_->spec.refuse_pins) return false;
+  core_->may_fail("pin");
+  core_->pinned[static_cast<const std::byte*>(data)] = bytes;
+  return true;
+}
+
+void FakeCuda::unpin(void* data) noexcept {
+  const std::lock_guard lock(core_->mutex);
+  core_->unpin(static_cast<const std::byte*>(data));
+}
+
+StreamHandle FakeCuda::compute_stream() { return reinterpret_cast<StreamHandle>(kComputeStream); }
+
+at::Tensor FakeCuda::allocate(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) {
+  Bytes bytes = c10::elementSize(type);
+  for (const auto size : sizes) bytes *= static_cast<Bytes>(size);
+  bytes = align_up(bytes);
+  // Both may outlive the card.
+  const auto memory = std::make_shared<std::vector<std::byte>>(bytes + kTensorAlignment);
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("allocate");
+  if (core_->used + memory->size() > core_->spec.memory)
+    TORCH_CHECK_WITH(OutOfMemoryError, false, "fake card: out of memory");
+  core_->used += memory->size();
+  core_->peak = std::max(core_->peak, core_->used);
+  poison(memory->data(), memory->size());
+  const auto start = align_up(reinterpret_cast<std::uintptr_t>(memory->data()));
+  return at::from_blob(
+      reinterpret_cast<void*>(start), sizes,
+      [core = core_, memory, pool](void*) {
+        const std::lock_guard let_go(core->mutex);
+        core->let_go(pool, memory);
+      },
+      at::TensorOptions(type));
+}
+
+CudaMemory FakeCuda::memory() const {
+  const std::lock_guard lock(core_->mutex);
+  return {core_->used, core_->peak, core_->spec.memory - core_->used};
+}
+
+void FakeCuda::reset_peak() {
+  const std::lock_guard lock(core_->mutex);
+  core_->peak = core_->used;
+}
+
+at::Generator FakeCuda::make_generator() { return at::detail::createCPUGenerator(0); }
+
+void FakeCuda::launch(StreamHandle stream, std::function<void()> kernel) {
+  const std::lock_guard lock(core_->mutex);
+  core_->ask(stream, {.run = std::move(kernel)});
+}
+
+void FakeCuda::fail_after(std::uint64_t calls, CudaFault fault) {
+  const std::lock_guard lock(core_->mutex);
+  core_->failing = {calls, fault};
+}
+
+std::uint64_t FakeCuda::calls() const {
+  const std::lock_guard lock(core_->mutex);
+  return core_->calls;
+}
+
+std::string FakeCuda::misuse() const {
+  const std::lock_guard lock(core_->mutex);
+  return core_->misuse;
+}
+
+bool FakeCuda::all_given_back() const {
+  const std::lock_guard lock(core_->mutex);
+  return core_->streams.size() == 1 && core_->events.empty() && core_->pinned.empty();
+}
+
+}  // namespace hopyard::fakes
