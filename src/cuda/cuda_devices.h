@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/link_speed.h"
 #include "device/device.h"
 #include "device/host_memory.h"
 
@@ -17,6 +18,7 @@ struct CudaCard {
   std::string name;            ///< "NVIDIA H200"
   int major = 0, minor = 0;    ///< compute capability
   Bytes memory = 0, free = 0;  ///< now
+  std::string why_unusable;    ///< empty when it answers
 };
 
 /// What of CUDA is here: the cards, or a sentence on why there are none (no driver, one too old, a build without CUDA).
@@ -26,6 +28,9 @@ struct CudaCards {
   std::string driver, runtime;  ///< "13.0"; empty without a driver
 };
 CudaCards cuda_cards();
+
+/// Copies a few blocks both ways: 0.1 s. Throws Failure(capacity) when the card cannot be used.
+LinkSpeed measure_cuda_link(std::uint32_t index);
 
 /// What `resources.devices` asks for and the machine has not: throws Failure(usage) for no such card or a build without
 /// CUDA, Failure(capacity) when less than the budget is free there. Otherwise the spec with its memory (0: what is free

@@ -12,6 +12,8 @@ constexpr const char* kWithout = "this program was built without CUDA: build it 
 
 CudaCards cuda_cards() { return {{}, kWithout, "", ""}; }
 
+LinkSpeed measure_cuda_link(std::uint32_t) { fail(ExitCode::usage, kWithout); }
+
 DeviceSpec resolve_cuda_device(const DeviceSpec&, std::uint32_t) {
   fail(ExitCode::usage, "resources.devices: type cuda: ", kWithout);
 }

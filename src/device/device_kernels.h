@@ -11,6 +11,12 @@ struct DeviceKernels {
   /// Fills `out` (float32 or bfloat16, contiguous) with 0 or 1 / (1 − p): value i depends on key, p and i alone, and is
   /// the same on every kind of device up to the rounding of `out`'s type. 0 < p < 1.
   void (*dropout_mask)(at::Tensor& out, std::uint64_t key, double p) = nullptr;
+  /// squared_norm() of optim/optimizer.h, to the bit, as a float64 scalar where `values` (float32, contiguous) are. It
+  /// is finite exactly when all values are. Waits for nothing.
+  at::Tensor (*squared_norm)(const at::Tensor& values) = nullptr;
+  /// float32 to bfloat16, to nearest, ties to even, and back; both contiguous, of one size, here. Wait for nothing.
+  void (*pack_bf16)(const at::Tensor& from, at::Tensor& to) = nullptr;
+  void (*unpack_bf16)(const at::Tensor& from, at::Tensor& to) = nullptr;
 };
 
 /// Once for a kind of device, before any tensor of its is computed on.

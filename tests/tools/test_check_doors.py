@@ -24,8 +24,8 @@ USES = {
     "c10d and Gloo": ("#include <torch/csrc/distributed/c10d/TCPStore.hpp>", "src/transport/store.cc",
                       "src/hopper/worker.cc"),
     "CUDA": ("#include <cuda_runtime_api.h>", "src/cuda/device.cc", "src/device/devices.cc"),
-    "copies between host and GPU": ("cudaMemcpyAsync(to, from, bytes);", "src/cuda/copy.cc", "src/cuda/slab.cc"),
-    "pinned memory": ("cudaHostRegister(begin, bytes, 0);", "src/cuda/pinned_slab.cc", "src/cuda/copy.cc"),
+    "copies between host and GPU": ("cudaMemcpyAsync(to, from, bytes);", "src/cuda/real_calls.cc", "src/cuda/slab.cc"),
+    "pinned memory": ("cudaHostRegister(begin, bytes, 0);", "src/cuda/real_calls.cc", "src/cuda/pinned_slab.cc"),
     "unpickling": ("torch::load(module, path);", None, "src/model/import.cc"),
 }
 

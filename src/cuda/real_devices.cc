@@ -1,0 +1,160 @@
+// The cards of this machine, through the CUDA runtime.
+#include <c10/util/Exception.h>
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+
+#include "base/failure.h"
+#include "base/log.h"
+#include "cuda/cuda_device.h"
+#include "cuda/cuda_devices.h"
+#include "cuda/link_speed.h"
+#include "cuda/real_calls.h"
+#include "cuda/real_kernels.h"
+#include "cuda/real_torch_library.h"
+
+namespace hopyard {
+
+namespace {
+
+/// Beside what libtorch's allocator holds: kernels that are loaded when they are first asked for, and fragments.
+constexpr Bytes kReserve = GiB;
+/// Long enough that starting a copy does not show.
+constexpr Bytes kLinkBlock = 256 * MiB;
+
+std::string version(int number) { return text::cat(number / 1000, ".", number % 1000 / 10); }
+
+std::string why_no_count(cudaError_t error, const CudaCards& found) {
+  if (error == cudaErrorInsufficientDriver)
+    return text::cat("the NVIDIA driver here is for CUDA ", found.driver, ", and this program needs one for CUDA ",
+                     found.runtime, " or later: update the driver");
+  if (error == cudaErrorNoDevice)
+    return "the NVIDIA driver lists no GPU: see CUDA_VISIBLE_DEVICES, and whether nvidia-smi lists one";
+  return text::cat("the NVIDIA driver does not answer: ", cudaGetErrorString(error));
+}
+
+CudaCard describe_card(int index) {
+  CudaCard card;
+  card.index = static_cast<std::uint32_t>(index);
+  cudaDeviceProp properties{};
+  if (cudaGetDeviceProperties(&properties, index) == cudaSuccess) {
+    card.name = properties.name;
+    card.major = properties.major;
+    card.minor = properties.minor;
+    card.memory = properties.totalGlobalMem;
+  }
+  std::size_t free = 0, whole = 0;
+  if (const cudaError_t error = card_memory(static_cast<c10::DeviceIndex>(index), free, whole); error == cudaSuccess) {
+    card.free = free;
+    card.memory = whole;
+  } else {
+    card.why_unusable = cudaGetErrorString(error);
+  }
+  return card;
+}
+
+CudaCards count_cards(int& count) {
+  CudaCards found;
+  count = 0;
+  int driver = 0, runtime = 0;
+  (void)cudaDriverGetVersion(&driver);
+  (void)cudaRuntimeGetVersion(&runtime);
+  found.runtime = version(runtime);
+  if (driver > 0) found.driver = version(driver);
+  found.why_none = torch_cuda_missing();
+  if (!found.why_none.empty()) return found;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    (void)cudaGetLastError();
+    count = 0;
+  }
+  if (count == 0) found.why_none = why_no_count(error == cudaSuccess ? cudaErrorNoDevice : error, found);
+  return found;
+}
+
+std::string named(const CudaCard& card) { return text::cat("cuda:", card.index, " (", card.name, "): "); }
+
+/// What `work` returns; what the card fails at, as a sentence for the user.
+template <class Work>
+auto told(const CudaCard& card, Work work) {
+  try {
+    return work();
+  } catch (const CudaFailure& failure) {
+    fail(ExitCode::capacity, failure.what(), "; nvidia-smi shows the state of the card");
+  } catch (const c10::OutOfMemoryError&) {
+    fail(ExitCode::capacity, named(card), "its memory went to somebody else meanwhile; nvidia-smi shows to whom");
+  }
+}
+
+/// What is free there, or a Failure that says why it cannot be used.
+CudaCard usable_card(std::uint32_t index) {
+  CudaCard card = describe_card(static_cast<int>(index));
+  if (!card.why_unusable.empty())
+    fail(ExitCode::capacity, named(card), "cannot be used: ", card.why_unusable,
+         "; it may be taken by somebody else, which nvidia-smi shows");
+  return card;
+}
+
+Bytes budget_on(const CudaCard& card, Bytes wanted) {
+  if (wanted > card.free)
+    fail(ExitCode::capacity, named(card), "resources.devices asks for ", text::format_bytes(wanted), " (", wanted,
+         " bytes) of memory, and ", text::format_bytes(card.free), " (", card.free, " bytes) of ",
+         text::format_bytes(card.memory), " are free there");
+  if (wanted > 0) return wanted;
+  if (card.free <= 2 * kReserve)
+    fail(ExitCode::capacity, named(card), "only ", text::format_bytes(card.free), " of ",
+         text::format_bytes(card.memory), " are free there: name the memory to use in resources.devices, or free some");
+  return card.free - kReserve;
+}
+
+}  // namespace
+
+CudaCards cuda_cards() {
+  int count = 0;
+  CudaCards found = count_cards(count);
+  for (int index = 0; index < count; ++index) found.cards.push_back(describe_card(index));
+  return found;
+}
+
+LinkSpeed measure_cuda_link(std::uint32_t index) {
+  const CudaCard card = usable_card(index);
+  const Bytes block = std::min(kLinkBlock, card.free / 8 / MiB * MiB);
+  if (block == 0) fail(ExitCode::capacity, named(card), "no memory is free there");
+  return told(card, [&] {
+    RealCalls calls(index, std::min(card.memory, 4 * block));
+    return measure_link(calls, block);
+  });
+}
+
+DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_index) {
+  int count = 0;
+  const CudaCards found = count_cards(count);
+  if (count == 0) fail(ExitCode::usage, "resources.devices: type cuda: ", found.why_none);
+  const auto cards = static_cast<std::uint32_t>(count);
+  if (first_index + spec.count > cards)
+    fail(ExitCode::usage, "resources.devices: there is no cuda:", std::max(first_index, cards), ": this machine has ",
+         cards, cards == 1 ? " GPU" : " GPUs");
+  DeviceSpec resolved = spec;
+  for (std::uint32_t index = first_index; index < first_index + spec.count; ++index) {
+    const Bytes budget = budget_on(usable_card(index), spec.memory);
+    const double link = measure_cuda_link(index).each_way();
+    const bool first = index == first_index;
+    resolved.memory = first ? budget : std::min(resolved.memory, budget);
+    resolved.link_bytes_per_s = first ? link : std::min(resolved.link_bytes_per_s, link);
+  }
+  return resolved;
+}
+
+std::unique_ptr<Device> make_cuda_device(const DeviceSpec& spec, std::uint32_t index, TraceRecorder* trace) {
+  register_cuda_kernels();
+  return told(describe_card(static_cast<int>(index)), [&] {
+    return make_cuda_device_over(std::make_unique<RealCalls>(index, spec.memory), spec, index, trace);
+  });
+}
+
+std::unique_ptr<HostMemory> make_pinned_memory(Bytes) {
+  HOPYARD_WARN << "host memory is not pinned: copies to and from cards are slower";
+  return nullptr;
+}
+
+}  // namespace hopyard
