@@ -120,7 +120,10 @@ PartitionPlan evaluate_cuts(const std::vector<LayerCost>& layers, const std::vec
     plan.host_update_s = std::accumulate(layers.begin(), layers.end(), 0.0, [](double sum, const LayerCost& layer) {
       return sum + (layer.trainable ? layer.update_s : 0);
     });
-    plan.step_s += plan.host_update_s;
+    if (device.host_beside)
+      plan.step_s = std::max(plan.step_s, plan.host_update_s);
+    else
+      plan.step_s += plan.host_update_s;
   }
   return plan;
 }

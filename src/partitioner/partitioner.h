@@ -36,7 +36,9 @@ struct DeviceLimits {
   double latency_s = 0;                                ///< of one transfer
   bool double_buffer = true;
   std::uint32_t micro_batches = 1;
-  bool update_on_host = false;  ///< two-pass: parameters in, gradients out, no moments on the device
+  bool update_on_host = false;  ///< parameters in, gradients out, no moments on the device
+  bool host_always = false;     ///< also of a model that fits whole, which then is not resident
+  bool host_beside = false;     ///< beside the tasks that follow, not after the last backward
   bool operator==(const DeviceLimits&) const = default;
 };
 

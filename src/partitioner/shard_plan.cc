@@ -126,6 +126,7 @@ bool fits(Bytes needed, const DeviceLimits& device) {
 }
 
 std::optional<PartitionPlan> resident_plan(const std::vector<LayerCost>& layers, const DeviceLimits& device) {
+  if (device.host_always) return std::nullopt;
   DeviceLimits whole = device;
   whole.update_on_host = false;  // what stays on the device is updated there
   const ShardPlan shard = make_shard(layers, 0, static_cast<std::uint32_t>(layers.size()), whole);

@@ -1,5 +1,6 @@
 // What follows a computed task: results, write-back, and recovery when it ran out of memory. Runs under the lock.
 
+#include "base/clock.h"
 #include "base/failure.h"
 #include "pipeline/outcome.h"
 
@@ -259,6 +260,40 @@ void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slo
 
 void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   if (--slot->stores_left > 0) return;
+  if (device.device->has_own_memory() && slot->trial->updates_beside_after(slot->task.task))
+    update_beside(device, slot);
+  else
+    settled(device, slot);
+}
+
+/// The gradients are in host memory: the update runs there, beside other tasks, and then the slot is settled.
+void Executor::update_beside(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  slot->drop_bytes();
+  ++copies_in_flight_;
+  if (!host_updates_) host_updates_ = std::make_unique<HostUpdates>(device.device->spec().threads);
+  host_updates_->submit([this, &device, slot] {
+    const double begin = monotonic_seconds();
+    std::exception_ptr error;
+    try {
+      compute_update(*slot);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    const double end = monotonic_seconds();
+    const std::lock_guard lock(mutex_);
+    if (trace_ != nullptr) {
+      if (!update_track_) update_track_ = trace_->track("host/update");
+      trace_->add({*update_track_, slot->label(), "update", begin, end, 0});
+    }
+    --copies_in_flight_;
+    Active& active = active_.at(slot->trial->setup().number);
+    if (error && !active.error) fail_trial(active, error);
+    settled(device, slot);
+    dispatch();
+  });
+}
+
+void Executor::settled(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   TrialRun& trial = *slot->trial;
   slot->go(SlotState::empty);
   std::erase(device.storing, slot);

@@ -167,7 +167,10 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
     else
       outcome.outputs = forward_shard(context, inputs);
   }
-  if (!device.device->has_own_memory()) copy_out(slot, outcome);
+  if (!device.device->has_own_memory()) {
+    copy_out(slot, outcome);
+    if (trial.updates_beside_after(slot.task.task)) compute_update(slot);
+  }
   return outcome;
 }
 
@@ -261,13 +264,12 @@ void Executor::compute_update(Slot& slot) {
   const AccountScope uncharged(nullptr);  // views of the host tier's bytes
   TrialRun& trial = *slot.trial;
   const TrainSpec& train = trial.setup().train;
-  const auto& plan = trial.shard(slot.task.task.shard);
   const std::uint64_t step = trial.step_of(slot.task);
   const double factor = train.clip_norm ? clip_factor_of(trial) : 1;
   const auto over = [&](std::uint32_t blob, Bytes bytes) {
     return tensor_over(trial.cache().bytes(blob).data(), bytes);
   };
-  for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
+  for (std::uint32_t l = slot.first_layer; l < slot.end_layer; ++l) {
     auto& layer = trial.layers()[l];
     if (layer.own.bytes == 0) continue;
     LoadedLayer loaded;

@@ -49,6 +49,7 @@ Executor::~Executor() {
       device->kept.clear();
     }
   }
+  host_updates_.reset();
   last.clear();
   active_.clear();
   retired_.clear();

@@ -13,6 +13,7 @@
 
 #include "base/trace.h"
 #include "device/device.h"
+#include "pipeline/host_updates.h"
 #include "pipeline/scheduler.h"
 #include "pipeline/slot.h"
 #include "pipeline/train_spec.h"
@@ -221,6 +222,8 @@ class Executor {
   void store_features(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
   void store(DeviceState& device, std::vector<CopyRequest> copies, std::string label, std::function<void()> done);
   void settle(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  void update_beside(DeviceState& device, const std::shared_ptr<Slot>& slot);
+  void settled(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void save_input_for_recompute(DeviceState& device, const std::shared_ptr<Slot>& slot);
   std::vector<CopyRequest> write_back(const Slot& holder) const;
   void evict_resident(DeviceState& device, std::uint32_t trial, std::function<void()> then);
@@ -244,6 +247,8 @@ class Executor {
   std::vector<std::shared_ptr<TrialRun>> retired_;  ///< let go without the lock, which their disk work takes to wake us
   std::vector<std::unique_ptr<Exchanging>> retired_exchanging_;  ///< joined without the lock, which they take
   std::optional<std::uint32_t> exchange_track_;                  ///< of the trace, once there is something to trace
+  std::unique_ptr<HostUpdates> host_updates_;                    ///< once there is something to update beside tasks
+  std::optional<std::uint32_t> update_track_;                    ///< of the trace, likewise
   std::uint32_t committing_ = 0;
   std::uint32_t copies_in_flight_ = 0;
   bool stopping_ = false, nudged_ = false;

@@ -21,7 +21,8 @@ void add_borrowed(const TrialSetup& setup, std::uint32_t layer, std::vector<std:
 }  // namespace
 
 bool updates(const TrialSetup& setup, const TaskRef& task) {
-  return task.kind == TaskKind::update || (task.kind == TaskKind::backward && !keeps_gradients(setup));
+  return task.kind == TaskKind::update ||
+         (task.kind == TaskKind::backward && (!keeps_gradients(setup) || updates_beside(setup.train)));
 }
 
 bool touches_gradients(const TrialSetup& setup, const TaskRef& task) {
@@ -45,7 +46,7 @@ std::vector<TaskRef> training_program(const TrialSetup& setup) {
   for (std::uint32_t s = 0; s + 1 < count; ++s) program.push_back({TaskKind::forward, s});
   for (std::uint32_t s = count; s-- > first;) program.push_back({TaskKind::backward, s});
   if (first < count && exchanges_gradients(setup)) program.push_back({TaskKind::exchange, first});
-  if (keeps_gradients(setup))
+  if (keeps_gradients(setup) && !updates_beside(setup.train))
     for (std::uint32_t s = first; s < count; ++s) program.push_back({TaskKind::update, s});
   return program;
 }
@@ -84,7 +85,7 @@ std::vector<std::uint32_t> blobs_changed(const TrialSetup& setup, const TaskRef&
   const ShardPlan& shard = setup.plan.shards[task.shard];
   for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
     if (!is_trainable(setup, l)) continue;
-    if (updates(setup, task)) {
+    if (updates(setup, task)) {  // gradients are spent by then
       blobs.push_back(parameters_blob(l));
       if (has_moments_blob(setup, l)) blobs.push_back(moments_blob(l));
     } else if (touches_gradients(setup, task)) {

@@ -23,6 +23,11 @@ struct DataParallelSpec {
   bool operator==(const DataParallelSpec&) const = default;
 };
 
+/// Where a step's update is computed: on a GPU, its place shows in the bits. On the device: parameters and moments move
+/// both ways. On the host: parameters move in and gradients out, and a shard's update runs beside the tasks that
+/// follow. chosen: by the planner, before the trial starts; never left once it has.
+enum class UpdatePlace { chosen, device, host };
+
 /// What decides a trial's bits beside its model and data.
 struct TrainSpec {
   std::uint32_t epochs = 1;
@@ -32,6 +37,7 @@ struct TrainSpec {
   ScheduleSpec schedule;
   std::optional<double> clip_norm;  ///< global norm
   DataParallelSpec data_parallel = {};
+  UpdatePlace update = UpdatePlace::chosen;
   bool operator==(const TrainSpec&) const = default;
 };
 
@@ -44,6 +50,10 @@ inline std::uint32_t micro_batches_of(const TrainSpec& train) {
 inline bool is_two_pass(const TrainSpec& train) {
   return train.clip_norm.has_value() || train.data_parallel.degree > 1;
 }
+/// Gradients go home after each backward, however the model is cut.
+inline bool updates_on_host(const TrainSpec& train) { return train.update == UpdatePlace::host; }
+/// Each shard is updated as soon as its gradients are in host memory, beside other tasks.
+inline bool updates_beside(const TrainSpec& train) { return updates_on_host(train) && !is_two_pass(train); }
 /// How many micro-batches of a whole batch one worker computes at most.
 inline std::uint32_t micro_batches_here(const TrainSpec& train) {
   const std::uint32_t degree = train.data_parallel.degree;

@@ -44,7 +44,7 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
     if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
       layer.moments = add_blob(moments_blob(l), moment_bytes(setup_, layer.own), true);
     // Also while it is one shard, which keeps none: it may be cut while it runs.
-    if (layer.trainable && is_two_pass(setup_.train))
+    if (layer.trainable && (is_two_pass(setup_.train) || updates_on_host(setup_.train)))
       layer.gradients = add_blob(gradients_blob(l), gradient_bytes(setup_, layer.own), false);
     norms_.emplace_back(layer.own.places.size(), 0.0);
     const auto& parameters = modules[l]->description().parameters;

@@ -164,7 +164,13 @@ class TrialRun {
     return std::span(layers_).subspan(begin, end - begin);
   }
   /// The task needs moments beside the parameters where it computes: it updates in one pass.
-  bool updates_in(const TaskRef& task) const { return task.kind == TaskKind::backward && updates(setup_, task); }
+  bool updates_in(const TaskRef& task) const {
+    return task.kind == TaskKind::backward && updates(setup_, task) && !updates_beside(setup_.train);
+  }
+  /// The task's gradients go home and its layers are updated there before it is settled.
+  bool updates_beside_after(const TaskRef& task) const {
+    return task.kind == TaskKind::backward && updates_beside(setup_.train);
+  }
   /// Of the batch, or of the chunk of validation rows: those that this process computes.
   std::vector<std::uint32_t> rows_of(const PlannedTask& task) const;
   MicroBatchRange micro_batches_of(const PlannedTask& task) const;                         ///< that these rows are

@@ -125,7 +125,9 @@ bool exchanges_gradients(const TrialSetup& setup) {
 }
 
 bool keeps_gradients(const TrialSetup& setup) {
-  return exchanges_gradients(setup) || (setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1);
+  if (setup.materialise_to) return false;
+  return exchanges_gradients(setup) || updates_on_host(setup.train) ||
+         (setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1);
 }
 
 Bytes gradient_bytes(const TrialSetup& setup, const LayerLayout& own) {

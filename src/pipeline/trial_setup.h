@@ -87,8 +87,8 @@ PartitionPlan in_whole_model(const TrialSetup& setup, PartitionPlan plan);
 PartitionPlan plan_cuts(const TrialSetup& setup, const std::vector<std::uint32_t>& cuts);
 /// Between backward and update of a step its gradients are exchanged with other processes, if others take part.
 bool exchanges_gradients(const TrialSetup& setup);
-/// Gradients stay in the window between backward and update: of a clipped step of a cut trial, and of one that
-/// exchanges them.
+/// Gradients stay in the window between backward and update: of a clipped step of a cut trial, of one that exchanges
+/// them, and of all that are updated on the host.
 bool keeps_gradients(const TrialSetup& setup);
 /// Of one layer with this layout of its own part: all pieces that may be kept apart.
 Bytes gradient_bytes(const TrialSetup& setup, const LayerLayout& own);

@@ -113,7 +113,9 @@ DeviceLimits Planner::limits_of(const TrialSetup& setup) const {
   limits.memory = device_.memory;
   limits.double_buffer = inputs_.execute.double_buffer;
   limits.micro_batches = micro_batches_of(setup.train);
-  limits.update_on_host = is_two_pass(setup.train);
+  limits.update_on_host = is_two_pass(setup.train) || updates_on_host(setup.train);
+  limits.host_always = updates_on_host(setup.train);
+  limits.host_beside = updates_beside(setup.train);
   if (device_.type == DeviceSpec::Type::cpu) return limits;
   limits.load_bytes_per_s = limits.store_bytes_per_s = device_.link_bytes_per_s;
   limits.latency_s = device_.latency_s;
@@ -162,7 +164,15 @@ PartitionPlan Planner::cut(TrialSetup setup, std::vector<LayerCost> costs, const
   refuse(setup, misfit, device_.type == DeviceSpec::Type::cpu ? "the host tier" : "a device");
 }
 
+/// A step in two passes is updated on the host where the model is cut. On a GPU that shows in the bits, so it is where
+/// it is whole as well.
+UpdatePlace Planner::update_place(const TrainSpec& train) const {
+  if (train.update != UpdatePlace::chosen) return train.update;
+  return device_.type == DeviceSpec::Type::cuda && is_two_pass(train) ? UpdatePlace::host : UpdatePlace::device;
+}
+
 TrialForecast Planner::plan(TrialSetup& setup) {
+  setup.train.update = update_place(setup.train);
   setup.limits = limits_of(setup);
   setup.costs = costs_of(setup);
   if (device_.type == DeviceSpec::Type::cpu) {

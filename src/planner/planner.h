@@ -55,6 +55,7 @@ class Planner {
 
  private:
   const std::vector<LayerCost>& costs_of(const TrialSetup& setup);
+  UpdatePlace update_place(const TrainSpec& train) const;
   DeviceLimits limits_of(const TrialSetup& setup) const;
   void refuse_too_large(const TrialSetup& setup) const;
   PartitionPlan cut(TrialSetup setup, std::vector<LayerCost> costs, const DeviceLimits& limits) const;

@@ -99,6 +99,7 @@ void add_train(YamlNode& node, const TrainSpec& train, const ExperimentConfig& c
   add(schedule, "type", "constant");
   add(schedule, "warmup", train.schedule.warmup);
   add(node, "clip_norm", kNone);
+  add(node, "update", kAuto);
   YamlNode& parallel = section(node, "data_parallel");
   add(parallel, "degree", train.data_parallel.degree);
   add(parallel, "sum", to_string(train.data_parallel.sum));

@@ -316,6 +316,8 @@ TrainSpec read_train(MapReader map, std::uint32_t& rows) {
   train.schedule = read_schedule(map.section("schedule"));
   if (const auto value = map.find("clip_norm"); value && !value->is_word(kNone))
     train.clip_norm = value->number(above_zero, "none or a number above 0");
+  if (const auto value = map.find("update"); value && !value->is_word(kAuto))
+    train.update = value->word<UpdatePlace>({{"device", UpdatePlace::device}, {"host", UpdatePlace::host}});
   train.data_parallel = read_data_parallel(map.section("data_parallel"), micro_batches_of(train));
   map.finish();
   return train;

@@ -26,9 +26,19 @@ class EngineTest : public ::testing::Test {
  protected:
   void SetUp() override { at::set_num_threads(1); }
 
-  /// Computing forward passes twice, and keeping what they saved.
-  void expect_whole(const SmallWorld& world, const TrialToRun& trial, EngineSetup setup, const char* what) {
+  /// Updating where tasks compute, and on the host beside them.
+  void expect_whole(const SmallWorld& world, TrialToRun trial, const EngineSetup& setup, const char* what) {
     const std::string whole = fakes::train_whole(world, trial);
+    for (const auto place : {UpdatePlace::device, UpdatePlace::host}) {
+      trial.train.update = place;
+      expect_outcome(whole, world, trial, setup, text::cat(what, place == UpdatePlace::host ? ", host" : "").c_str());
+    }
+  }
+
+ private:
+  /// Computing forward passes twice, and keeping what they saved.
+  void expect_outcome(const std::string& whole, const SmallWorld& world, const TrialToRun& trial, EngineSetup setup,
+                      const char* what) {
     for (const bool keep : {false, true}) {
       setup.execute.keep_activations = keep;
       MemoryDiskTier disk;
