@@ -10,12 +10,10 @@ namespace hopyard {
 /// trusted. Any thread.
 class CardFailure {
  public:
-  /// Keeps the first. True when this was it.
-  bool note(std::exception_ptr error) {
+  /// Keeps the first.
+  void note(std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
-    if (error_) return false;
-    error_ = std::move(error);
-    return true;
+    if (!error_) error_ = std::move(error);
   }
   /// Null while all is well.
   std::exception_ptr get() const {

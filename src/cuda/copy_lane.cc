@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/clock.h"
-#include "base/log.h"
 
 namespace hopyard {
 
@@ -13,7 +12,6 @@ CopyLane::CopyLane(CudaCalls& calls, CardFailure& failure, CopyDirection directi
       failure_(failure),
       direction_(direction),
       trace_(trace),
-      name_(track),
       category_(std::move(category)),
       track_(trace == nullptr ? 0 : trace->track(track)),
       stream_(calls) {
@@ -63,13 +61,13 @@ void CopyLane::issue(Transfer& transfer) {
       if (copy.bytes > 0) calls_.copy(copy.to, copy.from, copy.bytes, direction_, stream_.get());
     transfer.whole = true;
   } catch (...) {
-    note_failure();
+    failure_.note(std::current_exception());
   }
   try {
     calls_.record(transfer.events->end.get(), stream_.get());
     transfer.recorded = true;
   } catch (...) {
-    note_failure();
+    failure_.note(std::current_exception());
   }
 }
 
@@ -112,20 +110,9 @@ double CopyLane::await(const Transfer& transfer) {
     calls_.synchronize(transfer.events->end.get());
     if (transfer.whole) return calls_.elapsed_s(transfer.events->begin.get(), transfer.events->end.get());
   } catch (...) {
-    note_failure();
+    failure_.note(std::current_exception());
   }
   return 0;
-}
-
-void CopyLane::note_failure() {
-  if (!failure_.note(std::current_exception())) return;
-  try {
-    throw;
-  } catch (const std::exception& error) {
-    HOPYARD_ERROR << name_ << ": " << error.what() << "; nothing more is asked of this card";
-  } catch (...) {
-    HOPYARD_ERROR << name_ << ": an unknown error; nothing more is asked of this card";
-  }
 }
 
 Bytes CopyLane::moved() const {

@@ -54,13 +54,12 @@ class CopyLane {
   void issue_waiting();
   void issue(Transfer& transfer);
   double await(const Transfer& transfer);
-  void note_failure();
 
   CudaCalls& calls_;
   CardFailure& failure_;
   const CopyDirection direction_;
   TraceRecorder* const trace_;
-  const std::string name_, category_;
+  const std::string category_;
   const std::uint32_t track_;
   const OwnedStream stream_;
   std::vector<Events> all_events_;

@@ -2,6 +2,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/record_function.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -9,6 +10,8 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <set>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/failure.h"
@@ -23,6 +26,26 @@ void poison(void* data, Bytes bytes) { std::memset(data, 0xff, bytes); }
 
 constexpr std::uintptr_t kComputeStream = 1;
 constexpr int kDelayOneIn = 16;
+
+/// What this thread asked libtorch to compute since it entered computing, and how much of it it has waited for.
+struct Computing {
+  bool entered = false;
+  std::uint64_t asked = 0, waited = 0;
+};
+thread_local Computing computing;
+
+std::unique_ptr<at::ObserverContext> note_operation(const at::RecordFunction& operation) {
+  static const std::set<std::string_view> only_look{"aten::view",   "aten::narrow",  "aten::slice",
+                                                    "aten::detach", "aten::reshape", "aten::as_strided"};
+  if (!only_look.contains(operation.name())) ++computing.asked;
+  return nullptr;
+}
+
+void watch_operations() {
+  static const auto handle =
+      at::addGlobalCallback(at::RecordFunctionCallback(&note_operation).scopes({at::RecordScope::FUNCTION}));
+  (void)handle;
+}
 
 template <class Handle>
 std::uintptr_t number_of(Handle handle) {
@@ -52,7 +75,8 @@ struct FakeCuda::Core {
   };
   struct Event {
     bool timing = false;
-    std::uint64_t version = 0;  ///< how often it was recorded
+    std::uint64_t version = 0;   ///< how often it was recorded
+    std::uint64_t computed = 0;  ///< of the recording thread's computing, what is before it
     Point point;
     std::optional<double> happened_s;  ///< as recorded last
   };
@@ -241,6 +265,8 @@ void FakeCuda::copy(void* to, const void* from, Bytes bytes, CopyDirection direc
   const std::lock_guard lock(core_->mutex);
   core_->may_fail("copy");
   if (direction == CopyDirection::to_host) poison(to, bytes);
+  if (computing.entered && computing.asked > computing.waited && number_of(stream) != kComputeStream)
+    core_->misuse = "a copy was asked for before what was computed had been waited for";
   core_->ask(stream, {.run = [to, from, bytes] { std::memcpy(to, from, bytes); },
                       .takes_s = static_cast<double>(bytes) / kBytesPerSecond,
                       .to = to,
@@ -254,6 +280,7 @@ void FakeCuda::record(EventHandle event, StreamHandle stream) {
   Core::Event& known = core_->events.at(number_of(event));
   known.point = {number_of(stream), core_->streams.at(number_of(stream)).asked + 1};
   known.happened_s.reset();
+  known.computed = number_of(stream) == kComputeStream ? computing.asked : 0;
   core_->ask(stream, {.records = number_of(event), .version = ++known.version});
 }
 
@@ -267,7 +294,9 @@ void FakeCuda::synchronize(EventHandle event) {
   core_->delay();
   const std::lock_guard lock(core_->mutex);
   core_->may_fail("synchronize");
-  core_->run_until(core_->events.at(number_of(event)).point);
+  const Core::Event& known = core_->events.at(number_of(event));
+  core_->run_until(known.point);
+  computing.waited = std::max(computing.waited, known.computed);
 }
 
 double FakeCuda::elapsed_s(EventHandle begin, EventHandle end) {
@@ -294,6 +323,11 @@ void FakeCuda::unpin(void* data) noexcept {
 }
 
 StreamHandle FakeCuda::compute_stream() { return reinterpret_cast<StreamHandle>(kComputeStream); }
+
+void FakeCuda::enter_compute() {
+  watch_operations();
+  computing = {.entered = true};
+}
 
 at::Tensor FakeCuda::allocate(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) {
   Bytes bytes = c10::elementSize(type);

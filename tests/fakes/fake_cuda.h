@@ -51,7 +51,7 @@ class FakeCuda final : public CudaCalls {
   bool pin(void* data, Bytes bytes) override;
   void unpin(void* data) noexcept override;
   StreamHandle compute_stream() override;
-  void enter_compute() override {}
+  void enter_compute() override;
   at::Tensor allocate(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) override;
   CudaMemory memory() const override;
   void reset_peak() override;
@@ -62,8 +62,9 @@ class FakeCuda final : public CudaCalls {
   /// The call after `calls` more that may fail does. After a lost card all do, and nothing queued happens.
   void fail_after(std::uint64_t calls, CudaFault fault);
   std::uint64_t calls() const;  ///< that could have failed
-  /// What a real card might have answered with bytes of somebody else: memory unpinned while a copy of it was queued.
-  /// Empty: nothing.
+  /// What on a real card might have moved the wrong bytes, and here cannot: memory unpinned while a copy of it was
+  /// queued; a copy on a stream beside the compute stream that the compute thread asked for before it had waited for
+  /// what it computed, which here is done at once. Empty: nothing.
   std::string misuse() const;
   /// Whether all that was made was given back, but for tensors.
   bool all_given_back() const;

@@ -156,7 +156,11 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
     spec.memory = setup.device_memory;
     spec.link_bytes_per_s = setup.link_bytes_per_s;
     spec.type = setup.emulated ? DeviceSpec::Type::emulated : DeviceSpec::Type::cpu;
-    devices.push_back(setup.emulated ? make_emulated_device(spec, i, nullptr) : make_cpu_device(spec, i, spec.memory));
+    if (setup.make_device)
+      devices.push_back(setup.make_device(i, spec.memory));
+    else
+      devices.push_back(setup.emulated ? make_emulated_device(spec, i, nullptr)
+                                       : make_cpu_device(spec, i, spec.memory));
     if (setup.actions != nullptr)
       devices.back() = std::make_unique<RecordingDevice>(std::move(devices.back()), *setup.actions);
   }

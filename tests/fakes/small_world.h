@@ -61,6 +61,8 @@ struct EngineSetup {
   double window_share = 1;  ///< of the trial's state; less than 1 streams from disk
   bool frozen_in_window = false;
   ExecuteSpec execute;
+  /// Makes device i, which has the memory; empty: as `emulated` says.
+  std::function<std::unique_ptr<Device>(std::uint32_t device, Bytes memory)> make_device = {};
   LinkActions* actions = nullptr;  ///< where to write down what goes over the links
   MicroBatchShare share = {};      ///< this engine's part of each step, and
   std::function<std::shared_ptr<StepExchange>(std::uint32_t visit)> exchange =

@@ -1,0 +1,151 @@
+// The whole engine on cards that are none: the same bits in whatever order they work, and an end when one is lost.
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "base/rng.h"
+#include "cuda/cuda_device.h"
+#include "fakes/drawn_runs.h"
+#include "fakes/fake_cuda.h"
+#include "fakes/forgetful_calls.h"
+#include "fakes/small_world.h"
+
+namespace hopyard {
+namespace {
+
+using fakes::EngineSetup;
+using fakes::FakeCuda;
+using fakes::FakeCudaSpec;
+using fakes::ForgetfulCalls;
+using fakes::OrderingSite;
+using fakes::SmallWorld;
+using fakes::TrialToRun;
+using Cards = std::vector<std::unique_ptr<FakeCuda>>;
+
+DeviceSpec card_spec(Bytes memory) { return {DeviceSpec::Type::cuda, 1, memory, 0, 0, 1}; }
+
+FakeCudaSpec fake_spec(std::uint64_t seed, std::uint32_t card, Bytes memory) {
+  return {.seed = derive(seed, card), .memory = memory, .eager_compute = true, .delay_s_max = seed % 4 == 0 ? 1e-4 : 0};
+}
+
+/// Makes devices over cards that outlive them.
+auto device_over(Cards& cards, std::uint64_t seed, OrderingSite forgotten) {
+  return [&cards, seed, forgotten](std::uint32_t card, Bytes memory) {
+    cards.push_back(std::make_unique<FakeCuda>(fake_spec(seed, card, memory)));
+    return make_cuda_device_over(std::make_unique<ForgetfulCalls>(*cards.back(), forgotten), card_spec(memory), card,
+                                 nullptr);
+  };
+}
+
+class CardsEngineTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    at::set_num_threads(1);
+    for (const char* config : {fakes::kTinyBert, fakes::kTinyGpt2, fakes::kTinyMlp}) {
+      worlds_.push_back(std::make_unique<SmallWorld>(config));
+      for (const bool clip : {false, true}) {
+        TrialToRun trial;
+        trial.source = worlds_.back()->source(config == fakes::kTinyGpt2 ? ModelTask::causal_lm
+                                                                         : ModelTask::sequence_classification);
+        trial.train.batch_size = 4;
+        trial.train.micro_batch_size = 2;
+        trial.visits = 1;
+        if (clip) trial.train.clip_norm = 0.5;
+        trial.seed = trials_.size() + 1;
+        whole_.push_back(fakes::train_whole(*worlds_.back(), trial));
+        trials_.push_back(std::move(trial));
+      }
+    }
+  }
+
+  struct Drawn {
+    std::size_t world = 0;
+    std::vector<TrialToRun> trials;
+    std::vector<std::string> whole;
+    EngineSetup setup;
+  };
+  /// One to three trials of one model, cut anyhow, on one or two cards.
+  Drawn draw(std::uint64_t seed) const {
+    KeyedStream stream(derive(seed, "engine on cards"));
+    Drawn drawn;
+    drawn.world = stream.below(worlds_.size());
+    const std::size_t count = 1 + stream.below(3);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t which = 2 * drawn.world + stream.below(2);
+      drawn.trials.push_back(trials_[which]);
+      drawn.whole.push_back(whole_[which]);
+    }
+    const auto layers = static_cast<std::uint32_t>(drawn.trials[0].source->description().layers.size());
+    for (std::uint32_t cut = 1; cut < layers; ++cut)
+      if (stream.below(2) == 0) drawn.setup.cuts.push_back(cut);
+    drawn.setup.devices = 1 + static_cast<std::uint32_t>(stream.below(2));
+    drawn.setup.execute.double_buffer = stream.below(4) > 0;
+    drawn.setup.execute.keep_activations = stream.below(2) == 0;
+    drawn.setup.window_share = stream.below(3) == 0 ? 0.4 : 1;
+    return drawn;
+  }
+
+  std::vector<std::unique_ptr<SmallWorld>> worlds_;
+  std::vector<TrialToRun> trials_;  // for each world, without and with clipped gradients
+  std::vector<std::string> whole_;  // what each of them gives
+};
+
+TEST_F(CardsEngineTest, GivesTheBitsOfAPlainLoopInWhateverOrderTheCardsWork) {
+  const std::uint64_t runs = fakes::drawn_runs(200);
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
+    Drawn drawn = draw(seed);
+    Cards cards;
+    drawn.setup.make_device = device_over(cards, seed, OrderingSite::none);
+    MemoryDiskTier disk;
+    const auto result = fakes::train(*worlds_[drawn.world], drawn.trials, drawn.setup, disk);
+    ASSERT_EQ(result.outcomes, drawn.whole) << "seed " << seed;
+    for (const auto& card : cards) ASSERT_EQ(card->misuse(), "") << "seed " << seed;
+  }
+}
+
+TEST_F(CardsEngineTest, NoOrderingCanBeForgotten) {
+  for (const auto site :
+       {OrderingSite::load_end_record, OrderingSite::load_synchronize, OrderingSite::store_end_record,
+        OrderingSite::store_synchronize, OrderingSite::compute_record, OrderingSite::compute_synchronize}) {
+    bool seen = false;
+    for (std::uint64_t seed = 0; seed < 20 && !seen; ++seed) {
+      Drawn drawn = draw(seed);
+      Cards cards;
+      drawn.setup.make_device = device_over(cards, seed, site);
+      MemoryDiskTier disk;
+      try {
+        seen = fakes::train(*worlds_[drawn.world], drawn.trials, drawn.setup, disk).outcomes != drawn.whole;
+      } catch (const Failure&) {
+        seen = true;  // a loss that is not finite
+      }
+      for (const auto& card : cards) seen |= !card->misuse().empty();
+    }
+    EXPECT_TRUE(seen) << to_string(site) << " can be forgotten, and nobody sees it";
+  }
+}
+
+TEST_F(CardsEngineTest, ALostCardEndsTheRunAndNobodyWaits) {
+  const std::uint64_t runs = fakes::drawn_runs(100);
+  std::uint64_t failed = 0;
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
+    Drawn drawn = draw(seed);
+    drawn.setup.make_device = [&](std::uint32_t card, Bytes memory) {
+      auto fake = std::make_unique<FakeCuda>(fake_spec(seed, card, memory));
+      FakeCuda& losing = *fake;
+      auto device = make_cuda_device_over(std::move(fake), card_spec(memory), card, nullptr);
+      if (card == 0) losing.fail_after(KeyedStream(seed).below(400), CudaFault::lost_card);
+      return device;
+    };
+    MemoryDiskTier disk;
+    try {
+      const auto result = fakes::train(*worlds_[drawn.world], drawn.trials, drawn.setup, disk);
+      ASSERT_EQ(result.outcomes, drawn.whole) << "seed " << seed;
+    } catch (const CudaFailure& failure) {
+      EXPECT_EQ(failure.fault(), CudaFault::lost_card);
+      ++failed;
+    }
+  }
+  EXPECT_GT(failed, runs / 4);
+}
+
+}  // namespace
+}  // namespace hopyard
