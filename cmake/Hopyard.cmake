@@ -71,6 +71,7 @@ function(hopyard_module name)
 endfunction()
 
 # hopyard_test(NAME [TENSOR | TORCH] [LABEL label] [TIMEOUT s] [SOURCES file...] LIBS target...): NAME_test.cc as one ctest entry.
+# With the label `gpu`, it counts as skipped where its tests say that they need a card (tests/fakes/cards.h).
 function(hopyard_test name)
   cmake_parse_arguments(arg "TENSOR;TORCH" "LABEL;TIMEOUT" "LIBS;SOURCES" ${ARGN})
   add_executable(${name}_test ${name}_test.cc ${arg_SOURCES})
@@ -92,4 +93,7 @@ function(hopyard_test name)
   get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   add_test(NAME ${folder}/${name} COMMAND ${name}_test WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(${folder}/${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABEL}")
+  if(arg_LABEL STREQUAL "gpu")
+    set_tests_properties(${folder}/${name} PROPERTIES SKIP_REGULAR_EXPRESSION "needs a card:" RUN_SERIAL ON)
+  endif()
 endfunction()

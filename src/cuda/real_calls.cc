@@ -8,6 +8,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 
 #include "base/failure.h"
@@ -43,10 +44,16 @@ void start_libtorch_once() {
   });
 }
 
+/// One for each card, however often it is driven: libtorch keeps workspaces of cuBLAS for each stream that it saw.
 c10::cuda::CUDAStream compute_stream_of(c10::DeviceIndex index) {
+  static std::mutex mutex;
+  static std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;  // guarded by mutex
   start_libtorch_once();
+  const std::lock_guard lock(mutex);
+  const auto known = streams.find(index);
+  if (known != streams.end()) return known->second;
   try {
-    return c10::cuda::getStreamFromPool(/*isHighPriority=*/false, index);
+    return streams.emplace(index, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, index)).first->second;
   } catch (const c10::AcceleratorError& error) {
     const auto code = static_cast<cudaError_t>(error.get_error_code());
     throw CudaFailure(fault_of(code), text::cat("cuda:", int{index}, ": cannot be used: ", cudaGetErrorString(code)));

@@ -1,0 +1,127 @@
+// Kernels of the card against what the CPU does, to the bit.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "base/rng.h"
+#include "cuda/kernel_twins.h"
+#include "device/device_kernels.h"
+#include "fakes/cards.h"
+#include "model/layer.h"
+#include "optim/optimizer.h"
+
+namespace hopyard {
+namespace {
+
+constexpr std::int64_t kSizes[] = {0, 1, 2, 3, 7, 8, 9, 255, 1000, 32'767, 32'768, 32'769, 1'000'003};
+
+class KernelsTest : public ::testing::Test {
+ protected:
+  static constexpr std::uint64_t kSeed = 17;
+
+  void SetUp() override {
+    HOPYARD_SKIP_WITHOUT_CARD();
+    device = make_cuda_device({DeviceSpec::Type::cuda, 1, 512 * MiB, 0, 0, 1}, 0, nullptr);
+    device->enter_compute();
+  }
+  /// On the card, `offset` values behind a multiple of 256 bytes.
+  at::Tensor on_card(const at::Tensor& host, std::int64_t offset) {
+    at::Tensor whole = at::empty({host.numel() + offset}, host.options().device(device->place()));
+    at::Tensor part = whole.narrow(0, offset, host.numel());
+    part.copy_(host);
+    return part;
+  }
+  static at::Tensor bits_of(const at::Tensor& values) {
+    return values.cpu().contiguous().view(values.scalar_type() == at::kBFloat16 ? at::kShort : at::kInt);
+  }
+  /// Every kind of float32, drawn as bits; without NaN and infinities if so wished.
+  static at::Tensor drawn(std::int64_t count, bool finite) {
+    at::Tensor values = at::empty({count}, at::kFloat);
+    KeyedStream stream(derive(kSeed, static_cast<std::uint64_t>(count)));
+    auto* const out = static_cast<std::uint32_t*>(values.data_ptr());
+    for (std::int64_t i = 0; i < count; ++i) {
+      out[i] = static_cast<std::uint32_t>(stream.next());
+      if (finite && (out[i] & 0x7f80'0000u) == 0x7f80'0000u) out[i] &= ~0x4000'0000u;
+    }
+    return values;
+  }
+
+  std::unique_ptr<Device> device;
+};
+
+TEST_F(KernelsTest, DropoutMasksHaveTheBitsOfTheCpu) {
+  const Pass pass{true, 99, 3, {}};
+  for (const std::int64_t count : kSizes)
+    for (const double p : {0.1, 0.5, 0.999999, 1e-12}) {
+      const at::Tensor expected = dropout_mask(at::empty({count}, at::kFloat), p, pass, 2);
+      const at::Tensor got = dropout_mask(at::empty({count}, at::TensorOptions(device->place())), p, pass, 2);
+      EXPECT_TRUE(at::equal(bits_of(got), bits_of(expected))) << count << " values, p = " << p;
+      const at::Tensor halved =
+          dropout_mask(at::empty({count}, at::TensorOptions(device->place()).dtype(at::kBFloat16)), p, pass, 2);
+      EXPECT_TRUE(at::equal(bits_of(halved), bits_of(expected.to(at::kBFloat16)))) << count << " values, p = " << p;
+    }
+}
+
+TEST_F(KernelsTest, DropoutMasksMayStartAnywhere) {
+  const Pass pass{true, 99, 3, {}};
+  const std::uint64_t key = derive(derive(pass.key, pass.layer), 0);
+  const at::Tensor expected = dropout_mask(at::empty({1001}, at::kFloat), 0.3, pass, 0);
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    at::Tensor out = on_card(at::full({1001}, NAN, type), 1);
+    kernels_of(at::kCUDA).dropout_mask(out, key, 0.3);
+    EXPECT_TRUE(at::equal(bits_of(out), bits_of(expected.to(type))));
+  }
+}
+
+TEST_F(KernelsTest, SquaredNormsHaveTheBitsOfTheCpuEachTime) {
+  for (const std::int64_t count : kSizes)
+    for (const std::int64_t offset : {0, 1, 3}) {
+      const at::Tensor host = drawn(count, true);
+      const at::Tensor values = on_card(host, offset);
+      const at::Tensor sum = kernels_of(at::kCUDA).squared_norm(values);
+      EXPECT_EQ(sum.device(), device->place());
+      EXPECT_EQ(sum.item<double>(), squared_norm(host)) << count << " values from " << offset;
+      EXPECT_TRUE(std::isfinite(sum.item<double>()));
+    }
+  const at::Tensor large = at::empty({50'000'001}, at::kFloat).fill_(1e-3f);
+  const double expected = squared_norm(large);
+  const at::Tensor values = on_card(large, 0);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(kernels_of(at::kCUDA).squared_norm(values).item<double>(), expected);
+}
+
+TEST_F(KernelsTest, ASquaredNormIsFiniteExactlyWhenAllValuesAre) {
+  const at::Tensor largest = at::full({100'000}, std::numeric_limits<float>::max(), at::kFloat);
+  EXPECT_TRUE(std::isfinite(kernels_of(at::kCUDA).squared_norm(on_card(largest, 0)).item<double>()));
+  for (const float bad : {NAN, INFINITY, -INFINITY})
+    for (const std::int64_t place : {0, 32'768, 99'999}) {
+      const at::Tensor host = at::ones({100'000}, at::kFloat);
+      host.data_ptr<float>()[place] = bad;
+      EXPECT_FALSE(std::isfinite(kernels_of(at::kCUDA).squared_norm(on_card(host, 0)).item<double>()));
+    }
+}
+
+TEST_F(KernelsTest, PackingHasTheBitsOfTheTwin) {
+  for (const std::int64_t count : kSizes)
+    for (const std::int64_t offset : {0, 1, 8}) {
+      const at::Tensor host = drawn(count, false);
+      at::Tensor expected = at::empty({count}, at::kBFloat16);
+      const std::span<std::uint16_t> packed(static_cast<std::uint16_t*>(expected.data_ptr()),
+                                            static_cast<std::size_t>(count));
+      pack_bf16(std::span(host.const_data_ptr<float>(), static_cast<std::size_t>(count)), packed);
+      at::Tensor got = on_card(at::full({count}, 1, at::kBFloat16), offset);
+      kernels_of(at::kCUDA).pack_bf16(on_card(host, offset), got);
+      EXPECT_TRUE(at::equal(bits_of(got), bits_of(expected))) << count << " values from " << offset;
+
+      at::Tensor wide = at::empty({count}, at::kFloat);
+      unpack_bf16(packed, std::span(wide.data_ptr<float>(), static_cast<std::size_t>(count)));
+      at::Tensor got_wide = on_card(at::ones({count}, at::kFloat), offset);
+      kernels_of(at::kCUDA).unpack_bf16(got, got_wide);
+      EXPECT_TRUE(at::equal(bits_of(got_wide), bits_of(wide))) << count << " values from " << offset;
+    }
+}
+
+}  // namespace
+}  // namespace hopyard
