@@ -80,4 +80,6 @@ if(HOPYARD_WITH_CUDA)
   # libtorch_cuda.so is not linked but loaded where there is a driver (src/cuda/torch_library.cc).
   add_library(torch::c10_cuda SHARED IMPORTED)
   set_target_properties(torch::c10_cuda PROPERTIES IMPORTED_LOCATION ${HOPYARD_TORCH}/lib/libc10_cuda.so)
+  find_path(HOPYARD_CUPTI_INCLUDE cupti.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_INCLUDE_DIRS}/../extras/CUPTI/include
+            ${HOPYARD_TORCH}/../nvidia/cu13/include)
 endif()

@@ -1,6 +1,7 @@
 // What a build without the CUDA toolkit says.
 #include "base/failure.h"
 #include "cuda/cuda_devices.h"
+#include "cuda/ranges.h"
 
 namespace hopyard {
 
@@ -23,5 +24,8 @@ std::unique_ptr<Device> make_cuda_device(const DeviceSpec&, std::uint32_t, Trace
 }
 
 std::unique_ptr<HostMemory> make_pinned_memory(Bytes) { return nullptr; }
+
+ProfilerRange::ProfilerRange(const std::string&) {}
+ProfilerRange::~ProfilerRange() {}
 
 }  // namespace hopyard
