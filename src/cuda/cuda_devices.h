@@ -18,7 +18,8 @@ struct CudaCard {
   std::string name;            ///< "NVIDIA H200"
   int major = 0, minor = 0;    ///< compute capability
   Bytes memory = 0, free = 0;  ///< now
-  std::string why_unusable;    ///< empty when it answers
+  std::string bus_id;          ///< "0000:3b:00.0"
+  std::string why_unusable;    ///< empty when it answers; names who holds it, if that is why and the driver tells
 };
 
 /// What of CUDA is here: the cards, or a sentence on why there are none (no driver, one too old, a build without CUDA).

@@ -105,13 +105,15 @@ void unpin_for_cards(void* data) noexcept {
 }
 
 cudaError_t card_memory(c10::DeviceIndex index, std::size_t& free, std::size_t& whole) {
-  start_libtorch_once();
   cudaError_t error = cudaSuccess;
   try {
+    start_libtorch_once();
     const c10::cuda::CUDAGuard here(index);
     error = cudaMemGetInfo(&free, &whole);
   } catch (const c10::AcceleratorError& refused) {
     error = static_cast<cudaError_t>(refused.get_error_code());
+  } catch (const c10::Error&) {
+    error = cudaErrorInitializationError;
   }
   if (error != cudaSuccess) forget_error();
   return error;

@@ -3,9 +3,11 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/failure.h"
 #include "base/log.h"
+#include "cuda/card_watch.h"
 #include "cuda/cuda_device.h"
 #include "cuda/cuda_devices.h"
 #include "cuda/link_speed.h"
@@ -19,6 +21,8 @@ namespace {
 
 /// Beside what libtorch's allocator holds: kernels that are loaded when they are first asked for, and fragments.
 constexpr Bytes kReserve = GiB;
+/// What kernels are compiled for (cmake/Dependencies.cmake).
+constexpr int kMajorLeast = 8;
 /// Long enough that starting a copy does not show.
 constexpr Bytes kLinkBlock = 256 * MiB;
 
@@ -33,6 +37,17 @@ std::string why_no_count(cudaError_t error, const CudaCards& found) {
   return text::cat("the NVIDIA driver does not answer: ", cudaGetErrorString(error));
 }
 
+/// "; python (process 41) holds 5 GiB of it", as far as the driver tells.
+std::string held_by(const std::string& bus_id) {
+  std::string why_not, held;
+  const auto watch = CardWatch::open(why_not);
+  if (watch == nullptr) return "";
+  for (const auto& holder : watch->holders(bus_id))
+    held += text::cat("; ", holder.name.empty() ? "somebody" : holder.name, " (process ", holder.process, ") holds ",
+                      holder.memory ? text::format_bytes(*holder.memory) : "some", " of it");
+  return held;
+}
+
 CudaCard describe_card(int index) {
   CudaCard card;
   card.index = static_cast<std::uint32_t>(index);
@@ -43,12 +58,14 @@ CudaCard describe_card(int index) {
     card.minor = properties.minor;
     card.memory = properties.totalGlobalMem;
   }
+  std::array<char, 32> bus_id{};
+  if (cudaDeviceGetPCIBusId(bus_id.data(), bus_id.size(), index) == cudaSuccess) card.bus_id = bus_id.data();
   std::size_t free = 0, whole = 0;
   if (const cudaError_t error = card_memory(static_cast<c10::DeviceIndex>(index), free, whole); error == cudaSuccess) {
     card.free = free;
     card.memory = whole;
   } else {
-    card.why_unusable = cudaGetErrorString(error);
+    card.why_unusable = cudaGetErrorString(error) + held_by(card.bus_id);
   }
   return card;
 }
@@ -91,7 +108,10 @@ CudaCard usable_card(std::uint32_t index) {
   CudaCard card = describe_card(static_cast<int>(index));
   if (!card.why_unusable.empty())
     fail(ExitCode::capacity, named(card), "cannot be used: ", card.why_unusable,
-         "; it may be taken by somebody else, which nvidia-smi shows");
+         "; nvidia-smi shows the state of the card");
+  if (card.major < kMajorLeast)
+    fail(ExitCode::usage, named(card), "is of compute capability ", card.major, ".", card.minor,
+         ", and this program has kernels for ", kMajorLeast, ".0 and later: use another card");
   return card;
 }
 
@@ -99,7 +119,7 @@ Bytes budget_on(const CudaCard& card, Bytes wanted) {
   if (wanted > card.free)
     fail(ExitCode::capacity, named(card), "resources.devices asks for ", text::format_bytes(wanted), " (", wanted,
          " bytes) of memory, and ", text::format_bytes(card.free), " (", card.free, " bytes) of ",
-         text::format_bytes(card.memory), " are free there");
+         text::format_bytes(card.memory), " are free there", held_by(card.bus_id));
   if (wanted > 0) return wanted;
   if (card.free <= 2 * kReserve)
     fail(ExitCode::capacity, named(card), "only ", text::format_bytes(card.free), " of ",

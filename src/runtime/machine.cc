@@ -51,7 +51,6 @@ MachineFacts machine_facts() {
   facts.cpu_capability = at::get_cpu_capability();
   facts.memory = kilobytes(value_after("/proc/meminfo", "MemTotal"));
   facts.memory_available = kilobytes(value_after("/proc/meminfo", "MemAvailable"));
-  facts.cuda_toolkit = std::filesystem::exists("/usr/local/cuda/bin/nvcc");
   std::error_code ignored;
   for (int i = 0; std::filesystem::exists(text::cat("/dev/nvidia", i), ignored); ++i) facts.gpus = i + 1;
   return facts;
@@ -61,7 +60,7 @@ std::vector<std::string> describe(const MachineFacts& facts) {
   return {text::cat(facts.cores, " cores, ", facts.cpu.empty() ? "unknown processor" : facts.cpu),
           text::cat(text::format_bytes(facts.memory), " memory"),
           text::cat("libtorch ", facts.libtorch, " (", facts.cpu_capability, ")"),
-          facts.gpus > 0 ? text::cat(facts.gpus, " GPUs, which this version does not use yet") : "no GPU"};
+          facts.gpus > 0 ? text::cat(facts.gpus, facts.gpus == 1 ? " GPU" : " GPUs") : "no GPU"};
 }
 
 std::optional<DiskSpeed> measure_disk(DiskTier& disk) try {

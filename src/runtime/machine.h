@@ -15,8 +15,7 @@ struct MachineFacts {
   std::string cpu, libtorch, cpu_capability;
   unsigned cores = 0;
   Bytes memory = 0, memory_available = 0;
-  bool cuda_toolkit = false;
-  int gpus = 0;  ///< that the driver lists
+  int gpus = 0;  ///< that the driver lists; asks none of them
 };
 MachineFacts machine_facts();
 /// One statement each: "2 cores, AMD EPYC".
