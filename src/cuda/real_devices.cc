@@ -6,11 +6,12 @@
 #include <array>
 
 #include "base/failure.h"
-#include "base/log.h"
 #include "cuda/card_watch.h"
 #include "cuda/cuda_device.h"
 #include "cuda/cuda_devices.h"
 #include "cuda/link_speed.h"
+#include "cuda/memory_limit.h"
+#include "cuda/pinned_slab.h"
 #include "cuda/real_calls.h"
 #include "cuda/real_kernels.h"
 #include "cuda/real_torch_library.h"
@@ -172,9 +173,8 @@ std::unique_ptr<Device> make_cuda_device(const DeviceSpec& spec, std::uint32_t i
   });
 }
 
-std::unique_ptr<HostMemory> make_pinned_memory(Bytes) {
-  HOPYARD_WARN << "host memory is not pinned: copies to and from cards are slower";
-  return nullptr;
+std::unique_ptr<HostMemory> make_pinned_memory(Bytes bytes) {
+  return PinnedSlab::make(bytes, {pin_for_cards, unpin_for_cards}, cgroup_memory_limit());
 }
 
 }  // namespace hopyard
