@@ -139,6 +139,26 @@ TEST(CopyDoorTest, BytesAreWhereTheyShouldBeInWhateverOrderTheCardWorks) {
   for (std::uint64_t seed = 0; seed < runs; ++seed) ASSERT_EQ(RoundTrips(seed).run(), "") << "seed " << seed;
 }
 
+TEST(CopyDoorTest, GoesOnlyOnceAllWhoWereToldHaveWhatTheyAskedFor) {
+  FakeCuda card({});
+  CardFailure failure;
+  int told = 0, left = 20;
+  std::function<void()> next;
+  {
+    CopyDoor door(card, failure, nullptr, "cuda:0");
+    next = [&] {
+      ++told;
+      if (left-- == 0) return;
+      if (left % 2 == 0)
+        door.load({}, "", next);
+      else
+        door.store({}, "", next);
+    };
+    door.load({}, "", next);
+  }
+  EXPECT_EQ(told, 21);
+}
+
 TEST(CopyDoorTest, NoOrderingCanBeForgotten) {
   for (const auto site :
        {OrderingSite::load_begin_record, OrderingSite::load_end_record, OrderingSite::load_synchronize,
