@@ -4,7 +4,10 @@
 #include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 
+#include "base/clock.h"
 #include "conformance/device_conformance.h"
+#include "cuda/activity_recorder.h"
+#include "cuda/card_watch.h"
 #include "fakes/cards.h"
 #include "fakes/failure_of.h"
 
@@ -97,6 +100,46 @@ TEST_F(RealCardTest, ComputingAndCopyingGoOnTogether) {
   done.get_future().wait();
   EXPECT_EQ(device->counters().loaded, loaded.nbytes());
   device->finish_compute();
+}
+
+TEST_F(RealCardTest, ItsOwnRecordShowsKernelsAndCopiesOnOurClock) {
+  const auto product = [&] { return at::matmul(at::ones({1024, 1024}, there()), at::ones({1024, 1024}, there())); };
+  std::vector<float> host(1 << 22, 2.0f);
+  const at::Tensor loaded = device->allocate({1 << 22}, at::kFloat);
+  const auto work = [&] {
+    at::Tensor out = product();
+    std::promise<void> done;
+    device->load({{loaded.data_ptr(), host.data(), loaded.nbytes()}}, "load", [&] { done.set_value(); });
+    done.get_future().wait();
+    device->finish_compute();
+  };
+  work();  // kernels are loaded when they are first asked for
+  std::string why_not;
+  const auto recorder = record_activity(why_not);
+  ASSERT_NE(recorder, nullptr) << why_not;
+  const double begin_s = monotonic_seconds();
+  work();
+  const double end_s = monotonic_seconds();
+  const ActivityLog log = recorder->stop();
+  const CardActivity activity = card_activity(log.records, 0, begin_s - 1e-4, end_s + 1e-4);
+  EXPECT_EQ(activity.to_card, loaded.nbytes());
+  EXPECT_GT(activity.to_card_s, 0);
+  EXPECT_GT(activity.kernel_s, 0);
+  EXPECT_EQ(log.dropped, 0u);
+  EXPECT_EQ(card_activity(log.records, 0, log.begin_s - 1, begin_s - 1e-4).to_card, 0u) << "clocks agree";
+  EXPECT_EQ(card_activity(log.records, 0, end_s + 1e-4, log.end_s + 1).to_card, 0u) << "clocks agree";
+  EXPECT_FALSE(longest_kernels(log, 0, 5).empty());
+}
+
+TEST(CardWatchOfACardTest, TellsOfTheCardThatWeDrive) {
+  HOPYARD_SKIP_WITHOUT_CARD();
+  std::string why_not;
+  const auto watch = CardWatch::open(why_not);
+  ASSERT_NE(watch, nullptr) << why_not;
+  const CudaCard card = cuda_cards().cards.front();
+  const CardState state = watch->state(card.bus_id);
+  EXPECT_GT(state.memory.value_or(0), GiB) << card.bus_id;
+  EXPECT_NE(watch->driver(), "");
 }
 
 TEST(CardBudgetTest, MoreThanIsFreeIsRefusedWithBothNumbers) {
