@@ -14,7 +14,7 @@ namespace {
 Bytes widest_row(const TrialSetup& trial) {
   Bytes widest = 0;
   for (std::uint32_t l = 0; l < trial.first_layer; ++l)
-    widest = std::max(widest, trial.source->description().layers[l].output_bytes_per_row);
+    widest = std::max(widest, row_bytes(trial.source->description().layers[l], trial.train.precision));
   return widest;
 }
 

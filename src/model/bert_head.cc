@@ -2,19 +2,17 @@
 
 #include <ATen/Functions.h>
 
-#include <limits>
-
 namespace hopyard {
 
 at::Tensor pool(const at::Tensor& x, Pooling pooling, const at::Tensor& mask) {
   if (pooling == Pooling::cls) return x.select(1, 0);
   if (pooling == Pooling::mean) {
     if (!mask.defined()) return x.mean(1);
-    const at::Tensor counts = mask.to(at::kFloat).unsqueeze(2);
-    return (x * counts).sum(1) / counts.sum(1).clamp_min(1);
+    const at::Tensor counts = mask.to(at::kFloat).unsqueeze(2);  // bfloat16 counts to 256 only
+    return ((x * counts).sum(1) / counts.sum(1).clamp_min(1)).to(x.scalar_type());
   }
   if (!mask.defined()) return x.amax(1);
-  return x.masked_fill(mask.eq(0).unsqueeze(2), std::numeric_limits<float>::lowest()).amax(1);
+  return x.masked_fill(mask.eq(0).unsqueeze(2), lowest_of(x.options())).amax(1);
 }
 
 BertHead::BertHead(const BertHeadConfig& config) : TransformerLayer(config, "head", "bert.head"), config_(config) {

@@ -12,20 +12,21 @@
 namespace hopyard {
 namespace {
 
-constexpr double kLowest = std::numeric_limits<float>::lowest();
-
-/// Added to scores, broadcast over heads and queries: 0 where a key counts, the lowest float where it does not (−inf
+/// Added to scores, broadcast over heads and queries: 0 where a key counts, the lowest number where it does not (−inf
 /// would make a fully masked row NaN). Undefined when nothing is masked.
-at::Tensor padding_scores(const at::Tensor& mask) {
+at::Tensor padding_scores(const at::Tensor& mask, const at::TensorOptions& options) {
   if (!mask.defined()) return {};
-  return mask.to(at::kFloat).sub_(1).mul_(-kLowest).view({mask.size(0), 1, 1, mask.size(1)});
+  const double lowest = lowest_of(options);
+  return at::sub(mask.to(options), 1).mul_(-lowest).view({mask.size(0), 1, 1, mask.size(1)});
 }
 
-at::Tensor score_mask(const at::Tensor& mask, const AttentionShape& shape, bool causal) {
+/// Of the type and where `options` say.
+at::Tensor score_mask(const at::Tensor& mask, const AttentionShape& shape, bool causal,
+                      const at::TensorOptions& options) {
   const at::NoGradGuard no_grad;
-  const at::Tensor padding = padding_scores(mask);
+  const at::Tensor padding = padding_scores(mask, options);
   if (!causal) return padding;
-  const at::Tensor future = at::full({shape.tokens, shape.tokens}, kLowest, at::kFloat).triu_(1);
+  const at::Tensor future = at::full({shape.tokens, shape.tokens}, lowest_of(options), options).triu_(1);
   return padding.defined() ? at::minimum(padding, future) : future;
 }
 
@@ -56,6 +57,12 @@ Activation parse_activation(const std::string& name, const std::string& where) {
   fail(ExitCode::input, where, ": activation '", name, "' is not supported; supported are: ", text::join(names, ", "));
 }
 
+double lowest_of(const at::TensorOptions& options) {
+  return at::typeMetaToScalarType(options.dtype()) == at::kBFloat16
+             ? static_cast<double>(static_cast<float>(std::numeric_limits<at::BFloat16>::lowest()))
+             : static_cast<double>(std::numeric_limits<float>::lowest());
+}
+
 at::Tensor activate(const at::Tensor& x, Activation activation) {
   switch (activation) {
     case Activation::gelu:
@@ -81,12 +88,13 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
                      const AttentionShape& shape, const AttentionSpec& spec, const at::Tensor& mask, const Pass& pass,
                      std::uint32_t draw) {
   const at::Tensor q = split_heads(query, shape), k = split_heads(key, shape), v = split_heads(value, shape);
+  const at::TensorOptions options = query.options().requires_grad(false);
   at::Tensor context;
   if (pass.train && spec.dropout > 0) {
-    context = attention_with_dropout(q, k, v, spec, score_mask(mask, shape, spec.causal), pass, draw);
+    context = attention_with_dropout(q, k, v, spec, score_mask(mask, shape, spec.causal, options), pass, draw);
   } else {
     const bool causal_kernel = spec.causal && !mask.defined();
-    const at::Tensor added = causal_kernel ? at::Tensor() : score_mask(mask, shape, spec.causal);
+    const at::Tensor added = causal_kernel ? at::Tensor() : score_mask(mask, shape, spec.causal, options);
     context = at::scaled_dot_product_attention(q, k, v, added.defined() ? std::optional(added) : std::nullopt, 0.0,
                                                causal_kernel, spec.scale);
   }

@@ -35,7 +35,7 @@ struct LayerDescription {
   std::string kind;  ///< layers of one kind and shape cost the same: "bert.encoder"
   std::vector<ParameterDescription> parameters;
   double forward_flops_per_row = 0;  ///< multiply and add count as two; one row = one sequence
-  Bytes output_bytes_per_row = 0;    ///< boundary activation, float32
+  Bytes output_bytes_per_row = 0;    ///< boundary activation, as float32
   /// Of the parameters that belong to this layer: tied ones count at their owner.
   std::int64_t parameter_count() const;
   /// Some parameter that it uses is not frozen.

@@ -25,6 +25,9 @@ at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels)
   return at::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::Sum, kIgnored);
 }
 
+/// Whatever logits were computed in, losses and metrics are float32.
+at::Tensor in_float32(const at::Tensor& logits) { return logits.to(at::kFloat); }
+
 at::Tensor rows_of(const at::Tensor& logits) { return logits.view({-1, logits.size(-1)}); }
 
 template <class Value>
@@ -100,7 +103,8 @@ std::int64_t ModelSource::counted_items(std::int64_t rows) const {
   return spec_.task == ModelTask::causal_lm ? rows * (shape_.tokens - 1) : rows;
 }
 
-LossSum ModelSource::loss(const at::Tensor& logits, const Batch& batch) const {
+LossSum ModelSource::loss(const at::Tensor& computed, const Batch& batch) const {
+  const at::Tensor logits = in_float32(computed);
   const std::int64_t items = counted_items(logits.size(0));
   switch (spec_.task) {
     case ModelTask::sequence_classification:
@@ -115,8 +119,9 @@ LossSum ModelSource::loss(const at::Tensor& logits, const Batch& batch) const {
   return {};
 }
 
-MetricSums ModelSource::judge(const at::Tensor& logits, const Batch& batch) const {
+MetricSums ModelSource::judge(const at::Tensor& computed, const Batch& batch) const {
   const at::NoGradGuard no_grad;
+  const at::Tensor logits = in_float32(computed);
   const LossSum sum = loss(logits, batch);
   MetricSums sums;
   sums.loss = sum.sum.item<double>();
@@ -142,8 +147,9 @@ void RowOutcomes::add(const RowOutcomes& more) {
   append(targets, more.targets);
 }
 
-RowOutcomes row_outcomes(const ModelSource& source, const at::Tensor& logits, const Batch& batch) {
+RowOutcomes row_outcomes(const ModelSource& source, const at::Tensor& computed, const Batch& batch) {
   const at::NoGradGuard no_grad;
+  const at::Tensor logits = in_float32(computed);
   switch (source.spec().task) {
     case ModelTask::sequence_classification:
       return outcomes_of_classes(logits, batch.labels);

@@ -27,14 +27,25 @@ namespace {
 
 /// Values 2·pair and 2·pair + 1 come from one number of the SplitMix64 sequence that starts at `key`: five times as
 /// fast as bernoulli_, and a value depends on nothing but the key and its place.
-void fill_mask(std::uint64_t key, double p, float* out, std::int64_t begin, std::int64_t end) {
+template <class Value>
+void fill_mask(std::uint64_t key, double p, Value* out, std::int64_t begin, std::int64_t end) {
   const auto dropped_below = static_cast<std::uint32_t>(std::min(p * 0x1.0p32, 0x1.0p32 - 1));
-  const float kept[2] = {0.0f, static_cast<float>(1 / (1 - p))};
+  const Value kept[2] = {static_cast<Value>(0.0f), static_cast<Value>(static_cast<float>(1 / (1 - p)))};
   for (std::int64_t i = begin; i < end; i += 2) {
     const std::uint64_t bits = mix64(key + static_cast<std::uint64_t>(i / 2) * 0x9e3779b97f4a7c15ULL);
     out[i] = kept[static_cast<std::uint32_t>(bits) >= dropped_below];
     if (i + 1 < end) out[i + 1] = kept[static_cast<std::uint32_t>(bits >> 32) >= dropped_below];
   }
+}
+
+template <class Value>
+void fill_mask(std::uint64_t key, double p, at::Tensor& mask) {
+  auto* const out = mask.mutable_data_ptr<Value>();
+  constexpr std::int64_t kPairsPerTask = 1 << 14;
+  const std::int64_t count = mask.numel();
+  at::parallel_for(0, (count + 1) / 2, kPairsPerTask, [&](std::int64_t begin, std::int64_t end) {
+    fill_mask(key, p, out, 2 * begin, std::min(2 * end, count));
+  });
 }
 
 }  // namespace
@@ -44,16 +55,12 @@ at::Tensor dropout_mask(const at::Tensor& like, double p, const Pass& pass, std:
   if (p >= 1) return at::zeros_like(like);
   at::Tensor mask = at::empty(like.sizes(), like.options().requires_grad(false));
   const std::uint64_t key = derive(derive(pass.key, pass.layer), draw);
-  if (!mask.is_cpu()) {
+  if (!mask.is_cpu())
     kernels_of(mask.device().type()).dropout_mask(mask, key, p);
-    return mask;
-  }
-  float* const out = mask.mutable_data_ptr<float>();
-  constexpr std::int64_t kPairsPerTask = 1 << 14;
-  const std::int64_t count = mask.numel();
-  at::parallel_for(0, (count + 1) / 2, kPairsPerTask, [&](std::int64_t begin, std::int64_t end) {
-    fill_mask(key, p, out, 2 * begin, std::min(2 * end, count));
-  });
+  else if (mask.scalar_type() == at::kBFloat16)
+    fill_mask<at::BFloat16>(key, p, mask);
+  else
+    fill_mask<float>(key, p, mask);
   return mask;
 }
 

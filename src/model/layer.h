@@ -28,8 +28,8 @@ std::uint64_t pass_key(std::uint64_t trial_seed, std::uint64_t step, std::uint32
 
 /// x with dropout by explicit keyed mask: x · mask / (1 − p). Returns x itself when p is 0 or pass.train is false.
 at::Tensor dropout(const at::Tensor& x, double p, const Pass& pass, std::uint32_t draw);
-/// The mask alone, already divided by 1 − p. A value depends on its place, p and the key: not on threads or a
-/// generator.
+/// The mask alone, of `like`'s type (float32 or bfloat16), already divided by 1 − p and then rounded. A value depends
+/// on its place, p and the key: not on threads, a generator or the kind of device.
 at::Tensor dropout_mask(const at::Tensor& like, double p, const Pass& pass, std::uint32_t draw);
 
 /// A torch::nn::Module whose parameters live in buffers of the engine. The constructor registers them empty
@@ -43,8 +43,8 @@ class Layer : public torch::nn::Module {
   const LayerDescription& description() const { return description_; }
   /// The parameter is not trained, from the next bind() on.
   void freeze(std::size_t parameter) { description_.parameters.at(parameter).frozen = true; }
-  /// Points parameter i at views[i] (float32, the declared shape) as a fresh leaf: no gradient yet, and requires_grad
-  /// where `with_gradients` and the parameter is not frozen.
+  /// Points parameter i at views[i] (the declared shape, of the type and on the device that the layer computes in and
+  /// on) as a fresh leaf: no gradient yet, and requires_grad where `with_gradients` and the parameter is not frozen.
   void bind(std::span<const at::Tensor> views, bool with_gradients);
   /// Lets go of the views, so that their memory can go.
   void unbind();

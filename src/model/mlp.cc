@@ -49,7 +49,8 @@ class MlpLayer : public FamilyLayer {
   }
 
   at::Tensor forward(const at::Tensor& x, const Batch& batch, const Pass& pass) override {
-    const at::Tensor y = at::linear(x.defined() ? x : batch.inputs, parameter(weight_), parameter(bias_));
+    const at::Tensor& weight = parameter(weight_);
+    const at::Tensor y = at::linear(x.defined() ? x : batch.inputs.to(weight.scalar_type()), weight, parameter(bias_));
     return is_head_ ? y : dropout(activate(y, activation_), dropout_, pass, 0);
   }
 

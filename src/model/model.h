@@ -75,6 +75,7 @@ class ModelSource {
   /// True when this part's weights all come from files, so that they do not depend on the trial's seed.
   bool from_checkpoint(std::uint32_t layer, Part part) const;
 
+  /// Computed in float32, whatever the logits' type; batch and logits on one device, where the sum is as well.
   LossSum loss(const at::Tensor& logits, const Batch& batch) const;
   /// Items that loss() will count, known before the forward pass.
   std::int64_t counted_items(std::int64_t rows) const;

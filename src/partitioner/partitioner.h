@@ -19,6 +19,8 @@ struct LayerCost {
   Bytes borrowed_bytes = 0;                    ///< tied parameters owned by another layer, loaded as well
   std::optional<std::uint32_t> borrowed_from;  ///< that layer; a shard that holds both loads them once
   bool borrowed_frozen = false;                ///< their owner needs no gradient of them
+  Bytes copy_bytes = 0;                        ///< of its parameters in another type, while a task computes
+  Bytes borrowed_copy_bytes = 0;               ///< the same of what it borrows; none where a shard holds the owner
   Bytes moment_bytes = 0;                      ///< loaded and stored by backward tasks; 0 when frozen
   Bytes gradient_bytes = 0;                    ///< on the device between backward and update; 0 when frozen
   Bytes input_bytes = 0;                       ///< of a first layer that takes activations: those of one micro-batch

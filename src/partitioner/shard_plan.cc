@@ -32,6 +32,16 @@ Bytes incoming_tied_gradients(const std::vector<LayerCost>& layers, std::uint32_
   return sum;
 }
 
+/// Parameters in the type that the shard computes in, where that is another.
+Bytes copy_bytes(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end) {
+  Bytes sum = 0;
+  for (std::uint32_t i = begin; i < end; ++i) {
+    sum += layers[i].copy_bytes;
+    if (!owner_inside(layers[i], begin, end)) sum += layers[i].borrowed_copy_bytes;
+  }
+  return sum;
+}
+
 /// The largest single layer pass; all micro-batches' outputs wait at the boundary for the store.
 Bytes forward_workspace(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end,
                         const DeviceLimits& device) {
@@ -39,7 +49,8 @@ Bytes forward_workspace(const std::vector<LayerCost>& layers, std::uint32_t begi
   for (std::uint32_t i = begin; i < end; ++i) {
     widest = std::max(widest, layers[i].transient_bytes + input_bytes(layers, i) + layers[i].output_bytes);
   }
-  return widest + device.micro_batches * (input_bytes(layers, begin) + layers[end - 1].output_bytes);
+  return copy_bytes(layers, begin, end) + widest +
+         device.micro_batches * (input_bytes(layers, begin) + layers[end - 1].output_bytes);
 }
 
 Bytes backward_workspace(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end,
@@ -52,7 +63,7 @@ Bytes backward_workspace(const std::vector<LayerCost>& layers, std::uint32_t beg
   }
   // At each boundary an activation in or the gradient that came back, and the gradient that goes on.
   const Bytes boundary = 2 * input_bytes(layers, begin) + layers[end - 1].output_bytes;
-  return gradients + saved + transient + device.micro_batches * boundary;
+  return copy_bytes(layers, begin, end) + gradients + saved + transient + device.micro_batches * boundary;
 }
 
 void add_backward_bytes(ShardPlan& shard, const std::vector<LayerCost>& layers, const DeviceLimits& device) {

@@ -27,6 +27,7 @@ struct Boundary {
   int stores_in_flight = 0;      ///< to `host`, all from `device`
   std::uint64_t promised = 0;    ///< the turn that the last task chosen to write it will begin
   std::vector<std::vector<std::int64_t>> shapes;  ///< of each micro-batch
+  at::ScalarType type = at::kFloat;               ///< of them all
   std::vector<Bytes> offsets;                     ///< of each micro-batch in `host`
 
   /// Nothing is here any more; a task will produce it anew.
@@ -43,6 +44,7 @@ struct Boundary {
     Bytes offset = 0;
     for (const auto& value : values) {
       shapes.push_back(value.sizes().vec());
+      type = value.scalar_type();
       offsets.push_back(offset);
       offset += align_up(value.nbytes());
     }

@@ -50,15 +50,16 @@ std::vector<at::Tensor> Executor::input_tensors(DeviceState& device, const Slot&
     return tensors;
   }
   if (input.features != nullptr) {
+    const TrainSpec& train = slot.trial->setup().train;
     GatheredRows gathered = gather_rows(*input.features, slot.trial->rows_of(slot.task), slot.first_layer,
-                                        slot.trial->setup().train.micro_batch_size, *device.device);
+                                        train.micro_batch_size, compute_type(train.precision), *device.device);
     for (const auto& copy : gathered.copies) std::memcpy(copy.to, copy.from, copy.bytes);
     return std::move(gathered.tensors);
   }
   const Boundary& boundary = *input.boundary;
   for (std::size_t m = 0; m < boundary.shapes.size(); ++m)
     tensors.push_back(at::from_blob(const_cast<std::byte*>(boundary.host.data()) + boundary.offsets[m],
-                                    boundary.shapes[m], at::kFloat));
+                                    boundary.shapes[m], boundary.type));
   return tensors;
 }
 
@@ -138,6 +139,7 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   TrialRun& trial = *slot.trial;
   const TrialSetup& setup = trial.setup();
   auto layers = loaded_layers(device, slot);
+  make_copies(layers, compute_type(setup.train.precision));
   const Dataset& data = slot.task.evaluation ? *setup.valid_data : *setup.train_data;
   auto batches = make_batches(data, setup.source->spec().task, trial.rows_of(slot.task), setup.train.micro_batch_size);
   bring_batches(*device.device, batches);
@@ -192,11 +194,11 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
 }
 
 /// What a step that is exchanged leaves: every accumulator by itself, since others add to them.
-void Executor::leave_for_exchange(TrialRun& trial, std::span<const LoadedLayer> layers, BackwardOutput& output,
+void Executor::leave_for_exchange(TrialRun& trial, std::span<LoadedLayer> layers, BackwardOutput& output,
                                   Outcome& outcome) {
   if (!trial.keeps_apart()) {
     auto& all = output.apart.emplace_back();
-    for (const auto& loaded : layers) all.push_back(gradients_of(loaded));
+    for (auto& loaded : layers) all.push_back(gradients_of(loaded));
   }
   for (std::uint32_t piece = 0; piece < output.apart.size(); ++piece) {
     for (auto& use : trial.tied()) {
@@ -217,7 +219,7 @@ void Executor::add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome
     if (!use.trainable) continue;
     const bool used = plan.holds(use.layer), owned = plan.holds(use.owner.layer);
     at::Tensor gradient;
-    if (used) gradient = layers[use.layer - plan.begin].layer->bound()[use.parameter].grad();
+    if (used) gradient = layers[use.layer - plan.begin].gradient(use.parameter);
     if (used && !owned) outcome.tied.push_back({&use, 0, gradient});
     if (owned && !used) {
       const auto& shape = trial.layers()[use.owner.layer].module->description().parameters[use.owner.parameter].shape;
@@ -238,7 +240,7 @@ void Executor::update_or_keep(TrialRun& trial, const ComputeContext& context, Ou
     const double lr = rate_of(trial.setup(), context.step, loaded.index);
     update_layer(loaded, gradients, train.optimizer, lr, context.step + 1);
   };
-  for (const auto& loaded : context.layers) {
+  for (auto& loaded : context.layers) {
     if (!loaded.trainable) continue;
     auto own = gradients_of(loaded);
     if (train.clip_norm)
@@ -251,7 +253,7 @@ void Executor::update_or_keep(TrialRun& trial, const ComputeContext& context, Ou
   }
   if (!train.clip_norm || keeps_gradients(trial.setup())) return;
   const double factor = clip_factor_of(trial);
-  for (const auto& loaded : context.layers) {
+  for (auto& loaded : context.layers) {
     if (!loaded.trainable) continue;
     auto own = gradients_of(loaded);
     for (std::size_t p = 0; p < own.size(); ++p)

@@ -202,8 +202,7 @@ class Executor {
   Outcome compute(DeviceState& device, Slot& slot);
   void compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
                         std::span<const at::Tensor> gradients, Outcome& outcome);
-  void leave_for_exchange(TrialRun& trial, std::span<const LoadedLayer> layers, BackwardOutput& output,
-                          Outcome& outcome);
+  void leave_for_exchange(TrialRun& trial, std::span<LoadedLayer> layers, BackwardOutput& output, Outcome& outcome);
   void add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome& outcome);
   void update_or_keep(TrialRun& trial, const ComputeContext& context, Outcome& outcome);
   void compute_update(Slot& slot);

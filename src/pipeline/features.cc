@@ -112,14 +112,14 @@ std::vector<std::int64_t> Features::row_shape(std::span<const std::uint32_t> row
 }
 
 GatheredRows gather_rows(const Features& features, std::span<const std::uint32_t> rows, std::uint32_t end_layer,
-                         std::uint32_t micro_batch_size, Device& device) {
+                         std::uint32_t micro_batch_size, at::ScalarType type, Device& device) {
   const auto row_shape = features.row_shape(rows, end_layer);
   GatheredRows gathered;
   for (std::size_t begin = 0; begin < rows.size(); begin += micro_batch_size) {
     const auto part = rows.subspan(begin, std::min<std::size_t>(micro_batch_size, rows.size() - begin));
     std::vector<std::int64_t> shape{static_cast<std::int64_t>(part.size())};
     shape.insert(shape.end(), row_shape.begin(), row_shape.end());
-    at::Tensor tensor = device.allocate(shape, at::kFloat);
+    at::Tensor tensor = device.allocate(shape, type);
     const Bytes bytes = tensor.nbytes() / part.size();
     auto* to = static_cast<std::byte*>(tensor.data_ptr());
     for (const auto row : part) {

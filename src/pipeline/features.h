@@ -18,9 +18,10 @@
 
 namespace hopyard {
 
-/// One activation for each of the first rows of a data set, float32, in host memory. Rows come and go by segments, each
-/// in one of a few slots, one row after another. Layers may work on them in place. Bytes of different rows may be read
-/// and written at the same time; everything else is thread-safe, but what is read or written must not be taken out.
+/// One activation for each of the first rows of a data set, of the type that trials compute in, in host memory. Rows
+/// come and go by segments, each in one of a few slots, one row after another. Layers may work on them in place. Bytes
+/// of different rows may be read and written at the same time; everything else is thread-safe, but what is read or
+/// written must not be taken out.
 class Features {
  public:
   /// What all rows take of the host tier.
@@ -82,7 +83,7 @@ struct GatheredRows {
 };
 /// Allocates on the device; copies nothing yet.
 GatheredRows gather_rows(const Features& features, std::span<const std::uint32_t> rows, std::uint32_t end_layer,
-                         std::uint32_t micro_batch_size, Device& device);
+                         std::uint32_t micro_batch_size, at::ScalarType type, Device& device);
 /// What is to be copied so that each row gets its part of the micro-batches' contiguous `tensors`.
 std::vector<CopyRequest> scatter_rows(Features& features, std::span<const std::uint32_t> rows,
                                       std::span<const at::Tensor> tensors);

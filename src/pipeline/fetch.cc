@@ -3,6 +3,7 @@
 
 #include "base/failure.h"
 #include "pipeline/executor.h"
+#include "pipeline/shard_compute.h"
 
 namespace hopyard {
 
@@ -185,7 +186,7 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
   std::vector<CopyRequest> copies;
   try {
     for (std::size_t m = 0; m < boundary.shapes.size(); ++m) {
-      at::Tensor tensor = device.device->allocate(boundary.shapes[m], at::kFloat);
+      at::Tensor tensor = device.device->allocate(boundary.shapes[m], boundary.type);
       auto hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(tensor.nbytes()));
       copies.push_back({tensor.data_ptr(), boundary.host.data() + boundary.offsets[m], tensor.nbytes()});
       hold->tensor = std::move(tensor);
@@ -208,8 +209,9 @@ bool Executor::request_features(DeviceState& device, const std::shared_ptr<Slot>
   const TrialRun& trial = *slot->trial;
   GatheredRows gathered;
   try {
-    gathered = gather_rows(*input.features, trial.rows_of(slot->task), slot->first_layer,
-                           trial.setup().train.micro_batch_size, *device.device);
+    gathered =
+        gather_rows(*input.features, trial.rows_of(slot->task), slot->first_layer, trial.setup().train.micro_batch_size,
+                    compute_type(trial.setup().train.precision), *device.device);
   } catch (const DeviceOutOfMemory&) {
     return give_up_kept(device) && request_features(device, slot, input);
   }

@@ -42,6 +42,7 @@ LayerClass class_of(const ModelDescription& model, std::uint32_t index, bool goe
 
 struct Measured {
   Bytes saved = 0, transient = 0;
+  double copy_s = 0;                                    ///< of its parameters, to compute with
   std::vector<double> forward_s, backward_s, update_s;  ///< of each run
   at::Tensor output;                                    ///< what the next layer takes
 };
@@ -80,6 +81,7 @@ class Profile {
     for (const auto& parameter : description.parameters)
       if (parameter.tied_to) loaded.borrowed.push_back(at::zeros(parameter.shape, options));
     Measured best;
+    best.copy_s = seconds_of([&] { make_copies(std::span(&loaded, 1), compute_type(train_.precision)); });
     for (int run = 0; run < kRuns; ++run) {
       forward(loaded, x, best);
       if (goes_back) backward(loaded, x, best);
@@ -142,14 +144,13 @@ class Profile {
       best.saved = std::max(best.saved, saved);
       // Beyond the saved activations and the parameters' gradients, which are planned for apart.
       Bytes gradients = 0;
-      for (const auto& parameter : loaded.layer->bound())
-        if (parameter.grad().defined()) gradients += charged_bytes(parameter.grad().nbytes());
+      for (const auto& gradient : gradients_of(loaded))
+        if (gradient.defined()) gradients += charged_bytes(gradient.nbytes());
       const Bytes most = peak() - before;
       const Bytes beyond = most - std::min(most, saved + gradients);
       best.transient = std::max(best.transient, beyond);
     }
-    std::vector<at::Tensor> gradients;
-    for (const auto& parameter : loaded.layer->bound()) gradients.push_back(parameter.grad());
+    const auto gradients = gradients_of(loaded);
     best.update_s.push_back(seconds_of([&] { update_layer(loaded, gradients, train_.optimizer, 0.0, 1); }));
   }
 
@@ -176,7 +177,8 @@ std::vector<LayerCost> measured_layers(const ModelSource& source, const Dataset&
     x = measured.output;
     costs[l].saved_bytes = measured.saved;
     costs[l].transient_bytes = measured.transient;
-    costs[l].forward_s = median(measured.forward_s) * micros;
+    // Once a task, whether it goes forward or forward and back.
+    costs[l].forward_s = median(measured.forward_s) * micros + measured.copy_s;
     costs[l].backward_s = median(measured.backward_s) * micros;
     costs[l].update_s = median(measured.update_s);
   }
@@ -205,7 +207,12 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
       cost.moment_bytes = own * static_cast<Bytes>(moment_count(train.optimizer));
       cost.gradient_bytes = (own + (cost.borrowed_frozen ? 0 : cost.borrowed_bytes)) * gradient_pieces(train);
     }
-    cost.output_bytes = layers[l].output_bytes_per_row * train.micro_batch_size;
+    cost.output_bytes = row_bytes(layers[l], train.precision) * train.micro_batch_size;
+    if (compute_type(train.precision) != at::kFloat) {
+      cost.copy_bytes = charged_bytes(computed_bytes(train.precision, own)) +
+                        charged_bytes(computed_bytes(train.precision, cost.frozen_bytes));
+      cost.borrowed_copy_bytes = charged_bytes(computed_bytes(train.precision, cost.borrowed_bytes));
+    }
     costs.push_back(std::move(cost));
   }
   return costs;

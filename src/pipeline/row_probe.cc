@@ -37,8 +37,8 @@ std::vector<Company> companies(const ModelSource& source, const Dataset& data, s
   return all;
 }
 
-void run_layer(const ModelSource& source, Layer& layer, std::uint32_t index, std::vector<Company>& all,
-               Device& device) {
+void run_layer(const ModelSource& source, Layer& layer, std::uint32_t index, Precision precision,
+               std::vector<Company>& all, Device& device) {
   const auto there = [&](const at::Tensor& value) { return value.defined() ? value.to(device.place()) : value; };
   const LayerLayout own = layout_of(layer.description(), Part::own);
   const LayerLayout shared = layout_of(layer.description(), Part::shared);
@@ -49,6 +49,7 @@ void run_layer(const ModelSource& source, Layer& layer, std::uint32_t index, std
   loaded.shared = &shared;
   loaded.parameters = there(first_values(source, index, Part::own, own));
   loaded.frozen = there(first_values(source, index, Part::shared, shared));
+  make_copies(std::span(&loaded, 1), compute_type(precision));
   const BoundLayers bound(std::span(&loaded, 1), false);
   for (auto& company : all) company.x = layer.forward(company.x, company.batch, Pass()).contiguous();
 }
@@ -64,12 +65,12 @@ bool equal_rows(const Company& first, const Company& other) {
 }
 
 bool all_equal(const ModelSource& source, const Dataset& data, std::uint32_t end_layer, std::uint32_t micro_batch_size,
-               const std::vector<std::uint32_t>& sizes, Device& device) {
+               const std::vector<std::uint32_t>& sizes, Precision precision, Device& device) {
   const at::NoGradGuard no_graph;
   auto all = companies(source, data, micro_batch_size, sizes, device);
   const auto layers = source.make_layers();
   for (std::uint32_t l = 0; l < end_layer; ++l) {
-    run_layer(source, *layers[l], l, all, device);
+    run_layer(source, *layers[l], l, precision, all, device);
     if (!std::all_of(all.begin(), all.end(), [&](const Company& other) { return equal_rows(all.front(), other); }))
       return false;
   }
@@ -79,11 +80,12 @@ bool all_equal(const ModelSource& source, const Dataset& data, std::uint32_t end
 }  // namespace
 
 bool rows_are_independent(const ModelSource& source, const Dataset& data, std::uint32_t end_layer,
-                          std::uint32_t micro_batch_size, const std::vector<std::uint32_t>& sizes,
+                          std::uint32_t micro_batch_size, const std::vector<std::uint32_t>& sizes, Precision precision,
                           const DeviceMaker& maker) {
   bool equal = false;
-  on_compute_thread(
-      maker, [&](Device& device) { equal = all_equal(source, data, end_layer, micro_batch_size, sizes, device); });
+  on_compute_thread(maker, [&](Device& device) {
+    equal = all_equal(source, data, end_layer, micro_batch_size, sizes, precision, device);
+  });
   return equal;
 }
 

@@ -1,7 +1,10 @@
 #include "pipeline/shard_compute.h"
 
+#include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include "base/failure.h"
 #include "model/layer.h"
@@ -23,32 +26,109 @@ at::Tensor run_layers(const ComputeContext& context, std::size_t micro_batch, at
   return x;
 }
 
-/// Calls visit(tensor) for the bytes of each layer's parts and each value that it borrows.
+/// Calls visit(tensor) for each tensor that the layers' modules are bound to views of.
 template <class Visit>
 void for_each_value(std::span<LoadedLayer> layers, const Visit& visit) {
+  const auto visit_one = [&](at::Tensor& value, at::Tensor& copy) {
+    at::Tensor& bound = copy.defined() ? copy : value;
+    if (bound.defined()) visit(bound);
+  };
   for (auto& loaded : layers) {
-    for (auto* part : {&loaded.parameters, &loaded.frozen})
-      if (part->defined()) visit(*part);
-    for (auto& value : loaded.borrowed) visit(value);
+    visit_one(loaded.parameters, loaded.copies.parameters);
+    visit_one(loaded.frozen, loaded.copies.frozen);
+    auto& borrowed = loaded.copies.borrowed.empty() ? loaded.borrowed : loaded.copies.borrowed;
+    for (auto& value : borrowed) visit(value);
   }
+}
+
+/// Adds a parameter's gradient to its sum as soon as a micro-batch's backward has it, and lets go of it.
+class AddToSum : public torch::autograd::PostAccumulateGradHook {
+ public:
+  explicit AddToSum(at::Tensor& sum) : sum_(sum) {}
+  void operator()(const torch::autograd::Variable& parameter) override {
+    const at::NoGradGuard no_graph;
+    at::Tensor& gradient = parameter.mutable_grad();
+    if (sum_.defined())
+      sum_.add_(gradient);
+    else
+      sum_ = gradient.to(at::kFloat);
+    gradient.reset();
+  }
+
+ private:
+  at::Tensor& sum_;
+};
+
+/// What the module of a layer computes with: its parameters in their order.
+std::vector<at::Tensor> computed_values(const LoadedLayer& loaded) {
+  const auto& description = loaded.layer->description();
+  const Copies& copies = loaded.copies;
+  const at::Tensor& parameters = copies.parameters.defined() ? copies.parameters : loaded.parameters;
+  const at::Tensor& frozen = copies.frozen.defined() ? copies.frozen : loaded.frozen;
+  const auto& borrowed = copies.borrowed.empty() ? loaded.borrowed : copies.borrowed;
+  std::vector<at::Tensor> values;
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < description.parameters.size(); ++i) {
+    const ParameterDescription& parameter = description.parameters[i];
+    if (parameter.tied_to)
+      values.push_back(borrowed.at(next++));
+    else if (parameter.part() == Part::own)
+      values.push_back(parameter_view(parameters, description, *loaded.own, i));
+    else
+      values.push_back(parameter_view(frozen, description, *loaded.shared, i));
+  }
+  return values;
+}
+
+/// Together, at the end: on a device each reading waits for all that is computed before it.
+void read_losses(std::span<const at::Tensor> sums, std::vector<MicroBatchLoss>& losses) {
+  if (sums.empty()) return;
+  const at::Tensor read = at::stack(at::TensorList(sums.data(), sums.size())).to(at::kCPU, at::kDouble);
+  for (std::size_t m = 0; m < losses.size(); ++m) losses[m].sum = read.const_data_ptr<double>()[m];
 }
 
 /// After the backward of a micro-batch.
 void keep_apart(const ComputeContext& context, BackwardOutput& result) {
   if (!context.apart) return;
   auto& piece = result.apart.emplace_back();
-  for (const auto& loaded : context.layers) {
+  for (auto& loaded : context.layers) {
     piece.push_back(gradients_of(loaded));
-    for (auto parameter : loaded.layer->bound()) parameter.mutable_grad().reset();
+    for (std::size_t i = 0; i < loaded.layer->bound().size(); ++i) loaded.gradient(i).reset();
   }
 }
 
 }  // namespace
 
-LayerGradients gradients_of(const LoadedLayer& loaded) {
+LayerGradients gradients_of(LoadedLayer& loaded) {
   LayerGradients gradients;
-  for (const auto& parameter : loaded.layer->bound()) gradients.push_back(parameter.grad());
+  for (std::size_t i = 0; i < loaded.layer->bound().size(); ++i) gradients.push_back(loaded.gradient(i));
   return gradients;
+}
+
+at::Tensor& LoadedLayer::gradient(std::size_t i) {
+  at::Tensor parameter = layer->bound().at(i);
+  return gradient_sums.empty() ? parameter.mutable_grad() : gradient_sums.at(i);
+}
+
+at::ScalarType compute_type(Precision precision) { return precision == Precision::bf16 ? at::kBFloat16 : at::kFloat; }
+
+void make_copies(std::span<LoadedLayer> layers, at::ScalarType type) {
+  if (type == at::kFloat) return;
+  const at::NoGradGuard no_graph;
+  for (auto& loaded : layers) {
+    loaded.copies = {};
+    if (loaded.parameters.defined()) loaded.copies.parameters = loaded.parameters.to(type);
+    if (loaded.frozen.defined()) loaded.copies.frozen = loaded.frozen.to(type);
+    std::size_t next = 0;
+    for (const auto& parameter : loaded.layer->description().parameters) {
+      if (!parameter.tied_to) continue;
+      const auto& owner = *parameter.tied_to;
+      const bool is_here = owner.layer >= layers.front().index && owner.layer < loaded.index;
+      const at::Tensor& value = loaded.borrowed.at(next++);
+      loaded.copies.borrowed.push_back(
+          is_here ? computed_values(layers[owner.layer - layers.front().index]).at(owner.parameter) : value.to(type));
+    }
+  }
 }
 
 MicroBatchLoss total(std::span<const MicroBatchLoss> losses) {
@@ -86,17 +166,23 @@ at::Tensor LoadedLayer::value(std::size_t i) const {
 
 BoundLayers::BoundLayers(std::span<LoadedLayer> layers, bool with_gradients) : layers_(layers) {
   for (auto& loaded : layers_) {
-    const auto& description = loaded.layer->description();
-    std::vector<at::Tensor> views;
-    std::size_t borrowed = 0;
-    for (std::size_t i = 0; i < description.parameters.size(); ++i)
-      views.push_back(description.parameters[i].tied_to ? loaded.borrowed.at(borrowed++) : loaded.value(i));
-    loaded.layer->bind(views, with_gradients);
+    const auto values = computed_values(loaded);
+    loaded.layer->bind(values, with_gradients);
+    loaded.gradient_sums.clear();
+    if (!with_gradients || values.empty() || values.front().scalar_type() == at::kFloat) continue;
+    loaded.gradient_sums.resize(values.size());
+    for (std::size_t i = 0; i < values.size(); ++i)
+      torch::autograd::impl::set_post_acc_grad_hooks(loaded.layer->bound()[i],
+                                                     std::make_unique<AddToSum>(loaded.gradient_sums[i]));
   }
 }
 
 BoundLayers::~BoundLayers() {
-  for (auto& loaded : layers_) loaded.layer->unbind();
+  for (auto& loaded : layers_) {
+    for (const auto& parameter : loaded.layer->bound())
+      if (!loaded.gradient_sums.empty()) torch::autograd::impl::set_post_acc_grad_hooks(parameter, nullptr);
+    loaded.layer->unbind();
+  }
 }
 
 std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {
@@ -110,6 +196,7 @@ std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<c
 BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
                               std::span<const at::Tensor> output_gradients, bool want_input_gradients) {
   BackwardOutput result;
+  std::vector<at::Tensor> losses;
   const auto rows = static_cast<std::int64_t>(context.batch_rows);
   const auto counted = static_cast<double>(context.source.counted_items(rows));
   for (std::size_t m = 0; m < context.batches.size(); ++m) {
@@ -119,14 +206,16 @@ BackwardOutput backward_shard(const ComputeContext& context, std::span<const at:
     const at::Tensor output = run_layers(context, m, input);
     if (context.has_head) {
       const LossSum loss = context.source.loss(output, context.batches[m]);
-      result.losses.push_back({loss.sum.item<double>(), loss.items});
-      torch::autograd::backward({loss.sum}, {at::full({}, 1.0 / counted, at::kFloat)});
+      losses.push_back(loss.sum.detach());
+      result.losses.push_back({0, loss.items});
+      torch::autograd::backward({loss.sum}, {at::full({}, 1.0 / counted, losses.back().options())});
     } else {
       torch::autograd::backward({output}, {output_gradients[m]});
     }
     if (want_input_gradients) result.input_gradients.push_back(input.grad().contiguous());
     keep_apart(context, result);
   }
+  read_losses(losses, result.losses);
   return result;
 }
 
@@ -173,9 +262,9 @@ void add_tied_gradients(std::span<LoadedLayer> layers, std::span<const TiedGradi
   for (const auto& use : tied) {
     for (auto& loaded : layers) {
       if (loaded.index != use.owner.layer) continue;
-      at::Tensor owner = loaded.layer->bound().at(use.owner.parameter);
-      require(owner.grad().defined(), "the owner of a tied parameter has no gradient of its own");
-      owner.mutable_grad() = owner.grad().add(use.gradient.view(owner.sizes()));
+      at::Tensor& gradient = loaded.gradient(use.owner.parameter);
+      require(gradient.defined(), "the owner of a tied parameter has no gradient of its own");
+      gradient = gradient.add(use.gradient.view(gradient.sizes()));
     }
   }
 }

@@ -11,8 +11,15 @@
 #include "model/model.h"
 #include "model/row_outcomes.h"
 #include "optim/optimizer.h"
+#include "pipeline/train_spec.h"
 
 namespace hopyard {
+
+/// Parameters in another type than they are kept in, for as long as a task computes.
+struct Copies {
+  at::Tensor parameters, frozen;     ///< as LoadedLayer's; undefined where it has none, or is computed with itself
+  std::vector<at::Tensor> borrowed;  ///< of all that it borrows, or of nothing
+};
 
 /// A layer and the flat buffers that hold its state where it is computed.
 struct LoadedLayer {
@@ -24,9 +31,21 @@ struct LoadedLayer {
   at::Tensor frozen;                 ///< the same of the shared part
   at::Tensor moments;                ///< as `parameters`, for each moment, one after the other; undefined: not loaded
   std::vector<at::Tensor> borrowed;  ///< values of its tied parameters, in their order
+  Copies copies;                     ///< what is computed with in place of these
+  /// Where copies are computed with, those of each parameter, summed up in float32; undefined ones: none yet.
+  std::vector<at::Tensor> gradient_sums;
+
   /// Parameter i, which is no tied use, in the part where it lies.
   at::Tensor value(std::size_t i) const;
+  /// Of a bound layer, in float32: parameter i's gradient, undefined where it has none.
+  at::Tensor& gradient(std::size_t i);
 };
+
+/// The type that tasks compute in.
+at::ScalarType compute_type(Precision precision);
+/// Gives the layers copies of this type, unless that is float32. What one of them borrows from another among them is a
+/// view of the other's copy. Charged to the present account.
+void make_copies(std::span<LoadedLayer> layers, at::ScalarType type);
 
 /// Everything that a task's bits depend on beside the layers' bytes.
 struct ComputeContext {
@@ -42,7 +61,7 @@ struct ComputeContext {
   bool apart = false;                   ///< the gradients of each micro-batch are kept by themselves
 };
 
-/// While it lives, the layers' modules point at their bytes. Gradients start from nothing.
+/// While it lives, the layers' modules point at their bytes, or at their copies. Gradients start from nothing.
 class BoundLayers {
  public:
   /// Frozen parameters get none in any case.
@@ -67,7 +86,7 @@ MicroBatchLoss total(std::span<const MicroBatchLoss> losses);
 
 /// Of a bound layer: one for each parameter, undefined where it has none.
 using LayerGradients = std::vector<at::Tensor>;
-LayerGradients gradients_of(const LoadedLayer& loaded);
+LayerGradients gradients_of(LoadedLayer& loaded);
 
 struct BackwardOutput {
   std::vector<at::Tensor> input_gradients;         ///< for the shard before; empty unless wanted
@@ -81,12 +100,14 @@ BackwardOutput backward_shard(const ComputeContext& context, std::span<const at:
                               std::span<const at::Tensor> output_gradients, bool want_input_gradients);
 
 /// A forward pass whose graph stays until its backward, which then recomputes nothing. The layers' bytes may leave the
-/// device between the two: the graph reads them through stand-ins, which are pointed to where the bytes are by then.
+/// device between the two, and their copies do: the graph reads them through stand-ins, which are pointed to where the
+/// bytes are by then.
 struct ForwardGraph {
   std::vector<at::Tensor> inputs, outputs;  ///< one for each micro-batch
   std::vector<at::Tensor> stand_ins;        ///< for each layer's two parts and what it borrowed, in order
 };
-/// Requires layers without the head, not yet bound; leaves them unbound. Bits are those of forward_shard().
+/// Requires layers without the head, not yet bound; leaves them unbound. Bits are those of forward_shard(). The copies
+/// are not needed afterwards; the backward has others.
 ForwardGraph forward_with_graph(const ComputeContext& context, std::span<const at::Tensor> inputs,
                                 bool want_input_gradients);
 /// Takes the place of backward_shard(), with the same bits: requires the same layers, bound. The graph is spent then.

@@ -3,13 +3,37 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/bytes.h"
+#include "model/description.h"
 #include "optim/optimizer_spec.h"
 #include "pipeline/scheduler.h"
 
 namespace hopyard {
+
+/// What a trial computes in. Its parameters, moments and the sums of its gradients are float32 in any case.
+enum class Precision {
+  fp32,
+  tf32,  ///< float32 whose products are rounded on the way in, where a device has that; elsewhere the same as fp32
+  bf16,  ///< each task computes with bfloat16 copies of the parameters; activations and their gradients are bfloat16
+};
+constexpr Precision kPrecisions[] = {Precision::fp32, Precision::tf32, Precision::bf16};
+inline std::string to_string(Precision precision) {
+  constexpr const char* words[] = {"fp32", "tf32", "bf16"};
+  return words[static_cast<int>(precision)];
+}
+/// Of one number that a trial computes with.
+constexpr Bytes element_bytes(Precision precision) { return precision == Precision::bf16 ? 2 : 4; }
+/// What as many numbers take as `bytes` of float32 hold.
+constexpr Bytes computed_bytes(Precision precision, Bytes bytes) {
+  return bytes / sizeof(float) * element_bytes(precision);
+}
+/// A row of what a layer gives.
+inline Bytes row_bytes(const LayerDescription& layer, Precision precision) {
+  return computed_bytes(precision, layer.output_bytes_per_row);
+}
 
 /// How several workers train a trial together.
 struct DataParallelSpec {
@@ -38,6 +62,7 @@ struct TrainSpec {
   std::optional<double> clip_norm;  ///< global norm
   DataParallelSpec data_parallel = {};
   UpdatePlace update = UpdatePlace::chosen;
+  Precision precision = Precision::fp32;
   bool operator==(const TrainSpec&) const = default;
 };
 

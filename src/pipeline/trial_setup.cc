@@ -161,7 +161,7 @@ Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& own) {
 
 Bytes boundary_bytes(const TrialSetup& setup, std::uint32_t layer) {
   return micro_batches_of(setup.train) *
-         align_up(layer_of(setup, layer).output_bytes_per_row * setup.train.micro_batch_size);
+         align_up(row_bytes(layer_of(setup, layer), setup.train.precision) * setup.train.micro_batch_size);
 }
 
 Bytes largest_boundary_bytes(const TrialSetup& setup) {

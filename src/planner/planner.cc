@@ -44,7 +44,8 @@ Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
 std::string cost_key(const TrialSetup& setup) {
   return text::cat(cost_text(setup.source->spec()), "|", setup.train.batch_size, "|", setup.train.micro_batch_size, "|",
                    micro_batches_here(setup.train), "|", gradient_pieces(setup.train), "|",
-                   static_cast<int>(setup.train.optimizer.kind), "|", moment_count(setup.train.optimizer));
+                   static_cast<int>(setup.train.optimizer.kind), "|", moment_count(setup.train.optimizer), "|",
+                   to_string(setup.train.precision));
 }
 
 [[noreturn]] void refuse(const TrialSetup& setup, const DoesNotFit& refusal, const char* where) {

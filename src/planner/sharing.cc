@@ -337,13 +337,14 @@ std::optional<Bytes> least_host_bytes(const std::vector<SharingTrial>& trials, c
 
 std::string prefix_key(const TrialSetup& setup) {
   return text::cat(content_key(*setup.source, 0, setup.seed), "|", setup.train.micro_batch_size, "|",
-                   setup.train_data->folder(), ":", setup.train_rows, "|", setup.valid_data->folder(), ":",
-                   setup.valid_rows);
+                   to_string(setup.train.precision), "|", setup.train_data->folder(), ":", setup.train_rows, "|",
+                   setup.valid_data->folder(), ":", setup.valid_rows);
 }
 
 double feature_row_s(const TrialSetup& setup, std::uint32_t end_layer) {
   const double rate = has_link(setup.limits) ? setup.limits.load_bytes_per_s : kHostCopyBytesPerS;
-  return static_cast<double>(setup.source->description().layers[end_layer - 1].output_bytes_per_row) / rate;
+  return static_cast<double>(row_bytes(setup.source->description().layers[end_layer - 1], setup.train.precision)) /
+         rate;
 }
 
 SharingTrial sharing_trial(const TrialSetup& setup, std::uint64_t rows_left) {
@@ -363,7 +364,8 @@ SharingTrial sharing_trial(const TrialSetup& setup, std::uint64_t rows_left) {
     const bool stays = !linked || setup.plan.resident;
     const double load_s = stays ? 0 : static_cast<double>(cost.parameter_bytes) / setup.limits.load_bytes_per_s;
     trial.frozen.push_back({std::max(cost.forward_s, load_s) / batch, layer.forward_flops_per_row,
-                            feature_row_s(setup, l + 1), layer.output_bytes_per_row, cost.parameter_bytes});
+                            feature_row_s(setup, l + 1), row_bytes(layer, setup.train.precision),
+                            cost.parameter_bytes});
   }
   return trial;
 }

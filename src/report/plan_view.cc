@@ -62,6 +62,7 @@ std::string group_text(const PlanGroup& group) {
   out += text::cat("; a step: compute ", format_in_unit(group.compute_s, "s"), ", transfer ",
                    format_in_unit(group.transfer_s, "s"), ", together ", format_in_unit(group.step_s, "s"),
                    "; peak of a device ", text::format_bytes(group.peak_device), "\n");
+  if (group.precision != "fp32") out += text::cat("    computes in ", group.precision, "; its state is float32\n");
   if (group.degree > 1)
     out += text::cat("    data-parallel: ", group.degree, " workers train each step together, sum: ", group.sum, "; ",
                      text::format_bytes(group.step_bytes), " over the network in a step\n");

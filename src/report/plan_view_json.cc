@@ -65,7 +65,8 @@ void to_json(Json& json, const PlanGroup& group) {
           {"step_s", group.step_s},
           {"degree", group.degree},
           {"sum", group.sum},
-          {"step_bytes", group.step_bytes}};
+          {"step_bytes", group.step_bytes},
+          {"precision", group.precision}};
 }
 
 void from_json(const Json& json, PlanGroup& group) {
@@ -80,7 +81,8 @@ void from_json(const Json& json, PlanGroup& group) {
   group.compute_s = number_of(json, "compute_s");
   group.transfer_s = number_of(json, "transfer_s");
   group.step_s = number_of(json, "step_s");
-  if (!json.contains("degree")) return;  // of a version that had no teams
+  if (json.contains("precision")) group.precision = text_of(json, "precision");  // else of a version that had only this
+  if (!json.contains("degree")) return;                                          // of a version that had no teams
   group.degree = read_small(json, "degree", kWhere);
   group.sum = text_of(json, "sum");
   group.step_bytes = bytes_of(json, "step_bytes");

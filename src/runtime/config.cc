@@ -1,6 +1,7 @@
 #include "runtime/config.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/failure.h"
 #include "formats/digest.h"
@@ -61,23 +62,35 @@ void note(const DataParallelSpec& spec, TeamsAsked& teams) {
   teams.exact = teams.exact && spec.sum == DataParallelSpec::Sum::ordered;
 }
 
+/// Whether float32 is rounded for products, which is the same for all trials. `asked`: by some of them.
+bool uses_tf32(const std::string& file, const std::vector<SearchedValue>& space, const std::set<Precision>& asked) {
+  if (asked.contains(Precision::fp32) && asked.contains(Precision::tf32))
+    refuse_searched(file, space, "train.precision",
+                    "cannot be fp32 for some trials and tf32 for others: one switch decides for all that a process "
+                    "computes; search bf16 and one of them");
+  return asked.contains(Precision::tf32);
+}
+
 /// Reads the trial once for every value that may be searched, the other dimensions at their first.
 TrialConfig check_trials(const std::string& file, const YamlNode& tree, const std::vector<SearchedValue>& space,
-                         TeamsAsked& teams) {
+                         TeamsAsked& teams, bool& tf32) {
   refuse_searched(file, space, "model.task", "cannot be searched: scores of different tasks cannot be compared");
   const auto dimensions = dimensions_of(space);
   const TrialConfig first_trial = read_trial(file, trial_tree(tree, dimensions, probed(space)));
   std::uint32_t batch_size_min = first_trial.train.batch_size;
   note(first_trial.train.data_parallel, teams);
+  std::set<Precision> precisions{first_trial.train.precision};
   const SearchedValue* micro_dimension = nullptr;
   for (std::size_t d = 0; d < space.size(); ++d) {
     for (std::size_t probe = 0; probe < space[d].probes.size(); ++probe) {
       const TrainSpec train = read_trial(file, trial_tree(tree, dimensions, probed(space, d, probe))).train;
       batch_size_min = std::min(batch_size_min, train.batch_size);
       note(train.data_parallel, teams);
+      precisions.insert(train.precision);
     }
     if (space[d].dimension.path == "train.micro_batch_size") micro_dimension = &space[d];
   }
+  tf32 = uses_tf32(file, space, precisions);
   if (micro_dimension == nullptr) return first_trial;
   for (const Probe& probe : micro_dimension->probes) {
     const YamlNode& node = probe[0].second;
@@ -160,7 +173,7 @@ ExperimentConfig parse_config(const std::string& yaml_text, const std::string& f
 
   const auto space = find_searched_values(file_name, config.tree);
   config.space = dimensions_of(space);
-  const TrialConfig first_trial = check_trials(file_name, config.tree, space, config.teams);
+  const TrialConfig first_trial = check_trials(file_name, config.tree, space, config.teams, config.tf32);
   if (config.teams.degree_max == 1) config.teams = {};
   if (config.workers.scheduler == VisitSchedulerKind::task && config.teams.degree_max > 1)
     fail(ExitCode::usage, file_name, ": workers.scheduler is task, which trains each trial on one worker, and ",

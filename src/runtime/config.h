@@ -49,7 +49,8 @@ struct ExperimentConfig {
   ExecuteSpec execute;
   WorkersSpec workers;
   TeamsAsked teams;
-  YamlNode tree;  ///< as written, after --set; `model` and `train` are read from it for each trial
+  bool tf32 = false;  ///< the products of float32 trials are rounded: one switch for the process, so for all of them
+  YamlNode tree;      ///< as written, after --set; `model` and `train` are read from it for each trial
 };
 
 /// One trial's part of the config, nothing left to search.

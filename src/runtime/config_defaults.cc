@@ -100,6 +100,7 @@ void add_train(YamlNode& node, const TrainSpec& train, const ExperimentConfig& c
   add(schedule, "warmup", train.schedule.warmup);
   add(node, "clip_norm", kNone);
   add(node, "update", kAuto);
+  add(node, "precision", to_string(train.precision));
   YamlNode& parallel = section(node, "data_parallel");
   add(parallel, "degree", train.data_parallel.degree);
   add(parallel, "sum", to_string(train.data_parallel.sum));

@@ -318,6 +318,11 @@ TrainSpec read_train(MapReader map, std::uint32_t& rows) {
     train.clip_norm = value->number(above_zero, "none or a number above 0");
   if (const auto value = map.find("update"); value && !value->is_word(kAuto))
     train.update = value->word<UpdatePlace>({{"device", UpdatePlace::device}, {"host", UpdatePlace::host}});
+  if (const auto value = map.find("precision")) {
+    std::vector<std::pair<std::string, Precision>> words;
+    for (const Precision precision : kPrecisions) words.emplace_back(to_string(precision), precision);
+    train.precision = value->word(words);
+  }
   train.data_parallel = read_data_parallel(map.section("data_parallel"), micro_batches_of(train));
   map.finish();
   return train;

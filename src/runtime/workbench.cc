@@ -5,6 +5,7 @@
 
 #include "base/failure.h"
 #include "cuda/cuda_devices.h"
+#include "device/tf32.h"
 #include "pipeline/batches.h"
 #include "pipeline/simulator.h"
 #include "runtime/simulated_trial.h"
@@ -87,6 +88,7 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
       valid_(open_validation_data(config, config.data.valid, "data.valid", config.data.valid_rows, place_)),
       training_rows_(config.search, config.seed, training_.cut, training_.groups),
       orders_(std::move(start.orders)) {
+  allow_tf32(config.tf32);  // before anything is measured or trained
   check_alike(*training_.data, *valid_.data);
   config_.search.row_groups = row_groups_of(training_, valid_);
   config_.data.partitions = training_.partitions;
@@ -260,7 +262,8 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
     const auto same = std::find_if(groups.begin(), groups.end(), [&](const auto& group) {
       const auto& first = setups[group.first];
       return first.plan == setups[i].plan && first.source == setups[i].source &&
-             first.train.data_parallel == setups[i].train.data_parallel;
+             first.train.data_parallel == setups[i].train.data_parallel &&
+             first.train.precision == setups[i].train.precision;
     });
     if (same != groups.end())
       same->second.push_back(i);

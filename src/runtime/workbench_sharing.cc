@@ -52,7 +52,7 @@ bool Workbench::rows_may_be_shared(const TrialSetup& setup) const {
     for (const auto p : partitions->to_visit()) add(partitions->rows(p), train.batch_size);
   for (const auto rows : {training_.rows, valid_.rows}) add(rows, train.micro_batch_size);
   return rows_are_independent(*setup.source, *training_.data, setup.source->frozen_layers(), train.micro_batch_size,
-                              {sizes.begin(), sizes.end()}, planner_->measuring());
+                              {sizes.begin(), sizes.end()}, train.precision, planner_->measuring());
 }
 
 /// Of a trial whose partitions have no row twice: those that features can come and go by.

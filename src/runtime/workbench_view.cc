@@ -56,6 +56,7 @@ PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast
   group.compute_s = setup.plan.compute_s;
   group.transfer_s = setup.plan.transfer_s;
   group.step_s = setup.plan.step_s;
+  group.precision = to_string(setup.train.precision);
   const DataParallelSpec& team = setup.train.data_parallel;
   group.degree = team.degree;
   if (team.degree > 1) {

@@ -122,8 +122,9 @@ TrialSetup trial_setup(const SmallWorld& world, const TrialToRun& trial, std::ui
 
 TrialFeatures features_by_hand(const SmallWorld& world, const TrialToRun& trial, HostTier& host) {
   if (trial.first_layer == 0) return {};
-  WholeModel whole(*trial.source, trial.seed, trial.train.optimizer);
-  const Bytes row_bytes = trial.source->description().layers[trial.first_layer - 1].output_bytes_per_row;
+  WholeModel whole(*trial.source, trial.seed, trial.train.optimizer, trial.train.precision);
+  const Bytes row_bytes =
+      hopyard::row_bytes(trial.source->description().layers[trial.first_layer - 1], trial.train.precision);
   const auto make = [&](std::uint32_t count) {
     auto features = std::make_shared<Features>(*host.reserve(Features::bytes_for(count, row_bytes)), count, row_bytes);
     std::vector<std::uint32_t> rows(count);
@@ -236,7 +237,7 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
 }
 
 std::string train_whole(const SmallWorld& world, const TrialToRun& trial) {
-  WholeModel whole(*trial.source, trial.seed, trial.train.optimizer);
+  WholeModel whole(*trial.source, trial.seed, trial.train.optimizer, trial.train.precision);
   std::uint64_t step = 0;
   const std::uint64_t total = batch_count(trial.rows_per_visit, trial.train.batch_size) * trial.visits;
   for (std::uint32_t visit = 0; visit < trial.visits; ++visit) {

@@ -20,8 +20,13 @@ at::Tensor FlatBuffer::view(Bytes offset, const std::vector<std::int64_t>& shape
   return at::from_blob(data_.get() + offset, shape, at::kFloat);
 }
 
-WholeModel::WholeModel(const ModelSource& source, std::uint64_t trial_seed, const OptimizerSpec& optimizer)
-    : source_(source), seed_(trial_seed), optimizer_(optimizer), generator_(at::detail::createCPUGenerator()) {
+WholeModel::WholeModel(const ModelSource& source, std::uint64_t trial_seed, const OptimizerSpec& optimizer,
+                       Precision precision)
+    : source_(source),
+      seed_(trial_seed),
+      optimizer_(optimizer),
+      precision_(precision),
+      generator_(at::detail::createCPUGenerator()) {
   for (std::uint32_t i = 0; i < layers().size(); ++i) {
     for (const Part part : {Part::own, Part::shared}) {
       Parameters& parameters = parts_[static_cast<std::size_t>(part)].emplace_back(layout_of(layers()[i], part));
@@ -31,7 +36,35 @@ WholeModel::WholeModel(const ModelSource& source, std::uint64_t trial_seed, cons
     for (int m = 0; m < moment_count(optimizer); ++m) moments_[i].emplace_back(flat(i).size());
   }
   modules_ = source.make_layers();
-  for (std::uint32_t i = 0; i < modules_.size(); ++i) modules_[i]->bind(views(i), true);
+  bind();
+}
+
+void WholeModel::bind() {
+  sums_.assign(modules_.size(), {});
+  for (std::uint32_t i = 0; i < modules_.size(); ++i) {
+    auto values = views(i);
+    if (precision_ == Precision::bf16)
+      for (at::Tensor& value : values) value = value.to(at::kBFloat16);
+    modules_[i]->bind(values, true);
+    sums_[i].resize(values.size());
+  }
+}
+
+void WholeModel::sum_gradients() {
+  if (precision_ != Precision::bf16) return;
+  for (std::uint32_t i = 0; i < modules_.size(); ++i)
+    for (std::size_t p = 0; p < sums_[i].size(); ++p) {
+      at::Tensor parameter = modules_[i]->bound()[p];
+      if (!parameter.grad().defined()) continue;
+      const at::Tensor exact = parameter.grad().to(at::kFloat);
+      sums_[i][p] = sums_[i][p].defined() ? sums_[i][p].add(exact) : exact;
+      parameter.mutable_grad().reset();
+    }
+}
+
+at::Tensor& WholeModel::gradient(std::uint32_t layer, std::size_t parameter) {
+  at::Tensor bound = modules_[layer]->bound()[parameter];
+  return precision_ == Precision::bf16 ? sums_[layer][parameter] : bound.mutable_grad();
 }
 
 std::vector<at::Tensor> WholeModel::views(std::uint32_t layer) const {
@@ -56,11 +89,12 @@ double WholeModel::train_step(std::span<const Batch> micro_batches, double lr, s
                               std::uint64_t step) {
   std::int64_t items = 0;
   for (const Batch& batch : micro_batches) items += source_.counted_items(batch.inputs.size(0));
-  for (std::uint32_t i = 0; i < modules_.size(); ++i) modules_[i]->bind(views(i), true);
+  bind();
   double loss = 0;
   for (std::uint32_t m = 0; m < micro_batches.size(); ++m) {
     const LossSum sum = source_.loss(forward(micro_batches[m], true, pass_key(seed_, step, m)), micro_batches[m]);
     sum.sum.backward(at::full({}, 1.0 / static_cast<double>(items), at::kFloat));
+    sum_gradients();
     loss += sum.sum.item<double>();
   }
   add_tied_gradients();
@@ -71,6 +105,7 @@ double WholeModel::train_step(std::span<const Batch> micro_batches, double lr, s
 
 at::Tensor WholeModel::logits(const Batch& batch) {
   const at::NoGradGuard no_grad;
+  if (precision_ == Precision::bf16) bind();
   return forward(batch, false, 0);
 }
 
@@ -100,22 +135,21 @@ void WholeModel::add_tied_gradients() {
   for (std::uint32_t i = 0; i < modules_.size(); ++i)
     for (std::size_t p = 0; p < layers()[i].parameters.size(); ++p)
       if (const auto& owner = layers()[i].parameters[p].tied_to; owner && !layers()[i].parameters[p].frozen)
-        modules_[owner->layer]->bound()[owner->parameter].mutable_grad().add_(modules_[i]->bound()[p].grad());
+        gradient(owner->layer, owner->parameter).add_(gradient(i, p));
 }
 
 void WholeModel::clip_gradients(double max_norm) {
   double squares = 0;
-  for_each_trainable([&](std::uint32_t i, std::size_t p) { squares += squared_norm(modules_[i]->bound()[p].grad()); });
+  for_each_trainable([&](std::uint32_t i, std::size_t p) { squares += squared_norm(gradient(i, p)); });
   const double factor = clip_factor(std::sqrt(squares), max_norm);
-  for_each_trainable([&](std::uint32_t i, std::size_t p) { modules_[i]->bound()[p].mutable_grad().mul_(factor); });
+  for_each_trainable([&](std::uint32_t i, std::size_t p) { gradient(i, p).mul_(factor); });
 }
 
 void WholeModel::apply_updates(double lr, std::uint64_t step) {
   for_each_trainable([&](std::uint32_t i, std::size_t p) {
     const ParameterDescription& parameter = layers()[i].parameters[p];
     const Bytes offset = of(i, Part::own).layout.places[p].offset;
-    ParameterUpdate one{
-        of(i, Part::own).flat.view(offset, parameter.shape), modules_[i]->bound()[p].grad(), {}, parameter.decays};
+    ParameterUpdate one{of(i, Part::own).flat.view(offset, parameter.shape), gradient(i, p), {}, parameter.decays};
     for (std::size_t m = 0; m < moments_[i].size(); ++m) one.moments[m] = moments_[i][m].view(offset, parameter.shape);
     update(optimizer_, layer_rate(optimizer_, lr, i, static_cast<std::uint32_t>(layers().size())), step,
            std::span(&one, 1));

@@ -15,6 +15,7 @@
 #include "formats/digest.h"
 #include "model/model.h"
 #include "optim/optimizer.h"
+#include "pipeline/train_spec.h"
 
 namespace hopyard::fakes {
 
@@ -36,7 +37,8 @@ class FlatBuffer {
 class WholeModel {
  public:
   /// Keeps a reference to `source`.
-  WholeModel(const ModelSource& source, std::uint64_t trial_seed, const OptimizerSpec& optimizer);
+  WholeModel(const ModelSource& source, std::uint64_t trial_seed, const OptimizerSpec& optimizer,
+             Precision precision = Precision::fp32);
 
   /// One optimizer step over a batch given as its micro-batches; `step` from 0. Returns the loss: the sum over counted
   /// items ÷ their number in the whole batch. Pass keys are pass_key(trial seed, step, micro-batch).
@@ -56,6 +58,8 @@ class WholeModel {
   Layer& module(std::uint32_t layer) { return *modules_[layer]; }
   /// Sums the gradients of tied uses into their owners, in layer order; train_step() does it by itself.
   void add_tied_gradients();
+  /// Of the last step, in float32; undefined for a frozen parameter.
+  at::Tensor& gradient(std::uint32_t layer, std::size_t parameter);
 
  private:
   struct Parameters {
@@ -66,6 +70,9 @@ class WholeModel {
   const std::vector<LayerDescription>& layers() const { return source_.description().layers; }
   const Parameters& of(std::uint32_t layer, Part part) const { return parts_[static_cast<std::size_t>(part)][layer]; }
   std::vector<at::Tensor> views(std::uint32_t layer) const;
+  /// Points the modules at the parameters, or at what they are rounded to; gradients begin anew.
+  void bind();
+  void sum_gradients();
   /// Calls f(layer, parameter) for each trainable parameter in canonical order, tied ones at their owner.
   template <class F>
   void for_each_trainable(F&& f) const;
@@ -75,10 +82,12 @@ class WholeModel {
   const ModelSource& source_;
   const std::uint64_t seed_;
   const OptimizerSpec optimizer_;
+  const Precision precision_;
   at::Generator generator_;
   std::vector<Parameters> parts_[2];  // own, shared
   std::vector<std::vector<FlatBuffer>> moments_;
   std::vector<std::shared_ptr<Layer>> modules_;
+  std::vector<std::vector<at::Tensor>> sums_;  // of gradients over micro-batches, where they are not float32
 };
 
 }  // namespace hopyard::fakes

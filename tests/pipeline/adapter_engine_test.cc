@@ -12,7 +12,7 @@ using fakes::SmallWorld;
 using fakes::TrialToRun;
 using Kind = AdapterSpec::Kind;
 
-class AdapterEngine : public ::testing::Test {
+class AdapterEngine : public ::testing::TestWithParam<Precision> {
  protected:
   void SetUp() override { at::set_num_threads(1); }
 
@@ -27,6 +27,7 @@ class AdapterEngine : public ::testing::Test {
     trial.train.batch_size = 4;
     trial.train.micro_batch_size = 2;
     trial.train.optimizer.lr = 1e-2;
+    trial.train.precision = GetParam();
     return trial;
   }
 
@@ -49,7 +50,7 @@ class AdapterEngine : public ::testing::Test {
   std::unique_ptr<SmallWorld> world_;
 };
 
-TEST_F(AdapterEngine, LowRankAdaptersEqualWhole) {
+TEST_P(AdapterEngine, LowRankAdaptersEqualWhole) {
   const AdapterSpec lora{.kind = Kind::lora, .rank = 3, .dropout = 0.2, .targets = {"all"}};
   expect_whole(trial(fakes::kTinyBert, [&](ModelSpec& spec) { spec.adapter = lora; }), "bert");
   expect_whole(trial(fakes::kTinyBert,
@@ -61,7 +62,7 @@ TEST_F(AdapterEngine, LowRankAdaptersEqualWhole) {
   expect_whole(trial(fakes::kTinyGpt2, [&](ModelSpec& spec) { spec.adapter = lora; }), "gpt2, whose head is frozen");
 }
 
-TEST_F(AdapterEngine, ClippedStepsEqualWhole) {
+TEST_P(AdapterEngine, ClippedStepsEqualWhole) {
   for (const char* config : {fakes::kTinyBert, fakes::kTinyGpt2}) {
     TrialToRun one = trial(config, [](ModelSpec& spec) { spec.adapter = {.kind = Kind::lora, .rank = 2}; });
     one.train.clip_norm = 0.01;
@@ -69,12 +70,12 @@ TEST_F(AdapterEngine, ClippedStepsEqualWhole) {
   }
 }
 
-TEST_F(AdapterEngine, BottlenecksEqualWhole) {
+TEST_P(AdapterEngine, BottlenecksEqualWhole) {
   for (const char* config : {fakes::kTinyBert, fakes::kTinyGpt2})
     expect_whole(trial(config, [](ModelSpec& spec) { spec.adapter = {.kind = Kind::bottleneck, .size = 5}; }), config);
 }
 
-TEST_F(AdapterEngine, HeadsAndPoolingsEqualWhole) {
+TEST_P(AdapterEngine, HeadsAndPoolingsEqualWhole) {
   for (const Pooling pooling : {Pooling::mean, Pooling::max})
     expect_whole(trial(fakes::kTinyBert,
                        [&](ModelSpec& spec) {
@@ -84,7 +85,7 @@ TEST_F(AdapterEngine, HeadsAndPoolingsEqualWhole) {
                  "heads");
 }
 
-TEST_F(AdapterEngine, RatesOfEachLayerEqualWhole) {
+TEST_P(AdapterEngine, RatesOfEachLayerEqualWhole) {
   std::string outcome;
   for (const double decay : {1.0, 0.5})
     for (const bool clip : {false, true}) {
@@ -100,6 +101,9 @@ TEST_F(AdapterEngine, RatesOfEachLayerEqualWhole) {
   tied.train.optimizer.layer_decay = 0.8;
   expect_whole(tied, "layer decay with tied embeddings");
 }
+
+INSTANTIATE_TEST_SUITE_P(Precisions, AdapterEngine, ::testing::Values(Precision::fp32, Precision::bf16),
+                         [](const auto& info) { return to_string(info.param); });
 
 }  // namespace
 }  // namespace hopyard

@@ -13,18 +13,24 @@ using fakes::EngineSetup;
 using fakes::SmallWorld;
 using fakes::TrialToRun;
 
-TrialToRun bert_trial(const SmallWorld& world, std::int64_t freeze = 0) {
-  TrialToRun trial;
-  trial.source = world.source(ModelTask::sequence_classification, freeze);
-  trial.train.batch_size = 4;
-  trial.train.micro_batch_size = 2;
-  trial.train.schedule = {ScheduleSpec::Kind::linear, 0.2};
-  return trial;
-}
-
-class EngineTest : public ::testing::Test {
+class EngineTest : public ::testing::TestWithParam<Precision> {
  protected:
   void SetUp() override { at::set_num_threads(1); }
+
+  TrialToRun trial_of(std::shared_ptr<ModelSource> source) const {
+    TrialToRun trial;
+    trial.source = std::move(source);
+    trial.train.batch_size = 4;
+    trial.train.micro_batch_size = 2;
+    trial.train.precision = GetParam();
+    return trial;
+  }
+
+  TrialToRun bert_trial(const SmallWorld& world, std::int64_t freeze = 0) const {
+    TrialToRun trial = trial_of(world.source(ModelTask::sequence_classification, freeze));
+    trial.train.schedule = {ScheduleSpec::Kind::linear, 0.2};
+    return trial;
+  }
 
   /// Updating where tasks compute, and on the host beside them.
   void expect_whole(const SmallWorld& world, TrialToRun trial, const EngineSetup& setup, const char* what) {
@@ -59,7 +65,7 @@ class EngineTest : public ::testing::Test {
   }
 };
 
-TEST_F(EngineTest, OneShardEqualsWhole) {
+TEST_P(EngineTest, OneShardEqualsWhole) {
   const SmallWorld world(fakes::kTinyBert);
   for (const bool emulated : {false, true}) {
     EngineSetup setup;
@@ -68,7 +74,7 @@ TEST_F(EngineTest, OneShardEqualsWhole) {
   }
 }
 
-TEST_F(EngineTest, EveryTwoShardCutEqualsWhole) {
+TEST_P(EngineTest, EveryTwoShardCutEqualsWhole) {
   const SmallWorld world(fakes::kTinyBert);
   for (const bool emulated : {false, true})
     for (std::uint32_t cut = 1; cut < 6; ++cut) {
@@ -79,7 +85,7 @@ TEST_F(EngineTest, EveryTwoShardCutEqualsWhole) {
     }
 }
 
-TEST_F(EngineTest, OneLayerPerShardEqualsWhole) {
+TEST_P(EngineTest, OneLayerPerShardEqualsWhole) {
   const SmallWorld world(fakes::kTinyBert);
   for (const bool emulated : {false, true})
     for (const bool double_buffer : {true, false})
@@ -93,7 +99,7 @@ TEST_F(EngineTest, OneLayerPerShardEqualsWhole) {
       }
 }
 
-TEST_F(EngineTest, FrozenLayersEqualWhole) {
+TEST_P(EngineTest, FrozenLayersEqualWhole) {
   const SmallWorld world(fakes::kTinyBert);
   for (const std::int64_t freeze : {1, 3})
     for (const bool in_window : {false, true})
@@ -105,7 +111,7 @@ TEST_F(EngineTest, FrozenLayersEqualWhole) {
       }
 }
 
-TEST_F(EngineTest, ClippedStepsEqualWhole) {
+TEST_P(EngineTest, ClippedStepsEqualWhole) {
   const SmallWorld world(fakes::kTinyBert);
   for (const bool emulated : {false, true})
     for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {2}, {1, 2, 3, 4, 5}}) {
@@ -118,7 +124,7 @@ TEST_F(EngineTest, ClippedStepsEqualWhole) {
     }
 }
 
-TEST_F(EngineTest, SgdWithMomentumEqualsWhole) {
+TEST_P(EngineTest, SgdWithMomentumEqualsWhole) {
   const SmallWorld world(fakes::kTinyBert);
   auto trial = bert_trial(world);
   trial.train.optimizer.kind = OptimizerSpec::Kind::sgd;
@@ -130,15 +136,12 @@ TEST_F(EngineTest, SgdWithMomentumEqualsWhole) {
   expect_whole(world, trial, setup, "no moments at all");
 }
 
-TEST_F(EngineTest, TiedParametersEqualWhole) {
+TEST_P(EngineTest, TiedParametersEqualWhole) {
   const SmallWorld world(fakes::kTinyGpt2);
   for (const bool emulated : {false, true})
     for (const bool clipped : {false, true})
       for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {1}, {4}, {1, 2, 3, 4}}) {
-        TrialToRun trial;
-        trial.source = world.source(ModelTask::causal_lm);
-        trial.train.batch_size = 4;
-        trial.train.micro_batch_size = 2;
+        TrialToRun trial = trial_of(world.source(ModelTask::causal_lm));
         if (clipped) trial.train.clip_norm = 0.1;
         EngineSetup setup;
         setup.emulated = emulated;
@@ -148,7 +151,7 @@ TEST_F(EngineTest, TiedParametersEqualWhole) {
       }
 }
 
-TEST_F(EngineTest, InterleavedTrialsEqualEachAlone) {
+TEST_P(EngineTest, InterleavedTrialsEqualEachAlone) {
   const SmallWorld world(fakes::kTinyBert);
   std::vector<TrialToRun> trials;
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
@@ -176,7 +179,7 @@ TEST_F(EngineTest, InterleavedTrialsEqualEachAlone) {
         }
 }
 
-TEST_F(EngineTest, LookingFurtherAheadGivesTheSameBits) {
+TEST_P(EngineTest, LookingFurtherAheadGivesTheSameBits) {
   const SmallWorld bert(fakes::kTinyBert), gpt2(fakes::kTinyGpt2);
   for (const bool clipped : {false, true})
     for (const bool tied : {false, true}) {
@@ -210,7 +213,7 @@ TEST_F(EngineTest, LookingFurtherAheadGivesTheSameBits) {
     }
 }
 
-TEST_F(EngineTest, WhatIsKeptGoesWhenItsRoomIsNeeded) {
+TEST_P(EngineTest, WhatIsKeptGoesWhenItsRoomIsNeeded) {
   const SmallWorld bert(fakes::kTinyBert), gpt2(fakes::kTinyGpt2);
   for (const bool tied : {false, true}) {
     const SmallWorld& world = tied ? gpt2 : bert;
@@ -244,7 +247,7 @@ TEST_F(EngineTest, WhatIsKeptGoesWhenItsRoomIsNeeded) {
   }
 }
 
-TEST_F(EngineTest, RunningOutOfMemoryCutsAndGivesTheSameBits) {
+TEST_P(EngineTest, RunningOutOfMemoryCutsAndGivesTheSameBits) {
   const SmallWorld world(fakes::kTinyBert);
   std::uint64_t recuts = 0;
   int trained = 0;
@@ -282,7 +285,7 @@ TEST_F(EngineTest, RunningOutOfMemoryCutsAndGivesTheSameBits) {
   EXPECT_GT(trained, 30);
 }
 
-TEST_F(EngineTest, AClippedTrialThatBeginsWholeIsCutWhileItRuns) {
+TEST_P(EngineTest, AClippedTrialThatBeginsWholeIsCutWhileItRuns) {
   const SmallWorld world(fakes::kTinyBert);
   for (const bool emulated : {false, true})
     for (const std::int64_t freeze : {0, 3}) {
@@ -304,7 +307,7 @@ TEST_F(EngineTest, AClippedTrialThatBeginsWholeIsCutWhileItRuns) {
     }
 }
 
-TEST_F(EngineTest, AClippedTrialIsCutOnlyWhereItsWindowHoldsTheGradients) {
+TEST_P(EngineTest, AClippedTrialIsCutOnlyWhereItsWindowHoldsTheGradients) {
   // Of the second model's state, the embeddings alone are nearly all: with gradients they are more than the window.
   const char* const kMostlyEmbeddings =
       R"({"model_type":"bert","vocab_size":4000,"hidden_size":32,"num_hidden_layers":1,"num_attention_heads":4,
@@ -329,7 +332,7 @@ TEST_F(EngineTest, AClippedTrialIsCutOnlyWhereItsWindowHoldsTheGradients) {
     }
 }
 
-TEST_F(EngineTest, NoDeadlockAtAnyBudgetAtWhichATaskFits) {
+TEST_P(EngineTest, NoDeadlockAtAnyBudgetAtWhichATaskFits) {
   const SmallWorld world(fakes::kTinyBert);
   std::vector<TrialToRun> trials{bert_trial(world), bert_trial(world, 3), bert_trial(world)};
   for (std::size_t i = 0; i < trials.size(); ++i) trials[i].seed = i, trials[i].visits = 1;
@@ -357,7 +360,7 @@ TEST_F(EngineTest, NoDeadlockAtAnyBudgetAtWhichATaskFits) {
   EXPECT_GT(fitted, 10);
 }
 
-TEST_F(EngineTest, ATrialThatFailsLeavesTheOthersAlone) {
+TEST_P(EngineTest, ATrialThatFailsLeavesTheOthersAlone) {
   const SmallWorld world(fakes::kTinyBert);
   std::vector<TrialToRun> trials{bert_trial(world), bert_trial(world)};
   trials[1].train.optimizer.lr = 1e30;
@@ -370,6 +373,29 @@ TEST_F(EngineTest, ATrialThatFailsLeavesTheOthersAlone) {
   EXPECT_EQ(result.errors[0], "");
   EXPECT_NE(result.errors[1].find("not a finite number"), std::string::npos) << result.errors[1];
 }
+
+TEST_P(EngineTest, FeaturesBelowAPerceptronEqualWhole) {
+  const SmallWorld world(fakes::kTinyMlp);
+  for (const bool clipped : {false, true})
+    for (const bool emulated : {false, true})
+      for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {1}, {1, 2}}) {
+        TrialToRun trial = trial_of(world.source(ModelTask::sequence_classification));
+        if (clipped) trial.train.clip_norm = 0.5;
+        EngineSetup setup;
+        setup.emulated = emulated;
+        setup.cuts = cuts;
+        const std::string whole = fakes::train_whole(world, trial);
+        for (const bool keep : {false, true}) {
+          setup.execute.keep_activations = keep;
+          MemoryDiskTier disk;
+          const auto result = fakes::train(world, {trial}, setup, disk);
+          EXPECT_EQ(result.outcomes[0], whole) << text::cat(clipped, emulated, keep, cuts.size());
+        }
+      }
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, EngineTest, ::testing::Values(Precision::fp32, Precision::bf16),
+                         [](const auto& info) { return to_string(info.param); });
 
 }  // namespace
 }  // namespace hopyard

@@ -47,7 +47,11 @@ class PartlyFrozenTest : public ::testing::Test {
 
   /// On devices of both kinds, with frozen bytes shared and in the window, clipped and not, kept and recomputed.
   void expect_whole_in_any_way(const SmallWorld& world, TrialToRun trial, const std::vector<Cuts>& all_cuts) {
-    for (const bool clipped : {false, true}) {
+    for (const auto& [precision, clipped] : {std::pair{Precision::fp32, false},
+                                             {Precision::fp32, true},
+                                             {Precision::bf16, false},
+                                             {Precision::bf16, true}}) {
+      trial.train.precision = precision;
       trial.train.clip_norm.reset();
       if (clipped) trial.train.clip_norm = 0.05;
       for (const auto& cuts : all_cuts)
@@ -61,8 +65,8 @@ class PartlyFrozenTest : public ::testing::Test {
               setup.window_share = in_window ? 0.4 : 1;
               setup.execute.keep_activations = keep;
               expect_whole(world, trial, setup,
-                           text::cat("clipped ", clipped, ", shards ", cuts.size() + 1, ", emulated ", emulated,
-                                     ", in window ", in_window, ", kept ", keep));
+                           text::cat(to_string(precision), ", clipped ", clipped, ", shards ", cuts.size() + 1,
+                                     ", emulated ", emulated, ", in window ", in_window, ", kept ", keep));
             }
     }
   }

@@ -16,9 +16,9 @@ namespace {
 
 /// What the frozen layers give for these rows as one batch.
 at::Tensor run(const ModelSource& source, const Dataset& data, std::uint32_t end_layer,
-               const std::vector<std::uint32_t>& rows) {
+               const std::vector<std::uint32_t>& rows, Precision precision) {
   const at::NoGradGuard no_graph;
-  fakes::WholeModel whole(source, 0, {});
+  fakes::WholeModel whole(source, 0, {}, precision);
   const Batch batch = make_batches(data, source.spec().task, rows, static_cast<std::uint32_t>(rows.size())).front();
   at::Tensor x;
   for (std::uint32_t l = 0; l < end_layer; ++l) x = whole.module(l).forward(x, batch, Pass());
@@ -27,20 +27,20 @@ at::Tensor run(const ModelSource& source, const Dataset& data, std::uint32_t end
 
 /// Compares rows of every window of each size with those of batches of `micro_batch_size`.
 bool all_alike(const ModelSource& source, const Dataset& data, std::uint32_t end_layer, std::uint32_t micro_batch_size,
-               const std::vector<std::uint32_t>& sizes) {
+               const std::vector<std::uint32_t>& sizes, Precision precision) {
   const auto window = [&](std::uint32_t begin, std::uint32_t size) {
     std::vector<std::uint32_t> rows;
     for (std::uint32_t i = 0; i < size; ++i) rows.push_back((begin + i) % data.rows());
     return rows;
   };
   for (std::uint32_t begin = 0; begin < data.rows(); ++begin) {
-    const at::Tensor whole = run(source, data, end_layer, window(begin, micro_batch_size));
+    const at::Tensor whole = run(source, data, end_layer, window(begin, micro_batch_size), precision);
     for (const auto size : sizes) {
-      const at::Tensor part = run(source, data, end_layer, window(begin, size));
+      const at::Tensor part = run(source, data, end_layer, window(begin, size), precision);
       if (!at::equal(part, whole.narrow(0, 0, size))) return false;
     }
-    if (!at::equal(run(source, data, end_layer, window(begin + 1, micro_batch_size)).select(0, 0), whole.select(0, 1)))
-      return false;
+    const at::Tensor next = run(source, data, end_layer, window(begin + 1, micro_batch_size), precision);
+    if (!at::equal(next.select(0, 0), whole.select(0, 1))) return false;
   }
   return true;
 }
@@ -50,15 +50,17 @@ TEST(RowProbeTest, SaysWhatEveryBatchShows) {
   const fakes::FeatureWorld features(12);
   const fakes::SmallWorld bert(fakes::kTinyBert, 12);
   const auto perceptron = features.source(4), encoder = bert.source(ModelTask::sequence_classification, 3);
-  for (const std::uint32_t micro : {2u, 4u, 7u})
-    for (std::uint32_t size = 1; size < micro; ++size) {
-      EXPECT_EQ(rows_are_independent(*perceptron, *features.data, 4, micro, {size}, unbounded_cpu(1)),
-                all_alike(*perceptron, *features.data, 4, micro, {size}))
-          << micro << " " << size;
-      EXPECT_EQ(rows_are_independent(*encoder, *bert.data, 3, micro, {size}, unbounded_cpu(1)),
-                all_alike(*encoder, *bert.data, 3, micro, {size}))
-          << micro << " " << size;
-    }
+  for (const Precision precision : {Precision::fp32, Precision::bf16})
+    for (const std::uint32_t micro : {2u, 4u, 7u})
+      for (std::uint32_t size = 1; size < micro; ++size) {
+        const auto what = text::cat(to_string(precision), " ", micro, " ", size);
+        EXPECT_EQ(rows_are_independent(*perceptron, *features.data, 4, micro, {size}, precision, unbounded_cpu(1)),
+                  all_alike(*perceptron, *features.data, 4, micro, {size}, precision))
+            << what;
+        EXPECT_EQ(rows_are_independent(*encoder, *bert.data, 3, micro, {size}, precision, unbounded_cpu(1)),
+                  all_alike(*encoder, *bert.data, 3, micro, {size}, precision))
+            << what;
+      }
 }
 
 TEST(RowProbeTest, KnowsTheSizesThatOccur) {

@@ -96,17 +96,21 @@ TEST_F(SharedStepsTest, TwoAndThreeMembersEqualOneProcess) {
   for (const SmallWorld* world : {&mlp, &bert, &gpt2})
     for (const std::uint32_t degree : {2u, 3u})
       for (const bool clipped : {false, true})
-        for (const bool emulated : {false, true}) {
+        for (const auto& [precision, emulated] : {std::pair{Precision::fp32, false},
+                                                  {Precision::fp32, true},
+                                                  {Precision::bf16, false},
+                                                  {Precision::bf16, true}}) {
           const ModelTask task = world == &gpt2 ? ModelTask::causal_lm : ModelTask::sequence_classification;
           auto trial = fakes::shared_trial(*world, task, degree);
           if (clipped) trial.train.clip_norm = 0.05;
+          trial.train.precision = precision;
           EngineSetup setup;
           setup.emulated = emulated;
           expect_whole(*world, trial, std::vector(degree, setup),
                        text::cat(world == &mlp    ? "mlp"
                                  : world == &bert ? "bert"
                                                   : "gpt2",
-                                 degree, clipped, emulated));
+                                 degree, clipped, emulated, to_string(precision)));
         }
 }
 
@@ -282,6 +286,7 @@ TEST_F(SharedStepsTest, DrawnSetupsEqualOneProcess) {
     trial.train.micro_batch_size = static_cast<std::uint32_t>(1 + draw.below(trial.train.batch_size));
     trial.rows_per_visit = static_cast<std::uint32_t>(3 + draw.below(14));
     if (draw.below(2) == 0) trial.train.clip_norm = 0.05;
+    if (draw.below(2) == 0) trial.train.precision = Precision::bf16;
     const auto layers = trial.source->description().layers.size();
     std::vector<EngineSetup> setups(degree);
     for (auto& setup : setups) {

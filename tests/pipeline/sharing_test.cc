@@ -12,7 +12,7 @@ using fakes::EngineSetup;
 using fakes::SmallWorld;
 using fakes::TrialToRun;
 
-class SharingTest : public ::testing::Test {
+class SharingTest : public ::testing::TestWithParam<Precision> {
  protected:
   void SetUp() override { at::set_num_threads(1); }
 
@@ -27,6 +27,7 @@ class SharingTest : public ::testing::Test {
     trial.train.schedule = {ScheduleSpec::Kind::linear, 0.2};
     trial.rows_per_visit = 13;
     trial.first_layer = first_layer;
+    trial.train.precision = GetParam();
     return trial;
   }
 
@@ -77,7 +78,7 @@ class SharingTest : public ::testing::Test {
   const SmallWorld bert_{fakes::kTinyBert}, gpt2_{fakes::kTinyGpt2};
 };
 
-TEST_F(SharingTest, FeaturesInPlaceOfLayersGiveTheSameBits) {
+TEST_P(SharingTest, FeaturesInPlaceOfLayersGiveTheSameBits) {
   for (const bool emulated : {false, true})
     for (const auto& [freeze, first] :
          std::vector<std::pair<std::int64_t, std::uint32_t>>{{1, 1}, {3, 1}, {3, 2}, {3, 3}, {5, 3}, {5, 5}})
@@ -92,7 +93,7 @@ TEST_F(SharingTest, FeaturesInPlaceOfLayersGiveTheSameBits) {
         }
 }
 
-TEST_F(SharingTest, AHeadTiedToALayerThatIsNotComputedBorrowsItStill) {
+TEST_P(SharingTest, AHeadTiedToALayerThatIsNotComputedBorrowsItStill) {
   for (const bool emulated : {false, true})
     for (const bool in_window : {false, true})
       for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {3}, {2, 3, 4}}) {
@@ -105,7 +106,7 @@ TEST_F(SharingTest, AHeadTiedToALayerThatIsNotComputedBorrowsItStill) {
       }
 }
 
-TEST_F(SharingTest, ClippedStepsAndOneMicroBatchGiveTheSameBits) {
+TEST_P(SharingTest, ClippedStepsAndOneMicroBatchGiveTheSameBits) {
   for (const bool emulated : {false, true})
     for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {4}}) {
       auto one = trial(bert_, 3, 3);
@@ -118,7 +119,7 @@ TEST_F(SharingTest, ClippedStepsAndOneMicroBatchGiveTheSameBits) {
     }
 }
 
-TEST_F(SharingTest, RunningOutOfMemoryBesideFeaturesCutsAndGivesTheSameBits) {
+TEST_P(SharingTest, RunningOutOfMemoryBesideFeaturesCutsAndGivesTheSameBits) {
   std::uint64_t recuts = 0;
   for (const bool emulated : {false, true})
     for (Bytes memory = 400 * KiB; memory > 60 * KiB; memory = memory * 7 / 8) {
@@ -139,7 +140,7 @@ TEST_F(SharingTest, RunningOutOfMemoryBesideFeaturesCutsAndGivesTheSameBits) {
   EXPECT_GT(recuts, 4u);
 }
 
-TEST_F(SharingTest, MixedDepthsInterleavedEqualEachAlone) {
+TEST_P(SharingTest, MixedDepthsInterleavedEqualEachAlone) {
   std::vector<TrialToRun> trials;
   std::vector<std::string> whole;
   for (std::uint32_t depth = 0; depth <= 5; ++depth) {
@@ -162,7 +163,7 @@ TEST_F(SharingTest, MixedDepthsInterleavedEqualEachAlone) {
       }
 }
 
-TEST_F(SharingTest, WhatIsMaterialisedIsWhatTheLayersGive) {
+TEST_P(SharingTest, WhatIsMaterialisedIsWhatTheLayersGive) {
   std::uint64_t recuts = 0;
   for (const bool emulated : {false, true})
     for (const bool in_place : {false, true})
@@ -194,6 +195,9 @@ TEST_F(SharingTest, WhatIsMaterialisedIsWhatTheLayersGive) {
         }
   EXPECT_GT(recuts, 4u);
 }
+
+INSTANTIATE_TEST_SUITE_P(Precisions, SharingTest, ::testing::Values(Precision::fp32, Precision::bf16),
+                         [](const auto& info) { return to_string(info.param); });
 
 }  // namespace
 }  // namespace hopyard
