@@ -63,7 +63,7 @@ void write_data(const std::string& folder, std::uint32_t rows) {
 SmallWorld::SmallWorld(const char* config, std::uint32_t rows) {
   std::filesystem::create_directories(folder / "model");
   folder.write("model/config.json", config);
-  (config == kTinyMlp ? write_features : write_data)(folder / "data", rows);
+  (std::string(config).find("mlp") != std::string::npos ? write_features : write_data)(folder / "data", rows);
   data = std::make_shared<Dataset>(folder / "data");
 }
 

@@ -29,7 +29,7 @@ inline constexpr const char* kTinyGpt2 =
 inline constexpr const char* kTinyMlp =
     R"({"model_type":"mlp","input_size":16,"hidden_sizes":[40,24],"activation":"gelu","dropout":0.1})";
 
-/// A folder with config.json only, and a data folder with `rows` rows of 8 tokens (of 16 features for kTinyMlp) in 3
+/// A folder with config.json only, and a data folder with `rows` rows of 8 tokens (of 16 features for an mlp) in 3
 /// classes.
 class SmallWorld {
  public:

@@ -113,6 +113,16 @@ TEST(Dropout, MaskOfAPlaceKnowsNoThreadsAndNoSize) {
     EXPECT_NEAR((kept.slice(0, lag) * kept.slice(0, 0, -lag)).mean().item<double>(), 0, 0.002) << "neighbours " << lag;
 }
 
+TEST(Dropout, MaskInBfloat16IsTheFloatMaskRounded) {
+  for (const double p : {0.1, 0.3, 0.5, 0.9})
+    for (const std::int64_t size : {1, 7, 4097}) {
+      const at::Tensor exact = dropout_mask(at::empty({size}), p, pass_of(4), 0);
+      const at::Tensor rounded = dropout_mask(at::empty({size}, at::kBFloat16), p, pass_of(4), 0);
+      EXPECT_EQ(rounded.scalar_type(), at::kBFloat16);
+      EXPECT_TRUE(rounded.equal(exact.to(at::kBFloat16))) << p << " " << size;
+    }
+}
+
 TEST(Dropout, TinyMasksOfTwoThreadsDoNotMix) {
   constexpr std::uint64_t kMasks = 10'000;
   const at::Tensor like = at::empty({5});
@@ -162,7 +172,7 @@ const Family kFamilies[] = {
      ModelTask::causal_lm, kBottleneck},
 };
 
-class Bits : public testing::TestWithParam<std::tuple<Family, int>> {
+class Bits : public testing::TestWithParam<std::tuple<Family, int, Precision>> {
  protected:
   Bits() {
     at::set_num_threads(std::get<1>(GetParam()));
@@ -176,11 +186,13 @@ class Bits : public testing::TestWithParam<std::tuple<Family, int>> {
     DataShape shape{.tokens = 16, .classes = 3};
     if (features) shape.input = DataShape::Input::features;
     source_ = std::make_unique<ModelSource>(spec, shape);
-    model_ = std::make_unique<WholeModel>(*source_, 11, OptimizerSpec{});
+    model_ = std::make_unique<WholeModel>(*source_, 11, OptimizerSpec{}, precision());
     batch_.inputs = features ? at::randn({6, 16}) : at::randint(0, 50, {6, 16}, at::kLong);
     batch_.labels = family.task == ModelTask::regression ? at::randn({6}) : at::randint(0, 3, {6}, at::kLong);
     if (!features) batch_.attention_mask = at::arange(16).lt(at::arange(3, 9).unsqueeze(1)).to(at::kLong);
   }
+
+  static Precision precision() { return std::get<2>(GetParam()); }
 
   fakes::TemporaryFolder folder_;
   std::unique_ptr<ModelSource> source_;
@@ -239,9 +251,26 @@ TEST_P(Bits, OfGradientsAreEqualWhenEachLayerIsRecomputedFromItsInput) {
   }
 }
 
+TEST_P(Bits, AreOfOneTypeFromLayerToLayer) {
+  const at::ScalarType type = precision() == Precision::bf16 ? at::kBFloat16 : at::kFloat;
+  const at::Generator generator = at::detail::createCPUGenerator();
+  for (const bool masked : {true, false}) {
+    if (!masked) batch_.attention_mask.reset();
+    at::Tensor x;
+    const auto count = static_cast<std::uint32_t>(source_->description().layers.size());
+    for (std::uint32_t i = 0; i < count; ++i) {
+      x = model_->module(i).forward(x, batch_, Pass{true, 3, i, generator});
+      EXPECT_EQ(x.scalar_type(), type) << source_->description().layers[i].name;
+    }
+    EXPECT_TRUE(x.isfinite().all().item<bool>());
+    EXPECT_EQ(source_->loss(x, batch_).sum.scalar_type(), at::kFloat);
+  }
+}
+
 TEST_P(Bits, OfTrainingRepeat) {
   const std::vector<Batch> batches{batch_, batch_};
-  WholeModel other(*source_, 11, OptimizerSpec{}), another_seed(*source_, 12, OptimizerSpec{});
+  WholeModel other(*source_, 11, OptimizerSpec{}, precision());
+  WholeModel another_seed(*source_, 12, OptimizerSpec{}, precision());
   const Digest start = model_->digest();
   EXPECT_EQ(other.digest(), start);
   EXPECT_NE(another_seed.digest(), start);
@@ -251,10 +280,13 @@ TEST_P(Bits, OfTrainingRepeat) {
   EXPECT_NE(start, model_->digest());
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, Bits, testing::Combine(testing::ValuesIn(kFamilies), testing::Values(1, 2)),
+INSTANTIATE_TEST_SUITE_P(Families, Bits,
+                         testing::Combine(testing::ValuesIn(kFamilies), testing::Values(1, 2),
+                                          testing::Values(Precision::fp32, Precision::bf16)),
                          [](const auto& info) {
                            return std::string(std::get<0>(info.param).name) + "_" +
-                                  std::to_string(std::get<1>(info.param)) + "_threads";
+                                  std::to_string(std::get<1>(info.param)) + "_threads_" +
+                                  to_string(std::get<2>(info.param));
                          });
 
 }  // namespace

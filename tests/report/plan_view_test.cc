@@ -29,6 +29,7 @@ PlanView plan() {
   frozen.shards = {{"embeddings", "head", 3, 52 * MiB, 0, 0, 20 * MiB, 0.1, 0}};
   frozen.resident = true;
   frozen.frozen_bytes = 52 * MiB;
+  frozen.precision = "bf16";
   PlanView view;
   view.name = "debian-sections";
   view.trials = 3;
@@ -46,6 +47,8 @@ TEST(PlanView, TextSaysWhatWillHappen) {
   EXPECT_THAT(text, HasSubstr("debian-sections: 3 trials, predicted time 6 min 40 s (emulated devices)"));
   EXPECT_THAT(text, HasSubstr("bert, freeze 0: cut into 2 shards; trials t00, t02"));
   EXPECT_THAT(text, HasSubstr("bert, freeze 2: resident; trials t01"));
+  EXPECT_THAT(text.substr(0, text.find("bert, freeze 2")), Not(HasSubstr("computes in")));
+  EXPECT_THAT(text, HasSubstr("computes in bf16; its state is float32"));
   EXPECT_THAT(text, HasSubstr("11.92 M   45 MiB         0.00"));
   EXPECT_THAT(text, HasSubstr("s0     embeddings … encoder.0 (2)"));
   EXPECT_THAT(

@@ -135,6 +135,14 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"{grid: [1.0e-4, 3e-4]}", "{loguniform: [0, 1]}",
        "c.yaml:17:46: train.optimizer.lr.loguniform[0] must be a number above 0, found '0'"},
       {"clip_norm: none", "clip_norm: 0", "c.yaml:18:14: train.clip_norm must be none or a number above 0, found '0'"},
+      {"clip_norm: none", "precision: fp16",
+       "c.yaml:18:14: train.precision must be one of fp32, tf32, bf16, found 'fp16'"},
+      {"clip_norm: none", "precision: {grid: [fp32, bf16, tf32]}",
+       "c.yaml:18:22: train.precision cannot be fp32 for some trials and tf32 for others: one switch decides for all "
+       "that a process computes; search bf16 and one of them"},
+      {"method: grid", "joint: [{train: {precision: tf32}}, {train: {epochs: 3}}]",
+       "c.yaml:19:37: train.precision cannot be fp32 for some trials and tf32 for others: one switch decides for all "
+       "that a process computes; search bf16 and one of them"},
       {"clip_norm: none", "schedule: {type: step}",
        "c.yaml:18:20: train.schedule.type must be one of constant, linear, cosine, found 'step'"},
       {"clip_norm: none", "schedule: linear",

@@ -360,6 +360,7 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
            {{"workers", "{replication: auto, wait_for_worker: 1h}"}},
            {{"workers", "{scheduler: task}"}},
            {{"train.data_parallel", "{degree: {grid: [1, 2]}, sum: all-reduce}"}},
+           {{"train.precision", "{grid: [bf16, tf32]}"}},
            {{"train.clip_norm", "1"},
             {"resources.devices", "[{type: emulated, memory: 5B, link: 1B/s, latency: 3s}]"}}}) {
     const ExperimentConfig config = parse(kConfigText, overrides);
@@ -371,12 +372,28 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
   }
 }
 
+TEST(Config, PrecisionIsATrials) {
+  const auto config = parse(kConfigText, {{"train.precision", "{grid: [bf16, fp32]}"}});
+  EXPECT_EQ(config.space.back().path, "train.precision");
+  EXPECT_FALSE(config.space.back().changes_in_flight);
+  EXPECT_FALSE(config.tf32);
+  const auto precision_of = [&](const ExperimentConfig& one, const char* word) {
+    return resolve_trial(one, {.id = "t", .settings = {{"train.precision", std::string(word)}}}).train.precision;
+  };
+  EXPECT_EQ(precision_of(config, "bf16"), Precision::bf16);
+  EXPECT_EQ(precision_of(config, "fp32"), Precision::fp32);
+  EXPECT_TRUE(parse(kConfigText, {{"train.precision", "tf32"}}).tf32);
+  const auto mixed = parse(kConfigText, {{"train.precision", "{grid: [bf16, tf32]}"}});
+  EXPECT_TRUE(mixed.tf32);
+  EXPECT_EQ(precision_of(mixed, "tf32"), Precision::tf32);
+}
+
 TEST(Config, ResolvedFormShowsDefaults) {
   const std::string resolved = resolved_yaml(parse(kConfigText));
   for (const char* shown :
        {"valid_rows: all", "dropout: auto", "freeze: {grid: [0, 2]}", "lr: {grid: [1.0e-4, 3e-4]}", "beta2: 0.999",
         "weight_decay: 0.01", "schedule: {type: constant, warmup: 0}", "goal: max", "latency: 0.01ms", "path: spill",
-        "prefetch_tasks: 4", "lookahead: 8", "wait_for_worker: 10min"})
+        "prefetch_tasks: 4", "lookahead: 8", "wait_for_worker: 10min", "precision: fp32"})
     EXPECT_THAT(resolved, HasSubstr(shown));
 }
 
@@ -397,6 +414,8 @@ TEST(Config, DigestSeesWhatDecidesResults) {
   EXPECT_FALSE(same("data.partitions", "5"));
   EXPECT_FALSE(same("data.order", "free"));
   EXPECT_FALSE(same("train.micro_batch_size", "4"));
+  EXPECT_TRUE(same("train.precision", "fp32"));
+  EXPECT_FALSE(same("train.precision", "bf16"));
   EXPECT_FALSE(same("train.optimizer.lr", "{grid: [3e-4, 1e-4]}"));
   EXPECT_FALSE(same("model.dropout", "0"));
 }
