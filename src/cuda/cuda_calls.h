@@ -59,6 +59,7 @@ class CudaCalls {
 
   /// A stream that does not wait for the legacy default stream. It is one that allocate() knows.
   virtual StreamHandle make_stream() = 0;
+  /// Of which nothing is asked any more. Memory that was allocated in its pool may outlive it.
   virtual void destroy_stream(StreamHandle stream) noexcept = 0;
   /// `timing`: elapsed_s() may be asked of it.
   virtual EventHandle make_event(bool timing) = 0;

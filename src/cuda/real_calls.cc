@@ -45,6 +45,34 @@ void start_libtorch_once() {
 }
 
 /// One for each card, however often it is driven: libtorch keeps workspaces of cuBLAS for each stream that it saw.
+/// Streams that nobody uses now. They are never destroyed: the caching allocator waits for them when it lets memory go
+/// that was theirs, however much later.
+class KeptStreams {
+ public:
+  /// Null when there is none.
+  StreamHandle take(c10::DeviceIndex card) {
+    const std::lock_guard lock(mutex_);
+    auto& kept = of_[card];
+    if (kept.empty()) return nullptr;
+    const StreamHandle stream = kept.back();
+    kept.pop_back();
+    return stream;
+  }
+  void keep(c10::DeviceIndex card, StreamHandle stream) {
+    const std::lock_guard lock(mutex_);
+    of_[card].push_back(stream);
+  }
+
+ private:
+  std::mutex mutex_;  // guards of_
+  std::map<c10::DeviceIndex, std::vector<StreamHandle>> of_;
+};
+
+KeptStreams& kept_streams() {
+  static KeptStreams kept;
+  return kept;
+}
+
 c10::cuda::CUDAStream compute_stream_of(c10::DeviceIndex index) {
   static std::mutex mutex;
   static std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;  // guarded by mutex
@@ -171,15 +199,14 @@ c10::cuda::CUDAGuard RealCalls::on_card() const {
 }
 
 StreamHandle RealCalls::make_stream() {
+  if (const StreamHandle kept = kept_streams().take(index_)) return kept;
   const auto here = on_card();
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   return reinterpret_cast<StreamHandle>(stream);
 }
 
-void RealCalls::destroy_stream(StreamHandle stream) noexcept {
-  if (cudaStreamDestroy(raw(stream)) != cudaSuccess) forget_error();
-}
+void RealCalls::destroy_stream(StreamHandle stream) noexcept { kept_streams().keep(index_, stream); }
 
 EventHandle RealCalls::make_event(bool timing) {
   const auto here = on_card();

@@ -6,16 +6,6 @@
 
 namespace hopyard {
 
-namespace {
-
-std::vector<at::Tensor> contiguous(std::vector<at::Tensor> tensors) {
-  for (auto& tensor : tensors)
-    if (tensor.defined()) tensor = tensor.contiguous();
-  return tensors;
-}
-
-}  // namespace
-
 void Executor::take_result(Active& active, const Slot& slot, const Outcome& outcome) {
   VisitResult& result = active.trial->result();
   if (exchanges_gradients(active.trial->setup()))
@@ -238,7 +228,7 @@ void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slo
   for (auto& kept : outcome.gradients) {
     const auto& places = trial.layers()[kept.layer].own.places;
     std::byte* const to = trial.gradient_piece(kept.layer, kept.piece).data();
-    auto gradients = contiguous(std::move(kept.gradients));
+    auto& gradients = kept.gradients;
     for (std::size_t p = 0; p < gradients.size(); ++p)
       if (places[p].bytes > 0) copies.push_back({to + places[p].offset, gradients[p].data_ptr(), places[p].bytes});
     std::move(gradients.begin(), gradients.end(), std::back_inserter(sources));
@@ -246,7 +236,7 @@ void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slo
   std::vector<TrialRun::TiedUse*> uses;
   for (auto& tied : outcome.tied) {
     uses.push_back(tied.use);
-    sources.push_back(tied.gradient.contiguous());
+    sources.push_back(tied.gradient);
     copies.push_back({tied.to().data(), sources.back().data_ptr(), tied.to().size()});
   }
   if (copies.empty()) return;

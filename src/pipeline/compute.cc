@@ -31,6 +31,21 @@ bool owned_here(const LoadedLayer& loaded, std::size_t parameter) {
   return !loaded.layer->description().parameters[parameter].tied_to.has_value();
 }
 
+/// What the task asked for before it failed must be through before its bytes are let go.
+void finish_after_error(Device& device) {
+  try {
+    device.finish_compute();
+  } catch (const std::exception&) {
+    // The first error is the one to tell.
+  }
+}
+
+/// Stored as they are, without a kernel that nobody would wait for.
+void make_contiguous(LayerGradients& gradients) {
+  for (auto& gradient : gradients)
+    if (gradient.defined()) gradient = gradient.contiguous();
+}
+
 at::Tensor tensor_of(const DeviceHold& hold) { return hold ? hold->tensor : at::Tensor(); }
 
 /// A part of a layer where it is in host memory; undefined when it has no bytes.
@@ -119,12 +134,12 @@ Executor::Outcome Executor::compute_to_end(DeviceState& device, Slot& slot) {
     device.device->finish_compute();
     return outcome;
   } catch (const c10::OutOfMemoryError& full) {  // of an allocator that counts for itself
-    device.device->finish_compute();
+    finish_after_error(*device.device);
     const MemoryAccount& account = device.device->account();
     HOPYARD_INFO << device.device->name() << ": " << full.what_without_backtrace();
     throw DeviceOutOfMemory(account.name(), 0, account.limit() - std::min(account.limit(), account.used()));
-  } catch (const DeviceOutOfMemory&) {
-    device.device->finish_compute();
+  } catch (...) {
+    finish_after_error(*device.device);
     throw;
   }
 }
@@ -169,6 +184,8 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
     else
       outcome.outputs = forward_shard(context, inputs);
   }
+  for (auto& kept : outcome.gradients) make_contiguous(kept.gradients);
+  for (auto& tied : outcome.tied) tied.gradient = tied.gradient.contiguous();
   if (!device.device->has_own_memory()) {
     copy_out(slot, outcome);
     if (trial.updates_beside_after(slot.task.task)) compute_update(slot);
@@ -312,11 +329,9 @@ void Executor::copy_out(Slot& slot, Outcome& outcome) {
     const auto& places = trial.layers()[kept.layer].own.places;
     std::byte* const to = trial.gradient_piece(kept.layer, kept.piece).data();
     for (std::size_t p = 0; p < places.size(); ++p)
-      if (places[p].bytes > 0)
-        std::memcpy(to + places[p].offset, kept.gradients[p].contiguous().data_ptr(), places[p].bytes);
+      if (places[p].bytes > 0) std::memcpy(to + places[p].offset, kept.gradients[p].data_ptr(), places[p].bytes);
   }
-  for (const auto& tied : outcome.tied)
-    std::memcpy(tied.to().data(), tied.gradient.contiguous().data_ptr(), tied.to().size());
+  for (const auto& tied : outcome.tied) std::memcpy(tied.to().data(), tied.gradient.data_ptr(), tied.to().size());
   outcome.gradients.clear();
   outcome.tied.clear();
 }
