@@ -13,12 +13,12 @@ CudaDevice::CudaDevice(std::unique_ptr<CudaCalls> calls, const DeviceSpec& spec,
     : calls_(std::move(calls)),
       spec_(spec),
       name_(text::cat("cuda:", index)),
-      account_(name_, spec.memory),
+      account_(name_, spec.memory - spec.overhead),
       generator_(calls_->make_generator()),
       computed_(*calls_, false),
       staging_(*calls_),
       door_(*calls_, failure_, trace, name_) {
-  require(spec.memory > 0, name_, ": a card needs a budget of memory");
+  require(spec.memory > spec.overhead, name_, ": a card needs a budget of memory");
   calls_->reset_peak();
 }
 

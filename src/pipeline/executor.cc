@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
+#include "cuda/ranges.h"
 #include "pipeline/outcome.h"
 
 namespace hopyard {
@@ -188,6 +189,7 @@ void Executor::run_device(DeviceState& device) {
       std::exception_ptr error;
       std::optional<DeviceOutOfMemory> out_of_memory;
       try {
+        const ProfilerRange range(slot->label());
         outcome = compute_to_end(device, *slot);
       } catch (const DeviceOutOfMemory& full) {
         out_of_memory = full;

@@ -111,7 +111,7 @@ const std::vector<LayerCost>& Planner::costs_of(const TrialSetup& setup) {
 
 DeviceLimits Planner::limits_of(const TrialSetup& setup) const {
   DeviceLimits limits;
-  limits.memory = device_.memory;
+  limits.memory = device_.memory - device_.overhead;
   limits.double_buffer = inputs_.execute.double_buffer;
   limits.micro_batches = micro_batches_of(setup.train);
   limits.update_on_host = is_two_pass(setup.train) || updates_on_host(setup.train);
