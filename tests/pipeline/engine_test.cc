@@ -374,7 +374,7 @@ TEST_P(EngineTest, ATrialThatFailsLeavesTheOthersAlone) {
   EXPECT_NE(result.errors[1].find("not a finite number"), std::string::npos) << result.errors[1];
 }
 
-TEST_P(EngineTest, FeaturesBelowAPerceptronEqualWhole) {
+TEST_P(EngineTest, PerceptronsEqualWhole) {
   const SmallWorld world(fakes::kTinyMlp);
   for (const bool clipped : {false, true})
     for (const bool emulated : {false, true})
@@ -384,13 +384,7 @@ TEST_P(EngineTest, FeaturesBelowAPerceptronEqualWhole) {
         EngineSetup setup;
         setup.emulated = emulated;
         setup.cuts = cuts;
-        const std::string whole = fakes::train_whole(world, trial);
-        for (const bool keep : {false, true}) {
-          setup.execute.keep_activations = keep;
-          MemoryDiskTier disk;
-          const auto result = fakes::train(world, {trial}, setup, disk);
-          EXPECT_EQ(result.outcomes[0], whole) << text::cat(clipped, emulated, keep, cuts.size());
-        }
+        expect_whole(world, trial, setup, text::cat(clipped, emulated, cuts.size()).c_str());
       }
 }
 

@@ -141,7 +141,7 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
        "c.yaml:18:22: train.precision cannot be fp32 for some trials and tf32 for others: one switch decides for all "
        "that a process computes; search bf16 and one of them"},
       {"method: grid", "joint: [{train: {precision: tf32}}, {train: {epochs: 3}}]",
-       "c.yaml:19:37: train.precision cannot be fp32 for some trials and tf32 for others: one switch decides for all "
+       "c.yaml:19:38: train.precision cannot be fp32 for some trials and tf32 for others: one switch decides for all "
        "that a process computes; search bf16 and one of them"},
       {"clip_norm: none", "schedule: {type: step}",
        "c.yaml:18:20: train.schedule.type must be one of constant, linear, cosine, found 'step'"},
@@ -212,7 +212,7 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"valid/accuracy", "valid/mse",
        "c.yaml:19:32: search.metric must be one of valid/accuracy, valid/loss, found 'valid/mse'"},
       {"type: emulated,", "type: cuda,",
-       "c.yaml:22:39: resources.devices[0].link belongs to emulated devices; that of a cuda device is measured"},
+       "c.yaml:22:41: resources.devices[0].link belongs to emulated devices; that of a cuda device is measured"},
       {"type: emulated,", "type: gpu,",
        "c.yaml:22:14: resources.devices[0].type must be one of cpu, emulated, cuda, found 'gpu'"},
       {" memory: 64MiB,", "", "c.yaml:22:7: resources.devices[0].memory is missing"},

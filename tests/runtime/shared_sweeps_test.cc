@@ -29,7 +29,7 @@ class SharedSweepsTest : public ::testing::Test {
         text::cat("version: 1\nname: small\nseed: ", seed_, "\ndata: {train: ", folder_, "/data, valid: ", folder_,
                   "/data, ", rows_, ", partitions: ", partitions_, "}\nmodel: ", "{checkpoint: ", folder_,
                   "/model, task: sequence-classification, freeze: ", freeze_, more_model_,
-                  "}\ntrain: {epochs: 2, batch_size: ", batch_,
+                  "}\ntrain: {epochs: 2, batch_size: ", batch_, ", precision: ", precision_,
                   ", optimizer: {type: adamw, lr: {grid: [1.0e-3, 3.0e-3]}}}\nsearch: ", search_,
                   "\nresources: {devices: [", devices, "], host_memory: ", host_,
                   ", disk: {path: spill, capacity: ", disk_, "}}\nexecute: {sharing: ", sharing, execute_, "}\n"),
@@ -56,7 +56,7 @@ class SharedSweepsTest : public ::testing::Test {
   std::uint64_t seed_ = 5;
   int partitions_ = 2;
   std::string execute_, disk_ = "1GiB", freeze_ = "{grid: [0, 1, 3, 5]}", batch_ = "8, micro_batch_size: 4",
-                        host_ = "64MiB", more_model_;
+                        host_ = "64MiB", more_model_, precision_ = "fp32";
   std::string search_ = "{method: grid, metric: valid/accuracy}";
 };
 
@@ -76,6 +76,28 @@ TEST_F(SharedSweepsTest, SharedEqualsUnshared) {
     EXPECT_TRUE(std::any_of(shared.slices.begin(), shared.slices.end(), [](const TraceSlice& slice) {
       return slice.name.find("/materialise") != std::string::npos;
     })) << devices;
+  }
+}
+
+TEST_F(SharedSweepsTest, TrialsOfOnePrecisionShareFeatures) {
+  world_.give_weights();
+  freeze_ = "3";
+  const auto exact = run(kOneCpu, "off");
+  precision_ = "{grid: [fp32, bf16]}";  // searched before the rate: t00 and t01 are fp32
+  const auto alone = run(kOneCpu, "off");
+  ASSERT_EQ(alone.outcomes.size(), 4u);
+  EXPECT_EQ(alone.outcomes.at("t00"), exact.outcomes.at("t00"));
+  EXPECT_EQ(alone.outcomes.at("t01"), exact.outcomes.at("t01"));
+  EXPECT_NE(alone.outcomes.at("t02"), exact.outcomes.at("t00"));
+  for (const char* devices : {kTwoCpus, kSmallEmulated, kLargeEmulated}) {
+    const auto shared = run(devices, "auto");
+    EXPECT_EQ(shared.outcomes, alone.outcomes) << devices;
+    ASSERT_EQ(shared.plan.sharing.size(), 2u) << devices;
+    const auto& [first, second] = std::minmax(shared.plan.sharing[0].bytes, shared.plan.sharing[1].bytes);
+    EXPECT_EQ(second - first, (38u + 11u) * 8 * 32 * 2) << devices << ": half of all float32 features";
+    SweepStore store;  // interrupted and taken up again
+    for (int lines = 3; lines < 40; lines += 4) run_sweep(config(devices, "auto"), store, lines);
+    EXPECT_EQ(run_sweep(config(devices, "auto"), store).outcomes, alone.outcomes) << devices;
   }
 }
 
