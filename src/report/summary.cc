@@ -62,6 +62,20 @@ std::string devices_text(const std::vector<DeviceSummary>& devices) {
   return table.to_text(2);
 }
 
+std::string cards_text(const std::vector<DeviceSummary>& devices) {
+  Table table({{"card"}, {"kernels", Align::right}, {"copies", Align::right}, {"both at once", Align::right}});
+  std::string cut;
+  for (const auto& device : devices) {
+    if (!device.card) continue;
+    const CardUse& card = *device.card;
+    table.add_row({device.name, percent(card.kernel_s, card.wall_s), percent(card.copy_s, card.wall_s),
+                   percent(card.overlapped_s, card.wall_s)});
+    if (card.dropped > 0)
+      cut += text::cat("  ", device.name, ": ", card.dropped, " records did not fit, so these shares are too low\n");
+  }
+  return table.to_text(2) + cut;
+}
+
 std::string transfers_text(const RunSummary& summary) {
   Table table({{"from"}, {"to"}, {"bytes moved", Align::right}, {"mean rate", Align::right}});
   for (const auto& transfer : summary.transfers)
@@ -129,6 +143,8 @@ std::string format_summary(const RunSummary& summary) {
   const char* mark = any_emulated(summary) ? " (emulated devices)" : "";
   std::string out = text::cat(summary.name, ": ", format_in_unit(summary.wall_s, "s"), mark, "\n");
   if (!summary.devices.empty()) out += "\nDevices\n" + devices_text(summary.devices);
+  if (std::any_of(summary.devices.begin(), summary.devices.end(), [](const auto& device) { return device.card; }))
+    out += "\nCards by their own record, share of the run\n" + cards_text(summary.devices);
   if (!summary.transfers.empty()) out += "\nTransfers\n" + transfers_text(summary);
   out += "\nPeaks\n" + peaks_text(summary);
   out += text::cat("  disk written ", text::format_bytes(summary.tiers.disk_written), ", read ",

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,13 @@ struct IdleCause {
   bool operator==(const IdleCause&) const = default;
 };
 
+/// What a card did by its own record, while it was kept: seconds in which any kernel ran, any copy, and both.
+struct CardUse {
+  double wall_s = 0, kernel_s = 0, copy_s = 0, overlapped_s = 0;
+  std::uint64_t dropped = 0;  ///< records that did not fit: the figures say too little
+  bool operator==(const CardUse&) const = default;
+};
+
 struct DeviceSummary {
   std::string name;   ///< "emulated:0"; what precedes the first '/' in the names of its trace tracks
   double busy_s = 0;  ///< computing
@@ -30,6 +38,7 @@ struct DeviceSummary {
   Bytes loaded = 0, stored = 0;  ///< over its link
   std::uint64_t tasks = 0;
   double link_bytes_per_s = 0;  ///< each way; 0: no link
+  std::optional<CardUse> card;  ///< of a cuda device whose kernels were recorded
   bool emulated = false;        ///< then every figure that came from it is marked as emulated
   bool operator==(const DeviceSummary&) const = default;
 };

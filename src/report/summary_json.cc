@@ -23,6 +23,19 @@ void to_json(Json& json, const IdleCause& value) { json = {{"cause", value.cause
 
 void from_json(const Json& json, IdleCause& value) { value = {text_of(json, "cause"), number_of(json, "seconds")}; }
 
+void to_json(Json& json, const CardUse& value) {
+  json = {{"wall_s", value.wall_s},
+          {"kernel_s", value.kernel_s},
+          {"copy_s", value.copy_s},
+          {"overlapped_s", value.overlapped_s},
+          {"dropped_records", value.dropped}};
+}
+
+void from_json(const Json& json, CardUse& value) {
+  value = {number_of(json, "wall_s"), number_of(json, "kernel_s"), number_of(json, "copy_s"),
+           number_of(json, "overlapped_s"), json_get<std::uint64_t>(json, "dropped_records", kWhere)};
+}
+
 void to_json(Json& json, const DeviceSummary& value) {
   json = {{"name", value.name},
           {"emulated", value.emulated},
@@ -35,6 +48,7 @@ void to_json(Json& json, const DeviceSummary& value) {
           {"stored_bytes", value.stored},
           {"tasks", value.tasks},
           {"link_bytes_per_s", value.link_bytes_per_s}};
+  if (value.card) json["card"] = *value.card;
 }
 
 void from_json(const Json& json, DeviceSummary& value) {
@@ -49,6 +63,11 @@ void from_json(const Json& json, DeviceSummary& value) {
   value.stored = bytes_of(json, "stored_bytes");
   value.tasks = json_get<std::uint64_t>(json, "tasks", kWhere);
   value.link_bytes_per_s = number_of(json, "link_bytes_per_s");
+  if (json.contains("card")) {
+    CardUse card;
+    from_json(json.at("card"), card);
+    value.card = card;
+  }
 }
 
 void to_json(Json& json, const TierSummary& value) {

@@ -149,6 +149,7 @@ void add_execute(YamlNode& node, const ExecuteSpec& execute) {
   add(node, "interleave", execute.interleave);
   add(node, "keep_activations", execute.keep_activations);
   add(node, "pin_memory", execute.pin_memory);
+  add(node, "record_kernels", execute.record_kernels);
   add(node, "prefetch_tasks", execute.prefetch_tasks);
   add(node, "cuts", kAuto);
   add(node, "active_trials", kAuto);

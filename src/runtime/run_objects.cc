@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "base/log.h"
 #include "cuda/cuda_devices.h"
 #include "experiment/experiment.h"
 #include "experiment/held_states.h"
@@ -69,6 +70,11 @@ void RunObjects::make_engine() {
   frozen = std::make_unique<FrozenStore>(*host);
   ExecuteSpec execute = config.execute;
   if (!execute.scheduler && bench->place().several()) execute.scheduler = SchedulerKind::oldest;
+  if (cuda && config.execute.record_kernels) {
+    std::string why_not;
+    activity = record_activity(why_not);
+    if (!activity) HOPYARD_WARN << "execute.record_kernels: kernels are not recorded: " << why_not;
+  }
   executor = std::make_unique<Executor>(execute, config.seed, make_devices(), *host, &trace);
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/trace.h"
+#include "cuda/activity_recorder.h"
 #include "experiment/shared_versions.h"
 #include "hopper/state_book.h"
 #include "pipeline/executor.h"
@@ -42,6 +43,7 @@ struct RunObjects {
   std::unique_ptr<IoPool> pool;
   std::unique_ptr<FrozenStore> frozen;
   std::unique_ptr<Executor> executor;
+  std::unique_ptr<ActivityRecorder> activity;  ///< null unless kernels are recorded
 
  private:
   void reserve_for_engine();

@@ -54,6 +54,11 @@ std::vector<Comparison> compare_trials(const SummaryParts& parts) {
           {"error of a trial's predicted time, median", 0, errors[errors.size() / 2], "fraction"}};
 }
 
+CardUse use_of_card(const ActivityLog& log, std::size_t card) {
+  const CardActivity did = card_activity(log.records, static_cast<std::uint32_t>(card), log.begin_s, log.end_s);
+  return {did.wall_s, did.kernel_s, did.copy_s, did.overlapped_s, log.dropped};
+}
+
 }  // namespace
 
 RunSummary make_summary(const SummaryParts& parts) {
@@ -88,6 +93,7 @@ RunSummary make_summary(const SummaryParts& parts) {
       summary.transfers.push_back({"host", device.name, device.loaded});
       summary.transfers.push_back({device.name, "host", device.stored});
     }
+    if (parts.activity != nullptr) device.card = use_of_card(*parts.activity, summary.devices.size());
     peak_device = std::max(peak_device, device.memory_peak);
     summary.devices.push_back(std::move(device));
   }

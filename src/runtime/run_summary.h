@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/activity.h"
 #include "experiment/materialiser.h"
 #include "pipeline/executor.h"
 #include "report/plan_view.h"
@@ -24,6 +25,7 @@ struct SummaryParts {
   const std::vector<MaterialisedDepth>& materialised;
   const std::vector<TrialRecord>& records;
   Bytes image_bytes;
+  const ActivityLog* activity;  ///< null: what cards did was not recorded
 };
 RunSummary make_summary(const SummaryParts& parts);
 
