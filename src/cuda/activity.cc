@@ -94,7 +94,7 @@ CardActivity card_activity(std::span<const ActivityRecord> records, std::uint32_
     by_stream[record.stream].push_back(record);
   }
   for (const auto& [stream, own] : by_stream) {
-    const auto seconds = [&](auto wanted) { return length_of(pieces_of(own, begin_s, end_s, wanted)); };
+    const auto seconds = [&, &own = own](auto wanted) { return length_of(pieces_of(own, begin_s, end_s, wanted)); };
     activity.streams.push_back(
         {stream, seconds([](const ActivityRecord& record) { return record.kind == ActivityKind::kernel; }),
          seconds([](const ActivityRecord& record) { return is_copy(record.kind); })});
