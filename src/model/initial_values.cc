@@ -1,5 +1,7 @@
 #include "model/initial_values.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -12,21 +14,30 @@ namespace {
 /// Uniform in (0, 1) from 32 bits.
 double open_unit(std::uint64_t bits) { return (static_cast<double>(bits & 0xffffffffULL) + 0.5) * 0x1.0p-32; }
 
+/// So many values on one thread at least.
+constexpr std::int64_t kGrain = 1 << 14;
+
 /// Box–Muller: two numbers from one draw; values beyond 6.7 standard deviations do not occur.
 void fill_normal(double deviation, std::uint64_t key, std::span<float> out) {
-  KeyedStream stream(key);
-  for (std::size_t i = 0; i < out.size(); i += 2) {
-    const std::uint64_t bits = stream.next();
-    const double radius = deviation * std::sqrt(-2 * std::log(open_unit(bits >> 32)));
-    const double angle = 2 * std::numbers::pi * open_unit(bits);
-    out[i] = static_cast<float>(radius * std::cos(angle));
-    if (i + 1 < out.size()) out[i + 1] = static_cast<float>(radius * std::sin(angle));
-  }
+  const auto pairs = static_cast<std::int64_t>((out.size() + 1) / 2);
+  at::parallel_for(0, pairs, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (auto pair = static_cast<std::size_t>(begin); pair < static_cast<std::size_t>(end); ++pair) {
+      const std::uint64_t bits = derive(key, pair);
+      const double radius = deviation * std::sqrt(-2 * std::log(open_unit(bits >> 32)));
+      const double angle = 2 * std::numbers::pi * open_unit(bits);
+      out[2 * pair] = static_cast<float>(radius * std::cos(angle));
+      if (2 * pair + 1 < out.size()) out[2 * pair + 1] = static_cast<float>(radius * std::sin(angle));
+    }
+  });
 }
 
 void fill_uniform(double bound, std::uint64_t key, std::span<float> out) {
-  KeyedStream stream(key);
-  for (float& value : out) value = static_cast<float>((2 * stream.uniform() - 1) * bound);
+  at::parallel_for(0, static_cast<std::int64_t>(out.size()), kGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      const double uniform = static_cast<double>(derive(key, i) >> 11) * 0x1.0p-53;
+      out[i] = static_cast<float>((2 * uniform - 1) * bound);
+    }
+  });
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,6 +11,7 @@
 #include "fakes/failure_of.h"
 #include "fakes/temporary_folder.h"
 #include "fakes/whole_model.h"
+#include "model/initial_values.h"
 #include "model/layer.h"
 #include "model/model.h"
 
@@ -169,6 +171,20 @@ TEST_F(Source, InitialisesAsTheFamilyDoes) {
   EXPECT_NE(initial(source, 0, 0, 2), words) << "another seed";
   EXPECT_NE(initial(source, 1, 0), initial(source, 2, 0)) << "another name";
   EXPECT_FALSE(source.from_checkpoint(0, Part::own));
+}
+
+TEST_F(Source, FirstValuesAreTheSameOnAnyNumberOfThreads) {
+  const ParameterDescription parameter{.name = "words", .shape = {101, 1001}};
+  for (const InitialValue& initial : {InitialValue::normal(0.5), InitialValue::uniform(0.5)}) {
+    std::vector<float> alone(101 * 1001), together(alone.size());
+    const int threads = at::get_num_threads();
+    at::set_num_threads(1);
+    fill_initial(initial, parameter, 3, alone);
+    at::set_num_threads(5);
+    fill_initial(initial, parameter, 3, together);
+    at::set_num_threads(threads);
+    EXPECT_EQ(alone, together);
+  }
 }
 
 TEST_F(Source, Gpt2ScalesResidualProjectionsAndMlpIsLinears) {
