@@ -27,12 +27,14 @@ std::string temporary_folder() {
 
 }  // namespace
 
-BenchModel::BenchModel(int width, int layers, int vocabulary, int tokens, std::uint32_t batch_size)
+BenchModel::BenchModel(int width, int layers, int vocabulary, int tokens, std::uint32_t batch_size, int heads,
+                       double dropout)
     : folder_(temporary_folder()) {
   std::ofstream(folder_ + "/config.json")
-      << R"({"model_type":"gpt2","activation_function":"gelu_new","resid_pdrop":0,"embd_pdrop":0,"attn_pdrop":0,)"
-      << R"("initializer_range":0.02,"layer_norm_epsilon":1e-5,"n_head":8,"vocab_size":)" << vocabulary
-      << ",\"n_embd\":" << width << ",\"n_layer\":" << layers << ",\"n_positions\":" << tokens << "}";
+      << R"({"model_type":"gpt2","activation_function":"gelu_new","initializer_range":0.02,"layer_norm_epsilon":1e-5)"
+      << ",\"resid_pdrop\":" << dropout << ",\"embd_pdrop\":" << dropout << ",\"attn_pdrop\":" << dropout
+      << ",\"n_head\":" << heads << ",\"vocab_size\":" << vocabulary << ",\"n_embd\":" << width
+      << ",\"n_layer\":" << layers << ",\"n_positions\":" << tokens << "}";
   const std::vector<TensorToWrite> columns{{"input_ids", Dtype::i32, {kRows, tokens}}};
   KeyedStream stream(7);
   write_safetensors(folder_ + "/part-00000.safetensors", columns, [&](std::size_t, std::span<std::byte> out) {
@@ -58,9 +60,9 @@ BenchModel::~BenchModel() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
-std::vector<std::uint32_t> BenchModel::rows(std::uint32_t steps) const {
+std::vector<std::uint32_t> BenchModel::first_rows(std::uint32_t count) const {
   std::vector<std::uint32_t> rows;
-  for (std::uint32_t i = 0; i < steps * train.batch_size; ++i) rows.push_back(i % kRows);
+  for (std::uint32_t i = 0; i < count; ++i) rows.push_back(i % kRows);
   return rows;
 }
 
@@ -78,12 +80,11 @@ EngineTimes run_engine(const BenchModel& model, const EngineRun& run) {
   FrozenStore frozen(host);
   std::vector<std::unique_ptr<Device>> devices;
   for (std::uint32_t i = 0; i < run.devices; ++i) {
-    DeviceSpec spec{run.emulated ? DeviceSpec::Type::emulated : DeviceSpec::Type::cpu,
-                    1,
-                    run.device_memory,
-                    run.link_bytes_per_s,
-                    10e-6,
-                    run.threads};
+    DeviceSpec spec;
+    spec.type = run.emulated ? DeviceSpec::Type::emulated : DeviceSpec::Type::cpu;
+    spec.memory = run.device_memory;
+    spec.link_bytes_per_s = run.link_bytes_per_s;
+    spec.threads = run.threads;
     devices.push_back(run.emulated ? make_emulated_device(spec, i, nullptr) : make_cpu_device(spec, i, spec.memory));
   }
   EngineTimes times;

@@ -12,15 +12,18 @@
 
 namespace hopyard {
 
-/// Random tokens and a GPT-2 without dropout, in a temporary folder.
+/// Random tokens and a GPT-2 with random weights, in a temporary folder.
 class BenchModel {
  public:
-  BenchModel(int width, int layers, int vocabulary, int tokens, std::uint32_t batch_size);
+  BenchModel(int width, int layers, int vocabulary, int tokens, std::uint32_t batch_size, int heads = 8,
+             double dropout = 0);
   ~BenchModel();
   std::shared_ptr<const ModelSource> source;
   std::shared_ptr<const Dataset> data;
   TrainSpec train;  ///< AdamW
-  std::vector<std::uint32_t> rows(std::uint32_t steps) const;
+  std::vector<std::uint32_t> rows(std::uint32_t steps) const { return first_rows(steps * train.batch_size); }
+  /// So many; from the first again after the last.
+  std::vector<std::uint32_t> first_rows(std::uint32_t count) const;
   const std::string& folder() const { return folder_; }
 
  private:

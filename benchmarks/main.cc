@@ -12,6 +12,7 @@
 #include "device/memory_account.h"
 #include "engine_bench.h"
 #include "formats/json.h"
+#include "gpu_bench.h"
 #include "hop_bench.h"
 #include "hopper_bench.h"
 #include "journal_bench.h"
@@ -29,7 +30,7 @@ DEFINE_string(out, "", "file to write the rows to, as JSON");
 DEFINE_bool(quick, false, "a smoke run: small sizes, figures without meaning");
 DEFINE_int32(sharing_rows, 320, "training rows of the group sharing, twice those of prediction; 2000 is the full size");
 DEFINE_int32(hop_worker, 0, "port: be a worker of the group hop, which starts this program again for it");
-DEFINE_string(only, "", "run only benchmarks whose group has this name");
+DEFINE_string(only, "", "run only the group of this name, or the groups whose names begin with it and a slash");
 
 namespace hopyard {
 namespace {
@@ -82,39 +83,60 @@ Json to_row(const BenchRow& row) {
               {"detail", row.detail}};
 }
 
+using Group = std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>;
+
+std::vector<Group> all_groups() {
+  std::vector<Group> groups{{"scheduling", bench_scheduling}, {"hopper", bench_hopper},
+                            {"spill", bench_spill},           {"resident", bench_resident},
+                            {"cut", bench_one_cut_trial},     {"interleaved", bench_interleaved},
+                            {"ablation", bench_ablation},     {"streaming", bench_streaming},
+                            {"sharing", bench_sharing},       {"lora", bench_lora},
+                            {"prediction", bench_prediction}, {"asha", bench_asha},
+                            {"journal", bench_journal},       {"hop", bench_hop},
+                            {"workers", bench_workers},       {"schemes", bench_schemes}};
+  for (auto& group : gpu_groups()) groups.push_back(std::move(group));
+  return groups;
+}
+
+bool is_wanted(const std::string& group) {
+  return FLAGS_only.empty() || group == FLAGS_only || group.starts_with(FLAGS_only + "/");
+}
+
+void add_to_table(Table& table, const BenchRow& row) {
+  const char* sign = row.less_is_better ? "≤ " : "≥ ";
+  const auto bound = [&](const std::optional<double>& value) {
+    return value ? sign + text::format_number(*value, 2) : "-";
+  };
+  table.add_row({row.name, text::format_number(row.value, 3) + (row.unit == "ratio" ? "" : " " + row.unit),
+                 bound(row.must), bound(row.aim), row.must ? (row.holds() ? "yes" : "NO") : "shown", row.detail});
+}
+
+/// A group that fails does not keep the others from running: what was measured is written after each.
 int run() {
   install_counting_allocator();
   const BenchScale scale{FLAGS_quick, static_cast<std::uint32_t>(FLAGS_sharing_rows)};
-  const std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>> groups{
-      {"scheduling", bench_scheduling}, {"hopper", bench_hopper},
-      {"spill", bench_spill},           {"resident", bench_resident},
-      {"cut", bench_one_cut_trial},     {"interleaved", bench_interleaved},
-      {"ablation", bench_ablation},     {"streaming", bench_streaming},
-      {"sharing", bench_sharing},       {"lora", bench_lora},
-      {"prediction", bench_prediction}, {"asha", bench_asha},
-      {"journal", bench_journal},       {"hop", bench_hop},
-      {"workers", bench_workers},       {"schemes", bench_schemes}};
   for (const auto& fact : describe(machine_facts())) std::cout << fact << '\n';
   if (scale.quick) std::cout << "quick: figures without meaning\n";
   Json rows = Json::array();
   Table table(
       {{"benchmark"}, {"value", Align::right}, {"must", Align::right}, {"aim", Align::right}, {"holds"}, {"detail"}});
-  for (const auto& [name, measure] : groups) {
-    if (!FLAGS_only.empty() && FLAGS_only != name) continue;
+  int status = 0;
+  for (const auto& [name, measure] : all_groups()) {
+    if (!is_wanted(name)) continue;
     std::cout << "measuring " << name << " …" << std::endl;
-    for (const auto& row : measure(scale)) {
-      rows.push_back(to_row(row));
-      const char* sign = row.less_is_better ? "≤ " : "≥ ";
-      const auto bound = [&](const std::optional<double>& value) {
-        return value ? sign + text::format_number(*value, 2) : "-";
-      };
-      table.add_row({row.name, text::format_number(row.value, 3) + (row.unit == "ratio" ? "" : " " + row.unit),
-                     bound(row.must), bound(row.aim), row.must ? (row.holds() ? "yes" : "NO") : "shown", row.detail});
+    try {
+      for (const auto& row : measure(scale)) {
+        rows.push_back(to_row(row));
+        add_to_table(table, row);
+      }
+    } catch (const std::exception& error) {
+      std::cout << name << " could not be measured: " << error.what() << std::endl;
+      status = 1;
     }
+    if (!FLAGS_out.empty()) write_file_atomically(FLAGS_out, rows.dump(2) + "\n");
   }
   std::cout << '\n' << table.to_text();
-  if (!FLAGS_out.empty()) write_file_atomically(FLAGS_out, rows.dump(2) + "\n");
-  return 0;
+  return status;
 }
 
 }  // namespace

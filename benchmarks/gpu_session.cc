@@ -1,0 +1,139 @@
+#include "gpu_session.h"
+
+#include <algorithm>
+#include <iostream>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "base/text.h"
+#include "resident_loop.h"
+
+namespace hopyard {
+
+namespace {
+
+struct Shape {
+  int width, layers, vocabulary, tokens, heads;
+};
+constexpr Shape kLarge{2048, 20, 32'768, 1024, 16}, kSmoke{512, 6, 4096, 128, 8}, kPaper{32, 4, 64, 16, 4};
+constexpr Bytes kBudget = 8 * GiB, kSmokeBudget = 2 * GiB, kPaperBudget = 256 * MiB;
+constexpr std::uint32_t kMicroRowsMax = 8;
+constexpr std::uint32_t kResidentSteps = 3;
+
+const Shape& shape_of(const GpuCard& card, bool quick) {
+  if (!quick) return kLarge;
+  return card.is_real() ? kSmoke : kPaper;
+}
+
+}  // namespace
+
+std::shared_ptr<GpuSession> GpuSession::open(const BenchScale& scale) {
+  std::string why_not;
+  auto card = GpuCard::find(why_not);
+  if (card == nullptr && scale.quick) card = GpuCard::fake();
+  if (card == nullptr) {
+    std::cout << "skipped: " << why_not << '\n';
+    return nullptr;
+  }
+  return std::shared_ptr<GpuSession>(new GpuSession(std::move(card), scale.quick));
+}
+
+Bytes GpuSession::budget() const {
+  if (!quick_) return kBudget;
+  return card_->is_real() ? kSmokeBudget : kPaperBudget;
+}
+
+const BenchModel& GpuSession::model() {
+  if (model_ != nullptr) return *model_;
+  const Shape& shape = shape_of(*card_, quick_);
+  model_ =
+      std::make_unique<BenchModel>(shape.width, shape.layers, shape.vocabulary, shape.tokens, kFewRows, shape.heads);
+  return *model_;
+}
+
+ExecuteSpec GpuSession::execute() {
+  ExecuteSpec execute;
+  execute.keep_activations = false;
+  if (quick_) execute.cuts = even_cuts(*model().source, 2);  // it fits its card
+  return execute;
+}
+
+TrainSpec GpuSession::train(std::uint32_t rows, UpdatePlace update) {
+  TrainSpec train = model().train;
+  train.precision = Precision::bf16;
+  train.optimizer.lr = 1e-5;  // random tokens teach nothing, and the losses stay finite
+  train.update = update;
+  train.batch_size = rows;
+  train.micro_batch_size = micro_rows_.value_or(kMicroRowsMax);
+  for (; !micro_rows_; train.micro_batch_size /= 2) {
+    try {
+      (void)plan_on_card(model(), train, *card_, small_card(), execute());
+      micro_rows_ = train.micro_batch_size;
+    } catch (const Failure&) {
+      if (train.micro_batch_size == 1) throw;
+    }
+  }
+  train.micro_batch_size = *micro_rows_;
+  return train;
+}
+
+const TrialSetup& GpuSession::cut_plan(std::uint32_t rows) {
+  const auto found = cut_plans_.find(rows);
+  if (found != cut_plans_.end()) return found->second;
+  return cut_plans_.emplace(rows, plan_on_card(model(), train(rows), *card_, small_card(), execute())).first->second;
+}
+
+std::unique_ptr<StandingTrials> GpuSession::cut_trials(HostTier& host, const TrialSetup& plan, std::uint32_t count) {
+  return std::make_unique<StandingTrials>(model(), *card_, small_card(), host, plan, count);
+}
+
+HostTier& GpuSession::pinned_host() {
+  if (pinned_host_ != nullptr) {
+    require(pinned_host_->used() == 0, "trials of the benchmark before are still there");
+    // Another tier over the same memory, in whole pieces again.
+    const Bytes bytes = pinned_host_->capacity();
+    pinned_host_.reset();
+    pinned_host_ = std::make_unique<HostTier>(bytes, pinned_memory_.get());
+    return *pinned_host_;
+  }
+  Bytes bytes = 0;
+  for (const auto rows : {kFewRows, kManyRows}) bytes = std::max(bytes, kTrials * host_bytes(cut_plan(rows)));
+  if (pinned_memory_ == nullptr && card_->is_real()) {
+    const double begin = monotonic_seconds();
+    pinned_memory_ = make_pinned_memory(bytes);
+    std::cout << "  " << text::format_bytes(bytes) << (pinned_memory_ ? "" : " not") << " pinned in "
+              << text::format_number(monotonic_seconds() - begin, 1) << " s" << std::endl;
+  }
+  pinned_host_ = std::make_unique<HostTier>(bytes, pinned_memory_.get());
+  return *pinned_host_;
+}
+
+double GpuSession::resident_step_s(std::uint32_t rows, bool recomputes) {
+  double& seconds = resident_step_s_[{rows, recomputes}];
+  if (seconds > 0) return seconds;
+  const auto cuts = recomputes ? cuts_of(cut_plan(rows).plan) : std::vector<std::uint32_t>();
+  seconds = run_resident_loop(model(), train(rows), card_->maker(whole_card()), cuts, kResidentSteps) / kResidentSteps;
+  return seconds;
+}
+
+double GpuSession::parameters() {
+  double count = 0;
+  for (const auto& layer : model().source->description().layers)
+    for (const auto& parameter : layer.parameters)
+      if (!parameter.tied_to) count += static_cast<double>(parameter.elements());
+  return count;
+}
+
+double GpuSession::flops_per_step(std::uint32_t rows) {
+  const Shape& shape = shape_of(*card_, quick_);
+  // Products with parameters: 2 forward and 4 backward; scores and their sums, of which causal attention needs half.
+  const double attention = 6.0 * shape.layers * shape.width * shape.tokens;
+  return static_cast<double>(rows) * shape.tokens * (6 * parameters() + attention);
+}
+
+std::string GpuSession::text_of_work(std::uint32_t rows) {
+  return text::cat(text::format_number(parameters() * 1e-9, 2), " B parameters, bf16, ",
+                   rows * static_cast<std::uint32_t>(shape_of(*card_, quick_).tokens), " tokens a step");
+}
+
+}  // namespace hopyard
