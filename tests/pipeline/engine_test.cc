@@ -193,7 +193,8 @@ TEST_P(EngineTest, LookingFurtherAheadGivesTheSameBits) {
         if (clipped) trials[i].train.clip_norm = 0.05;
         alone.push_back(fakes::train_whole(world, trials[i]));
       }
-      for (const std::uint32_t lookahead : {1u, 2u, 3u, 8u, 64u})
+      const bool all = GetParam() == Precision::fp32;  // the type takes no part in how far ahead is looked
+      for (const std::uint32_t lookahead : all ? std::vector{1u, 2u, 3u, 8u, 64u} : std::vector{1u, 8u})
         for (const std::uint32_t devices : {1u, 2u})
           for (const bool ample : {true, false}) {
             EngineSetup setup;
