@@ -20,7 +20,7 @@ class PlannerTest : public ::testing::Test {
   }
   static PlannerInputs inputs(DeviceSpec::Type type, Bytes device, Bytes host) {
     PlannerInputs inputs;
-    inputs.devices = {{type, 2, device, type == DeviceSpec::Type::cpu ? 0 : 1e9, 1e-5, 1}};
+    inputs.devices = {{type, 2, device, 0, type == DeviceSpec::Type::cpu ? 0 : 1e9, 1e-5, 1}};
     inputs.host_memory = host;
     inputs.disk_capacity = GiB;
     return inputs;
