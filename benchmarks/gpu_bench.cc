@@ -194,28 +194,28 @@ double over_bound(const CardTimes& times, const LinkSpeed& link) {
   return times.wall_s / std::max({times.compute_s(), load_s, store_s});
 }
 
-std::string plan_text(const TrialSetup& plan, const GpuSession& session) {
-  return cat(plan.plan.shards.size(), " shards in ", text::format_bytes(session.budget()), ", micro-batches of ",
-             plan.train.micro_batch_size, " rows");
+std::string cut_text(GpuSession& session) {
+  const TrialSetup& plan = session.cut_plan();
+  return cat(session.text_of_work(), "; ", plan.plan.shards.size(), " shards in ", text::format_bytes(session.budget()),
+             ", micro-batches of ", plan.train.micro_batch_size, " rows");
 }
 
 std::vector<BenchRow> bench_whole(GpuSession& session) {
-  const std::uint32_t rows = GpuSession::kManyRows, few = 2, many = session.quick() ? 3 : 6;
-  const TrialSetup plan =
-      plan_on_card(session.model(), session.train(rows), session.card(), session.whole_card(), uncut());
+  const std::uint32_t few = 2, many = session.quick() ? 3 : 6;
+  const TrialSetup plan = plan_on_card(session.model(), session.train(), session.card(), session.whole_card(), uncut());
   StandingTrials trials(session.model(), session.card(), session.whole_card(), session.pinned_host(), plan, 1);
   const CardTimes fewer = trials.run({.steps = few, .records_activity = false});
   const CardTimes more = trials.run({.steps = many, .records_activity = false});
   // The state goes there before the first step and back after the last.
   const double seconds = (more.wall_s - fewer.wall_s) / (many - few);
-  const double loop_s = session.resident_step_s(rows, false);
-  const double peak = peak_flops_per_s(session.card().name()), rate = session.flops_per_step(rows) / seconds;
+  const double loop_s = session.resident_step_s(false);
+  const double peak = peak_flops_per_s(session.card().name()), rate = session.flops_per_step() / seconds;
   std::vector<BenchRow> out;
   if (peak > 0 || session.quick())
     out.push_back(
         {"one trial whole on the card, share of the chip's dense bf16 peak", peak > 0 ? rate / peak : 0, "ratio", 0.40,
          0.55, false,
-         cat(session.text_of_work(rows), "; ", format_number(rate * 1e-12, 1), " of ", format_number(peak * 1e-12, 0),
+         cat(session.text_of_work(), "; ", format_number(rate * 1e-12, 1), " of ", format_number(peak * 1e-12, 0),
              " TFLOP/s; ", format_number(seconds, 3), " s a step, and ", format_number(more.wall_s - many * seconds, 3),
              " s for its state there and back; peak ", text::format_bytes(more.memory_peak))});
   else
@@ -224,90 +224,73 @@ std::vector<BenchRow> bench_whole(GpuSession& session) {
                  std::nullopt, std::nullopt, true,
                  cat("a plain loop takes ", format_number(loop_s, 3),
                      " s a step, and with the forwards of a cut trial computed twice ",
-                     format_number(session.resident_step_s(rows, true), 3))});
+                     format_number(session.resident_step_s(true), 3))});
   return out;
 }
 
 std::vector<BenchRow> bench_cut(GpuSession& session) {
-  const std::uint32_t rows = GpuSession::kFewRows, steps = session.quick() ? 1 : 5;
-  const auto trials = session.cut_trials(session.pinned_host(), session.cut_plan(rows), 1);
+  const std::uint32_t steps = session.quick() ? 1 : 5;
   const LinkSpeed link = session.card().measure_link();
-  const CardTimes times = trials->run({.steps = steps, .execute = session.execute()});
-  const CardTimes kept = trials->run({.steps = steps, .records_activity = false});
+  const CardTimes times = session.cut_trials().run({.steps = steps, .execute = session.execute()});
+  const CardTimes kept = session.cut_trials().run({.steps = steps, .records_activity = false});
   const double seconds = times.wall_s / steps, kept_s = kept.wall_s / steps;
-  return {
-      {"one cut trial, time ÷ max(compute, bytes ÷ link)", over_bound(times, link), "ratio", 1.10, 1.03, true,
-       cat(session.text_of_work(rows), "; ", plan_text(session.cut_plan(rows), session), "; ", describe(times, steps),
-           "; whole and recomputing ", format_number(session.resident_step_s(rows, true), 3))},
-      {cat("seconds a step, one cut trial, ", session.text_of_work(rows)), std::min(seconds, kept_s), "s", std::nullopt,
-       std::nullopt, true,
-       cat("the better of recomputing, ", format_number(seconds, 3),
-           ", and of keeping forward passes where there is "
-           "room, ",
-           format_number(kept_s, 3), " (", kept.spared_forwards, " kept)")}};
-}
-
-std::vector<BenchRow> bench_card_ablations(GpuSession& session) {
-  const std::uint32_t rows = GpuSession::kFewRows, steps = session.quick() ? 1 : 2;
-  const CardRun full{.trials = GpuSession::kTrials, .steps = steps, .execute = session.execute()};
-  std::vector<BenchRow> out;
-  const auto shown = [&](const char* name, double without, double with, const std::string& detail) {
-    out.push_back(
-        {cat("ablation on a card: ", name), without / with, "ratio", std::nullopt, std::nullopt, false, detail});
-  };
-  double pinned_s = 0;
-  {
-    const auto trials = session.cut_trials(session.pinned_host(), session.cut_plan(rows));
-    const CardTimes base = trials->run(full);
-    CardRun run = full;
-    run.execute.double_buffer = false;
-    const CardTimes single = trials->run(run);
-    shown("without double buffering ÷ full", single.wall_s, base.wall_s,
-          cat("four trials, ", session.text_of_work(rows), "; full: ", describe(base, 4.0 * steps),
-              "; without: ", describe(single, 4.0 * steps)));
-    run.one_at_a_time = true;
-    const CardTimes alone = trials->run(run);
-    shown("also without interleaving ÷ without double buffering", alone.wall_s, single.wall_s,
-          describe(alone, 4.0 * steps));
-    run = full;
-    run.one_at_a_time = true;
-    const CardTimes in_turn = trials->run(run);
-    shown("without interleaving ÷ full", in_turn.wall_s, base.wall_s, describe(in_turn, 4.0 * steps));
-    run = full;
-    run.trials = 1;
-    pinned_s = trials->run(run).wall_s;
-  }
-  const TrialSetup& plan = session.cut_plan(rows);
-  HostTier pageable(host_bytes(plan));
-  CardRun one = full;
-  one.trials = 1;
-  const CardTimes slow = session.cut_trials(pageable, plan, 1)->run(one);
-  shown("one trial, pageable host memory ÷ pinned", slow.wall_s, pinned_s, describe(slow, steps));
-  const TrialSetup on_host = plan_on_card(session.model(), session.train(rows, UpdatePlace::host), session.card(),
-                                          session.small_card(), session.execute());
-  const CardTimes host_update = session.cut_trials(session.pinned_host(), on_host, 1)->run(one);
-  shown("one trial, update on the host ÷ on the device", host_update.wall_s, pinned_s, describe(host_update, steps));
-  return out;
+  return {{"one cut trial, time ÷ max(compute, bytes ÷ link)", over_bound(times, link), "ratio", 1.10, 1.03, true,
+           cat(cut_text(session), "; ", describe(times, steps), "; whole and recomputing ",
+               format_number(session.resident_step_s(true), 3))},
+          {cat("seconds a step, one cut trial, ", session.text_of_work()), std::min(seconds, kept_s), "s", std::nullopt,
+           std::nullopt, true,
+           cat("the better of recomputing, ", format_number(seconds, 3),
+               ", and of keeping forward passes where there "
+               "is room, ",
+               format_number(kept_s, 3), " (", kept.spared_forwards, " kept)")}};
 }
 
 std::vector<BenchRow> bench_card_interleaved(GpuSession& session) {
-  const std::uint32_t rows = GpuSession::kManyRows, steps = session.quick() ? 1 : 3;
-  const auto trials = session.cut_trials(session.pinned_host(), session.cut_plan(rows));
-  const LinkSpeed link = session.card().measure_link();
-  const CardTimes four = trials->run({.trials = GpuSession::kTrials, .steps = steps, .execute = session.execute()});
-  const CardTimes one = trials->run({.steps = steps, .execute = session.execute()});
-  const double all_steps = static_cast<double>(GpuSession::kTrials) * steps;
-  const double again = session.resident_step_s(rows, true), plain = session.resident_step_s(rows, false);
-  const std::string work = cat(session.text_of_work(rows), "; ", plan_text(session.cut_plan(rows), session));
+  const CardTimes& four = session.four_interleaved();
+  const double steps = GpuSession::kTrials * GpuSession::kSteps;
+  const double again = session.resident_step_s(true), plain = session.resident_step_s(false);
   return {{"four cut trials interleaved, kernel-busy share of wall time", four.compute_s() / four.wall_s, "ratio", 0.95,
-           0.99, false, cat(work, "; ", describe(four, all_steps))},
+           0.99, false, cat(cut_text(session), "; ", describe(four, steps))},
           {"four cut trials interleaved, throughput ÷ one trial that is whole and computes the same layers twice",
-           all_steps * again / four.wall_s, "ratio", 0.90, 0.98, false,
-           cat("÷ plain, whole: ", format_number(all_steps * plain / four.wall_s, 3), "; a step takes ",
-               format_number(four.wall_s / all_steps, 3), " s, whole ", format_number(again, 3), " and plain ",
-               format_number(plain, 3))},
-          {"one cut trial of longer batches, time ÷ max(compute, bytes ÷ link)", over_bound(one, link), "ratio", 1.10,
-           1.03, true, cat(work, "; ", describe(one, steps))}};
+           steps * again / four.wall_s, "ratio", 0.90, 0.98, false,
+           cat("÷ plain, whole: ", format_number(steps * plain / four.wall_s, 3), "; a step takes ",
+               format_number(four.wall_s / steps, 3), " s, whole ", format_number(again, 3), " and plain ",
+               format_number(plain, 3))}};
+}
+
+std::vector<BenchRow> bench_card_ablations(GpuSession& session) {
+  const std::uint32_t steps = session.quick() ? 1 : 2;
+  const double full_s = session.four_interleaved().wall_s / (GpuSession::kTrials * GpuSession::kSteps);
+  std::vector<BenchRow> out;
+  const auto shown = [&](const char* name, double ratio, const CardTimes& times, double all_steps) {
+    out.push_back({cat("ablation on a card: ", name), ratio, "ratio", std::nullopt, std::nullopt, false,
+                   describe(times, all_steps)});
+  };
+  const auto of_four = [&](bool double_buffer, bool interleave) {
+    CardRun run{.trials = GpuSession::kTrials, .steps = steps, .execute = session.execute()};
+    run.execute.double_buffer = double_buffer;
+    run.one_at_a_time = !interleave;
+    return session.cut_trials().run(run);
+  };
+  const double all = GpuSession::kTrials * steps;
+  const CardTimes single = of_four(false, true), in_turn = of_four(true, false), neither = of_four(false, false);
+  shown("four trials without double buffering ÷ full", single.wall_s / all / full_s, single, all);
+  shown("four trials without interleaving ÷ full", in_turn.wall_s / all / full_s, in_turn, all);
+  shown("four trials without both ÷ full", neither.wall_s / all / full_s, neither, all);
+  const CardRun one{.steps = steps, .execute = session.execute()};
+  const double pinned_s = session.cut_trials().run(one).wall_s;
+  session.let_go_of_trials();
+  const auto alone = [&](HostTier& host, const TrialSetup& plan) {
+    return StandingTrials(session.model(), session.card(), session.small_card(), host, plan, 1).run(one);
+  };
+  const TrialSetup on_host = plan_on_card(session.model(), session.train(UpdatePlace::host), session.card(),
+                                          session.small_card(), session.execute());
+  const CardTimes host_update = alone(session.pinned_host(), on_host);
+  shown("one trial, update on the host ÷ on the device", host_update.wall_s / pinned_s, host_update, steps);
+  HostTier pageable(host_bytes(session.cut_plan()));
+  const CardTimes slow = alone(pageable, session.cut_plan());
+  shown("one trial, pageable host memory ÷ pinned", slow.wall_s / pinned_s, slow, steps);
+  return out;
 }
 
 }  // namespace

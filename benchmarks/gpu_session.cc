@@ -46,8 +46,7 @@ Bytes GpuSession::budget() const {
 const BenchModel& GpuSession::model() {
   if (model_ != nullptr) return *model_;
   const Shape& shape = shape_of(*card_, quick_);
-  model_ =
-      std::make_unique<BenchModel>(shape.width, shape.layers, shape.vocabulary, shape.tokens, kFewRows, shape.heads);
+  model_ = std::make_unique<BenchModel>(shape.width, shape.layers, shape.vocabulary, shape.tokens, kRows, shape.heads);
   return *model_;
 }
 
@@ -58,33 +57,41 @@ ExecuteSpec GpuSession::execute() {
   return execute;
 }
 
-TrainSpec GpuSession::train(std::uint32_t rows, UpdatePlace update) {
+TrainSpec GpuSession::train(UpdatePlace update) {
   TrainSpec train = model().train;
   train.precision = Precision::bf16;
   train.optimizer.lr = 1e-5;  // random tokens teach nothing, and the losses stay finite
-  train.update = update;
-  train.batch_size = rows;
   train.micro_batch_size = micro_rows_.value_or(kMicroRowsMax);
   for (; !micro_rows_; train.micro_batch_size /= 2) {
     try {
-      (void)plan_on_card(model(), train, *card_, small_card(), execute());
+      train.update = UpdatePlace::device;
+      cut_plan_ = plan_on_card(model(), train, *card_, small_card(), execute());
       micro_rows_ = train.micro_batch_size;
-    } catch (const Failure&) {
+    } catch (const std::exception& error) {
+      std::cout << "  micro-batches of " << train.micro_batch_size << " rows: " << error.what() << std::endl;
       if (train.micro_batch_size == 1) throw;
     }
   }
   train.micro_batch_size = *micro_rows_;
+  train.update = update;
   return train;
 }
 
-const TrialSetup& GpuSession::cut_plan(std::uint32_t rows) {
-  const auto found = cut_plans_.find(rows);
-  if (found != cut_plans_.end()) return found->second;
-  return cut_plans_.emplace(rows, plan_on_card(model(), train(rows), *card_, small_card(), execute())).first->second;
+const TrialSetup& GpuSession::cut_plan() {
+  if (!cut_plan_) (void)train();
+  return *cut_plan_;
 }
 
-std::unique_ptr<StandingTrials> GpuSession::cut_trials(HostTier& host, const TrialSetup& plan, std::uint32_t count) {
-  return std::make_unique<StandingTrials>(model(), *card_, small_card(), host, plan, count);
+StandingTrials& GpuSession::cut_trials() {
+  if (trials_ == nullptr)
+    trials_ = std::make_unique<StandingTrials>(model(), *card_, small_card(), pinned_host(), cut_plan(), kTrials);
+  return *trials_;
+}
+
+const CardTimes& GpuSession::four_interleaved() {
+  if (!four_interleaved_)
+    four_interleaved_ = cut_trials().run({.trials = kTrials, .steps = kSteps, .execute = execute()});
+  return *four_interleaved_;
 }
 
 HostTier& GpuSession::pinned_host() {
@@ -96,8 +103,7 @@ HostTier& GpuSession::pinned_host() {
     pinned_host_ = std::make_unique<HostTier>(bytes, pinned_memory_.get());
     return *pinned_host_;
   }
-  Bytes bytes = 0;
-  for (const auto rows : {kFewRows, kManyRows}) bytes = std::max(bytes, kTrials * host_bytes(cut_plan(rows)));
+  const Bytes bytes = kTrials * host_bytes(cut_plan());
   if (pinned_memory_ == nullptr && card_->is_real()) {
     const double begin = monotonic_seconds();
     pinned_memory_ = make_pinned_memory(bytes);
@@ -108,11 +114,11 @@ HostTier& GpuSession::pinned_host() {
   return *pinned_host_;
 }
 
-double GpuSession::resident_step_s(std::uint32_t rows, bool recomputes) {
-  double& seconds = resident_step_s_[{rows, recomputes}];
+double GpuSession::resident_step_s(bool recomputes) {
+  double& seconds = resident_step_s_[recomputes];
   if (seconds > 0) return seconds;
-  const auto cuts = recomputes ? cuts_of(cut_plan(rows).plan) : std::vector<std::uint32_t>();
-  seconds = run_resident_loop(model(), train(rows), card_->maker(whole_card()), cuts, kResidentSteps) / kResidentSteps;
+  const auto cuts = recomputes ? cuts_of(cut_plan().plan) : std::vector<std::uint32_t>();
+  seconds = run_resident_loop(model(), train(), card_->maker(whole_card()), cuts, kResidentSteps) / kResidentSteps;
   return seconds;
 }
 
@@ -124,16 +130,16 @@ double GpuSession::parameters() {
   return count;
 }
 
-double GpuSession::flops_per_step(std::uint32_t rows) {
+double GpuSession::flops_per_step() {
   const Shape& shape = shape_of(*card_, quick_);
   // Products with parameters: 2 forward and 4 backward; scores and their sums, of which causal attention needs half.
   const double attention = 6.0 * shape.layers * shape.width * shape.tokens;
-  return static_cast<double>(rows) * shape.tokens * (6 * parameters() + attention);
+  return static_cast<double>(kRows) * shape.tokens * (6 * parameters() + attention);
 }
 
-std::string GpuSession::text_of_work(std::uint32_t rows) {
+std::string GpuSession::text_of_work() {
   return text::cat(text::format_number(parameters() * 1e-9, 2), " B parameters, bf16, ",
-                   rows * static_cast<std::uint32_t>(shape_of(*card_, quick_).tokens), " tokens a step");
+                   kRows * static_cast<std::uint32_t>(shape_of(*card_, quick_).tokens), " tokens a step");
 }
 
 }  // namespace hopyard

@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "bench_report.h"
 #include "gpu_card.h"
@@ -28,27 +27,29 @@ class GpuSession {
   DeviceSpec whole_card() const { return card_->spec(0); }
   Bytes budget() const;
 
-  static constexpr std::uint32_t kFewRows = 16;   ///< of a batch whose transfers take about as long as its computing
-  static constexpr std::uint32_t kManyRows = 64;  ///< of one whose computing takes longer
+  static constexpr std::uint32_t kRows = 32;  ///< of a batch
   static constexpr std::uint32_t kTrials = 4;
 
   const BenchModel& model();
   /// With as large micro-batches as fit the budget.
-  TrainSpec train(std::uint32_t rows, UpdatePlace update = UpdatePlace::device);
+  TrainSpec train(UpdatePlace update = UpdatePlace::device);
   ExecuteSpec execute();
   /// On the small card, with the update on the device.
-  const TrialSetup& cut_plan(std::uint32_t rows);
-  /// kTrials trials of this plan, or of another, in `host`.
-  std::unique_ptr<StandingTrials> cut_trials(HostTier& host, const TrialSetup& plan, std::uint32_t count = kTrials);
-  /// Empty, with room for kTrials of either plan, pinned as one piece where the system lets us. One at a time: what was
-  /// in the one before must be gone.
+  const TrialSetup& cut_plan();
+  /// kTrials of them in pinned memory, until they are let go.
+  StandingTrials& cut_trials();
+  void let_go_of_trials() { trials_.reset(); }
+  static constexpr std::uint32_t kSteps = 3;  ///< of each trial in four_interleaved()
+  const CardTimes& four_interleaved();
+  /// Empty, with room for kTrials of the cut plan, pinned as one piece where the system lets us. One at a time: what
+  /// was in the one before must be gone.
   HostTier& pinned_host();
   /// A step of one such trial that is whole on the card, without and with the forwards that a cut one computes twice.
-  double resident_step_s(std::uint32_t rows, bool recomputes);
+  double resident_step_s(bool recomputes);
 
   double parameters();
-  double flops_per_step(std::uint32_t rows);     ///< of forward and backward, without what is computed twice
-  std::string text_of_work(std::uint32_t rows);  ///< "1.08 B parameters, bf16, 16384 tokens a step"
+  double flops_per_step();     ///< of forward and backward, without what is computed twice
+  std::string text_of_work();  ///< "1.08 B parameters, bf16, 32768 tokens a step"
 
  private:
   GpuSession(std::unique_ptr<GpuCard> card, bool quick) : card_(std::move(card)), quick_(quick) {}
@@ -57,10 +58,12 @@ class GpuSession {
   const bool quick_;
   std::unique_ptr<BenchModel> model_;
   std::optional<std::uint32_t> micro_rows_;
-  std::map<std::uint32_t, TrialSetup> cut_plans_;
-  std::map<std::pair<std::uint32_t, bool>, double> resident_step_s_;
+  std::optional<TrialSetup> cut_plan_;
+  std::map<bool, double> resident_step_s_;  ///< by whether it recomputes
   std::unique_ptr<HostMemory> pinned_memory_;
   std::unique_ptr<HostTier> pinned_host_;
+  std::unique_ptr<StandingTrials> trials_;
+  std::optional<CardTimes> four_interleaved_;
 };
 
 }  // namespace hopyard

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "asha_bench.h"
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -124,6 +125,7 @@ int run() {
   for (const auto& [name, measure] : all_groups()) {
     if (!is_wanted(name)) continue;
     std::cout << "measuring " << name << " …" << std::endl;
+    const double begin = monotonic_seconds();
     try {
       for (const auto& row : measure(scale)) {
         rows.push_back(to_row(row));
@@ -133,6 +135,7 @@ int run() {
       std::cout << name << " could not be measured: " << error.what() << std::endl;
       status = 1;
     }
+    std::cout << "  took " << text::format_number(monotonic_seconds() - begin, 1) << " s" << std::endl;
     if (!FLAGS_out.empty()) write_file_atomically(FLAGS_out, rows.dump(2) + "\n");
   }
   std::cout << '\n' << table.to_text();

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """What a user would run instead on a GPU: training steps of a GPT-2 of 1.1 B parameters in bfloat16, by one peer.
 
-  gpu_step.py --peer torch|fsdp2-offload|deepspeed-cpu [--out FILE] [--steps 3] [--rows 16] [--budget 8] [--smoke]
+  gpu_step.py --peer torch|fsdp2-offload|deepspeed-cpu [--out FILE] [--steps 3] [--rows 32] [--budget 8] [--smoke]
 
 The shape, the batch and the precision are those of the group `gpu` of hopyard_bench: bfloat16 compute, float32 weights and
 AdamW, random weights and tokens. `torch` is resident, with all of the card; the others keep parameters and moments in host
-memory, recompute each block, and have --budget GiB of the card. A batch that does not fit is cut into micro-batches, each half
-as large as the one before. Where there is no GPU, it runs on the CPU, to try it.
+memory, recompute each block, and have --budget GiB of the card. Micro-batches that do not fit are halved. Where there is no
+GPU, it runs on the CPU, to try it.
 
 Prints one JSON object, and writes it to --out: peer, s_per_step (median after a warm-up step), micro_rows, losses, parameters,
 flops_per_step, peak_bytes, versions; or peer and skipped, the reason. Needs torch alone, and DeepSpeed for the last.
@@ -210,8 +210,8 @@ def arguments():
     add("--peer", choices=PEERS, required=True)
     add("--out", help="file for the JSON object")
     add("--steps", type=int, default=3, help="after a warm-up step")
-    add("--rows", type=int, default=16, help="of a batch, --tokens each")
-    add("--micro-rows", type=int, help="of the first try; all")
+    add("--rows", type=int, default=32, help="of a batch, --tokens each")
+    add("--micro-rows", type=int, default=8, help="of the first try")
     add("--budget", type=float, default=8, metavar="GiB")
     for name, value in (("width", 2048), ("layers", 20), ("heads", 16), ("vocabulary", 32768), ("tokens", 1024)):
         add(f"--{name}", type=int, default=value)
@@ -219,7 +219,6 @@ def arguments():
     options = parser.parse_args()
     if options.smoke:
         vars(options).update(SMOKE)
-    options.micro_rows = options.micro_rows or options.rows
     return options
 
 

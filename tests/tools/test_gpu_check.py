@@ -57,7 +57,7 @@ class GpuCheck(unittest.TestCase):
         counts = gpu_check.counts_of({"testsuites": [{"testsuite": [
             {"classname": "Door", "name": "moves", "result": "COMPLETED"},
             {"classname": "Door", "name": "waits", "result": "COMPLETED", "failures": [{"failure": "x"}]},
-            {"classname": "Door", "name": "peers", "result": "SKIPPED", "skipped": [{"message": "a.cc:1\none card\n"}]}]}]})
+            {"classname": "Door", "name": "peers", "result": "SKIPPED"}]}]}, "a_test.cc:1: Skipped\none card\n\n[  SKIPPED ]\n")
         self.assertEqual({"tests": 3, "skipped": 1, "why_skipped": ["one card"], "failed": ["Door.waits"]}, counts)
 
     def test_peers_are_put_against_the_step_of_the_same_work(self):
