@@ -44,7 +44,6 @@ void start_libtorch_once() {
   });
 }
 
-/// One for each card, however often it is driven: libtorch keeps workspaces of cuBLAS for each stream that it saw.
 /// Streams that nobody uses now. They are never destroyed: the caching allocator waits for them when it lets memory go
 /// that was theirs, however much later.
 class KeptStreams {
@@ -73,6 +72,7 @@ KeptStreams& kept_streams() {
   return kept;
 }
 
+/// One for each card, however often it is driven: libtorch keeps workspaces of cuBLAS for each stream that it saw.
 c10::cuda::CUDAStream compute_stream_of(c10::DeviceIndex index) {
   static std::mutex mutex;
   static std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;  // guarded by mutex
