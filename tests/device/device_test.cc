@@ -13,7 +13,7 @@
 namespace hopyard {
 namespace {
 
-DeviceSpec emulated_spec() { return {DeviceSpec::Type::emulated, 1, 1 * MiB, 1e9, 1e-3, 1}; }
+DeviceSpec emulated_spec() { return {DeviceSpec::Type::emulated, 1, 1 * MiB, 0, 1e9, 1e-3, 1}; }
 
 TEST(MemoryAccountTest, RefusesOneByteTooMany) {
   MemoryAccount account("test", 1000);
