@@ -1,5 +1,7 @@
 #include "gpu_session.h"
 
+#include <gflags/gflags.h>
+
 #include <algorithm>
 #include <iostream>
 
@@ -7,6 +9,10 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "resident_loop.h"
+
+DEFINE_int32(gpu_rows, 32, "rows of 1024 tokens in a batch of the groups gpu/…");
+DEFINE_int32(gpu_micro_rows, 8, "rows of their largest micro-batches; halved until they fit");
+DEFINE_int32(gpu_budget_gib, 8, "memory of the card that cut trials have");
 
 namespace hopyard {
 
@@ -16,13 +22,24 @@ struct Shape {
   int width, layers, vocabulary, tokens, heads;
 };
 constexpr Shape kLarge{2048, 20, 32'768, 1024, 16}, kSmoke{512, 6, 4096, 128, 8}, kPaper{32, 4, 64, 16, 4};
-constexpr Bytes kBudget = 8 * GiB, kSmokeBudget = 2 * GiB, kPaperBudget = 256 * MiB;
-constexpr std::uint32_t kMicroRowsMax = 8;
+constexpr Bytes kSmokeBudget = 2 * GiB, kPaperBudget = 256 * MiB;
 constexpr std::uint32_t kResidentSteps = 3;
 
 const Shape& shape_of(const GpuCard& card, bool quick) {
   if (!quick) return kLarge;
   return card.is_real() ? kSmoke : kPaper;
+}
+
+/// For whoever reads the log.
+void describe(const TrialSetup& setup) {
+  const PartitionPlan& plan = setup.plan;
+  std::vector<std::string> cuts;
+  for (const auto first : cuts_of(plan)) cuts.push_back(std::to_string(first));
+  std::cout << "  cut before layers " << text::join(cuts, ", ") << "; predicted "
+            << text::format_number(plan.compute_s, 3) << " s of computing and "
+            << text::format_number(plan.transfer_s, 3) << " s of transfers a step, "
+            << text::format_number(plan.step_s, 3) << " s for a trial alone, peak "
+            << text::format_bytes(plan.peak_bytes) << std::endl;
 }
 
 }  // namespace
@@ -39,14 +56,16 @@ std::shared_ptr<GpuSession> GpuSession::open(const BenchScale& scale) {
 }
 
 Bytes GpuSession::budget() const {
-  if (!quick_) return kBudget;
+  if (!quick_) return static_cast<Bytes>(FLAGS_gpu_budget_gib) * GiB;
   return card_->is_real() ? kSmokeBudget : kPaperBudget;
 }
+
+std::uint32_t GpuSession::rows() const { return static_cast<std::uint32_t>(FLAGS_gpu_rows); }
 
 const BenchModel& GpuSession::model() {
   if (model_ != nullptr) return *model_;
   const Shape& shape = shape_of(*card_, quick_);
-  model_ = std::make_unique<BenchModel>(shape.width, shape.layers, shape.vocabulary, shape.tokens, kRows, shape.heads);
+  model_ = std::make_unique<BenchModel>(shape.width, shape.layers, shape.vocabulary, shape.tokens, rows(), shape.heads);
   return *model_;
 }
 
@@ -61,12 +80,13 @@ TrainSpec GpuSession::train(UpdatePlace update) {
   TrainSpec train = model().train;
   train.precision = Precision::bf16;
   train.optimizer.lr = 1e-5;  // random tokens teach nothing, and the losses stay finite
-  train.micro_batch_size = micro_rows_.value_or(kMicroRowsMax);
+  train.micro_batch_size = micro_rows_.value_or(static_cast<std::uint32_t>(FLAGS_gpu_micro_rows));
   for (; !micro_rows_; train.micro_batch_size /= 2) {
     try {
       train.update = UpdatePlace::device;
       cut_plan_ = plan_on_card(model(), train, *card_, small_card(), execute());
       micro_rows_ = train.micro_batch_size;
+      describe(*cut_plan_);
     } catch (const std::exception& error) {
       std::cout << "  micro-batches of " << train.micro_batch_size << " rows: " << error.what() << std::endl;
       if (train.micro_batch_size == 1) throw;
@@ -134,12 +154,12 @@ double GpuSession::flops_per_step() {
   const Shape& shape = shape_of(*card_, quick_);
   // Products with parameters: 2 forward and 4 backward; scores and their sums, of which causal attention needs half.
   const double attention = 6.0 * shape.layers * shape.width * shape.tokens;
-  return static_cast<double>(kRows) * shape.tokens * (6 * parameters() + attention);
+  return static_cast<double>(rows()) * shape.tokens * (6 * parameters() + attention);
 }
 
 std::string GpuSession::text_of_work() {
   return text::cat(text::format_number(parameters() * 1e-9, 2), " B parameters, bf16, ",
-                   kRows * static_cast<std::uint32_t>(shape_of(*card_, quick_).tokens), " tokens a step");
+                   rows() * static_cast<std::uint32_t>(shape_of(*card_, quick_).tokens), " tokens a step");
 }
 
 }  // namespace hopyard

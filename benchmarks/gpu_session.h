@@ -27,7 +27,7 @@ class GpuSession {
   DeviceSpec whole_card() const { return card_->spec(0); }
   Bytes budget() const;
 
-  static constexpr std::uint32_t kRows = 32;  ///< of a batch
+  std::uint32_t rows() const;  ///< of a batch
   static constexpr std::uint32_t kTrials = 4;
 
   const BenchModel& model();
