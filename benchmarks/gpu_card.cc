@@ -20,6 +20,7 @@ class RealCard final : public GpuCard {
   DeviceSpec spec(Bytes budget) const override {
     DeviceSpec spec = whole_;
     if (budget > 0) spec.memory = std::min(budget, whole_.memory);
+    spec.overhead = cuda_overhead(spec.memory);
     return spec;
   }
   std::unique_ptr<Device> make(const DeviceSpec& spec) const override { return make_cuda_device(spec, 0, nullptr); }

@@ -38,6 +38,13 @@ LinkSpeed measure_cuda_link(std::uint32_t index);
 /// but for a reserve) and the measured rate of the link filled in.
 DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_index);
 
+/// Of a budget, what DeviceSpec::overhead should be: what cuBLAS works in (32 MiB for each way into it) and what the
+/// allocator's two pools cannot give to each other.
+constexpr Bytes cuda_overhead(Bytes budget) {
+  const Bytes wanted = 128 * MiB + budget / 64;
+  return wanted < budget / 4 ? wanted : budget / 4;
+}
+
 /// Drives card `index`. libtorch's caching allocator of that card is held to the budget; one of them for a card.
 /// `trace` may be null and must outlive it.
 std::unique_ptr<Device> make_cuda_device(const DeviceSpec& spec, std::uint32_t index, TraceRecorder* trace);

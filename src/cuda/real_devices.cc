@@ -24,10 +24,6 @@ namespace {
 constexpr Bytes kReserve = GiB;
 /// What kernels are compiled for (cmake/Dependencies.cmake).
 constexpr int kMajorLeast = 8;
-/// Of a budget, what cuBLAS works in (32 MiB for each way into it) and what the allocator's pools cannot give to each
-/// other.
-constexpr Bytes kOverhead = 128 * MiB;
-constexpr Bytes overhead_of(Bytes budget) { return std::min(budget / 4, kOverhead + budget / 64); }
 /// Long enough that starting a copy does not show.
 constexpr Bytes kLinkBlock = 256 * MiB;
 
@@ -165,7 +161,7 @@ DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_index
     const double link = measure_cuda_link(index).each_way();
     const bool first = index == first_index;
     resolved.memory = first ? budget : std::min(resolved.memory, budget);
-    resolved.overhead = overhead_of(resolved.memory);
+    resolved.overhead = cuda_overhead(resolved.memory);
     resolved.link_bytes_per_s = first ? link : std::min(resolved.link_bytes_per_s, link);
   }
   return resolved;

@@ -207,7 +207,8 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
       cost.moment_bytes = own * static_cast<Bytes>(moment_count(train.optimizer));
       cost.gradient_bytes = (own + (cost.borrowed_frozen ? 0 : cost.borrowed_bytes)) * gradient_pieces(train);
     }
-    cost.output_bytes = row_bytes(layers[l], train.precision) * train.micro_batch_size;
+    // Logits go no further: they are there for one micro-batch at a time, as measuring finds.
+    if (l + 1 < layers.size()) cost.output_bytes = row_bytes(layers[l], train.precision) * train.micro_batch_size;
     if (compute_type(train.precision) != at::kFloat) {
       cost.copy_bytes = charged_bytes(computed_bytes(train.precision, own)) +
                         charged_bytes(computed_bytes(train.precision, cost.frozen_bytes));
