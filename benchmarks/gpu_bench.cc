@@ -305,9 +305,9 @@ std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const Ben
   };
   return {{"gpu/link", with_card(bench_link)},
           {"gpu/tolerance", with_card(bench_tolerance)},
-          {"gpu/whole", with_card(bench_whole)},
           {"gpu/cut", with_card(bench_cut)},
           {"gpu/interleaved", with_card(bench_card_interleaved)},
+          {"gpu/whole", with_card(bench_whole)},
           {"gpu/ablation", with_card(bench_card_ablations)}};
 }
 

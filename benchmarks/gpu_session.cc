@@ -11,7 +11,7 @@
 #include "resident_loop.h"
 
 DEFINE_int32(gpu_rows, 64, "rows of 1024 tokens in a batch of the groups gpu/…");
-DEFINE_int32(gpu_micro_rows, 8, "rows of their largest micro-batches; halved until they fit");
+DEFINE_int32(gpu_micro_rows, 4, "rows of their largest micro-batches; halved until they fit");
 DEFINE_int32(gpu_budget_gib, 12, "memory of the card that cut trials have");
 
 namespace hopyard {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a user would run instead on a GPU: training steps of a GPT-2 of 1.1 B parameters in bfloat16, by one peer.
 
-  gpu_step.py --peer torch|fsdp2-offload|deepspeed-cpu [--out FILE] [--steps 3] [--rows 32] [--budget 8] [--smoke]
+  gpu_step.py --peer torch|fsdp2-offload|deepspeed-cpu [--out FILE] [--steps 3] [--rows 64] [--budget 12] [--smoke]
 
 The shape, the batch and the precision are those of the group `gpu` of hopyard_bench: bfloat16 compute, float32 weights and
 AdamW, random weights and tokens. `torch` is resident, with all of the card; the others keep parameters and moments in host
@@ -210,9 +210,9 @@ def arguments():
     add("--peer", choices=PEERS, required=True)
     add("--out", help="file for the JSON object")
     add("--steps", type=int, default=3, help="after a warm-up step")
-    add("--rows", type=int, default=32, help="of a batch, --tokens each")
-    add("--micro-rows", type=int, default=8, help="of the first try")
-    add("--budget", type=float, default=8, metavar="GiB")
+    add("--rows", type=int, default=64, help="of a batch, --tokens each")
+    add("--micro-rows", type=int, default=4, help="of the first try")
+    add("--budget", type=float, default=12, metavar="GiB")
     for name, value in (("width", 2048), ("layers", 20), ("heads", 16), ("vocabulary", 32768), ("tokens", 1024)):
         add(f"--{name}", type=int, default=value)
     add("--smoke", action="store_true", help="a small model, to see that it runs")

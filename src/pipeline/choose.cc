@@ -159,6 +159,11 @@ bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTas
 Bytes Executor::workspace_needed(const DeviceState& device) const {
   Bytes workspace = device.current ? device.current->workspace : 0;
   for (const auto& slot : device.ahead) workspace = std::max(workspace, slot->workspace);
+  // A device that counts for itself has two pools, for what is loaded and what is computed, and moving memory from one
+  // to the other makes everything wait: room for the widest task of any trial is always left.
+  if (device.device->tensor_account() == nullptr)
+    for (const auto& [number, active] : active_)
+      workspace = std::max(workspace, largest_workspace(active.trial->setup().plan));
   return workspace;
 }
 
