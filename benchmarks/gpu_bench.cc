@@ -202,6 +202,7 @@ std::string cut_text(GpuSession& session) {
 
 std::vector<BenchRow> bench_whole(GpuSession& session) {
   const std::uint32_t few = 2, many = session.quick() ? 3 : 6;
+  session.let_go_of_trials();
   const TrialSetup plan = plan_on_card(session.model(), session.train(), session.card(), session.whole_card(), uncut());
   StandingTrials trials(session.model(), session.card(), session.whole_card(), session.pinned_host(), plan, 1);
   const CardTimes fewer = trials.run({.steps = few, .records_activity = false});
