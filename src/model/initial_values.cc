@@ -1,11 +1,10 @@
 #include "model/initial_values.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
+#include "base/parallel.h"
 #include "base/rng.h"
 
 namespace hopyard {
@@ -15,13 +14,12 @@ namespace {
 double open_unit(std::uint64_t bits) { return (static_cast<double>(bits & 0xffffffffULL) + 0.5) * 0x1.0p-32; }
 
 /// So many values on one thread at least.
-constexpr std::int64_t kGrain = 1 << 14;
+constexpr std::size_t kGrain = 1 << 18;
 
 /// Box–Muller: two numbers from one draw; values beyond 6.7 standard deviations do not occur.
 void fill_normal(double deviation, std::uint64_t key, std::span<float> out) {
-  const auto pairs = static_cast<std::int64_t>((out.size() + 1) / 2);
-  at::parallel_for(0, pairs, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (auto pair = static_cast<std::size_t>(begin); pair < static_cast<std::size_t>(end); ++pair) {
+  for_ranges((out.size() + 1) / 2, kGrain, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t pair = begin; pair < end; ++pair) {
       const std::uint64_t bits = derive(key, pair);
       const double radius = deviation * std::sqrt(-2 * std::log(open_unit(bits >> 32)));
       const double angle = 2 * std::numbers::pi * open_unit(bits);
@@ -32,8 +30,8 @@ void fill_normal(double deviation, std::uint64_t key, std::span<float> out) {
 }
 
 void fill_uniform(double bound, std::uint64_t key, std::span<float> out) {
-  at::parallel_for(0, static_cast<std::int64_t>(out.size()), kGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+  for_ranges(out.size(), kGrain, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
       const double uniform = static_cast<double>(derive(key, i) >> 11) * 0x1.0p-53;
       out[i] = static_cast<float>((2 * uniform - 1) * bound);
     }

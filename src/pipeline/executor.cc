@@ -127,7 +127,7 @@ std::vector<DeviceReport> Executor::devices() const {
   for (const auto& device : devices_) {
     DeviceReport report = device->report;
     report.task = device->current ? device->current->label() : "";
-    report.memory_budget = device->device->account().limit();
+    report.memory_budget = device->device->account().limit() + device->device->spec().overhead;
     report.memory_used = device->device->account().used();
     report.memory_peak = device->device->account().peak();
     report.link = device->device->counters();
