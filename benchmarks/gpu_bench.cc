@@ -304,12 +304,9 @@ std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const Ben
       return *session == nullptr ? std::vector<BenchRow>() : measure(**session);
     };
   };
-  return {{"gpu/link", with_card(bench_link)},
-          {"gpu/tolerance", with_card(bench_tolerance)},
-          {"gpu/cut", with_card(bench_cut)},
-          {"gpu/interleaved", with_card(bench_card_interleaved)},
-          {"gpu/whole", with_card(bench_whole)},
-          {"gpu/ablation", with_card(bench_card_ablations)}};
+  return {{"gpu/link", with_card(bench_link)},   {"gpu/tolerance", with_card(bench_tolerance)},
+          {"gpu/cut", with_card(bench_cut)},     {"gpu/interleaved", with_card(bench_card_interleaved)},
+          {"gpu/whole", with_card(bench_whole)}, {"gpu/ablation", with_card(bench_card_ablations)}};
 }
 
 }  // namespace hopyard
