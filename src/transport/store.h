@@ -24,8 +24,8 @@ constexpr double kStoreSeconds = 5;
 
 /// The store itself, listening on the socket, with a client of its own. Throws what c10d throws.
 Store host_store(ListeningSocket& socket);
-/// Tries until somebody listens, for at most `seconds`. Null, and a sentence in `error`, when nobody does. To be called
-/// on a thread that may be given up: whoever listens may never answer.
+/// Tries until somebody listens, for at most `seconds`. Null, and a sentence in `error` (else empty), when nobody does.
+/// To be called on a thread that may be given up: whoever listens may never answer.
 Store connect_store(const Endpoint& endpoint, double seconds, std::string& error);
 
 void push(const Store& store, const std::string& queue, std::string_view value);
