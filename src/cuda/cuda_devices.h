@@ -38,8 +38,8 @@ LinkSpeed measure_cuda_link(std::uint32_t index);
 /// but for a reserve) and the measured rate of the link filled in.
 DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_index);
 
-/// Of a budget, what DeviceSpec::overhead should be: what cuBLAS works in (32 MiB for each way into it, seen on an H200)
-/// and what the allocator's two pools cannot give to each other.
+/// Of a budget, what DeviceSpec::overhead should be: what cuBLAS works in (32 MiB for each way into it, seen on an
+/// H200) and what the allocator's two pools cannot give to each other.
 constexpr Bytes cuda_overhead(Bytes budget) {
   const Bytes wanted = 192 * MiB + budget / 32;
   return wanted < budget / 2 ? wanted : budget / 2;

@@ -33,6 +33,14 @@ void take_limits(const std::string& root, std::string path, const char* file, st
 
 }  // namespace
 
+std::optional<Bytes> available_memory(const std::string& meminfo) {
+  std::ifstream in(meminfo);
+  std::string word;
+  for (Bytes kilobytes = 0; in >> word;)
+    if (word == "MemAvailable:" && in >> kilobytes) return kilobytes * KiB;
+  return std::nullopt;
+}
+
 std::optional<Bytes> cgroup_memory_limit(const std::string& root, const std::string& own) {
   std::string unified, memory;  // in a container the group may be shown as its own root
   std::ifstream in(own);

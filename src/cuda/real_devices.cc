@@ -175,7 +175,9 @@ std::unique_ptr<Device> make_cuda_device(const DeviceSpec& spec, std::uint32_t i
 }
 
 std::unique_ptr<HostMemory> make_pinned_memory(Bytes bytes) {
-  return PinnedSlab::make(bytes, {pin_for_cards, unpin_for_cards}, cgroup_memory_limit());
+  std::optional<Bytes> limit = cgroup_memory_limit();
+  if (const auto free = available_memory()) limit = std::min(limit.value_or(*free), *free);
+  return PinnedSlab::make(bytes, {pin_for_cards, unpin_for_cards}, limit);
 }
 
 }  // namespace hopyard

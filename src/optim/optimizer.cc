@@ -5,7 +5,6 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linalg_vector_norm.h>
 
 #include <algorithm>
 #include <vector>
@@ -77,12 +76,8 @@ void update(const OptimizerSpec& spec, double lr, std::uint64_t step, std::span<
 }
 
 double squared_norm(const at::Tensor& gradient) {
-  require(gradient.scalar_type() == at::kFloat && gradient.is_contiguous(), "squared_norm: not contiguous float32");
-  if (!gradient.is_cpu()) {  // libtorch's reductions add in an order that follows from the shape
-    const double norm =
-        at::linalg_vector_norm(gradient, 2, std::nullopt, /*keepdim=*/false, at::kDouble).item<double>();
-    return norm * norm;
-  }
+  require(gradient.is_cpu() && gradient.scalar_type() == at::kFloat && gradient.is_contiguous(),
+          "squared_norm: not contiguous float32 of the host");
   const float* values = gradient.const_data_ptr<float>();
   const std::int64_t count = gradient.numel();
   // Chunks of a fixed size, added in order: the number of threads does not show in the bits.

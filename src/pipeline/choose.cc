@@ -83,6 +83,7 @@ std::vector<Executor::Active*> Executor::trials_held(DeviceState& device) {
 }
 
 bool Executor::may_choose(const DeviceState& device) const {
+  if (device.failed) return false;
   if (device.current && device.current->out_of_memory > 0) return false;  // it is to be alone
   if (!spec_.double_buffer) return device.ahead.empty() && !device.current && device.storing.empty();
   const bool deep = device.device->has_own_memory() && !device.shallow;
@@ -153,7 +154,7 @@ bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTas
   }
   need += borrowed_bytes_missing(device, trial, plan);
   const Bytes workspace = std::max(workspace_of(trial, planned.task), workspace_needed(device));
-  return *device.ledger - kept_bytes(device) + need + workspace <= usable_memory(device.device->account().limit());
+  return *device.ledger - kept_bytes(device) + need + workspace <= usable_memory(device.limit);
 }
 
 Bytes Executor::workspace_needed(const DeviceState& device) const {

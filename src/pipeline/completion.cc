@@ -260,7 +260,6 @@ void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {
 void Executor::update_beside(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   slot->drop_bytes();
   ++copies_in_flight_;
-  if (!host_updates_) host_updates_ = std::make_unique<HostUpdates>(device.device->spec().threads);
   host_updates_->submit([this, &device, slot] {
     const double begin = monotonic_seconds();
     std::exception_ptr error;
@@ -302,6 +301,12 @@ bool Executor::recover(DeviceState& device, const std::shared_ptr<Slot>& slot, c
   // First alone on the device: what was prefetched is given up, what others left there goes home.
   const std::uint32_t number = slot->trial->setup().number;
   slot->keeps.reset();
+  if (Active& active = active_.at(number); active.error) {  // it only had to end
+    device.current = nullptr;
+    give_up(device, slot);
+    finish_visit_if_done(active);
+    return false;
+  }
   if (slot->out_of_memory++ == 0) {
     make_room(device, number);
     if (slot->kept) {  // its graph is spent: the task is chosen again, and recomputes
@@ -316,7 +321,8 @@ bool Executor::recover(DeviceState& device, const std::shared_ptr<Slot>& slot, c
     return true;
   }
   device.current = nullptr;
-  cut_or_fail(device, slot, error.needed + device.device->account().limit() - error.available);
+  const Bytes limit = device.device->account().limit();
+  cut_or_fail(device, slot, error.needed + limit - std::min(limit, error.available));
   return false;
 }
 

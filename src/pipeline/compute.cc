@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "base/log.h"
+#include "device/device_kernels.h"
 #include "model/layer.h"
 #include "pipeline/batches.h"
 #include "pipeline/outcome.h"
@@ -44,6 +45,12 @@ void finish_after_error(Device& device) {
 void make_contiguous(LayerGradients& gradients) {
   for (auto& gradient : gradients)
     if (gradient.defined()) gradient = gradient.contiguous();
+}
+
+/// As squared_norm(), in the same order, wherever the gradient is.
+double squared_norm_there(const at::Tensor& gradient) {
+  if (gradient.is_cpu()) return squared_norm(gradient);
+  return kernels_of(gradient.device().type()).squared_norm(gradient.contiguous()).item<double>();
 }
 
 at::Tensor tensor_of(const DeviceHold& hold) { return hold ? hold->tensor : at::Tensor(); }
@@ -140,6 +147,7 @@ Executor::Outcome Executor::compute_to_end(DeviceState& device, Slot& slot) {
     throw DeviceOutOfMemory(account.name(), 0, account.limit() - std::min(account.limit(), account.used()));
   } catch (...) {
     finish_after_error(*device.device);
+    if (const auto failure = device.device->failure()) std::rethrow_exception(failure);  // of which this is a sign
     throw;
   }
 }
@@ -185,7 +193,6 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
       outcome.outputs = forward_shard(context, inputs);
   }
   for (auto& kept : outcome.gradients) make_contiguous(kept.gradients);
-  for (auto& tied : outcome.tied) tied.gradient = tied.gradient.contiguous();
   if (!device.device->has_own_memory()) {
     copy_out(slot, outcome);
     if (trial.updates_beside_after(slot.task.task)) compute_update(slot);
@@ -221,7 +228,7 @@ void Executor::leave_for_exchange(TrialRun& trial, std::span<LoadedLayer> layers
     for (auto& use : trial.tied()) {
       if (!use.trainable || use.layer < layers.front().index || use.layer > layers.back().index) continue;
       const auto& gradients = output.apart[piece][use.layer - layers.front().index];
-      outcome.tied.push_back({&use, piece, gradients[use.parameter]});
+      outcome.tied.push_back({&use, piece, gradients[use.parameter].contiguous()});
     }
     for (std::size_t i = 0; i < layers.size(); ++i)
       if (layers[i].trainable) outcome.gradients.push_back({layers[i].index, piece, std::move(output.apart[piece][i])});
@@ -237,7 +244,7 @@ void Executor::add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome
     const bool used = plan.holds(use.layer), owned = plan.holds(use.owner.layer);
     at::Tensor gradient;
     if (used) gradient = layers[use.layer - plan.begin].gradient(use.parameter);
-    if (used && !owned) outcome.tied.push_back({&use, 0, gradient});
+    if (used && !owned) outcome.tied.push_back({&use, 0, gradient.contiguous()});
     if (owned && !used) {
       const auto& shape = trial.layers()[use.owner.layer].module->description().parameters[use.owner.parameter].shape;
       gradient = at::from_blob(use.gradient.data(), shape, at::kFloat);
@@ -255,14 +262,20 @@ void Executor::update_or_keep(TrialRun& trial, const ComputeContext& context, Ou
   const AccountScope uncharged(nullptr);
   const auto update = [&](const LoadedLayer& loaded, std::span<const at::Tensor> gradients) {
     const double lr = rate_of(trial.setup(), context.step, loaded.index);
-    update_layer(loaded, gradients, train.optimizer, lr, context.step + 1);
+    try {
+      update_layer(loaded, gradients, train.optimizer, lr, context.step + 1);
+    } catch (const c10::OutOfMemoryError&) {  // must not be tried again: layers before it are updated already
+      fail(ExitCode::capacity, trial.setup().id,
+           ": no memory was left on its device in the middle of an update; give the device more memory, and the same "
+           "command goes on from the last commits");
+    }
   };
   for (auto& loaded : context.layers) {
     if (!loaded.trainable) continue;
     auto own = gradients_of(loaded);
     if (train.clip_norm)
       for (std::size_t p = 0; p < own.size(); ++p)
-        trial.norms()[loaded.index][p] = owned_here(loaded, p) && own[p].defined() ? squared_norm(own[p]) : 0;
+        trial.norms()[loaded.index][p] = owned_here(loaded, p) && own[p].defined() ? squared_norm_there(own[p]) : 0;
     if (keeps_gradients(trial.setup()))
       outcome.gradients.push_back({loaded.index, 0, std::move(own)});
     else if (!train.clip_norm)

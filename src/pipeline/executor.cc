@@ -1,5 +1,6 @@
 #include "pipeline/executor.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/clock.h"
@@ -19,11 +20,18 @@ Executor::Executor(const ExecuteSpec& spec, std::uint64_t seed, std::vector<std:
   for (auto& device : devices) {
     auto state = std::make_unique<DeviceState>();
     state->index = static_cast<std::uint32_t>(devices_.size());
+    state->limit = device->account().limit();
     state->report.name = device->name();
     if (trace_ != nullptr) state->track = trace_->track(device->name() + "/compute");
     state->device = std::move(device);
     devices_.push_back(std::move(state));
   }
+  int threads = 0;
+  for (const auto& device : devices_)
+    if (device->device->has_own_memory()) threads += device->device->spec().threads;
+  if (threads > 0)
+    host_updates_ = std::make_unique<HostUpdates>(
+        std::min(threads, static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))));
   for (auto& device : devices_) device->thread = std::thread([this, state = device.get()] { run_device(*state); });
 }
 
@@ -92,7 +100,10 @@ void Executor::start_visit(std::shared_ptr<TrialRun> trial, Visit visit) {
   active.begun = ++visits_begun_;
   set_idle(active, true);
   if (exchanges_gradients(active.trial->setup())) start_exchanging(active);
-  finish_visit_if_done(active);
+  if (std::all_of(devices_.begin(), devices_.end(), [](const auto& device) { return device->failed; }))
+    fail_trial(active, devices_.front()->device->failure());
+  else
+    finish_visit_if_done(active);
   dispatch();
 }
 
@@ -206,10 +217,11 @@ void Executor::run_device(DeviceState& device) {
       if (out_of_memory) {
         if (recover(device, slot, *out_of_memory)) continue;
       } else if (error) {
-        Active& active = active_.at(slot->trial->setup().number);
         device.current = nullptr;
         give_up(device, slot);
-        fail_trial(active, error);
+        fail_all_if_failed(device);
+        if (const auto still = active_.find(slot->trial->setup().number); still != active_.end())
+          fail_trial(still->second, error);
       } else {
         ++device.report.tasks;
         complete(device, slot, std::move(outcome));
@@ -270,7 +282,7 @@ void Executor::fail_all_if_failed(DeviceState& device) {
 }
 
 void Executor::fail_trial(Active& active, std::exception_ptr error) {
-  active.error = error;
+  if (!active.error) active.error = error;
   leave_members(active, error);
   set_idle(active, false);
   forget_kept(*active.trial);

@@ -86,6 +86,7 @@ class Executor {
   struct DeviceState {
     std::unique_ptr<Device> device;
     std::uint32_t index = 0;
+    Bytes limit = 0;  ///< its account's, which does not change
     std::shared_ptr<Slot> current;
     std::deque<std::shared_ptr<Slot>> ahead;  ///< chosen, in the order in which they will compute
     std::vector<std::shared_ptr<Slot>> storing;
@@ -246,7 +247,7 @@ class Executor {
   std::vector<std::shared_ptr<TrialRun>> retired_;  ///< let go without the lock, which their disk work takes to wake us
   std::vector<std::unique_ptr<Exchanging>> retired_exchanging_;  ///< joined without the lock, which they take
   std::optional<std::uint32_t> exchange_track_;                  ///< of the trace, once there is something to trace
-  std::unique_ptr<HostUpdates> host_updates_;                    ///< once there is something to update beside tasks
+  std::unique_ptr<HostUpdates> host_updates_;                    ///< null where no device has memory of its own
   std::optional<std::uint32_t> update_track_;                    ///< of the trace, likewise
   std::uint32_t committing_ = 0;
   std::uint32_t copies_in_flight_ = 0;

@@ -42,7 +42,7 @@ void Executor::keep_if_room(DeviceState& device, Slot& slot) {
   const bool forward = slot.task.task.kind == TaskKind::forward && !slot.task.evaluation;
   if (!spec_.keep_activations || !forward || !trial.recomputes(slot.task.task.shard)) return;
   const Bytes bytes = graph_bytes(trial, slot);
-  const Bytes limit = usable_memory(device.device->account().limit());
+  const Bytes limit = usable_memory(device.limit);
   if (*device.ledger + bytes + largest_workspace(trial.setup().plan) > limit) return;
   slot.keeps = std::make_shared<KeptForward>();
   slot.keeps->trial = &trial;
@@ -53,7 +53,7 @@ void Executor::keep_if_room(DeviceState& device, Slot& slot) {
 }
 
 void Executor::drop_kept(DeviceState& device, Bytes needed) {
-  const Bytes limit = usable_memory(device.device->account().limit());
+  const Bytes limit = usable_memory(device.limit);
   // The oldest is of the first layers: backward comes to it last.
   while (!device.kept.empty() && *device.ledger + needed > limit) device.kept.pop_front();
 }

@@ -47,6 +47,9 @@ struct Measured {
   at::Tensor output;                                    ///< what the next layer takes
 };
 
+/// What there is more than so many: nothing where somebody else gave some back meanwhile.
+Bytes beyond(Bytes bytes, Bytes than) { return bytes - std::min(bytes, than); }
+
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
   std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
@@ -124,7 +127,7 @@ class Profile {
       const AccountScope charged(device_.tensor_account());
       run(loaded, x);
     }));
-    best.transient = std::max(best.transient, peak() - before);
+    best.transient = std::max(best.transient, beyond(peak(), before));
   }
 
   void backward(LoadedLayer& loaded, const at::Tensor& x, Measured& best) {
@@ -137,7 +140,7 @@ class Profile {
       if (input.defined()) input.requires_grad_(true);
       at::Tensor output = run(loaded, input);
       if (loaded.index + 1 == modules_.size()) output = source_.loss(output, batch_).sum;
-      const Bytes saved = used() - before;
+      const Bytes saved = beyond(used(), before);
       const at::Tensor gradient = at::ones_like(output);
       device_.reset_peak();
       best.backward_s.push_back(seconds_of([&] { torch::autograd::backward({output}, {gradient}); }));
@@ -146,12 +149,17 @@ class Profile {
       Bytes gradients = 0;
       for (const auto& gradient : gradients_of(loaded))
         if (gradient.defined()) gradients += charged_bytes(gradient.nbytes());
-      const Bytes most = peak() - before;
-      const Bytes beyond = most - std::min(most, saved + gradients);
-      best.transient = std::max(best.transient, beyond);
+      best.transient = std::max(best.transient, beyond(beyond(peak(), before), saved + gradients));
     }
-    const auto gradients = gradients_of(loaded);
-    best.update_s.push_back(seconds_of([&] { update_layer(loaded, gradients, train_.optimizer, 0.0, 1); }));
+    auto gradients = gradients_of(loaded);
+    LoadedLayer updated = loaded;
+    if (updates_on_host(train_)) {  // where its time is not the device's
+      updated.parameters = loaded.parameters.cpu();
+      updated.moments = loaded.moments.cpu();
+      for (auto& gradient : gradients)
+        if (gradient.defined()) gradient = gradient.cpu();
+    }
+    best.update_s.push_back(seconds_of([&] { update_layer(updated, gradients, train_.optimizer, 0.0, 1); }));
   }
 
   const ModelSource& source_;

@@ -45,7 +45,7 @@ std::string cost_key(const TrialSetup& setup) {
   return text::cat(cost_text(setup.source->spec()), "|", setup.train.batch_size, "|", setup.train.micro_batch_size, "|",
                    micro_batches_here(setup.train), "|", gradient_pieces(setup.train), "|",
                    static_cast<int>(setup.train.optimizer.kind), "|", moment_count(setup.train.optimizer), "|",
-                   to_string(setup.train.precision));
+                   to_string(setup.train.precision), "|", updates_on_host(setup.train));
 }
 
 [[noreturn]] void refuse(const TrialSetup& setup, const DoesNotFit& refusal, const char* where) {
@@ -104,8 +104,10 @@ const std::vector<LayerCost>& Planner::costs_of(const TrialSetup& setup) {
   auto& costs = costs_[cost_key(setup)];
   if (!costs.empty()) return costs;
   refuse_too_large(setup);
+  // Cards have nothing in common that would slow them, and one speaks for all.
+  const bool cards = device_.type == DeviceSpec::Type::cuda;
   costs = profile_layers(*setup.source, *setup.train_data, setup.train, measuring(),
-                         std::min(device_count(), std::max(1u, inputs_.trials)));
+                         cards ? 1 : std::min(device_count(), std::max(1u, inputs_.trials)));
   return costs;
 }
 

@@ -38,8 +38,8 @@ struct DeviceSummary {
   Bytes loaded = 0, stored = 0;  ///< over its link
   std::uint64_t tasks = 0;
   double link_bytes_per_s = 0;  ///< each way; 0: no link
-  std::optional<CardUse> card;  ///< of a cuda device whose kernels were recorded
   bool emulated = false;        ///< then every figure that came from it is marked as emulated
+  std::optional<CardUse> card;  ///< of a cuda device whose kernels were recorded
   bool operator==(const DeviceSummary&) const = default;
 };
 

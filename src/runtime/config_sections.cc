@@ -1,6 +1,7 @@
 #include "runtime/config_sections.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "base/failure.h"
 
@@ -36,6 +37,9 @@ DeviceSpec read_device(MapReader map) {
   using Type = DeviceSpec::Type;
   device.type = type.word<Type>({{"cpu", Type::cpu}, {"emulated", Type::emulated}, {"cuda", Type::cuda}});
   if (const auto value = map.find("count")) device.count = count(*value, kDevicesMax);
+  // A card's host updates have all cores; how many does not show in their bits.
+  if (device.type == Type::cuda)
+    device.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency() / device.count));
   if (const auto value = map.find("threads")) device.threads = static_cast<int>(value->whole(1, kThreadsMax));
   if (device.type == Type::emulated) {
     device.memory = map.at("memory").bytes();

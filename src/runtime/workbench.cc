@@ -263,7 +263,7 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
       const auto& first = setups[group.first];
       return first.plan == setups[i].plan && first.source == setups[i].source &&
              first.train.data_parallel == setups[i].train.data_parallel &&
-             first.train.precision == setups[i].train.precision;
+             first.train.precision == setups[i].train.precision && first.train.update == setups[i].train.update;
     });
     if (same != groups.end())
       same->second.push_back(i);

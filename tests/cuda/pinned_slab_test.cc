@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "base/rng.h"
 #include "cuda/memory_limit.h"
@@ -123,6 +124,16 @@ TEST(MemoryLimitTest, KnowsTheFirstVersion) {
   EXPECT_EQ(cgroup_memory_limit(folder / "groups", folder / "own"), std::nullopt);
   folder.write("groups/memory/a/memory.limit_in_bytes", "5000\n");
   EXPECT_EQ(cgroup_memory_limit(folder / "groups", folder / "own"), 5000u);
+}
+
+TEST(AvailableMemoryTest, IsWhatTheKernelSays) {
+  const fakes::TemporaryFolder folder;
+  const std::string file = folder / "meminfo";
+  std::ofstream(file) << "MemTotal:       24000000 kB\nMemFree:  1 kB\nMemAvailable:    2048 kB\nBuffers: 7 kB\n";
+  EXPECT_EQ(available_memory(file), 2 * MiB);
+  std::ofstream(file) << "MemTotal:       24000000 kB\n";
+  EXPECT_EQ(available_memory(file), std::nullopt);
+  EXPECT_EQ(available_memory(folder / "none"), std::nullopt);
 }
 
 }  // namespace
