@@ -154,10 +154,12 @@ class Profile {
     auto gradients = gradients_of(loaded);
     LoadedLayer updated = loaded;
     if (updates_on_host(train_)) {  // where its time is not the device's
-      updated.parameters = loaded.parameters.cpu();
-      updated.moments = loaded.moments.cpu();
-      for (auto& gradient : gradients)
-        if (gradient.defined()) gradient = gradient.cpu();
+      const auto to_host = [](at::Tensor& value) {
+        if (value.defined()) value = value.cpu();
+      };
+      to_host(updated.parameters);
+      to_host(updated.moments);
+      for (auto& gradient : gradients) to_host(gradient);
     }
     best.update_s.push_back(seconds_of([&] { update_layer(updated, gradients, train_.optimizer, 0.0, 1); }));
   }
