@@ -1,10 +1,10 @@
 #include "cuda/cuda_device.h"
 
 #include <ATen/Functions.h>
-#include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
 #include "base/failure.h"
+#include "device/compute_threads.h"
 
 namespace hopyard {
 
@@ -68,7 +68,7 @@ at::Tensor CudaDevice::bring(const at::Tensor& value) {
 }
 
 void CudaDevice::enter_compute() {
-  at::set_num_threads(spec_.threads);  // what is left to the host
+  compute_with_threads(spec_.threads);  // what is left to the host
   calls_->enter_compute();
 }
 

@@ -1,8 +1,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
-#include <ATen/Parallel.h>
 
 #include "base/failure.h"
+#include "device/compute_threads.h"
 #include "device/copy_engine.h"
 #include "device/device.h"
 
@@ -26,7 +26,7 @@ class ComputesOnCpu : public Device {
   }
   at::Tensor bring(const at::Tensor& value) override { return value; }
   at::Generator& generator() override { return generator_; }
-  void enter_compute() override { at::set_num_threads(spec_.threads); }
+  void enter_compute() override { compute_with_threads(spec_.threads); }
   void finish_compute() override {}
 
  private:

@@ -1,10 +1,10 @@
 // Steps that several processes compute: between a step's last backward and its first update, a thread of the visit adds
 // its gradients up with the other members. Under the lock, but for what waits for them.
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 
 #include "base/clock.h"
+#include "device/compute_threads.h"
 #include "pipeline/executor.h"
 #include "pipeline/step_sum.h"
 
@@ -26,7 +26,7 @@ void Executor::begin_exchange_if_due(Active& active) {
 }
 
 void Executor::run_exchanges(Exchanging& own, const std::shared_ptr<TrialRun>& trial) {
-  at::set_num_threads(1);
+  compute_with_threads(1);
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return own.due || own.over; });
