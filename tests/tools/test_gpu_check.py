@@ -15,7 +15,7 @@ bundle_gpu_check = load_tool("bundle_gpu_check")
 
 def check_in(folder, limit=60):
     options = argparse.Namespace(quick=True, limit=limit, name="paper", out=pathlib.Path(folder), bench_flags=[],
-                                 sanitize="kernel")
+                                 step_limits={}, sanitize="kernel")
     return gpu_check.Check(options, gpu_check.Programs((), pathlib.Path(folder), {}, "0"), [])
 
 
