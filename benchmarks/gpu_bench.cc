@@ -1,9 +1,8 @@
 #include "gpu_bench.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <iostream>
-#include <mutex>
+#include <latch>
 
 #include "base/clock.h"
 #include "base/failure.h"
@@ -20,25 +19,6 @@ using text::format_number;
 std::string gigabytes(double bytes_per_s) { return format_number(bytes_per_s * 1e-9, 1); }
 
 // The link.
-
-/// Lets one thread wait for so many calls by others.
-class Countdown {
- public:
-  explicit Countdown(int count) : left_(count) {}
-  void one_less() {
-    const std::lock_guard lock(mutex_);
-    if (--left_ == 0) over_.notify_all();
-  }
-  void wait() {
-    std::unique_lock lock(mutex_);
-    over_.wait(lock, [this] { return left_ == 0; });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable over_;
-  int left_;
-};
 
 /// Bytes/s each way of transfers that go both ways at once through a device's copy door, by the host's clock.
 std::pair<double, double> door_speed(Device& device, HostTier& host, Bytes bytes) {
@@ -57,12 +37,12 @@ std::pair<double, double> door_speed(Device& device, HostTier& host, Bytes bytes
   };
   double load_s = 0, store_s = 0;
   for (int round = 0; round < 2; ++round) {  // in the first, the link is asleep
-    Countdown left(2 * kTransfers);
+    std::latch left(2 * kTransfers);
     const double begin = monotonic_seconds();
     const auto note = [&](double& last) {
       return [&] {
         last = monotonic_seconds() - begin;
-        left.one_less();
+        left.count_down();
       };
     };
     for (int i = 0; i < kTransfers; ++i) {

@@ -1,41 +1,13 @@
 #include "cuda/link_speed.h"
 
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <new>
-
 #include "cuda/cuda_handles.h"
+#include "cuda/pinned_block.h"
 
 namespace hopyard {
 
 namespace {
 
-constexpr Bytes kPageBytes = 4 * KiB;
 constexpr int kRounds = 3;
-
-/// Host memory, written once so that it is there, and pinned while it lives if the system lets us.
-class HostBlock {
- public:
-  HostBlock(CudaCalls& calls, Bytes bytes)
-      : calls_(calls), data_(std::aligned_alloc(kPageBytes, align_up(bytes, kPageBytes))) {
-    if (data_ == nullptr) throw std::bad_alloc();
-    std::memset(data_, 1, bytes);
-    pinned_ = calls.pin(data_, bytes);
-  }
-  ~HostBlock() {
-    if (pinned_) calls_.unpin(data_);
-    std::free(data_);
-  }
-  HostBlock(const HostBlock&) = delete;
-  void* data() const { return data_; }
-  bool pinned() const { return pinned_; }
-
- private:
-  CudaCalls& calls_;
-  void* const data_;
-  bool pinned_ = false;
-};
 
 /// One direction: a block of either memory, and the stream between them.
 class Way {
@@ -72,7 +44,7 @@ class Way {
   CudaCalls& calls_;
   const CopyDirection direction_;
   const Bytes bytes_;
-  const HostBlock host_;
+  const PinnedBlock host_;
   const OwnedEvent begin_, end_;
   const OwnedStream stream_;
   const at::Tensor card_;

@@ -1,21 +1,11 @@
 #include "cuda/staging_ring.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 namespace hopyard {
 
 namespace {
-
-constexpr Bytes kPageBytes = 4 * KiB;
-
-std::byte* pages(Bytes bytes) {
-  void* data = std::aligned_alloc(kPageBytes, bytes);
-  if (data == nullptr) throw std::bad_alloc();
-  return static_cast<std::byte*>(data);
-}
 
 std::vector<OwnedEvent> events(CudaCalls& calls, std::size_t count) {
   std::vector<OwnedEvent> made;
@@ -25,13 +15,8 @@ std::vector<OwnedEvent> events(CudaCalls& calls, std::size_t count) {
 
 }  // namespace
 
-void StagingRing::Freed::operator()(std::byte* data) const { std::free(data); }
-
 StagingRing::StagingRing(CudaCalls& calls)
-    : calls_(calls),
-      sent_(events(calls, kPieces)),
-      memory_(pages(kPieces * kPieceBytes)),
-      pinned_(calls.pin(memory_.get(), kPieces * kPieceBytes)) {}
+    : calls_(calls), sent_(events(calls, kPieces)), memory_(calls, kPieces * kPieceBytes) {}
 
 StagingRing::~StagingRing() {
   for (const auto& sent : sent_) {
@@ -41,13 +26,12 @@ StagingRing::~StagingRing() {
       // The card is gone, and copies nothing any more.
     }
   }
-  if (pinned_) calls_.unpin(memory_.get());
 }
 
 void StagingRing::send(void* to, const void* from, Bytes bytes) {
   for (Bytes at = 0; at < bytes;) {
     const Bytes part = std::min(kPieceBytes, bytes - at);
-    std::byte* const piece = memory_.get() + next_ * kPieceBytes;
+    std::byte* const piece = memory_.data() + next_ * kPieceBytes;
     const EventHandle sent = sent_[next_].get();
     calls_.synchronize(sent);
     std::memcpy(piece, static_cast<const std::byte*>(from) + at, part);

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <vector>
 
 #include "cuda/cuda_handles.h"
+#include "cuda/pinned_block.h"
 
 namespace hopyard {
 
@@ -23,13 +23,9 @@ class StagingRing {
   static constexpr Bytes kPieceBytes = 256 * KiB;
 
  private:
-  struct Freed {
-    void operator()(std::byte* data) const;
-  };
   CudaCalls& calls_;
   const std::vector<OwnedEvent> sent_;  ///< of each piece: what it held last is on the card
-  const std::unique_ptr<std::byte, Freed> memory_;
-  const bool pinned_;
+  const PinnedBlock memory_;
   std::size_t next_ = 0;
 };
 

@@ -1,31 +1,22 @@
 // A thread that updates shards in host memory while devices compute others.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
 #include <functional>
-#include <mutex>
-#include <thread>
+
+#include "spill/io_pool.h"
 
 namespace hopyard {
 
-/// First in, first out, with so many compute threads. What is queued is bounded by the slots of the devices.
+/// First in, first out, with so many compute threads. What is queued is bounded by the slots of the devices; the
+/// destructor finishes it. Updates must not throw.
 class HostUpdates {
  public:
   /// Returns when its thread is there. Make it before threads that compute with other numbers of threads.
   explicit HostUpdates(int threads);
-  ~HostUpdates();  ///< finishes what is queued
-  void submit(std::function<void()> update);
+  void submit(std::function<void()> update) { thread_.submit(std::move(update)); }
 
  private:
-  void work();
-
-  const int threads_;
-  std::mutex mutex_;  // guards all below but thread_
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> queue_;
-  bool stopping_ = false, ready_ = false;
-  std::thread thread_;
+  IoPool thread_{1};
 };
 
 }  // namespace hopyard

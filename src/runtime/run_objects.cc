@@ -146,13 +146,13 @@ void keep_row_groups(Journal& journal, const std::vector<RowGroup>& groups, cons
 
 std::string fingerprint_of(const ExperimentConfig& config) {
   const MachineFacts facts = machine_facts();
-  Json threads = Json::array();
   Json fingerprint{{"libtorch", facts.libtorch}, {"cpu_capability", facts.cpu_capability}};
   if (config.devices.front().type == DeviceSpec::Type::cuda) {
     Json cards = Json::array();
     for (const auto& card : cuda_cards().cards) cards.push_back(card.name);
     fingerprint["cards"] = cards;
   } else {
+    Json threads = Json::array();
     for (const auto& device : config.devices) threads.push_back(device.threads);
     fingerprint["threads"] = threads;
   }

@@ -1,4 +1,4 @@
-// Threads that do disk work, so that neither devices nor decisions wait for it.
+// Threads that do work in the background, disk work above all, so that neither devices nor decisions wait for it.
 #pragma once
 
 #include <condition_variable>
