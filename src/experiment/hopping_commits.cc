@@ -294,11 +294,12 @@ void HoppingTrainer::torn(const Flight& flight, const std::string& why) {
   get_on(job);
 }
 
-/// One of both ends does not get on: without it others do, and it may come again. That is the one that says so, and of
-/// two that say nothing the one that is to get the state.
+/// One of both ends does not get on: without it others do, and it may come again. That is the one that says so. Who
+/// sends and says that the link broke may have met an end that broke it: then it is the one that is to get the state.
 void HoppingTrainer::give_up_on(const Flight& flight, const std::string& why) {
   jobs_[flight.trial].failed_hops = 0;
-  const std::uint32_t worker = flight.sent && !flight.sent->error.empty() ? flight.from : flight.to;
+  const bool sender = flight.sent && !flight.sent->error.empty() && !flight.sent->link_broke;
+  const std::uint32_t worker = sender ? flight.from : flight.to;
   if (alive(worker)) parts_.end.expel(*members_[worker].id, text::cat("states do not get through: ", why));
 }
 

@@ -112,12 +112,15 @@ std::string StateHops::send(const Hop& hop, HopEnd& end) {
   if (state->digest != hop.digest || !same_bytes(state->blobs, hop.blobs)) {
     error = text::cat(after_visits(hop), " is another state here");
   } else {
-    error = over_link(hop, [&](Link& link) {
-      if (const auto broken = await_ready(link); !broken.empty()) return broken;
+    error = over_link(hop, end, [&](Link& link) {
+      const auto broken = await_ready(link);
+      end.link_broke = !broken.empty();
+      if (end.link_broke) return broken;
       auto memory = await_memory(sending_bytes(state->blobs), kHopTurnSeconds);
       if (!memory) return text::cat("no host memory to send ", after_visits(hop));
       const auto sent = send_state(link, parts_.disk, state->blobs, std::move(*memory));
       end.digest = sent.digest;
+      end.link_broke = sent.link_broke;
       return sent.error;
     });
   }
@@ -126,7 +129,7 @@ std::string StateHops::send(const Hop& hop, HopEnd& end) {
 }
 
 std::string StateHops::receive(const Hop& hop, HopEnd& end) {
-  return over_link(hop, [&](Link& link) {
+  return over_link(hop, end, [&](Link& link) {
     const auto take_turn = [this] {
       const std::lock_guard lock(mutex_);
       return in_turn_ < kHopsReceiving && ++in_turn_ > 0;
@@ -153,12 +156,13 @@ std::string StateHops::receive(const Hop& hop, HopEnd& end) {
   });
 }
 
-std::string StateHops::over_link(const Hop& hop, const std::function<std::string(Link&)>& transfer) {
+std::string StateHops::over_link(const Hop& hop, HopEnd& end, const std::function<std::string(Link&)>& transfer) {
   LinkOrder order{hop.peer, hop.number};
   order.open_s = kHopOpenSeconds;
   order.stall_s = kHopStallSeconds;
   const auto opened = parts_.end.open_link(order);
-  if (!opened.link) return opened.error;
+  end.link_broke = !opened.link;
+  if (end.link_broke) return opened.error;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return "the worker leaves";

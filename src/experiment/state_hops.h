@@ -68,9 +68,9 @@ class StateHops {
   std::string receive(const Hop& hop, HopEnd& end);
   std::optional<HeldState> await_state(const Hop& hop);
   std::optional<HostReservation> await_memory(Bytes bytes, double seconds);
-  /// Calls `transfer` with an open link, which the destructor breaks. The error of opening it, or what `transfer`
-  /// returns.
-  std::string over_link(const Hop& hop, const std::function<std::string(Link&)>& transfer);
+  /// Calls `transfer` with an open link, which the destructor breaks. The error of opening it, which is the link's, or
+  /// what `transfer` returns.
+  std::string over_link(const Hop& hop, HopEnd& end, const std::function<std::string(Link&)>& transfer);
   /// Asks every few milliseconds; false when it was not so within this time, or all is over.
   bool await(double seconds, const std::function<bool()>& holds);
 

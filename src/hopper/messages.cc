@@ -223,6 +223,7 @@ void list(Form& form, HopEnd& end) {
   form("sent", end.sent);
   form("digest", end.digest);
   form("error", end.error);
+  form("link_broke", end.link_broke);
   form("seconds", end.seconds);
 }
 

@@ -136,10 +136,13 @@ StateTransfer send_state(Link& link, const DiskTier& disk, std::span<const HeldB
                              },
                              {}};
     result.error = link.send(transfer_of(i, groups[i]), source).error;
+    result.link_broke = !result.error.empty() && unread.empty();
     if (!unread.empty()) result.error = unread;
   }
   result.digest = to_hex(digest.finish());
-  if (result.error.empty()) result.error = send_digest(link, groups.size(), result.digest);
+  if (!result.error.empty()) return result;
+  result.error = send_digest(link, groups.size(), result.digest);
+  result.link_broke = !result.error.empty();
   return result;
 }
 

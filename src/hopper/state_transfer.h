@@ -18,6 +18,7 @@ constexpr Bytes kHopVersionBytes = 64 * MiB;
 /// How one end of a hop went.
 struct StateTransfer {
   std::string error;            ///< empty when all is well
+  bool link_broke = false;      ///< of the sender: the error is the link's, which the other end may have torn
   std::string digest;           ///< of the bytes as they were here, in the order of the blobs
   std::vector<HeldBlob> blobs;  ///< of the receiver: where they are now, durable
 };

@@ -65,14 +65,15 @@ const TrialScore* score_of(const TrialStanding& standing, std::uint32_t epoch) {
   return found == standing.scores.end() ? nullptr : &*found;
 }
 
-/// How it stands when there is nothing more to wait for, or the time is over.
+/// How it stands when there is nothing more to wait for, or the time is over. After a trial's last score comes its end.
 TrialStanding wait_for(const RunPaths& paths, const Told& told, double wait_s) {
   const auto record = open_record(paths.journal(), true);
   const double deadline = monotonic_seconds() + wait_s;
   while (true) {
     auto standing = record->standing(told.spec.id);
     require(standing.has_value(), paths.root, " has lost trial ", told.spec.id);
-    const bool there = !standing->scores.empty() && standing->scores.back().epoch >= told.epoch;
+    const bool there =
+        told.epoch < told.epochs && !standing->scores.empty() && standing->scores.back().epoch >= told.epoch;
     const double left = deadline - monotonic_seconds();
     if (there || standing->state > TrialState::active || left <= 0) return std::move(*standing);
     sleep_seconds(std::min(left, kLookSeconds));

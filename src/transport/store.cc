@@ -1,10 +1,13 @@
 #include "transport/store.h"
 
 #include <c10/util/Logging.h>
+#include <netinet/in.h>
+#include <resolv.h>
 #include <torch/csrc/distributed/c10d/exception.h>
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/environment.h"
@@ -26,6 +29,21 @@ void prepare_process() {
   if (!environment_variable("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = c10::GLOG_ERROR;
 }
 
+// While it lives, this thread asks no name server. Addresses are numeric here, and c10d wants to know whose they are
+// for its log alone, before it connects: a lost answer would hold it up for seconds.
+class NoNameServers {
+ public:
+  NoNameServers() {
+    if ((_res.options & RES_INIT) == 0) res_ninit(&_res);
+    servers_ = std::exchange(_res.nscount, 0);
+  }
+  ~NoNameServers() { _res.nscount = servers_; }
+  NoNameServers(const NoNameServers&) = delete;
+
+ private:
+  int servers_ = 0;
+};
+
 std::vector<std::uint8_t> to_value(std::string_view bytes) { return {bytes.begin(), bytes.end()}; }
 
 }  // namespace
@@ -39,11 +57,13 @@ Store host_store(ListeningSocket& socket) {
   options.timeout = milliseconds(kStoreSeconds);
   const auto host = socket.endpoint().host;
   options.masterListenFd = socket.take();
+  const NoNameServers quiet;
   return c10::make_intrusive<c10d::TCPStore>(host == "0.0.0.0" ? "127.0.0.1" : host == "::" ? "::1" : host, options);
 }
 
 Store connect_store(const Endpoint& endpoint, double seconds, std::string& error) {
   prepare_process();
+  const NoNameServers quiet;
   const double until_s = monotonic_seconds() + seconds;
   for (;;) {
     const std::string why = try_to_connect(endpoint, std::max(0.001, until_s - monotonic_seconds()));

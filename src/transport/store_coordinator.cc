@@ -18,7 +18,7 @@
 namespace hopyard {
 namespace {
 
-constexpr double kOpenSeconds = 20;       // to resolve, listen and reach the agent's store
+constexpr double kOpenSeconds = 20;       // to resolve, listen and reach stores, ours and the agent's
 constexpr std::size_t kMaxRefusals = 64;  // that wait to be heard of; more are only answered
 constexpr int kMaxGarbageWarnings = 20;
 
@@ -306,7 +306,7 @@ class StoreCoordinator : public CoordinatorEnd {
  private:
   Store client() const {
     std::string error;
-    auto store = connect_store({store_->getHost(), core_->endpoint.port}, kStoreSeconds, error);
+    auto store = connect_store({store_->getHost(), core_->endpoint.port}, kOpenSeconds, error);
     if (!store) fail(ExitCode::internal, "the coordinator cannot reach its own store: ", error);
     return store;
   }

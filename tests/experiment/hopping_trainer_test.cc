@@ -408,6 +408,16 @@ TEST_F(HoppingTrainerTest, WorkersThatLeaveAreCountedApartFromThoseThatDie) {
   EXPECT_EQ(counts(2), std::pair(0u, 1u));
 }
 
+/// Who sends hears of a broken link before the other end says why.
+TEST_F(HoppingTrainerTest, AWorkerWhereNoStateArrivesIsGivenUpAndNotThoseThatSendToIt) {
+  workers_ = replication_ = 2;
+  PaperWorkers workers(workers_, partitions_, 1, {.full_disk = 1});
+  ASSERT_EQ(run(workers), ExperimentEnd::finished);
+  expect_exactly_once();
+  EXPECT_EQ(report_.workers[0].deaths, 0u) << log_;
+  EXPECT_GT(report_.workers[1].deaths, 0u) << log_;
+}
+
 /// Rank 0's worker is away when the last trial ends, and comes back.
 TEST_F(HoppingTrainerTest, StatesComeHomeAlsoWhenTheirHomeWasAwayAtTheEnd) {
   PaperWorkers workers(workers_, partitions_, 1, {});

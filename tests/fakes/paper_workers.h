@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -28,14 +29,15 @@ inline std::string paper_state(const std::string& trial, const std::vector<std::
 
 /// What happens to them, drawn by seed at each step.
 struct PaperFaults {
-  double death = 0;             ///< of a worker, which comes back by itself
-  double torn_hop = 0;          ///< of a hop that is about to end
-  double torn_team = 0;         ///< of a visit that a team is about to train
-  double wrong_member = 0;      ///< of a team's member, which ends with another state than the rest
-  std::uint32_t patience = 20;  ///< steps until one that is gone comes back
-  double departure = 0;         ///< as a death, with a good-bye
-  std::uint32_t late = 0;       ///< those but rank 0 first come after up to so many steps
-  bool straggler = false;       ///< the last rank does a twentieth of what others do
+  double death = 0;                             ///< of a worker, which comes back by itself
+  double torn_hop = 0;                          ///< of a hop that is about to end
+  double torn_team = 0;                         ///< of a visit that a team is about to train
+  double wrong_member = 0;                      ///< of a team's member, which ends with another state than the rest
+  std::uint32_t patience = 20;                  ///< steps until one that is gone comes back
+  double departure = 0;                         ///< as a death, with a good-bye
+  std::uint32_t late = 0;                       ///< those but rank 0 first come after up to so many steps
+  bool straggler = false;                       ///< the last rank does a twentieth of what others do
+  std::optional<std::uint32_t> full_disk = {};  ///< of this rank: no state gets there
 };
 
 class PaperWorkers {
@@ -273,9 +275,12 @@ class PaperWorkers {
     const auto& held = from.held[known.hop.trial];
     const auto state = held.find(known.hop.visits);
     hops_.erase(at);
-    HopEnd sent{known.hop.number, true, "digest", "", 0.1}, received{known.hop.number, false, "digest", "", 0.1};
+    HopEnd sent{known.hop.number, true, "digest", "", false, 0.1};
+    HopEnd received{known.hop.number, false, "digest", "", false, 0.1};
     if (state == held.end() || state->second != known.hop.digest)
       sent.error = received.error = "it is not there";
+    else if (*known.to == faults_.full_disk)
+      std::tie(sent.error, sent.link_broke, received.error) = std::tuple("closed by the other end", true, "disk full");
     else if (chance(faults_.torn_hop))
       received.error = "the link was torn";
     else

@@ -122,16 +122,19 @@ TEST_F(StateTransferTest, WhatFailsLeavesNothingAndCanBeTriedAgain) {
   network_.tear_links_after(75 * MiB);  // in the second version
   const auto [sent, received] = hop(1);
   EXPECT_NE(sent.error, "");
+  EXPECT_TRUE(sent.link_broke);
   EXPECT_NE(received.error, "");
   EXPECT_TRUE(to_.versions().empty());
   network_.tear_links_after(~Bytes{0});
   from_.faults.reads_until_failure = 3;
   const auto [unread, refused] = hop(2);
   EXPECT_NE(unread.error.find("injected"), std::string::npos) << unread.error;
+  EXPECT_FALSE(unread.link_broke);
   EXPECT_NE(refused.error, "");
   to_.faults.writes_until_failure = 1;
   const auto [lost, unwritten] = hop(3);
   EXPECT_NE(lost.error, "");
+  EXPECT_TRUE(lost.link_broke);
   EXPECT_NE(unwritten.error.find("injected"), std::string::npos) << unwritten.error;
   EXPECT_TRUE(to_.versions().empty());
   const auto [last, there] = hop(4);
