@@ -49,16 +49,15 @@ ExchangeCase of(const char* name, bool in_order) {
   return {name, [] { return std::make_unique<Harness>(); }, in_order};
 }
 
-// Not all-reduce over Gloo: beside much other work c10d may open no group in time (decision 10). Groups of Gloo have
-// their own tests (transport), and cli/teams runs them in processes.
-INSTANTIATE_TEST_SUITE_P(Exchanges, StepExchangeConformance,
-                         testing::Values(of<TableHarness<true>>("table", true),
-                                         of<WorkersHarness<MemoryWorkers, open_link_exchange>>("memory_links", true),
-                                         of<WorkersHarness<GlooWorkers, open_link_exchange>>("gloo_links", true),
-                                         of<TableHarness<false>>("unordered_table", false),
-                                         of<WorkersHarness<MemoryWorkers, open_all_reduce_exchange>>("memory_group",
-                                                                                                     false)),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Exchanges, StepExchangeConformance,
+    testing::Values(of<TableHarness<true>>("table", true),
+                    of<WorkersHarness<MemoryWorkers, open_link_exchange>>("memory_links", true),
+                    of<WorkersHarness<GlooWorkers, open_link_exchange>>("gloo_links", true),
+                    of<TableHarness<false>>("unordered_table", false),
+                    of<WorkersHarness<MemoryWorkers, open_all_reduce_exchange>>("memory_group", false),
+                    of<WorkersHarness<GlooWorkers, open_all_reduce_exchange>>("gloo_group", false)),
+    [](const auto& info) { return info.param.name; });
 
 TEST(LinkExchange, ANeighbourThatDoesNotComeIsAnErrorInTime) {
   MemoryWorkers workers;
