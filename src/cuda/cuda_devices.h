@@ -30,13 +30,22 @@ struct CudaCards {
 };
 CudaCards cuda_cards();
 
+/// Those that the driver shows to this process; none where there is no CUDA.
+std::uint32_t cuda_card_count();
+
+/// Where the cards of a worker begin that wants so many of those it sees. Of several workers on one machine each takes
+/// its own, by LOCAL_RANK; who sees no more than it wants (CUDA_VISIBLE_DEVICES) begins at 0.
+constexpr std::uint32_t first_card_of(std::uint32_t local_rank, std::uint32_t wanted, std::uint32_t seen) {
+  return seen <= wanted ? 0 : local_rank * wanted;
+}
+
 /// Copies a few blocks both ways: 0.1 s. Throws Failure(capacity) when the card cannot be used.
 LinkSpeed measure_cuda_link(std::uint32_t index);
 
 /// What `resources.devices` asks for and the machine has not: throws Failure(usage) for no such card or a build without
 /// CUDA, Failure(capacity) when less than the budget is free there. Otherwise the spec with its memory (0: what is free
-/// but for a reserve) and the measured rate of the link filled in.
-DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_index);
+/// but for a reserve), the measured rate of the link and its first card filled in.
+DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_card);
 
 /// Of a budget, what DeviceSpec::overhead should be: what cuBLAS works in (32 MiB for each way into it, seen on an
 /// H200) and what the allocator's two pools cannot give to each other.

@@ -147,19 +147,26 @@ LinkSpeed measure_cuda_link(std::uint32_t index) {
   });
 }
 
-DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_index) {
+std::uint32_t cuda_card_count() {
+  int count = 0;
+  count_cards(count);
+  return static_cast<std::uint32_t>(count);
+}
+
+DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_card) {
   int count = 0;
   const CudaCards found = count_cards(count);
   if (count == 0) fail(ExitCode::usage, "resources.devices: type cuda: ", found.why_none);
   const auto cards = static_cast<std::uint32_t>(count);
-  if (first_index + spec.count > cards)
-    fail(ExitCode::usage, "resources.devices: there is no cuda:", std::max(first_index, cards), ": this machine has ",
+  if (first_card + spec.count > cards)
+    fail(ExitCode::usage, "resources.devices: there is no cuda:", std::max(first_card, cards), ": this machine has ",
          cards, cards == 1 ? " GPU" : " GPUs");
   DeviceSpec resolved = spec;
-  for (std::uint32_t index = first_index; index < first_index + spec.count; ++index) {
+  resolved.first_card = first_card;
+  for (std::uint32_t index = first_card; index < first_card + spec.count; ++index) {
     const Bytes budget = budget_on(usable_card(index), spec.memory);
     const double link = measure_cuda_link(index).each_way();
-    const bool first = index == first_index;
+    const bool first = index == first_card;
     resolved.memory = first ? budget : std::min(resolved.memory, budget);
     resolved.overhead = cuda_overhead(resolved.memory);
     resolved.link_bytes_per_s = first ? link : std::min(resolved.link_bytes_per_s, link);

@@ -13,6 +13,8 @@ constexpr const char* kWithout = "this program was built without CUDA: build it 
 
 CudaCards cuda_cards() { return {{}, kWithout, "", ""}; }
 
+std::uint32_t cuda_card_count() { return 0; }
+
 LinkSpeed measure_cuda_link(std::uint32_t) { fail(ExitCode::usage, kWithout); }
 
 DeviceSpec resolve_cuda_device(const DeviceSpec&, std::uint32_t) {

@@ -108,7 +108,7 @@ std::vector<std::unique_ptr<Device>> RunObjects::make_devices() {
           devices.push_back(make_emulated_device(spec, index, &trace));
           break;
         case DeviceSpec::Type::cuda:
-          devices.push_back(make_cuda_device(spec, index, &trace));
+          devices.push_back(make_cuda_device(spec, spec.first_card + i, &trace));
           break;
       }
     }

@@ -54,9 +54,17 @@ std::vector<Comparison> compare_trials(const SummaryParts& parts) {
           {"error of a trial's predicted time, median", 0, errors[errors.size() / 2], "fraction"}};
 }
 
-CardUse use_of_card(const ActivityLog& log, std::size_t card) {
-  const CardActivity did = card_activity(log.records, static_cast<std::uint32_t>(card), log.begin_s, log.end_s);
+CardUse use_of_card(const ActivityLog& log, std::uint32_t card) {
+  const CardActivity did = card_activity(log.records, card, log.begin_s, log.end_s);
   return {did.wall_s, did.kernel_s, did.copy_s, did.overlapped_s, log.dropped};
+}
+
+/// Of the devices of this process, which come before those of other workers.
+std::vector<std::uint32_t> cards_of(const std::vector<DeviceSpec>& devices) {
+  std::vector<std::uint32_t> cards;
+  for (const auto& spec : devices)
+    for (std::uint32_t i = 0; i < spec.count; ++i) cards.push_back(spec.first_card + i);
+  return cards;
 }
 
 }  // namespace
@@ -68,6 +76,7 @@ RunSummary make_summary(const SummaryParts& parts) {
   summary.program_image_bytes = parts.image_bytes;
   summary.machine = describe(machine_facts());
   Bytes peak_device = 0;
+  const std::vector<std::uint32_t> own_cards = cards_of(parts.config.devices);
   for (const auto& report : parts.devices) {
     DeviceSummary device;
     device.name = report.name;
@@ -93,7 +102,8 @@ RunSummary make_summary(const SummaryParts& parts) {
       summary.transfers.push_back({"host", device.name, device.loaded});
       summary.transfers.push_back({device.name, "host", device.stored});
     }
-    if (parts.activity != nullptr) device.card = use_of_card(*parts.activity, summary.devices.size());
+    if (parts.activity != nullptr && summary.devices.size() < own_cards.size())
+      device.card = use_of_card(*parts.activity, own_cards[summary.devices.size()]);
     peak_device = std::max(peak_device, device.memory_peak);
     summary.devices.push_back(std::move(device));
   }

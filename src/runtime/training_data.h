@@ -15,6 +15,7 @@ namespace hopyard {
 /// Which of the workers of an experiment this process is.
 struct WorkerPlace {
   std::uint32_t rank = 0, workers = 1;
+  std::uint32_t local_rank = 0;  ///< among the workers of this machine
   bool several() const { return workers > 1; }
 };
 

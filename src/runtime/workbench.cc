@@ -52,12 +52,14 @@ std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std:
 }
 
 /// With what only the machine knows of cuda devices filled in.
-std::vector<DeviceSpec> resolved_devices(std::vector<DeviceSpec> devices) {
-  std::uint32_t cards = 0;
+std::vector<DeviceSpec> resolved_devices(std::vector<DeviceSpec> devices, std::uint32_t local_rank) {
+  if (devices.front().type != DeviceSpec::Type::cuda) return devices;  // all are of one type
+  std::uint32_t wanted = 0;
+  for (const auto& device : devices) wanted += device.count;
+  std::uint32_t card = first_card_of(local_rank, wanted, cuda_card_count());
   for (auto& device : devices) {
-    if (device.type != DeviceSpec::Type::cuda) continue;
-    device = resolve_cuda_device(device, cards);
-    cards += device.count;
+    device = resolve_cuda_device(device, card);
+    card += device.count;
   }
   return devices;
 }
@@ -98,9 +100,9 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   else
     for (auto& order : orders_before_scores(config_)) specs_.push_back(std::move(order.trial));
   PlannerInputs inputs;
-  inputs.devices = config_.devices = resolved_devices(config.devices);
+  inputs.devices = config_.devices = resolved_devices(config.devices, place_.local_rank);
   if (const DeviceSpec& first = inputs.devices.front(); first.type == DeviceSpec::Type::cuda)
-    inputs.measure = [first] { return make_cuda_device(first, 0, nullptr); };
+    inputs.measure = [first] { return make_cuda_device(first, first.first_card, nullptr); };
   inputs.host_memory = config.host_memory;
   inputs.disk_capacity = config.disk_capacity;
   inputs.staging = kIoThreads * kDiskStagingBytes;

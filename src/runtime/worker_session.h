@@ -20,7 +20,7 @@ struct WorkerSession {
   SharedSecret secret;
   TransportOptions options;  ///< but for the secret
   double wait_for_worker_s;
-  WorkerPlace place() const { return {launch.rank, launch.world_size}; }
+  WorkerPlace place() const { return {launch.rank, launch.world_size, launch.local_rank}; }
 };
 
 /// Rank 0's end of it. Makes the secret where there is none; Failure(usage) when the port is in use.

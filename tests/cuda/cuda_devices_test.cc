@@ -30,5 +30,13 @@ TEST(CudaDevicesTest, MoreCardsThanThereAreAreAMistakeOfTheConfig) {
   EXPECT_THAT(said, HasSubstr(count == 0 ? found.why_none : text::cat("there is no cuda:", count)));
 }
 
+TEST(CudaDevicesTest, OfWorkersOnOneMachineAreEachOnesOwn) {
+  EXPECT_EQ(first_card_of(0, 2, 8), 0u);
+  EXPECT_EQ(first_card_of(3, 2, 8), 6u);
+  EXPECT_EQ(first_card_of(4, 2, 8), 8u) << "which is no card, so that resolving it says so";
+  EXPECT_EQ(first_card_of(3, 2, 2), 0u) << "it sees no others";
+  EXPECT_EQ(first_card_of(1, 1, 0), 0u);
+}
+
 }  // namespace
 }  // namespace hopyard
