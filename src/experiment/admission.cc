@@ -55,7 +55,8 @@ void LocalTrainer::admit(TrialEntries trials) {
 }
 
 bool LocalTrainer::try_admit(TrialEntry& trial) {
-  const Bytes frozen = parts_.frozen.missing_bytes(*trial.setup.source, shared_layers(trial.setup), trial.setup.seed);
+  const Bytes frozen = parts_.frozen.missing_bytes(*trial.setup.source, shared_layers(trial.setup), trial.setup.seed,
+                                                   frozen_form(trial.setup));
   const Bytes need = trial.setup.window + trial_overhead_bytes(trial.setup) + frozen;
   if (need > parts_.host.capacity() - parts_.host.used()) return false;  // without reading anything
   auto grant = grant_trial(trial.setup, parts_.host, parts_.frozen, materialiser_.features(trial.setup));

@@ -69,7 +69,7 @@ bool Materialiser::reserve(Depth& depth) {
   std::vector<std::shared_ptr<const FrozenLayer>> layers;
   for (const auto& run : materialising_runs(trial, 0, trial.first_layer, parts_.host.capacity()))
     for (const auto layer : shared_layers(run)) {
-      layers.push_back(parts_.frozen.get(*trial.source, layer, trial.seed));
+      layers.push_back(parts_.frozen.get(*trial.source, layer, trial.seed, frozen_form(trial)));
       if (layers.back() == nullptr) return false;
     }
   depth.layers = std::move(layers);

@@ -75,8 +75,10 @@ ShardTask forward_task(const ShardPlan& shard, const DeviceLimits& device) {
 }
 
 ShardTask backward_task(const ShardPlan& shard, const DeviceLimits& device) {
-  return make_task(shard.backward_s, shard.backward_load_bytes, shard.frozen_bytes, shard.store_bytes,
-                   shard.backward_workspace, device);
+  ShardTask task = make_task(shard.backward_s, shard.backward_load_bytes, shard.frozen_bytes, shard.store_bytes,
+                             shard.backward_workspace, device);
+  if (has_link(device)) task.state += shard.new_copy_bytes;
+  return task;
 }
 
 ShardTask last_task(const ShardPlan& shard, const DeviceLimits& device) {

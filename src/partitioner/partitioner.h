@@ -19,7 +19,8 @@ struct LayerCost {
   Bytes borrowed_bytes = 0;                    ///< tied parameters owned by another layer, loaded as well
   std::optional<std::uint32_t> borrowed_from;  ///< that layer; a shard that holds both loads them once
   bool borrowed_frozen = false;                ///< their owner needs no gradient of them
-  Bytes copy_bytes = 0;                        ///< of its parameters in another type, while a task computes
+  Bytes copy_bytes = 0;                        ///< of its parameters in another type, to compute with
+  Bytes frozen_copy_bytes = 0;                 ///< of them, those of frozen_bytes
   Bytes borrowed_copy_bytes = 0;               ///< the same of what it borrows; none where a shard holds the owner
   Bytes moment_bytes = 0;                      ///< loaded and stored by backward tasks; 0 when frozen
   Bytes gradient_bytes = 0;                    ///< on the device between backward and update; 0 when frozen
@@ -41,6 +42,11 @@ struct DeviceLimits {
   bool update_on_host = false;  ///< parameters in, gradients out, no moments on the device
   bool host_always = false;     ///< also of a model that fits whole, which then is not resident
   bool host_beside = false;     ///< beside the tasks that follow, not after the last backward
+  /// Frozen parameters are in host memory as copies in the type that is computed in, and loaded as such.
+  bool frozen_copies = false;
+  /// So are trained ones, beside their masters, where the state does not stay on the device: tasks that do not update
+  /// there load copies alone; those that do make new ones there and store them.
+  bool own_copies = false;
   bool operator==(const DeviceLimits&) const = default;
 };
 
@@ -54,6 +60,7 @@ struct ShardPlan {
   Bytes backward_load_bytes = 0;         ///< parameters, moments
   Bytes frozen_bytes = 0;                ///< of both: what is not loaded again where another trial's task has it
   Bytes store_bytes = 0;                 ///< what backward writes back; 0 when frozen
+  Bytes new_copy_bytes = 0;              ///< own_copies: of store_bytes, what backward makes beside what it loads
   Bytes forward_workspace = 0;           ///< device bytes beyond the loaded state during forward
   Bytes backward_workspace = 0;          ///< the same for backward with recompute: gradients, saved, transient
   double forward_s = 0, backward_s = 0;  ///< backward includes recompute and update

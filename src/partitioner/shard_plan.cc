@@ -22,6 +22,13 @@ bool owner_inside(const LayerCost& layer, std::uint32_t begin, std::uint32_t end
   return layer.borrowed_from && *layer.borrowed_from >= begin && *layer.borrowed_from < end;
 }
 
+Bytes own_bytes(const LayerCost& layer) { return layer.parameter_bytes - layer.frozen_bytes; }
+Bytes own_copy_bytes(const LayerCost& layer) { return layer.copy_bytes - layer.frozen_copy_bytes; }
+
+bool loads_copy_of_borrowed(const LayerCost& layer, const DeviceLimits& device) {
+  return layer.borrowed_frozen ? device.frozen_copies : device.own_copies;
+}
+
 /// Gradients of tied parameters that later shards left for their owner in this one.
 Bytes incoming_tied_gradients(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end) {
   Bytes sum = 0;
@@ -32,12 +39,15 @@ Bytes incoming_tied_gradients(const std::vector<LayerCost>& layers, std::uint32_
   return sum;
 }
 
-/// Parameters in the type that the shard computes in, where that is another.
-Bytes copy_bytes(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end) {
+/// Copies that a task makes while it computes, since it loads none.
+Bytes made_copy_bytes(const std::vector<LayerCost>& layers, std::uint32_t begin, std::uint32_t end,
+                      const DeviceLimits& device) {
   Bytes sum = 0;
   for (std::uint32_t i = begin; i < end; ++i) {
-    sum += layers[i].copy_bytes;
-    if (!owner_inside(layers[i], begin, end)) sum += layers[i].borrowed_copy_bytes;
+    const LayerCost& layer = layers[i];
+    if (!device.frozen_copies) sum += layer.frozen_copy_bytes;
+    if (!device.own_copies) sum += own_copy_bytes(layer);
+    if (!owner_inside(layer, begin, end) && !loads_copy_of_borrowed(layer, device)) sum += layer.borrowed_copy_bytes;
   }
   return sum;
 }
@@ -49,7 +59,7 @@ Bytes forward_workspace(const std::vector<LayerCost>& layers, std::uint32_t begi
   for (std::uint32_t i = begin; i < end; ++i) {
     widest = std::max(widest, layers[i].transient_bytes + input_bytes(layers, i) + layers[i].output_bytes);
   }
-  return copy_bytes(layers, begin, end) + widest +
+  return made_copy_bytes(layers, begin, end, device) + widest +
          device.micro_batches * (input_bytes(layers, begin) + layers[end - 1].output_bytes);
 }
 
@@ -63,7 +73,7 @@ Bytes backward_workspace(const std::vector<LayerCost>& layers, std::uint32_t beg
   }
   // At each boundary an activation in or the gradient that came back, and the gradient that goes on.
   const Bytes boundary = 2 * input_bytes(layers, begin) + layers[end - 1].output_bytes;
-  return copy_bytes(layers, begin, end) + gradients + saved + transient + device.micro_batches * boundary;
+  return made_copy_bytes(layers, begin, end, device) + gradients + saved + transient + device.micro_batches * boundary;
 }
 
 void add_backward_bytes(ShardPlan& shard, const std::vector<LayerCost>& layers, const DeviceLimits& device) {
@@ -77,7 +87,11 @@ void add_backward_bytes(ShardPlan& shard, const std::vector<LayerCost>& layers, 
       shard.store_bytes += layer.gradient_bytes;
     } else {
       shard.backward_load_bytes += layer.moment_bytes;
-      shard.store_bytes += layer.parameter_bytes - layer.frozen_bytes + layer.moment_bytes;
+      shard.store_bytes += own_bytes(layer) + layer.moment_bytes;
+      if (!device.own_copies) continue;
+      shard.backward_load_bytes += own_bytes(layer) - own_copy_bytes(layer);  // the master in place of its copy
+      shard.new_copy_bytes += own_copy_bytes(layer);
+      shard.store_bytes += own_copy_bytes(layer);
     }
   }
   if (!device.update_on_host) shard.backward_load_bytes += incoming_tied_gradients(layers, shard.begin, shard.end);
@@ -102,9 +116,13 @@ ShardPlan make_shard(const std::vector<LayerCost>& layers, std::uint32_t begin, 
   shard.begin = begin;
   shard.end = end;
   for (std::uint32_t i = begin; i < end; ++i) {
-    shard.forward_load_bytes += layers[i].parameter_bytes;
-    shard.frozen_bytes += layers[i].frozen_bytes;
-    if (!owner_inside(layers[i], begin, end)) shard.forward_load_bytes += layers[i].borrowed_bytes;
+    const LayerCost& layer = layers[i];
+    const Bytes frozen = device.frozen_copies ? layer.frozen_copy_bytes : layer.frozen_bytes;
+    shard.forward_load_bytes += frozen + (device.own_copies ? own_copy_bytes(layer) : own_bytes(layer));
+    shard.frozen_bytes += frozen;
+    if (!owner_inside(layer, begin, end))
+      shard.forward_load_bytes +=
+          loads_copy_of_borrowed(layer, device) ? layer.borrowed_copy_bytes : layer.borrowed_bytes;
     shard.forward_s += layers[i].forward_s;
   }
   shard.forward_workspace = forward_workspace(layers, begin, end, device);
@@ -128,7 +146,8 @@ bool has_link(const DeviceLimits& device) { return device.load_bytes_per_s > 0 &
 
 Bytes shard_need(const ShardPlan& shard, const DeviceLimits& device) {
   const Bytes forward = shard.forward_workspace + (has_link(device) ? shard.forward_load_bytes : 0);
-  const Bytes backward = shard.backward_workspace + (has_link(device) ? shard.backward_load_bytes : 0);
+  const Bytes backward =
+      shard.backward_workspace + (has_link(device) ? shard.backward_load_bytes + shard.new_copy_bytes : 0);
   return std::max(forward, backward);
 }
 
@@ -139,7 +158,7 @@ bool fits(Bytes needed, const DeviceLimits& device) {
 std::optional<PartitionPlan> resident_plan(const std::vector<LayerCost>& layers, const DeviceLimits& device) {
   if (device.host_always) return std::nullopt;
   DeviceLimits whole = device;
-  whole.update_on_host = false;  // what stays on the device is updated there
+  whole.update_on_host = whole.own_copies = false;  // what stays on the device is updated there
   const ShardPlan shard = make_shard(layers, 0, static_cast<std::uint32_t>(layers.size()), whole);
   const Bytes needed = shard_need(shard, whole);
   if (!fits(needed, device)) return std::nullopt;

@@ -9,6 +9,16 @@ namespace {
 
 constexpr int kDispatchAttempts = 1000;  // more than a model has layers to cut and an experiment trials to fail
 
+/// In what form a task needs what is trained of its layers.
+struct OwnNeeds {
+  bool parameters = true, copies = false, new_copies = false;
+};
+OwnNeeds own_needs(const TrialRun& trial, const TaskRef& task) {
+  if (!trial.reads_copy(Part::own)) return {};
+  const bool updates = trial.updates_in(task);
+  return {updates, !updates, updates};
+}
+
 /// What comes to the task from tasks before.
 Bytes input_bytes(TrialRun& trial, const PlannedTask& planned) {
   const Boundary* gradient = trial.gradient_of(planned);
@@ -147,10 +157,13 @@ bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTas
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     const auto& layer = trial.layers()[l];
     const LayerOnDevice there = bytes_there(device, trial, planned.task, l, layer.writes_chosen, nullptr);
-    if (!there.parameters) need += charged_bytes(layer.own.bytes);
+    const OwnNeeds needs = own_needs(trial, planned.task);
+    if (needs.parameters && !there.parameters) need += charged_bytes(layer.own.bytes);
+    if ((needs.copies && !there.copies) || needs.new_copies) need += packed_bytes(layer.own.bytes);
     if (!there.moments && trial.updates_in(planned.task) && layer.moments)
       need += charged_bytes(moment_bytes(trial.setup(), layer.own));
-    if (!find_frozen(device, frozen_key(trial, l, std::nullopt))) need += charged_bytes(layer.shared.bytes);
+    if (!find_frozen(device, frozen_key(trial, l, std::nullopt)))
+      need += charged_bytes(trial.read_bytes(layer, Part::shared));
   }
   need += borrowed_bytes_missing(device, trial, plan);
   const Bytes workspace = std::max(workspace_of(trial, planned.task), workspace_needed(device));
@@ -175,6 +188,7 @@ LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& t
   const auto take = [&](const Slot& from) {
     const auto& held = from.layers[layer - from.first_layer];
     if (!there.parameters) there.parameters = held.parameters;
+    if (!there.copies) there.copies = held.copies;
     if (!there.moments && trial.updates_in(task) && state.moments) there.moments = held.moments;
   };
   const auto resident = device.residents.find(trial.setup().number);
@@ -239,33 +253,47 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
   TrialRun& trial = *slot.trial;
   const TaskRef& task = slot.task.task;
   const auto& plan = trial.shard(task.shard);
-  const auto reserve = [&](DeviceHold& hold, bool& fresh, Bytes bytes) {
+  const OwnNeeds needs = own_needs(trial, task);
+  const auto reserve = [&](DeviceHold& hold, bool& fresh, Bytes bytes, at::ScalarType type = at::kFloat) {
     if (hold || bytes == 0) return;
     hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(bytes));
+    hold->type = type;
     fresh = true;
   };
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     const auto& layer = trial.layers()[l];
     LayerOnDevice mine = bytes_there(device, trial, task, l, layer.writes_chosen, nullptr);
-    reserve(mine.parameters, mine.parameters_fresh, layer.own.bytes);
+    if (!needs.parameters) mine.parameters.reset();
+    if (!needs.copies) mine.copies.reset();
+    if (needs.parameters) reserve(mine.parameters, mine.parameters_fresh, layer.own.bytes);
+    if (needs.copies || needs.new_copies)
+      reserve(mine.copies, mine.copies_fresh, packed_bytes(layer.own.bytes), at::kBFloat16);
+    mine.copies_fresh &= needs.copies;
     if (trial.updates_in(task) && layer.moments)
       reserve(mine.moments, mine.moments_fresh, moment_bytes(trial.setup(), layer.own));
     if (layer.shared.bytes > 0)
-      mine.frozen = hold_frozen(device, frozen_key(trial, l, std::nullopt), layer.shared.bytes);
+      mine.frozen = hold_frozen(device, frozen_key(trial, l, std::nullopt), trial.read_bytes(layer, Part::shared),
+                                trial.value_type(Part::shared));
     slot.layers.push_back(std::move(mine));
   }
   for (const auto& use : trial.tied()) {
     const bool used = plan.holds(use.layer), owned = plan.holds(use.owner.layer);
-    const auto value = [&] { return std::make_shared<DeviceBytes>(device.ledger, value_bytes(trial, use)); };
+    const auto value = [&] {
+      auto hold = std::make_shared<DeviceBytes>(device.ledger, value_bytes(trial, use));
+      hold->type = trial.value_type(use.part());
+      return hold;
+    };
     if (used && !owned && !use.trainable) slot.borrowed.push_back(borrow_frozen(device, trial, use));
     if (used && !owned && use.trainable) {
       const std::uint64_t after = trial.layers()[use.owner.layer].writes_chosen;
       const TaskRef reads{TaskKind::forward, task.shard};
-      const DeviceHold layer = bytes_there(device, trial, reads, use.owner.layer, after, nullptr).parameters;
+      const LayerOnDevice there = bytes_there(device, trial, reads, use.owner.layer, after, nullptr);
+      const DeviceHold layer = needs.copies || needs.new_copies ? there.copies : there.parameters;
       slot.borrowed.push_back({&use, layer ? layer : value(), after, layer != nullptr, layer == nullptr});
     }
     const bool adds = task.kind == TaskKind::backward && !exchanges_gradients(trial.setup());
-    if (owned && !used && use.trainable && adds) slot.tied_gradients.emplace_back(&use, value());
+    if (owned && !used && use.trainable && adds) 
+      slot.tied_gradients.emplace_back(&use, std::make_shared<DeviceBytes>(device.ledger, gradient_bytes(use)));
   }
 }
 

@@ -144,6 +144,10 @@ std::vector<CopyRequest> Executor::write_back(const Slot& holder) const {
     const auto& held = holder.layers[i];
     copies.push_back(
         {holder.trial->in_host(layers[i], Part::own), held.parameters->tensor.data_ptr(), layers[i].own.bytes});
+    if (held.copies) {
+      const auto to = holder.trial->own_copy_in_host(layers[i]);
+      copies.push_back({to.data(), held.copies->tensor.data_ptr(), to.size()});
+    }
     if (!layers[i].moments) continue;
     const auto to = holder.trial->cache().bytes(*layers[i].moments);
     copies.push_back({to.data(), held.moments->tensor.data_ptr(), to.size()});

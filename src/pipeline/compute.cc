@@ -55,10 +55,27 @@ double squared_norm_there(const at::Tensor& gradient) {
 
 at::Tensor tensor_of(const DeviceHold& hold) { return hold ? hold->tensor : at::Tensor(); }
 
-/// A part of a layer where it is in host memory; undefined when it has no bytes.
+/// A part of a layer where it is in host memory, as tasks read it; undefined when it has no bytes.
 at::Tensor tensor_in_host(TrialRun& trial, const TrialRun::LayerState& layer, Part part) {
-  std::byte* const bytes = trial.in_host(layer, part);
-  return bytes == nullptr ? at::Tensor() : tensor_over(bytes, layer.layout(part).bytes);
+  const Bytes bytes = layer.layout(part).bytes;
+  if (bytes == 0) return {};
+  std::byte* const data =
+      part == Part::own && trial.reads_copy(part) ? trial.own_copy_in_host(layer).data() : trial.in_host(layer, part);
+  return tensor_over(data, trial.value_bytes(part, bytes), trial.value_type(part));
+}
+
+/// Without what is behind its numbers.
+at::Tensor copies_of(const DeviceHold& hold, const LayerLayout& layout) {
+  return hold ? hold->tensor.narrow(0, 0, static_cast<std::int64_t>(layout.bytes / sizeof(float))) : at::Tensor();
+}
+
+/// A layer's own part and room for what an update leaves, of a task that reads masters or of one that reads copies.
+void put_own(LoadedLayer& to, at::Tensor masters, at::Tensor copies) {
+  to.parameters = std::move(masters);
+  (to.parameters.defined() ? to.new_copies : to.copies.parameters) = std::move(copies);
+}
+void put_frozen(LoadedLayer& to, at::Tensor value) {
+  (value.defined() && value.scalar_type() != at::kFloat ? to.copies.frozen : to.frozen) = std::move(value);
 }
 
 }  // namespace
@@ -100,12 +117,19 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
     out.trainable = layer.trainable;
     if (own) {
       const auto& mine = slot.layers[l - plan.begin];
-      out.parameters = tensor_of(mine.parameters);
-      out.frozen = tensor_of(mine.frozen);
+      put_own(out, tensor_of(mine.parameters), copies_of(mine.copies, layer.own));
+      put_frozen(out, tensor_of(mine.frozen));
       out.moments = tensor_of(mine.moments);
     } else {
-      out.parameters = tensor_in_host(trial, layer, Part::own);
-      out.frozen = tensor_in_host(trial, layer, Part::shared);
+      const bool masters = !trial.reads_copy(Part::own) || trial.updates_in(slot.task.task);
+      at::Tensor read = tensor_in_host(trial, layer, Part::own);
+      if (trial.reads_copy(Part::own) && masters && read.defined())
+        put_own(out, tensor_over(trial.in_host(layer, Part::own), layer.own.bytes), std::move(read));
+      else if (masters)
+        out.parameters = std::move(read);
+      else
+        out.copies.parameters = std::move(read);
+      put_frozen(out, tensor_in_host(trial, layer, Part::shared));
       if (layer.moments && trial.updates_in(slot.task.task))
         out.moments =
             tensor_over(trial.cache().bytes(*layer.moments).data(), trial.cache().bytes(*layer.moments).size());
@@ -311,6 +335,9 @@ void Executor::compute_update(Slot& slot) {
     loaded.shared = &layer.shared;
     loaded.trainable = true;
     loaded.parameters = over(*layer.parameters, layer.own.bytes);
+    if (trial.reads_copy(Part::own))
+      loaded.new_copies = tensor_over(trial.own_copy_in_host(layer).data(),
+                                      trial.value_bytes(Part::own, layer.own.bytes), at::kBFloat16);
     if (layer.moments) loaded.moments = over(*layer.moments, moment_bytes(trial.setup(), layer.own));
     const at::Tensor flat = over(*layer.gradients, layer.own.bytes);
     LayerGradients gradients(layer.own.places.size());

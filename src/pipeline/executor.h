@@ -165,7 +165,8 @@ class Executor {
   // frozen_bytes.cc: what trials have in common on a device; under the lock
   FrozenKey frozen_key(const TrialRun& trial, std::uint32_t layer, std::optional<std::uint32_t> parameter) const;
   DeviceHold find_frozen(const DeviceState& device, const FrozenKey& key) const;
-  DeviceHold hold_frozen(DeviceState& device, const FrozenKey& key, Bytes bytes);  ///< found, or a place for them
+  /// Found, or a place for them.
+  DeviceHold hold_frozen(DeviceState& device, const FrozenKey& key, Bytes bytes, at::ScalarType type);
   BorrowedValue borrow_frozen(DeviceState& device, const TrialRun& trial, const TrialRun::TiedUse& use);
   Bytes borrowed_bytes_missing(const DeviceState& device, const TrialRun& trial, const ShardPlan& plan) const;
   void bring_frozen(Slot& slot, std::vector<CopyRequest>& copies);  ///< what nobody has asked for yet

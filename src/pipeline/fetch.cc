@@ -35,7 +35,7 @@ bool Executor::fetch(DeviceState& device) {
 bool Executor::pin(const DeviceState& device, const std::shared_ptr<Slot>& slot) {
   if (slot->pinned) return true;
   try {
-    slot->pinned = slot->trial->cache().acquire(slot->pins);
+    slot->pinned = slot->trial->copies_made(slot->pins) && slot->trial->cache().acquire(slot->pins);
     if (slot->pinned) prefetch(device, *slot);
     return true;
   } catch (...) {
@@ -49,7 +49,7 @@ bool Executor::may_load(const DeviceState& device, const Slot& slot) const {
   if (!device.device->has_own_memory()) return true;
   const auto layers = slot.trial_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    const bool reads_host = slot.layers.empty() || slot.layers[i].parameters_fresh || slot.layers[i].moments_fresh;
+    const bool reads_host = slot.layers.empty() || slot.layers[i].reads_host();
     if (reads_host && layers[i].writes_home < slot.after[i]) return false;
   }
   return std::all_of(slot.borrowed.begin(), slot.borrowed.end(), [&](const BorrowedValue& borrowed) {
@@ -74,7 +74,7 @@ void Executor::take_what_came(DeviceState& device, Slot& slot) {
   // Chosen long ago, perhaps: the task before may since have written its bytes home, or another have loaded them.
   for (std::size_t i = 0; i < slot.layers.size(); ++i) {
     auto& mine = slot.layers[i];
-    if (!mine.parameters_fresh && !mine.moments_fresh) continue;
+    if (!mine.reads_host()) continue;
     const auto layer = slot.first_layer + static_cast<std::uint32_t>(i);
     const LayerOnDevice there = bytes_there(device, *slot.trial, slot.task.task, layer, slot.after[i], &slot);
     const auto take = [](DeviceHold& hold, bool& fresh, const DeviceHold& from) {
@@ -83,6 +83,7 @@ void Executor::take_what_came(DeviceState& device, Slot& slot) {
       fresh = false;
     };
     take(mine.parameters, mine.parameters_fresh, there.parameters);
+    take(mine.copies, mine.copies_fresh, there.copies);
     take(mine.moments, mine.moments_fresh, there.moments);
   }
 }
@@ -99,11 +100,13 @@ bool Executor::request_inputs(DeviceState& device, const std::shared_ptr<Slot>& 
 bool Executor::allocate(DeviceState& device, Slot& slot) {
   const auto make = [&](const DeviceHold& hold) {
     if (hold && !hold->tensor.defined())
-      hold->tensor = device.device->allocate({static_cast<std::int64_t>(hold->bytes() / sizeof(float))}, at::kFloat);
+      hold->tensor = device.device->allocate(
+          {static_cast<std::int64_t>(hold->bytes() / c10::elementSize(hold->type))}, hold->type);
   };
   try {
     for (auto& layer : slot.layers) {
       if (layer.parameters_fresh) make(layer.parameters);
+      if (layer.copies_fresh || layer.parameters) make(layer.copies);
       if (layer.moments_fresh) make(layer.moments);
       make(layer.frozen);
     }
@@ -125,6 +128,10 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
     const auto& mine = slot->layers[i];
     if (mine.parameters_fresh)
       copies.push_back({mine.parameters->tensor.data_ptr(), trial.in_host(layers[i], Part::own), layers[i].own.bytes});
+    if (mine.copies_fresh) {
+      const auto from = trial.own_copy_in_host(layers[i]);
+      copies.push_back({mine.copies->tensor.data_ptr(), from.data(), from.size()});
+    }
     if (mine.moments_fresh) {
       const auto from = trial.cache().bytes(*layers[i].moments);
       copies.push_back({mine.moments->tensor.data_ptr(), from.data(), from.size()});
@@ -134,7 +141,10 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
     if (!borrowed.fresh) continue;
     const auto& owner = trial.layers()[borrowed.use->owner.layer];
     const auto& place = owner.own.places[borrowed.use->owner.parameter];
-    copies.push_back({borrowed.value->tensor.data_ptr(), trial.in_host(owner, Part::own) + place.offset, place.bytes});
+    const std::byte* const part =
+        trial.reads_copy(Part::own) ? trial.own_copy_in_host(owner).data() : trial.in_host(owner, Part::own);
+    copies.push_back({borrowed.value->tensor.data_ptr(), part + trial.value_bytes(Part::own, place.offset),
+                      trial.value_bytes(Part::own, place.bytes)});
   }
   bring_frozen(*slot, copies);
   if (copies.empty()) {

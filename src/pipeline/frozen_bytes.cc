@@ -16,10 +16,11 @@ DeviceHold Executor::find_frozen(const DeviceState& device, const FrozenKey& key
   return found == device.frozen.end() ? nullptr : found->second.lock();
 }
 
-DeviceHold Executor::hold_frozen(DeviceState& device, const FrozenKey& key, Bytes bytes) {
+DeviceHold Executor::hold_frozen(DeviceState& device, const FrozenKey& key, Bytes bytes, at::ScalarType type) {
   if (auto held = find_frozen(device, key)) return held;
   std::erase_if(device.frozen, [](const auto& known) { return known.second.expired(); });
   auto hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(bytes));
+  hold->type = type;
   device.frozen[key] = hold;
   return hold;
 }
@@ -27,7 +28,8 @@ DeviceHold Executor::hold_frozen(DeviceState& device, const FrozenKey& key, Byte
 BorrowedValue Executor::borrow_frozen(DeviceState& device, const TrialRun& trial, const TrialRun::TiedUse& use) {
   if (auto part = find_frozen(device, frozen_key(trial, use.owner.layer, std::nullopt)))
     return {&use, std::move(part), 0, true, false};
-  auto value = hold_frozen(device, frozen_key(trial, use.owner.layer, use.owner.parameter), value_bytes(trial, use));
+  auto value = hold_frozen(device, frozen_key(trial, use.owner.layer, use.owner.parameter), value_bytes(trial, use),
+                           trial.value_type(Part::shared));
   return {&use, std::move(value), 0, false, false};
 }
 
@@ -39,7 +41,8 @@ Bytes Executor::borrowed_bytes_missing(const DeviceState& device, const TrialRun
       return find_frozen(device, frozen_key(trial, use.owner.layer, parameter)) != nullptr;
     };
     const bool loads = use.trainable || (plan.holds(use.layer) && !is_there({}) && !is_there(use.owner.parameter));
-    if (loads) missing += value_bytes(trial, use);
+    if (plan.holds(use.layer) ? loads : use.trainable)
+      missing += plan.holds(use.layer) ? value_bytes(trial, use) : gradient_bytes(use);
   }
   return missing;
 }
@@ -55,16 +58,17 @@ void Executor::bring_frozen(Slot& slot, std::vector<CopyRequest>& copies) {
   const auto layers = slot.trial_layers();
   for (std::size_t i = 0; i < layers.size(); ++i)
     if (slot.layers[i].frozen)
-      bring(*slot.layers[i].frozen, trial.in_host(layers[i], Part::shared), layers[i].shared.bytes);
+      bring(*slot.layers[i].frozen, trial.in_host(layers[i], Part::shared), trial.read_bytes(layers[i], Part::shared));
   for (const auto& borrowed : slot.borrowed) {
     if (borrowed.use->trainable) continue;
     const auto& owner = trial.layers()[borrowed.use->owner.layer];
     const auto& place = owner.shared.places[borrowed.use->owner.parameter];
     const std::byte* const part = trial.in_host(owner, Part::shared);
     if (borrowed.in_layer)
-      bring(*borrowed.value, part, owner.shared.bytes);
+      bring(*borrowed.value, part, trial.read_bytes(owner, Part::shared));
     else
-      bring(*borrowed.value, part + place.offset, place.bytes);
+      bring(*borrowed.value, part + trial.value_bytes(Part::shared, place.offset),
+            trial.value_bytes(Part::shared, place.bytes));
   }
 }
 
@@ -78,8 +82,9 @@ Standing Executor::standing_of(const DeviceState& device, const TrialRun& trial)
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     const auto& layer = trial.layers()[l];
     if (layer.frozen.use_count() < 2) continue;  // nobody else has it
-    frozen += layer.shared.bytes;
-    if (find_frozen(device, frozen_key(trial, l, std::nullopt))) there += layer.shared.bytes;
+    const Bytes bytes = trial.read_bytes(layer, Part::shared);
+    frozen += bytes;
+    if (find_frozen(device, frozen_key(trial, l, std::nullopt))) there += bytes;
   }
   const double compute_s = task.kind == TaskKind::backward ? plan.backward_s : plan.forward_s;
   standing.shares = static_cast<double>(frozen) > compute_s * device.device->spec().link_bytes_per_s;

@@ -1,6 +1,9 @@
 #include "pipeline/frozen_store.h"
 
+#include <algorithm>
+
 #include "base/failure.h"
+#include "pipeline/host_copies.h"
 
 namespace hopyard {
 
@@ -28,23 +31,23 @@ std::vector<ParameterDigest> parameter_digests(const LayerDescription& layer, co
 }
 
 std::shared_ptr<const FrozenLayer> FrozenStore::get(const ModelSource& source, std::uint32_t layer,
-                                                    std::uint64_t trial_seed) {
+                                                    std::uint64_t trial_seed, FrozenForm form) {
   const std::lock_guard lock(mutex_);
-  return get_locked(source, layer, trial_seed);
+  return get_locked(source, layer, trial_seed, form);
 }
 
 std::shared_ptr<const std::vector<ParameterDigest>> FrozenStore::digests(const ModelSource& source, std::uint32_t layer,
                                                                          std::uint64_t trial_seed) {
   const std::lock_guard lock(mutex_);
   const auto& known = known_[content_key(source, layer, trial_seed)];
-  if (!known.digests) get_locked(source, layer, trial_seed);
+  if (!known.digests) get_locked(source, layer, trial_seed, FrozenForm::whole);
   return known.digests;
 }
 
 std::shared_ptr<const FrozenLayer> FrozenStore::get_locked(const ModelSource& source, std::uint32_t layer,
-                                                           std::uint64_t trial_seed) {
+                                                           std::uint64_t trial_seed, FrozenForm form) {
   auto& known = known_[content_key(source, layer, trial_seed)];
-  if (auto held = known.layer.lock()) return held;
+  if (auto held = known.in(form).lock()) return held;
   const auto& description = source.description().layers[layer];
   const LayerLayout layout = layout_of(description, Part::shared);
   auto reservation = host_.reserve(HostBuffer::rounded(layout.bytes));
@@ -56,20 +59,30 @@ std::shared_ptr<const FrozenLayer> FrozenStore::get_locked(const ModelSource& so
     known.digests = std::make_shared<const std::vector<ParameterDigest>>(
         parameter_digests(description, layout, made->bytes.span()));
   made->digests = known.digests;
-  known.layer = made;
+  if (form == FrozenForm::bf16) {
+    const Bytes bytes = packed_bytes(layout.bytes);
+    auto rounded = host_.reserve(HostBuffer::rounded(bytes));
+    if (!rounded) return nullptr;
+    HostBuffer whole = std::move(made->bytes);
+    made->bytes = HostBuffer(std::move(*rounded), bytes);
+    pack_to_bf16(whole.span(), made->bytes.span());
+  }
+  known.in(form) = made;
   return made;
 }
 
 Bytes FrozenStore::missing_bytes(const ModelSource& source, std::span<const std::uint32_t> layers,
-                                 std::uint64_t trial_seed) {
+                                 std::uint64_t trial_seed, FrozenForm form) {
   const std::lock_guard lock(mutex_);
-  Bytes missing = 0;
+  Bytes missing = 0, largest = 0;
   for (const auto layer : layers) {
     const auto known = known_.find(content_key(source, layer, trial_seed));
-    if (known == known_.end() || known->second.layer.expired())
-      missing += HostBuffer::rounded(layout_of(source.description().layers[layer], Part::shared).bytes);
+    if (known != known_.end() && !known->second.in(form).expired()) continue;
+    const Bytes bytes = layout_of(source.description().layers[layer], Part::shared).bytes;
+    missing += HostBuffer::rounded(form == FrozenForm::bf16 ? packed_bytes(bytes) : bytes);
+    if (form == FrozenForm::bf16) largest = std::max(largest, HostBuffer::rounded(bytes));
   }
-  return missing;
+  return missing + largest;
 }
 
 }  // namespace hopyard

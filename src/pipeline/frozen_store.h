@@ -15,7 +15,11 @@
 
 namespace hopyard {
 
-/// The flat buffer of a layer's shared part and the digests of its parameters. Constant while it is shared.
+/// How frozen parameters are kept: as they are, or rounded to bfloat16 once for all that compute in it.
+enum class FrozenForm : std::uint8_t { whole, bf16 };
+
+/// The flat buffer of a layer's shared part, in one form or the other, and the digests of its parameters as they are.
+/// Constant while it is shared.
 struct FrozenLayer {
   HostBuffer bytes;
   std::shared_ptr<const std::vector<ParameterDigest>> digests;
@@ -26,10 +30,12 @@ struct FrozenLayer {
 class FrozenStore {
  public:
   explicit FrozenStore(HostTier& host) : host_(host) {}
-  /// Null when the host tier has no room for a layer that is not there yet.
-  std::shared_ptr<const FrozenLayer> get(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed);
-  /// What get() of these layers of the model would newly take from the host tier.
-  Bytes missing_bytes(const ModelSource& source, std::span<const std::uint32_t> layers, std::uint64_t trial_seed);
+  /// Null when the host tier has no room for a layer that is not there yet, which to round takes room for it whole.
+  std::shared_ptr<const FrozenLayer> get(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed,
+                                         FrozenForm form = FrozenForm::whole);
+  /// What get() of these layers of the model would newly take from the host tier, one after the other.
+  Bytes missing_bytes(const ModelSource& source, std::span<const std::uint32_t> layers, std::uint64_t trial_seed,
+                      FrozenForm form = FrozenForm::whole);
   /// The digests of frozen parameters that need not be there, only have been once. Null when they never were and there
   /// is no room for them now.
   std::shared_ptr<const std::vector<ParameterDigest>> digests(const ModelSource& source, std::uint32_t layer,
@@ -38,11 +44,12 @@ class FrozenStore {
  private:
   HostTier& host_;
   struct Known {
-    std::weak_ptr<const FrozenLayer> layer;
+    std::weak_ptr<const FrozenLayer> whole, bf16;
+    std::weak_ptr<const FrozenLayer>& in(FrozenForm form) { return form == FrozenForm::bf16 ? bf16 : whole; }
     std::shared_ptr<const std::vector<ParameterDigest>> digests;
   };
   std::shared_ptr<const FrozenLayer> get_locked(const ModelSource& source, std::uint32_t layer,
-                                                std::uint64_t trial_seed);
+                                                std::uint64_t trial_seed, FrozenForm form);
   std::mutex mutex_;  // guards known_
   std::map<std::string, Known> known_;
 };

@@ -220,8 +220,8 @@ std::vector<LayerCost> layer_sizes(const ModelSource& source, const TrainSpec& t
     // Logits go no further: they are there for one micro-batch at a time, as measuring finds.
     if (l + 1 < layers.size()) cost.output_bytes = row_bytes(layers[l], train.precision) * train.micro_batch_size;
     if (compute_type(train.precision) != at::kFloat) {
-      cost.copy_bytes = charged_bytes(computed_bytes(train.precision, own)) +
-                        charged_bytes(computed_bytes(train.precision, cost.frozen_bytes));
+      cost.frozen_copy_bytes = charged_bytes(computed_bytes(train.precision, cost.frozen_bytes));
+      cost.copy_bytes = charged_bytes(computed_bytes(train.precision, own)) + cost.frozen_copy_bytes;
       cost.borrowed_copy_bytes = charged_bytes(computed_bytes(train.precision, cost.borrowed_bytes));
     }
     costs.push_back(std::move(cost));

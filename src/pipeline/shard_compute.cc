@@ -116,9 +116,12 @@ void make_copies(std::span<LoadedLayer> layers, at::ScalarType type) {
   if (type == at::kFloat) return;
   const at::NoGradGuard no_graph;
   for (auto& loaded : layers) {
-    loaded.copies = {};
-    if (loaded.parameters.defined()) loaded.copies.parameters = loaded.parameters.to(type);
-    if (loaded.frozen.defined()) loaded.copies.frozen = loaded.frozen.to(type);
+    if (loaded.new_copies.defined()) loaded.copies.parameters = loaded.new_copies.copy_(loaded.parameters);
+    const auto copy = [&](const at::Tensor& value, at::Tensor& copied) {
+      if (value.defined() && !copied.defined()) copied = value.to(type);
+    };
+    copy(loaded.parameters, loaded.copies.parameters);
+    copy(loaded.frozen, loaded.copies.frozen);
     std::size_t next = 0;
     for (const auto& parameter : loaded.layer->description().parameters) {
       if (!parameter.tied_to) continue;
@@ -140,8 +143,8 @@ MicroBatchLoss total(std::span<const MicroBatchLoss> losses) {
   return sum;
 }
 
-at::Tensor tensor_over(std::byte* data, Bytes bytes) {
-  return at::from_blob(data, {static_cast<std::int64_t>(bytes / sizeof(float))}, at::kFloat);
+at::Tensor tensor_over(std::byte* data, Bytes bytes, at::ScalarType type) {
+  return at::from_blob(data, {static_cast<std::int64_t>(bytes / c10::elementSize(type))}, type);
 }
 
 at::Tensor first_values(const ModelSource& source, std::uint32_t layer, Part part, const LayerLayout& layout) {
@@ -161,7 +164,9 @@ at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer,
 at::Tensor LoadedLayer::value(std::size_t i) const {
   const auto& description = layer->description();
   const bool is_own = description.parameters[i].part() == Part::own;
-  return parameter_view(is_own ? parameters : frozen, description, is_own ? *own : *shared, i);
+  const at::Tensor& flat = is_own ? parameters : frozen;
+  const at::Tensor& copy = is_own ? copies.parameters : copies.frozen;
+  return parameter_view(flat.defined() ? flat : copy, description, is_own ? *own : *shared, i);
 }
 
 BoundLayers::BoundLayers(std::span<LoadedLayer> layers, bool with_gradients) : layers_(layers) {
@@ -285,6 +290,7 @@ void update_layer(const LoadedLayer& loaded, std::span<const at::Tensor> gradien
     updates.push_back(std::move(update));
   }
   update(optimizer, lr, step, updates);
+  if (loaded.new_copies.defined()) loaded.new_copies.copy_(loaded.parameters);
 }
 
 Judged judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {

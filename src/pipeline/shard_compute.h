@@ -32,10 +32,11 @@ struct LoadedLayer {
   at::Tensor moments;                ///< as `parameters`, for each moment, one after the other; undefined: not loaded
   std::vector<at::Tensor> borrowed;  ///< values of its tied parameters, in their order
   Copies copies;                     ///< what is computed with in place of these
+  at::Tensor new_copies;             ///< room for copies of `parameters`, which an update makes anew; undefined: none
   /// Where copies are computed with, those of each parameter, summed up in float32; undefined ones: none yet.
   std::vector<at::Tensor> gradient_sums;
 
-  /// Parameter i, which is no tied use, in the part where it lies.
+  /// Parameter i, which is no tied use, in the part where it lies, or in the copy where only that is there.
   at::Tensor value(std::size_t i) const;
   /// Of a bound layer, in float32: parameter i's gradient, undefined where it has none.
   at::Tensor& gradient(std::size_t i);
@@ -43,7 +44,7 @@ struct LoadedLayer {
 
 /// The type that tasks compute in.
 at::ScalarType compute_type(Precision precision);
-/// Gives the layers copies of this type, unless that is float32. What one of them borrows from another among them is a
+/// Gives the layers copies of this type, unless that is float32 or they have them. What one of them borrows from another among them is a
 /// view of the other's copy. Charged to the present account.
 void make_copies(std::span<LoadedLayer> layers, at::ScalarType type);
 
@@ -134,7 +135,7 @@ at::Tensor parameter_view(const at::Tensor& flat, const LayerDescription& layer,
                           std::size_t i);
 /// A part of a layer as it begins, keyed by seed 0; undefined when it is nothing. Charged to the present account.
 at::Tensor first_values(const ModelSource& source, std::uint32_t layer, Part part, const LayerLayout& layout);
-/// A float32 tensor over memory that somebody else keeps.
-at::Tensor tensor_over(std::byte* data, Bytes bytes);
+/// A tensor over memory that somebody else keeps.
+at::Tensor tensor_over(std::byte* data, Bytes bytes, at::ScalarType type = at::kFloat);
 
 }  // namespace hopyard

@@ -45,8 +45,10 @@ const char* to_string(SlotState state) {
 
 Bytes value_bytes(const TrialRun& trial, const TrialRun::TiedUse& use) {
   const auto& parameter = trial.layers()[use.layer].module->description().parameters[use.parameter];
-  return charged_bytes(static_cast<Bytes>(parameter.elements()) * sizeof(float));
+  return charged_bytes(static_cast<Bytes>(parameter.elements()) * trial.value_size(use.part()));
 }
+
+Bytes gradient_bytes(const TrialRun::TiedUse& use) { return charged_bytes(use.piece_bytes); }
 
 void Slot::go(SlotState to) {
   require(may_follow(state, to), "a slot cannot go from ", to_string(state), " to ", to_string(to));

@@ -15,10 +15,12 @@ bool may_follow(SlotState from, SlotState to);
 const char* to_string(SlotState state);
 
 /// A layer's bytes in a device's own memory; null where it has none. `fresh`: this slot must load them; otherwise they
-/// were taken over. Frozen bytes belong to nobody: whoever needs them holds the same.
+/// were taken over. Frozen bytes belong to nobody: whoever needs them holds the same. `copies`: of the parameters, in
+/// place of them; beside them, of a task that updates, it is room for new ones.
 struct LayerOnDevice {
-  DeviceHold parameters, moments, frozen;
-  bool parameters_fresh = false, moments_fresh = false;
+  DeviceHold parameters, copies, moments, frozen;
+  bool parameters_fresh = false, copies_fresh = false, moments_fresh = false;
+  bool reads_host() const { return parameters_fresh || copies_fresh || moments_fresh; }
 };
 
 /// An input of a task that comes from a task before: an activation or a gradient.
@@ -40,8 +42,9 @@ struct BorrowedValue {
   bool fresh = true;        ///< must be loaded by this slot; a frozen one by whoever comes first
 };
 
-/// What a tied parameter's value takes of a device.
+/// What a tied parameter's value takes of a device, and what its gradient does.
 Bytes value_bytes(const TrialRun& trial, const TrialRun::TiedUse& use);
+Bytes gradient_bytes(const TrialRun::TiedUse& use);
 
 /// A forward pass that stays on its device for the backward of the same layers and batch. It holds no bytes of theirs
 /// and goes whenever its room is needed: the backward recomputes then.

@@ -10,12 +10,20 @@ bool has_moments_blob(const TrialSetup& setup, std::uint32_t layer) {
   return is_trainable(setup, layer) && moment_count(setup.train.optimizer) > 0;
 }
 
+/// The blob that tasks which only read a layer's own part read.
+std::uint32_t own_blob_read(const TrialSetup& setup, std::uint32_t layer) {
+  return keeps_copies(setup) ? copies_blob(setup, layer, Part::own) : parameters_blob(layer);
+}
+std::uint32_t frozen_blob_read(const TrialSetup& setup, std::uint32_t layer) {
+  return setup.limits.frozen_copies ? copies_blob(setup, layer, Part::shared) : frozen_blob(setup, layer);
+}
+
 void add_borrowed(const TrialSetup& setup, std::uint32_t layer, std::vector<std::uint32_t>& blobs) {
   for (const auto& parameter : setup.source->description().layers[layer].parameters)
     if (parameter.tied_to && !parameter.frozen)
-      blobs.push_back(parameters_blob(parameter.tied_to->layer));
+      blobs.push_back(own_blob_read(setup, parameter.tied_to->layer));
     else if (parameter.tied_to && setup.frozen_in_window)
-      blobs.push_back(frozen_blob(setup, parameter.tied_to->layer));
+      blobs.push_back(frozen_blob_read(setup, parameter.tied_to->layer));
 }
 
 }  // namespace
@@ -69,8 +77,9 @@ std::vector<std::uint32_t> blobs_needed(const TrialSetup& setup, const TaskRef& 
   if (task.kind == TaskKind::exchange) return blobs;
   const ShardPlan& shard = setup.plan.shards[task.shard];
   for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
-    if (is_trainable(setup, l)) blobs.push_back(parameters_blob(l));
-    if (has_frozen_blob(setup, l) && task.kind != TaskKind::update) blobs.push_back(frozen_blob(setup, l));
+    if (is_trainable(setup, l)) blobs.push_back(own_blob_read(setup, l));
+    if (is_trainable(setup, l) && updates(setup, task)) blobs.push_back(parameters_blob(l));
+    if (has_frozen_blob(setup, l) && task.kind != TaskKind::update) blobs.push_back(frozen_blob_read(setup, l));
     if (updates(setup, task) && has_moments_blob(setup, l)) blobs.push_back(moments_blob(l));
     if (touches_gradients(setup, task) && is_trainable(setup, l)) blobs.push_back(gradients_blob(l));
     if (task.kind != TaskKind::update) add_borrowed(setup, l, blobs);
@@ -88,10 +97,12 @@ std::vector<std::uint32_t> blobs_changed(const TrialSetup& setup, const TaskRef&
     if (updates(setup, task)) {  // gradients are spent by then
       blobs.push_back(parameters_blob(l));
       if (has_moments_blob(setup, l)) blobs.push_back(moments_blob(l));
+      if (keeps_copies(setup)) blobs.push_back(copies_blob(setup, l, Part::own));
     } else if (touches_gradients(setup, task)) {
       blobs.push_back(gradients_blob(l));
     }
   }
+  std::sort(blobs.begin(), blobs.end());
   return blobs;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "model/layer.h"
+#include "pipeline/host_copies.h"
 #include "pipeline/trial_run.h"
 
 namespace hopyard {
@@ -41,6 +42,11 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
       layer.frozen_blob = add_blob(frozen_blob(setup_, l), layer.shared.bytes, true);
     else
       layer.frozen = std::move(grant.frozen[l]);
+    // Also while the state stays on a device: these may be spared then, but blobs cannot come later.
+    if (layer.trainable && setup_.limits.own_copies)
+      layer.own_copy = add_blob(copies_blob(setup_, l, Part::own), copy_bytes(setup_, l, Part::own), false);
+    if (layer.frozen_blob && setup_.limits.frozen_copies)
+      layer.frozen_copy = add_blob(copies_blob(setup_, l, Part::shared), copy_bytes(setup_, l, Part::shared), false);
     if (layer.trainable && moment_count(setup_.train.optimizer) > 0)
       layer.moments = add_blob(moments_blob(l), moment_bytes(setup_, layer.own), true);
     // Also while it is one shard, which keeps none: it may be cut while it runs.
@@ -58,6 +64,8 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
     layers_.push_back(std::move(layer));
   }
   next_use_ = std::vector<std::atomic<std::uint64_t>>(blobs.size());
+  copied_ = std::vector<std::atomic<bool>>(layers_.size());
+  wake_ = wake;
   cache_ = std::make_unique<BlobCache>(
       disk, pool, grant.bytes.split(setup_.window), std::move(blobs),
       [this](std::uint32_t blob) {
@@ -94,7 +102,46 @@ void TrialRun::initialise() {
     if (layers_[l].frozen_blob) fill_parameters(l, Part::shared, *layers_[l].frozen_blob);
     if (layers_[l].moments)
       fill(*layers_[l].moments, [](std::span<std::byte> out) { std::memset(out.data(), 0, out.size()); });
+    make_copies_of(l);
   }
+}
+
+void TrialRun::make_copies_of(std::uint32_t layer) {
+  const LayerState& state = layers_[layer];
+  const auto make = [&](const std::optional<std::uint32_t>& from, const std::optional<std::uint32_t>& copy) {
+    if (!from || !copy) return;
+    const std::uint32_t both[] = {*from, *copy};
+    cache_->acquire_blocking(both);
+    pack_to_bf16(cache_->bytes(*from), cache_->bytes(*copy));
+    cache_->release(std::span(both).first(1), false);
+    cache_->release(std::span(both).last(1), true);
+  };
+  if (keeps_copies(setup_)) make(state.parameters, state.own_copy);
+  make(state.frozen_blob, state.frozen_copy);
+  copied_[layer] = true;
+}
+
+void TrialRun::make_all_copies() {
+  copying_ = std::jthread([this](const std::stop_token& stop) {
+    try {
+      for (std::uint32_t l = 0; l < layers_.size() && !stop.stop_requested(); ++l) {
+        make_copies_of(l);
+        wake_();
+      }
+    } catch (...) {
+      copying_error_ = std::current_exception();
+      copying_failed_ = true;
+      wake_();
+    }
+  });
+}
+
+bool TrialRun::copies_made(std::span<const std::uint32_t> blobs) const {
+  if (copying_failed_) std::rethrow_exception(copying_error_);
+  const auto count = static_cast<std::uint32_t>(layers_.size());
+  return std::all_of(blobs.begin(), blobs.end(), [&](std::uint32_t blob) {
+    return copied_[blob < 3 * count ? blob / 3 : blob % count].load();
+  });
 }
 
 void TrialRun::restore(const std::vector<BlobVersion>& state) {
@@ -116,6 +163,13 @@ void TrialRun::restore(const std::vector<BlobVersion>& state) {
     require(is_there(layer.moments), "no committed moments of layer ", l);
     if (layer.frozen_blob && !is_named(*layer.frozen_blob)) fill_parameters(l, Part::shared, *layer.frozen_blob);
   }
+  const bool none = std::none_of(layers_.begin(), layers_.end(), [&](const LayerState& layer) {
+    return layer.frozen_copy || (layer.own_copy && keeps_copies(setup_));
+  });
+  if (none)
+    for (auto& copied : copied_) copied = true;
+  else
+    make_all_copies();
 }
 
 Digest TrialRun::digest() {
@@ -145,7 +199,10 @@ std::span<std::byte> TrialRun::gradient_piece(std::uint32_t layer, std::uint32_t
 std::byte* TrialRun::in_host(const LayerState& layer, Part part) {
   if (layer.layout(part).bytes == 0) return nullptr;
   if (part == Part::own) return cache_->bytes(*layer.parameters).data();
-  return layer.frozen ? const_cast<std::byte*>(layer.frozen->bytes.data()) : cache_->bytes(*layer.frozen_blob).data();
+  if (layer.frozen) return const_cast<std::byte*>(layer.frozen->bytes.data());
+  return cache_->bytes(layer.frozen_copy ? *layer.frozen_copy : *layer.frozen_blob).data();
 }
+
+std::span<std::byte> TrialRun::own_copy_in_host(const LayerState& layer) { return cache_->bytes(*layer.own_copy); }
 
 }  // namespace hopyard

@@ -12,7 +12,7 @@ std::optional<TrialGrant> grant_trial(const TrialSetup& setup, HostTier& host, F
   grant.frozen.resize(layers);
   grant.unused.resize(layers);
   for (const auto l : shared_layers(setup)) {
-    grant.frozen[l] = frozen.get(*setup.source, l, setup.seed);
+    grant.frozen[l] = frozen.get(*setup.source, l, setup.seed, frozen_form(setup));
     if (grant.frozen[l] == nullptr) return std::nullopt;
   }
   for (std::uint32_t l = 0; l < setup.first_layer; ++l) {

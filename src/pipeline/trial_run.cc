@@ -262,6 +262,7 @@ std::optional<PartitionPlan> TrialRun::plan_with_halves(std::uint32_t shard) con
 bool TrialRun::recut(HostTier& host) {
   const TaskRef task = unit_tasks_.front();
   const std::uint32_t s = task.shard;
+  if (!keeps_copies(setup_)) setup_.limits.own_copies = false;  // what stayed on the device has made none
   auto plan = plan_with_halves(s);
   if (!plan) return false;
   const std::uint32_t middle = plan->shards[s].end;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/failure.h"
@@ -18,6 +19,7 @@
 #include "pipeline/boundary.h"
 #include "pipeline/features.h"
 #include "pipeline/frozen_store.h"
+#include "pipeline/host_copies.h"
 #include "pipeline/shard_compute.h"
 #include "pipeline/step_exchange.h"
 #include "pipeline/step_program.h"
@@ -104,6 +106,7 @@ class TrialRun {
     bool trainable = false;
     std::optional<std::uint32_t> parameters, moments, gradients;  ///< blobs of its own part
     std::optional<std::uint32_t> frozen_blob;                     ///< of its shared part, in the trial's window; or
+    std::optional<std::uint32_t> own_copy, frozen_copy;           ///< blobs: what is computed with in place of these
     std::shared_ptr<const FrozenLayer> frozen;                    ///< bytes that it shares with other trials
     std::shared_ptr<const std::vector<ParameterDigest>> unused;   ///< set when it is not computed: no bytes at all
     const LayerLayout& layout(Part part) const { return part == Part::own ? own : shared; }
@@ -201,9 +204,26 @@ class TrialRun {
   const TrialSetup& setup() const { return setup_; }
   const Visit& visit() const { return visit_; }
   BlobCache& cache() { return *cache_; }
+  /// Tasks that do not update in place read the part as a bfloat16 copy.
+  bool reads_copy(Part part) const { return part == Part::own ? keeps_copies(setup_) : setup_.limits.frozen_copies; }
+  /// Of one number of the part, as such tasks read it.
+  Bytes value_size(Part part) const { return reads_copy(part) ? 2 : sizeof(float); }
+  at::ScalarType value_type(Part part) const { return reads_copy(part) ? at::kBFloat16 : at::kFloat; }
+  /// A place in a flat float32 buffer of the part, or a length of it, in bytes of what such tasks read.
+  Bytes value_bytes(Part part, Bytes float_bytes) const { return float_bytes / sizeof(float) * value_size(part); }
+  /// All of it.
+  Bytes read_bytes(const LayerState& layer, Part part) const {
+    const Bytes bytes = layer.layout(part).bytes;
+    return reads_copy(part) ? packed_bytes(bytes) : bytes;
+  }
+  /// The layers that these blobs are of have all the copies that their tasks need; else wake() comes when more have.
+  /// Rethrows what ended the making of them.
+  bool copies_made(std::span<const std::uint32_t> blobs) const;
   /// A part of a layer's parameters in host memory: a blob, which must be pinned, or bytes shared with other trials,
-  /// which nobody may write. Null where it has no bytes.
+  /// which nobody may write. Null where it has no bytes. Where tasks read a copy of a shared part, it is that.
   std::byte* in_host(const LayerState& layer, Part part);
+  /// The copy of its own part, which must be pinned. Requires reads_copy(Part::own).
+  std::span<std::byte> own_copy_in_host(const LayerState& layer);
   std::vector<LayerState>& layers() { return layers_; }
   const std::vector<LayerState>& layers() const { return layers_; }
   std::vector<TiedUse>& tied() { return tied_; }
@@ -229,6 +249,8 @@ class TrialRun {
   void make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::function<void()> wake);
   void make_boundaries(HostReservation& granted);
   void fill_parameters(std::uint32_t layer, Part part, std::uint32_t blob);
+  void make_copies_of(std::uint32_t layer);
+  void make_all_copies();
   void fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write);
   /// The shard cut in two as near its middle as the window allows; nothing when it has one layer or no place will do.
   std::optional<PartitionPlan> plan_with_halves(std::uint32_t shard) const;
@@ -266,6 +288,11 @@ class TrialRun {
   std::vector<MicroBatchLoss> losses_;
   HostBuffer staging_;
   std::atomic<std::uint64_t> tasks_done_ = 0;
+  std::function<void()> wake_;
+  std::vector<std::atomic<bool>> copied_;  // of each layer: it has its copies
+  std::atomic<bool> copying_failed_ = false;
+  std::exception_ptr copying_error_;  // set before copying_failed_
+  std::jthread copying_;              // ends before what it uses
 };
 
 }  // namespace hopyard

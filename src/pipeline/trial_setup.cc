@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pipeline/host_copies.h"
 #include "pipeline/step_exchange.h"
 #include "pipeline/step_program.h"
 #include "spill/host_tier.h"
@@ -18,9 +19,26 @@ Bytes tied_bytes(const ParameterDescription& parameter) {
   return static_cast<Bytes>(parameter.elements()) * sizeof(float);
 }
 
-/// What a layer's shared part takes of the window.
+Bytes own_copy_bytes(const TrialSetup& setup, std::uint32_t layer) {
+  return keeps_copies(setup) ? HostBuffer::rounded(copy_bytes(setup, layer, Part::own)) : 0;
+}
+
+/// What a layer's shared part takes of the window to compute with.
 Bytes frozen_window_bytes(const TrialSetup& setup, std::uint32_t layer) {
-  return has_frozen_blob(setup, layer) ? HostBuffer::rounded(layout_of(setup, layer, Part::shared).bytes) : 0;
+  if (!has_frozen_blob(setup, layer)) return 0;
+  return HostBuffer::rounded(setup.limits.frozen_copies ? copy_bytes(setup, layer, Part::shared)
+                                                        : layout_of(setup, layer, Part::shared).bytes);
+}
+
+/// What making copies of a layer takes of the window.
+Bytes copying_bytes(const TrialSetup& setup, std::uint32_t layer) {
+  Bytes bytes = 0;
+  if (keeps_copies(setup))
+    bytes = own_copy_bytes(setup, layer) + HostBuffer::rounded(layout_of(setup, layer, Part::own).bytes);
+  if (setup.limits.frozen_copies && has_frozen_blob(setup, layer))
+    bytes = std::max(bytes, frozen_window_bytes(setup, layer) +
+                                HostBuffer::rounded(layout_of(setup, layer, Part::shared).bytes));
+  return bytes;
 }
 
 /// What a layer takes of the window for a task of this kind.
@@ -28,7 +46,7 @@ Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) 
   const LayerLayout own = layout_of(setup, layer, Part::own);
   const TaskRef task{kind, 0};
   Bytes bytes = HostBuffer::rounded(own.bytes);
-  if (updates(setup, task)) bytes += HostBuffer::rounded(moment_bytes(setup, own));
+  if (updates(setup, task)) bytes += HostBuffer::rounded(moment_bytes(setup, own)) + own_copy_bytes(setup, layer);
   if (touches_gradients(setup, task)) bytes += HostBuffer::rounded(gradient_bytes(setup, own));
   if (kind != TaskKind::update) bytes += frozen_window_bytes(setup, layer);
   return bytes;
@@ -55,8 +73,22 @@ std::uint32_t frozen_blob(const TrialSetup& setup, std::uint32_t layer) {
   return is_trainable(setup, layer) ? 3 * layers + layer : parameters_blob(layer);
 }
 
+std::uint32_t copies_blob(const TrialSetup& setup, std::uint32_t layer, Part part) {
+  const auto layers = static_cast<std::uint32_t>(setup.source->description().layers.size());
+  return (part == Part::own ? 4 : 5) * layers + layer;
+}
+
 std::uint32_t blob_count(const TrialSetup& setup) {
-  return 4 * static_cast<std::uint32_t>(setup.source->description().layers.size());
+  return 6 * static_cast<std::uint32_t>(setup.source->description().layers.size());
+}
+
+Bytes copy_bytes(const TrialSetup& setup, std::uint32_t layer, Part part) {
+  return packed_bytes(layout_of(setup, layer, part).bytes);
+}
+
+bool keeps_copies(const TrialSetup& setup) {
+  const bool stays = setup.plan.shards.size() == 1 && !keeps_gradients(setup);
+  return setup.limits.own_copies && !stays;
 }
 
 Bytes blob_bytes(const TrialSetup& setup, std::uint32_t blob) {
@@ -90,9 +122,13 @@ std::vector<std::uint32_t> shared_layers(const TrialSetup& setup) {
 }
 
 Bytes shared_layer_bytes(const TrialSetup& setup) {
-  Bytes bytes = 0;
-  for (const auto l : shared_layers(setup)) bytes += HostBuffer::rounded(layout_of(setup, l, Part::shared).bytes);
-  return bytes;
+  Bytes bytes = 0, largest = 0;
+  for (const auto l : shared_layers(setup)) {
+    const Bytes whole = HostBuffer::rounded(layout_of(setup, l, Part::shared).bytes);
+    bytes += setup.limits.frozen_copies ? HostBuffer::rounded(copy_bytes(setup, l, Part::shared)) : whole;
+    if (setup.limits.frozen_copies) largest = std::max(largest, whole);
+  }
+  return bytes + largest;
 }
 
 std::vector<LayerCost> computed_costs(const TrialSetup& setup) {
@@ -190,13 +226,17 @@ Bytes trial_state_bytes(const TrialSetup& setup) {
     const LayerLayout own = layout_of(setup, l, Part::own);
     bytes += HostBuffer::rounded(own.bytes) + HostBuffer::rounded(moment_bytes(setup, own));
     if (keeps_gradients(setup)) bytes += HostBuffer::rounded(gradient_bytes(setup, own));
-    bytes += frozen_window_bytes(setup, l);
+    bytes += own_copy_bytes(setup, l) + frozen_window_bytes(setup, l);
+    if (setup.limits.frozen_copies && has_frozen_blob(setup, l))  // of which the copies are
+      bytes += HostBuffer::rounded(layout_of(setup, l, Part::shared).bytes);
   }
   return bytes;
 }
 
 Bytes trial_window_min(const TrialSetup& setup) {
   Bytes least = 0;
+  for (std::uint32_t l = 0; l < end_layer(setup); ++l)
+    if (uses_layer(setup, l)) least = std::max(least, copying_bytes(setup, l));
   for (const auto& shard : setup.plan.shards)
     for (const TaskKind kind : {TaskKind::backward, TaskKind::update}) {
       Bytes bytes = 0;

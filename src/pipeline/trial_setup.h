@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "partitioner/partitioner.h"
 #include "pipeline/feature_tier.h"
+#include "pipeline/frozen_store.h"
 #include "pipeline/task.h"
 #include "pipeline/train_spec.h"
 
@@ -47,7 +48,8 @@ struct TrialSetup {
 };
 
 /// Blob ids are the same whatever the cuts, the tiers and the sharing: three for each layer's own part, of zero bytes
-/// where a trial has no such blob, and behind them one for each layer's shared part, for frozen_in_window.
+/// where a trial has no such blob, and behind them one for each layer's shared part, for frozen_in_window. Last come
+/// copies of both parts to compute with, which no commit names.
 constexpr std::uint32_t parameters_blob(std::uint32_t layer) { return 3 * layer; }
 constexpr std::uint32_t moments_blob(std::uint32_t layer) { return 3 * layer + 1; }
 constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer + 2; }
@@ -63,6 +65,7 @@ Bytes trial_window_min(const TrialSetup& setup);
 
 /// A layer of which nothing is trained has no other parameters: their blob is free for these.
 std::uint32_t frozen_blob(const TrialSetup& setup, std::uint32_t layer);
+std::uint32_t copies_blob(const TrialSetup& setup, std::uint32_t layer, Part part);
 std::uint32_t blob_count(const TrialSetup& setup);
 /// Of a blob that commits name.
 Bytes blob_bytes(const TrialSetup& setup, std::uint32_t blob);
@@ -72,13 +75,21 @@ LayerLayout layout_of(const TrialSetup& setup, std::uint32_t layer, Part part);
 bool is_trainable(const TrialSetup& setup, std::uint32_t layer);
 /// Its shared part has bytes, and they are in the trial's own window.
 bool has_frozen_blob(const TrialSetup& setup, std::uint32_t layer);
+/// What a part of a layer takes as a copy in bfloat16.
+Bytes copy_bytes(const TrialSetup& setup, std::uint32_t layer, Part part);
+/// Beside what it trains there are such copies, which each update leaves anew.
+bool keeps_copies(const TrialSetup& setup);
 /// The layers that it computes are [first_layer, end_layer).
 std::uint32_t end_layer(const TrialSetup& setup);
 /// It computes the layer, or borrows a parameter of it.
 bool uses_layer(const TrialSetup& setup, std::uint32_t layer);
+/// How it takes these of the FrozenStore.
+inline FrozenForm frozen_form(const TrialSetup& setup) {
+  return setup.limits.frozen_copies ? FrozenForm::bf16 : FrozenForm::whole;
+}
 /// Those layers among them that have a shared part, and share it with others.
 std::vector<std::uint32_t> shared_layers(const TrialSetup& setup);
-/// What these parts take of the host tier.
+/// What these parts take of the host tier, with the room to make copies of them.
 Bytes shared_layer_bytes(const TrialSetup& setup);
 /// The costs of the layers that it computes, and a plan made from them in the numbering of the whole model.
 std::vector<LayerCost> computed_costs(const TrialSetup& setup);

@@ -28,12 +28,14 @@ TrialSetup materialising_run(const TrialSetup& trial, std::uint32_t from, std::u
 
 /// The first layer that does not fit beside those from `from` on.
 std::uint32_t farthest_end(const TrialSetup& run, std::uint32_t from, std::uint32_t to, Bytes host) {
-  Bytes bytes = 0;
+  Bytes bytes = 0, largest = 0;
   std::uint32_t end = from;
   for (; end < to; ++end) {
-    bytes += HostBuffer::rounded(run.costs[end].parameter_bytes);
+    const LayerCost& cost = run.costs[end];
+    bytes += HostBuffer::rounded(run.limits.frozen_copies ? cost.copy_bytes : cost.parameter_bytes);
+    if (run.limits.frozen_copies) largest = std::max(largest, HostBuffer::rounded(cost.parameter_bytes));
     const bool fits_device = fits(shard_need(make_shard(run.costs, from, end + 1, run.limits), run.limits), run.limits);
-    if (end > from && (!fits_device || bytes > host)) break;
+    if (end > from && (!fits_device || bytes + largest > host)) break;
   }
   return end;
 }

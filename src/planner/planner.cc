@@ -38,6 +38,9 @@ Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
       bytes.push_back(HostBuffer::rounded(part));
   }
   for (const auto& cost : setup.costs) bytes.push_back(HostBuffer::rounded(cost.trainable ? cost.frozen_bytes : 0));
+  for (const Part part : {Part::own, Part::shared})
+    for (std::uint32_t l = 0; l < setup.costs.size(); ++l)
+      bytes.push_back(HostBuffer::rounded(copy_bytes(setup, l, part)));
   return spilled_per_round(step_uses(setup), bytes, setup.window, prefetch_tasks);
 }
 
@@ -120,6 +123,7 @@ DeviceLimits Planner::limits_of(const TrialSetup& setup) const {
   limits.host_always = updates_on_host(setup.train);
   limits.host_beside = updates_beside(setup.train);
   if (device_.type == DeviceSpec::Type::cpu) return limits;
+  limits.frozen_copies = limits.own_copies = setup.train.precision == Precision::bf16;
   limits.load_bytes_per_s = limits.store_bytes_per_s = device_.link_bytes_per_s;
   limits.latency_s = device_.latency_s;
   return limits;

@@ -51,9 +51,12 @@ class PrefixCosts {
   }
   /// Held as long as rows may have to be computed again.
   Bytes layer_bytes(std::uint32_t depth) const {
-    Bytes sum = 0;
-    for (std::uint32_t l = 0; l < depth; ++l) sum += HostBuffer::rounded(layers_[l].parameter_bytes);
-    return sum;
+    Bytes sum = 0, largest = 0;
+    for (std::uint32_t l = 0; l < depth; ++l) {
+      sum += HostBuffer::rounded(layers_[l].parameter_bytes);
+      largest = std::max(largest, HostBuffer::rounded(layers_[l].read_bytes));
+    }
+    return sum + largest;
   }
 
   /// How often a row is computed at a depth.
@@ -362,10 +365,12 @@ SharingTrial sharing_trial(const TrialSetup& setup, std::uint64_t rows_left) {
     const LayerDescription& layer = setup.source->description().layers[l];
     const LayerCost& cost = setup.costs[l];
     const bool stays = !linked || setup.plan.resident;
-    const double load_s = stays ? 0 : static_cast<double>(cost.parameter_bytes) / setup.limits.load_bytes_per_s;
+    const bool copies = setup.limits.frozen_copies;
+    const Bytes bytes = copies ? cost.copy_bytes : cost.parameter_bytes;
+    const double load_s = stays ? 0 : static_cast<double>(bytes) / setup.limits.load_bytes_per_s;
     trial.frozen.push_back({std::max(cost.forward_s, load_s) / batch, layer.forward_flops_per_row,
                             feature_row_s(setup, l + 1), row_bytes(layer, setup.train.precision),
-                            cost.parameter_bytes});
+                            bytes, copies ? cost.parameter_bytes : 0});
   }
   return trial;
 }

@@ -28,6 +28,7 @@ struct SharingTrial {
     double read_s = 0;       ///< of one row of what it gives, from features
     Bytes output_bytes = 0;  ///< of one row
     Bytes parameter_bytes = 0;
+    Bytes read_bytes = 0;  ///< taken besides while it is read from a checkpoint and rounded
   };
   std::vector<FrozenLayer> frozen;  ///< from the model's first
 };

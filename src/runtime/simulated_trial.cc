@@ -23,7 +23,8 @@ std::vector<std::uint64_t> frozen_contents(const TrialSetup& setup) {
   for (const auto& shard : setup.plan.shards) {
     std::string keys;
     for (const auto layer : shared)
-      if (shard.holds(layer)) keys += content_key(*setup.source, layer, setup.seed) + "\n";
+      if (shard.holds(layer))
+        keys += content_key(*setup.source, layer, setup.seed) + (setup.limits.frozen_copies ? "#bf16\n" : "\n");
     contents.push_back(keys.empty() ? 0 : std::max<std::uint64_t>(1, std::hash<std::string>()(keys)));
   }
   return contents;

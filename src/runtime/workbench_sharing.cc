@@ -167,9 +167,7 @@ Bytes Workbench::materialising_bytes(const std::vector<TrialSetup>& setups) cons
     for (const auto& depth : prefix.depths) {
       if (depth.tier != FeatureTier::host) continue;  // their layers are held with their features
       for (const auto& run : materialising_runs(user_of(depth, setups), from, depth.end_layer, free)) {
-        Bytes bytes = 0;
-        for (const auto layer : shared_layers(run)) bytes += HostBuffer::rounded(run.costs[layer].parameter_bytes);
-        largest = std::max(largest, bytes);
+        largest = std::max(largest, shared_layer_bytes(run));
       }
       from = depth.end_layer;
     }

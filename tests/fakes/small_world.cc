@@ -113,6 +113,7 @@ TrialSetup trial_setup(const SmallWorld& world, const TrialToRun& trial, std::ui
   one.total_steps = batch_count(trial.rows_per_visit, one.train.batch_size) * trial.visits;
   one.costs = layer_sizes(*one.source, one.train);
   one.limits.memory = setup.device_memory;
+  one.limits.frozen_copies = one.limits.own_copies = setup.copies && one.train.precision == Precision::bf16;
   one.frozen_in_window = setup.frozen_in_window;
   one.plan = plan_cuts(one, setup.cuts);
   const Bytes whole = trial_state_bytes(one);

@@ -60,6 +60,7 @@ struct EngineSetup {
   Bytes host_memory = 256 * MiB;
   double window_share = 1;  ///< of the trial's state; less than 1 streams from disk
   bool frozen_in_window = false;
+  bool copies = true;  ///< in bfloat16, of what computes in it
   ExecuteSpec execute;
   /// Makes device i, which has the memory; empty: as `emulated` says.
   std::function<std::unique_ptr<Device>(std::uint32_t device, Bytes memory)> make_device = {};

@@ -170,6 +170,7 @@ TEST(Precision, BoundariesTakeHalfAndStatesAsMuch) {
   const auto setup_of = [&](Precision precision) {
     EngineSetup setup;
     setup.cuts = {1, 3};
+    setup.copies = false;
     return fakes::trial_setup(world, trial_of(world, ModelTask::causal_lm, precision), 0, setup);
   };
   const TrialSetup exact = setup_of(Precision::fp32), rounded = setup_of(Precision::bf16);
