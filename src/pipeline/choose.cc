@@ -292,7 +292,7 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
       slot.borrowed.push_back({&use, layer ? layer : value(), after, layer != nullptr, layer == nullptr});
     }
     const bool adds = task.kind == TaskKind::backward && !exchanges_gradients(trial.setup());
-    if (owned && !used && use.trainable && adds) 
+    if (owned && !used && use.trainable && adds)
       slot.tied_gradients.emplace_back(&use, std::make_shared<DeviceBytes>(device.ledger, gradient_bytes(use)));
   }
 }

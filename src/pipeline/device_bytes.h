@@ -22,8 +22,8 @@ class DeviceBytes {
   }
   DeviceBytes(const DeviceBytes&) = delete;
   Bytes bytes() const { return bytes_; }
-  at::Tensor tensor;                      ///< defined once it is allocated
-  at::ScalarType type = at::kFloat;       ///< of state, what it is allocated as
+  at::Tensor tensor;                 ///< defined once it is allocated
+  at::ScalarType type = at::kFloat;  ///< of state, what it is allocated as
   /// Of frozen bytes, which the first task that gets to it loads for all that hold them.
   bool requested = false, there = false;
 

@@ -100,8 +100,8 @@ bool Executor::request_inputs(DeviceState& device, const std::shared_ptr<Slot>& 
 bool Executor::allocate(DeviceState& device, Slot& slot) {
   const auto make = [&](const DeviceHold& hold) {
     if (hold && !hold->tensor.defined())
-      hold->tensor = device.device->allocate(
-          {static_cast<std::int64_t>(hold->bytes() / c10::elementSize(hold->type))}, hold->type);
+      hold->tensor = device.device->allocate({static_cast<std::int64_t>(hold->bytes() / c10::elementSize(hold->type))},
+                                             hold->type);
   };
   try {
     for (auto& layer : slot.layers) {

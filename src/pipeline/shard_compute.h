@@ -44,8 +44,8 @@ struct LoadedLayer {
 
 /// The type that tasks compute in.
 at::ScalarType compute_type(Precision precision);
-/// Gives the layers copies of this type, unless that is float32 or they have them. What one of them borrows from another among them is a
-/// view of the other's copy. Charged to the present account.
+/// Gives the layers copies of this type, unless that is float32 or they have them. What one of them borrows from
+/// another among them is a view of the other's copy. Charged to the present account.
 void make_copies(std::span<LoadedLayer> layers, at::ScalarType type);
 
 /// Everything that a task's bits depend on beside the layers' bytes.

@@ -36,8 +36,8 @@ Bytes copying_bytes(const TrialSetup& setup, std::uint32_t layer) {
   if (keeps_copies(setup))
     bytes = own_copy_bytes(setup, layer) + HostBuffer::rounded(layout_of(setup, layer, Part::own).bytes);
   if (setup.limits.frozen_copies && has_frozen_blob(setup, layer))
-    bytes = std::max(bytes, frozen_window_bytes(setup, layer) +
-                                HostBuffer::rounded(layout_of(setup, layer, Part::shared).bytes));
+    bytes = std::max(
+        bytes, frozen_window_bytes(setup, layer) + HostBuffer::rounded(layout_of(setup, layer, Part::shared).bytes));
   return bytes;
 }
 

@@ -369,8 +369,8 @@ SharingTrial sharing_trial(const TrialSetup& setup, std::uint64_t rows_left) {
     const Bytes bytes = copies ? cost.copy_bytes : cost.parameter_bytes;
     const double load_s = stays ? 0 : static_cast<double>(bytes) / setup.limits.load_bytes_per_s;
     trial.frozen.push_back({std::max(cost.forward_s, load_s) / batch, layer.forward_flops_per_row,
-                            feature_row_s(setup, l + 1), row_bytes(layer, setup.train.precision),
-                            bytes, copies ? cost.parameter_bytes : 0});
+                            feature_row_s(setup, l + 1), row_bytes(layer, setup.train.precision), bytes,
+                            copies ? cost.parameter_bytes : 0});
   }
   return trial;
 }

@@ -2,6 +2,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "base/rng.h"
 #include "cuda/cuda_device.h"
 #include "fakes/drawn_runs.h"
@@ -93,6 +95,28 @@ TEST_F(CardsEngineTest, GivesTheBitsOfAPlainLoopInWhateverOrderTheCardsWork) {
   const std::uint64_t runs = fakes::drawn_runs(200);
   for (std::uint64_t seed = 0; seed < runs; ++seed) {
     Drawn drawn = draw(seed);
+    Cards cards;
+    drawn.setup.make_device = device_over(cards, seed, OrderingSite::none);
+    MemoryDiskTier disk;
+    const auto result = fakes::train(*worlds_[drawn.world], drawn.trials, drawn.setup, disk);
+    ASSERT_EQ(result.outcomes, drawn.whole) << "seed " << seed;
+    for (const auto& card : cards) ASSERT_EQ(card->misuse(), "") << "seed " << seed;
+  }
+}
+
+TEST_F(CardsEngineTest, CopiesOnTheLinkGiveTheBitsOfAPlainLoop) {
+  const std::uint64_t runs = fakes::drawn_runs(60);
+  std::map<std::pair<std::size_t, bool>, std::string> known;  // by world, with or without clipped gradients
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
+    Drawn drawn = draw(seed);
+    for (std::size_t i = 0; i < drawn.trials.size(); ++i) {
+      TrialToRun& trial = drawn.trials[i];
+      trial.train.precision = Precision::bf16;
+      trial.train.update = (seed + i) % 2 == 0 ? UpdatePlace::host : UpdatePlace::device;
+      std::string& whole = known[{drawn.world, trial.train.clip_norm.has_value()}];
+      if (whole.empty()) whole = fakes::train_whole(*worlds_[drawn.world], trial);
+      drawn.whole[i] = whole;
+    }
     Cards cards;
     drawn.setup.make_device = device_over(cards, seed, OrderingSite::none);
     MemoryDiskTier disk;

@@ -82,11 +82,12 @@ TEST_F(WorkingCopies, BitsAreThoseWithoutThem) {
       };
       const auto none = [](ModelSpec&) {};
       expect_same_bits(gpt2, with(trial_of(gpt2, ModelTask::causal_lm, none)), "tied words");
-      expect_same_bits(bert, with(trial_of(bert, ModelTask::sequence_classification,
-                                           [](ModelSpec& spec) {
-                                             spec.adapter = kLora;
-                                             spec.freeze = 2;
-                                           })),
+      expect_same_bits(bert,
+                       with(trial_of(bert, ModelTask::sequence_classification,
+                                     [](ModelSpec& spec) {
+                                       spec.adapter = kLora;
+                                       spec.freeze = 2;
+                                     })),
                        "adapters and frozen layers");
     }
   expect_same_bits(gpt2, trial_of(gpt2, ModelTask::causal_lm, [](ModelSpec& spec) { spec.adapter = kLora; }),
@@ -181,7 +182,8 @@ TEST_F(WorkingCopies, TheLinkCarriesWhatIsPlanned) {
       EXPECT_EQ(with.stored - with.planned_stored, without.stored - without.planned_stored) << adapters;
       EXPECT_LT(with.loaded, without.loaded);
       if (place == UpdatePlace::device) continue;
-      EXPECT_EQ(2 * with.planned_loaded, without.planned_loaded) << adapters;
+      EXPECT_NEAR(2.0 * with.planned_loaded, without.planned_loaded, 0.001 * without.planned_loaded)
+          << "but for padding";
       EXPECT_EQ(with.stored, without.stored);
     }
 }
@@ -223,7 +225,8 @@ TEST_F(WorkingCopies, PlansCountTheirBytes) {
 TEST_F(WorkingCopies, FrozenLayersAreRoundedOnceForAll) {
   const SmallWorld world(fakes::kTinyBert);
   world.give_weights();
-  const TrialToRun trial = trial_of(world, ModelTask::sequence_classification, [](ModelSpec& spec) { spec.freeze = 2; });
+  const TrialToRun trial =
+      trial_of(world, ModelTask::sequence_classification, [](ModelSpec& spec) { spec.freeze = 2; });
   EngineSetup engine;
   const TrialSetup setup = fakes::trial_setup(world, trial, 0, engine);
   HostTier host(16 * MiB);
@@ -251,7 +254,8 @@ TEST_F(WorkingCopies, FrozenLayersAreRoundedOnceForAll) {
 
 TEST_F(WorkingCopies, CommitsNameNoneAndRestoredTrialsMakeThem) {
   const SmallWorld world(fakes::kTinyBert);
-  const TrialToRun trial = trial_of(world, ModelTask::sequence_classification, [](ModelSpec& spec) { spec.freeze = 2; });
+  const TrialToRun trial =
+      trial_of(world, ModelTask::sequence_classification, [](ModelSpec& spec) { spec.freeze = 2; });
   EngineSetup engine;
   engine.cuts = {2, 4};
   engine.frozen_in_window = true;
