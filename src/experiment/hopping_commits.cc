@@ -137,9 +137,10 @@ void HoppingTrainer::get_on(Job& job) {
   const bool goes_home = visits == trial.visits_total() && alive(0);
   std::vector<std::uint32_t> needed = judges_missing(job);  // copies that count as others do
   if (goes_home) needed.insert(needed.begin(), 0);
+  const auto next = goes_next(job);
   const auto go_to = [&](std::uint32_t target) {
     if (!job.copies.contains(target) && !under_way_to(trial.status.spec.id, job.trained->commit.digest, target))
-      order_hop(job, job.visit->worker, target, visits, job.trained->blobs);
+      order_hop(job, job.visit->worker, target, visits, job.trained->blobs, target == next);
   };
   for (const std::uint32_t target : needed) go_to(target);
   for (const std::uint32_t target : replica_targets(shop_, parts_.scheduler, *job.visit, enough)) {
@@ -148,6 +149,14 @@ void HoppingTrainer::get_on(Job& job) {
   }
   order_judging(job);
   if (job.copies.size() >= enough && (!goes_home || job.copies.contains(0)) && is_judged(job)) commit(job);
+}
+
+/// The worker that the trained trial goes on at, unless that is one where it is or it is judged first.
+std::optional<std::uint32_t> HoppingTrainer::goes_next(const Job& job) const {
+  if (job.to_judge) return std::nullopt;
+  const auto next = parts_.scheduler.after(shop_, *job.visit);
+  if (!next || job.visit->is_at(next->worker)) return std::nullopt;
+  return next->worker;
 }
 
 /// Of the trained state: those that are there, and those on their way.
@@ -207,7 +216,7 @@ bool HoppingTrainer::under_way_to(const std::string& trial, const std::string& d
 }
 
 void HoppingTrainer::order_hop(Job& job, std::uint32_t from, std::uint32_t to, std::uint32_t visits,
-                               const std::vector<HeldBlob>& blobs) {
+                               const std::vector<HeldBlob>& blobs, bool leaves) {
   const TrialEntry& trial = *job.entry;
   Hop hop;
   hop.number = ++links_ordered_;
@@ -218,9 +227,10 @@ void HoppingTrainer::order_hop(Job& job, std::uint32_t from, std::uint32_t to, s
   flights_[hop.number] = {hop.trial, from, to, hop.digest, total_bytes(blobs), {}, {}};
   hop.peer = *members_[to].id;
   hop.send = true;
+  hop.leaves = leaves;
   send(from, hop);
   hop.peer = *members_[from].id;
-  hop.send = false;
+  hop.send = hop.leaves = false;
   send(to, hop);
 }
 

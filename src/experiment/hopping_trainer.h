@@ -189,8 +189,9 @@ class HoppingTrainer final : public VisitTrainer {
   void get_on(Job& job);
   void commit(Job& job);
   void expect_bytes(const Job& job, const Trained& done);
+  std::optional<std::uint32_t> goes_next(const Job& job) const;
   void order_hop(Job& job, std::uint32_t from, std::uint32_t to, std::uint32_t visits,
-                 const std::vector<HeldBlob>& blobs);
+                 const std::vector<HeldBlob>& blobs, bool leaves = false);
   bool order_starts(Job& job);
   bool all_can_start(const Job& job) const;
   void ended(std::uint32_t worker, const HopEnd& end);

@@ -129,6 +129,7 @@ class Worker::Impl {
   void handle(const Abandon& message) { trials_.abandon(message.trial); }
   void handle(Hop message) {
     if (!message.send) trials_.expect(message);
+    if (message.leaves) trials_.leave(message.trial, message.visits);
     hops_.begin(std::move(message));
   }
   void handle(const CallOff& message) { hops_.call_off(message.number); }

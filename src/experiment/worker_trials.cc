@@ -124,6 +124,12 @@ void WorkerTrials::expect(const Hop& hop) {
   coming_[hop.number] = hop;
 }
 
+void WorkerTrials::leave(const std::string& id, std::uint32_t visits) {
+  const auto found = trials_.find(id);
+  if (found == trials_.end() || found->second.asked || found->second.rests_at != visits) return;
+  release(found->second);
+}
+
 void WorkerTrials::remove(Trial& trial, const HeldState& state) {
   if (trial.rests_at == state.visits) release(trial);
   parts_.states.remove(state.trial, state.visits);

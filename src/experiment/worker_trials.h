@@ -38,6 +38,9 @@ class WorkerTrials {
   /// It has come, or will not.
   void hop_over(std::uint64_t number) { coming_.erase(number); }
 
+  /// The trial, which rests after so many visits, goes on elsewhere: its memory is for others.
+  void leave(const std::string& trial, std::uint32_t visits);
+
   /// Begins what can begin. `others_wait`: somebody else needs host memory, so trials that rest give back some.
   void get_on(bool others_wait);
   /// Waits until something happens or `timeout_s` has passed, and says what ended.

@@ -142,6 +142,7 @@ void list(Form& form, Hop& hop) {
   form("visits", hop.visits);
   form("digest", hop.digest);
   form("blobs", hop.blobs);
+  form("leaves", hop.leaves);
 }
 
 template <class Form>

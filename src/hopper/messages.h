@@ -61,6 +61,7 @@ struct Hop {
   std::uint32_t visits = 0;
   std::string digest;           ///< of the trial's parameters
   std::vector<HeldBlob> blobs;  ///< without versions
+  bool leaves = false;          ///< the trial trains next at the receiver: its run at the sender is of no use any more
   bool operator==(const Hop&) const = default;
 };
 

@@ -120,16 +120,17 @@ class ScriptedCoordinator {
   }
 
   /// Both ends of a hop, well ended.
-  void hop(const WorkerId& from, const WorkerId& to, const HeldState& state) {
-    const auto [sent, received] = try_hop(from, to, state);
+  void hop(const WorkerId& from, const WorkerId& to, const HeldState& state, bool leaves = false) {
+    const auto [sent, received] = try_hop(from, to, state, leaves);
     EXPECT_EQ(sent.error, "");
     EXPECT_EQ(received.error, "");
     EXPECT_EQ(sent.digest, received.digest);
   }
-  std::pair<HopEnd, HopEnd> try_hop(const WorkerId& from, const WorkerId& to, const HeldState& state) {
+  std::pair<HopEnd, HopEnd> try_hop(const WorkerId& from, const WorkerId& to, const HeldState& state,
+                                    bool leaves = false) {
     const std::uint64_t number = ++hops_;
     send(to, Hop{number, false, from, state.trial, state.visits, state.digest, state.blobs});
-    send(from, Hop{number, true, to, state.trial, state.visits, state.digest, state.blobs});
+    send(from, Hop{number, true, to, state.trial, state.visits, state.digest, state.blobs, leaves});
     std::pair<HopEnd, HopEnd> ends{expect<HopEnd>(from), expect<HopEnd>(to)};
     EXPECT_EQ(ends.first.number, number);
     EXPECT_EQ(ends.second.number, number);

@@ -119,6 +119,23 @@ TEST_F(WorkerTest, RowsThatAreNotHereAreNotJudged) {
             std::string::npos);
 }
 
+TEST_F(WorkerTest, ATrialThatLeavesGivesItsMemoryBackAndMayStay) {
+  WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
+  const auto first = live(nodes[0]), second = live(nodes[1]);
+  coordinator_.expect<Hello>(first->id);
+  coordinator_.expect<Hello>(second->id);
+  auto& course = courses_[0];
+  train(course, first->id);
+  const Bytes rested = first->host.used();
+  coordinator_.hop(first->id, second->id, course.state);
+  EXPECT_EQ(first->host.used(), rested);
+  train(course, first->id);
+  coordinator_.hop(first->id, second->id, course.state, true);
+  EXPECT_LT(first->host.used(), rested);
+  for (std::uint32_t visit = 2; visit < kVisits; ++visit) train(course, first->id);
+  expect_as_in_one_run(course);
+}
+
 TEST_F(WorkerTest, ATrainingWaitsForItsState) {
   WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
   const auto first = live(nodes[0]), second = live(nodes[1]);

@@ -45,7 +45,8 @@ Trained trained() {
 }
 
 std::vector<ToWorker> to_worker() {
-  Hop hop{std::numeric_limits<std::uint64_t>::max(), true, {3, 1ull << 63}, "t02", 9, "abc", {{0, 0, 0}, {4, 5, 0}}};
+  Hop hop{
+      std::numeric_limits<std::uint64_t>::max(), true, {3, 1ull << 63}, "t02", 9, "abc", {{0, 0, 0}, {4, 5, 0}}, true};
   Train train{1ull << 63, spec(), {{"train.optimizer.lr", 3e-5}}, 7, "ab", 2, true, 1ull << 60, -0.125, 1e17, {}};
   Train together = train, judged = train;
   judged.judge_on = {0, 4294967295u};
