@@ -1,6 +1,7 @@
 #include "hopper/state_transfer.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "formats/digest.h"
 
@@ -31,7 +32,7 @@ Bytes largest_group(std::span<const HeldBlob> blobs) {
   return largest;
 }
 
-/// The chunks that a sender has in memory.
+/// The chunks that a sender has in memory, and one more for what lies across pieces.
 struct Ring {
   Bytes chunk = 0;
   std::size_t chunks = 0;
@@ -65,20 +66,52 @@ std::string check_digest(Link& link, std::size_t groups, const std::string& dige
   return text::cat("the bytes have digest ", digest, " here, and had ", sent, " where they came from");
 }
 
-/// Fills `out` with the bytes of the blobs, one after another, from `offset` on.
-void read_blobs(const DiskTier& disk, std::span<const HeldBlob> blobs, Bytes offset, std::span<std::byte> out) {
-  for (const auto& blob : blobs) {
-    if (offset >= blob.bytes) {
-      offset -= blob.bytes;
-      continue;
+/// Reads a group's blobs as one. Chunks that lie across pieces of the disk tier, which checks whole ones, come from a
+/// piece that is kept, so that none is read twice.
+class GroupReader {
+ public:
+  GroupReader(const DiskTier& disk, std::span<const HeldBlob> blobs, std::span<std::byte> memory)
+      : disk_(disk), blobs_(blobs), memory_(memory) {}
+
+  /// Fills `out` with the bytes of the blobs, one after another, from `offset` on.
+  void read(Bytes offset, std::span<std::byte> out) {
+    for (const auto& blob : blobs_) {
+      if (offset >= blob.bytes) {
+        offset -= blob.bytes;
+        continue;
+      }
+      while (offset < blob.bytes && !out.empty()) out = out.subspan(read_some(blob, offset, out));
+      if (out.empty()) return;
+      offset = 0;
     }
-    const auto count = std::min<Bytes>(blob.bytes - offset, out.size());
-    if (count == 0) return;
-    disk.read(blob.version, blob.blob, offset, out.first(count));
-    out = out.subspan(count);
-    offset = 0;
   }
-}
+
+ private:
+  /// Up to the end of the piece; moves `offset` behind it.
+  Bytes read_some(const HeldBlob& blob, Bytes& offset, std::span<std::byte> out) {
+    const Bytes begin = offset / kChunkBytes * kChunkBytes, bytes = std::min(kChunkBytes, blob.bytes - begin);
+    const Bytes skip = offset - begin, count = std::min<Bytes>(bytes - skip, out.size());
+    if (count == bytes) {
+      disk_.read(blob.version, blob.blob, begin, out.first(count));
+    } else {
+      if (piece_ != &blob || begin_ != begin) {
+        piece_ = nullptr;
+        disk_.read(blob.version, blob.blob, begin, memory_.first(bytes));
+        piece_ = &blob;
+        begin_ = begin;
+      }
+      std::memcpy(out.data(), memory_.data() + skip, count);
+    }
+    offset += count;
+    return count;
+  }
+
+  const DiskTier& disk_;
+  const std::span<const HeldBlob> blobs_;
+  const std::span<std::byte> memory_;
+  const HeldBlob* piece_ = nullptr;  ///< of which memory_ has a piece
+  Bytes begin_ = 0;
+};
 
 /// The bytes of one group of blobs, as they lie in memory.
 std::vector<BlobToWrite> pieces_of(std::span<const HeldBlob> blobs, std::span<const std::byte> bytes) {
@@ -107,7 +140,7 @@ std::string await_ready(Link& link) {
 
 Bytes sending_bytes(std::span<const HeldBlob> blobs) {
   const Ring ring = ring_of(blobs);
-  return ring.chunks * ring.chunk;
+  return (ring.chunks + 1) * ring.chunk;
 }
 
 Bytes receiving_bytes(std::span<const HeldBlob> blobs) { return HostBuffer::rounded(largest_group(blobs)); }
@@ -116,17 +149,19 @@ StateTransfer send_state(Link& link, const DiskTier& disk, std::span<const HeldB
   const Ring sizes = ring_of(blobs);
   std::vector<HostBuffer> ring;
   for (std::size_t i = 0; i < sizes.chunks; ++i) ring.emplace_back(memory.split(sizes.chunk), sizes.chunk);
+  HostBuffer piece(std::move(memory), sizes.chunk);
   RunningDigest digest;
   StateTransfer result;
   const auto groups = groups_of(blobs);
   for (std::size_t i = 0; i < groups.size() && result.error.empty(); ++i) {
     if (groups[i].bytes == 0) continue;
     const auto group = blobs.subspan(groups[i].begin, groups[i].end - groups[i].begin);
+    GroupReader reader(disk, group, piece.span());
     std::string unread;
     const ChunkSource source{[&](Bytes offset, Bytes bytes) {
                                const auto chunk = ring[offset / kChunkBytes % ring.size()].span().first(bytes);
                                try {
-                                 read_blobs(disk, group, offset, chunk);
+                                 reader.read(offset, chunk);
                                } catch (const Failure& failure) {
                                  unread = failure.what();
                                  return std::span<const std::byte>();

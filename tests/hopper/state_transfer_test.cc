@@ -94,6 +94,7 @@ TEST_F(StateTransferTest, BlobsOfAllSizesArriveInVersionsThatAreNotTooLarge) {
   EXPECT_EQ(sent.error, "");
   EXPECT_EQ(received.error, "");
   EXPECT_EQ(sent.digest, to_hex(digest_bytes(whole_)));
+  EXPECT_EQ(from_.counters().read, whole_.size());  // also where chunks lie across pieces
   EXPECT_EQ(received.digest, sent.digest);
   ASSERT_EQ(received.blobs.size(), state_.size());
   std::size_t begin = 0;
