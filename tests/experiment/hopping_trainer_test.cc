@@ -259,6 +259,8 @@ TEST_F(HoppingTrainerTest, TheCopyIsTheHopSoThatAStateTravelsOnceAVisit) {
   ASSERT_EQ(run(workers), ExperimentEnd::finished);
   const std::uint64_t visits = 5 * 2 * partitions_;
   EXPECT_LE(report_.hops, visits);  // with a copy of each state beside
+  // In each epoch from the first partition to the second, where the next epoch begins.
+  EXPECT_EQ(workers.left, 5 * 2);
   EXPECT_EQ(report_.hop_bytes, report_.hops * 100);
 }
 

@@ -117,6 +117,7 @@ class PaperWorkers {
   std::uint32_t deaths = 0;
   std::uint32_t missing = 0;  ///< orders whose state was neither there nor coming
   std::uint32_t parted = 0;   ///< teams that were torn
+  std::uint32_t left = 0;     ///< hops with which a trial leaves
   std::uint32_t crowded = 0;  ///< orders for a trial that had one at that worker
   std::uint32_t strays = 0;   ///< orders to judge on rows that are not here
   std::uint32_t judged = 0;   ///< by how many orders that trained nothing
@@ -177,6 +178,7 @@ class PaperWorkers {
       PaperHop& known = hops_[hop->number];
       (hop->send ? known.from : known.to) = rank;
       known.hop = *hop;
+      left += hop->leaves;
     } else if (const auto* keep = std::get_if<Keep>(&message)) {
       auto& states = worker.held[keep->trial];
       std::erase_if(states, [&](const auto& state) { return state.first != keep->visits; });
