@@ -151,11 +151,12 @@ void HoppingTrainer::get_on(Job& job) {
   if (job.copies.size() >= enough && (!goes_home || job.copies.contains(0)) && is_judged(job)) commit(job);
 }
 
-/// The worker that the trained trial goes on at, unless that is one where it is or it is judged first.
+/// The worker that leads the trained trial's next visit, unless it is there or is judged first, or the one that leads
+/// this visit takes part in that one.
 std::optional<std::uint32_t> HoppingTrainer::goes_next(const Job& job) const {
   if (job.to_judge) return std::nullopt;
   const auto next = parts_.scheduler.after(shop_, *job.visit);
-  if (!next || job.visit->is_at(next->worker)) return std::nullopt;
+  if (!next || job.visit->is_at(next->worker) || next->is_at(job.visit->worker)) return std::nullopt;
   return next->worker;
 }
 
