@@ -36,6 +36,7 @@ std::vector<Scheme> schemes(std::uint32_t workers) {
   return {{"task parallelism", Homes::all, ", order: free", "", all + ", scheduler: task, state_replicas: 1", ""},
           {"data parallelism, exact", Homes::all, "", team("ordered"), all, ""},
           {"data parallelism, all-reduce", Homes::all, "", team("all-reduce"), all, ""},
+          {"parameter server, staleness 2", Homes::all, "", team("server, staleness: 2"), all, ""},
           {"MOP, one trial at a time", Homes::one, "", "", one, "active_trials: 1"},
           {"MOP × interleaving", Homes::one, "", "", one, ""}};
 }

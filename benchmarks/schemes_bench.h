@@ -8,8 +8,8 @@
 
 namespace hopyard {
 
-/// Task parallelism, synchronous data parallelism (exact, and by all-reduce), model hopper parallelism with one trial
-/// at a time and interleaved; an MLP on four workers and MiniLM on two.
+/// Task parallelism, synchronous data parallelism (exact, and by all-reduce), a parameter server, model hopper
+/// parallelism with one trial at a time and interleaved; an MLP on four workers and MiniLM on two.
 std::vector<BenchRow> bench_schemes(const BenchScale& scale);
 
 }  // namespace hopyard

@@ -200,9 +200,12 @@ void HoppingTrainer::expect_bytes(const Job& job, const Trained& done) {
   const TrialEntry& trial = *job.entry;
   const Bytes state = total_bytes(done.blobs);
   const bool goes_home = trial.status.visits_done + 1 == trial.visits_total() && !visit.is_at(0);
-  if (visit.size() > 1)
+  if (visit.size() > 1) {
+    // With a server at most so many: members fetch no parameters that they have.
     report_.exchange_bytes_expected +=
-        (done.commit.steps - trial.steps) * step_bytes(visit.size(), summed_bytes(trial.setup));
+        (done.commit.steps - trial.steps) * step_bytes(visit.size(), summed_bytes(trial.setup)) +
+        (visit.size() - 1) * served_bytes_of(trial.setup).moments;
+  }
   if (visit.size() > 1 || parts_.trials_stay)
     report_.hop_bytes_expected +=
         state * std::max(goes_home ? 1u : 0u, std::max(parts_.state_replicas, visit.size()) - visit.size());

@@ -19,11 +19,11 @@ namespace hopyard {
 class TeamMeetings {
  public:
   /// Blocks, bounded, until all members are there; throws ExchangeBroken when they are not.
-  using Meet = std::function<std::shared_ptr<StepExchange>(const Team&)>;
+  using Meet = std::function<std::shared_ptr<VisitTie>(const Team&)>;
   struct Met {
     std::uint64_t order = 0;
     std::string trial;
-    std::shared_ptr<StepExchange> exchange;  ///< null: they did not meet
+    std::shared_ptr<VisitTie> exchange;  ///< null: they did not meet
     std::string error;
   };
 

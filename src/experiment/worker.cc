@@ -8,6 +8,7 @@
 #include "experiment/state_hops.h"
 #include "experiment/worker_trials.h"
 #include "hopper/all_reduce_exchange.h"
+#include "hopper/server_end.h"
 
 namespace hopyard {
 
@@ -117,9 +118,14 @@ class Worker::Impl {
 
   void handle(Train message) { trials_.train(std::move(message)); }
   /// On a thread of its own.
-  std::shared_ptr<StepExchange> meet(const Team& team) {
+  std::shared_ptr<VisitTie> meet(const Team& team) {
     ExchangeOrder order{team.members, team.member, team.number};
     order.open_s = kHopOpenSeconds;
+    if (team.sum == DataParallelSpec::Sum::server) {
+      const auto opened = open_server_end(parts_.end, order);
+      if (!opened.end) throw ExchangeBroken(opened.error);
+      return opened.end;
+    }
     const bool ordered = team.sum == DataParallelSpec::Sum::ordered;
     const auto opened = ordered ? open_link_exchange(parts_.end, order) : open_all_reduce_exchange(parts_.end, order);
     if (!opened.exchange) throw ExchangeBroken(opened.error);

@@ -161,7 +161,7 @@ void WorkerTrials::get_on(bool others_wait) {
 
 void WorkerTrials::begin(Trial& trial) {
   const Train train = *std::exchange(trial.asked, std::nullopt);
-  const std::shared_ptr<StepExchange> exchange = std::exchange(trial.met, nullptr);
+  const std::shared_ptr<VisitTie> exchange = std::exchange(trial.met, nullptr);
   if (!resolve(trial, train)) return;
   UnderWay visit = begin_at(trial, train);
   TrialEntry& entry = *trial.entry;

@@ -61,7 +61,7 @@ class WorkerTrials {
     TrialEntry* entry = nullptr;
     bool resolved = false;                  ///< the entry has its setup, and the trainer knows that it is wanted
     std::optional<Train> asked;             ///< and not begun
-    std::shared_ptr<StepExchange> met;      ///< the team of what is asked, once all are there
+    std::shared_ptr<VisitTie> met;          ///< the team of what is asked, once all are there
     std::optional<std::uint32_t> rests_at;  ///< visits behind the state at which the trainer may hold its run
   };
   /// A visit, from its beginning until the trainer has let go of it. Setup and visits of the entry stand still.

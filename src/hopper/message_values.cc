@@ -117,7 +117,7 @@ void MessageReader::read(const Json& json, ExitCode& code, const std::string& wh
 void MessageReader::read(const Json& json, DataParallelSpec::Sum& sum, const std::string& where) {
   std::uint32_t number = 0;
   read(json, number, where);
-  if (number > static_cast<std::uint32_t>(DataParallelSpec::Sum::all_reduce))
+  if (number > static_cast<std::uint32_t>(DataParallelSpec::Sum::server))
     fail(ExitCode::input, where, ": there is no sum ", number);
   sum = static_cast<DataParallelSpec::Sum>(number);
 }

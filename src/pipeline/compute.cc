@@ -21,13 +21,6 @@ double clip_factor_of(const TrialRun& trial) {
   return clip_factor(std::sqrt(sum), *trial.setup().train.clip_norm);
 }
 
-/// Of one layer at this step.
-double rate_of(const TrialSetup& setup, std::uint64_t step, std::uint32_t layer) {
-  const TrainSpec& train = setup.train;
-  const double lr = learning_rate(train.schedule, train.optimizer.lr, step, setup.total_steps);
-  return layer_rate(train.optimizer, lr, layer, static_cast<std::uint32_t>(setup.source->description().layers.size()));
-}
-
 bool owned_here(const LoadedLayer& loaded, std::size_t parameter) {
   return !loaded.layer->description().parameters[parameter].tied_to.has_value();
 }
@@ -285,7 +278,7 @@ void Executor::update_or_keep(TrialRun& trial, const ComputeContext& context, Ou
   // From here on the task must not run out of memory and be tried again: an update is not undone.
   const AccountScope uncharged(nullptr);
   const auto update = [&](const LoadedLayer& loaded, std::span<const at::Tensor> gradients) {
-    const double lr = rate_of(trial.setup(), context.step, loaded.index);
+    const double lr = learning_rate_of(trial.setup(), context.step, loaded.index);
     try {
       update_layer(loaded, gradients, train.optimizer, lr, context.step + 1);
     } catch (const c10::OutOfMemoryError&) {  // must not be tried again: layers before it are updated already
@@ -346,7 +339,7 @@ void Executor::compute_update(Slot& slot) {
       gradients[p] = parameter_view(flat, layer.module->description(), layer.own, p);
       if (train.clip_norm) gradients[p].mul_(factor);
     }
-    update_layer(loaded, gradients, train.optimizer, rate_of(trial.setup(), step, l), step + 1);
+    update_layer(loaded, gradients, train.optimizer, learning_rate_of(trial.setup(), step, l), step + 1);
   }
 }
 

@@ -33,7 +33,7 @@ void Executor::run_exchanges(Exchanging& own, const std::shared_ptr<TrialRun>& t
     if (own.over) return;
     lock.unlock();
     const double begin = monotonic_seconds();
-    std::vector<MicroBatchLoss> losses;
+    std::vector<StepLosses> losses;
     std::exception_ptr error;
     try {
       losses = complete_step(*trial);
@@ -48,14 +48,15 @@ void Executor::run_exchanges(Exchanging& own, const std::shared_ptr<TrialRun>& t
   }
 }
 
-void Executor::exchanged(Active& active, std::span<const MicroBatchLoss> losses, const std::exception_ptr& error) {
+void Executor::exchanged(Active& active, std::span<const StepLosses> steps, const std::exception_ptr& error) {
   TrialRun& trial = *active.trial;
   if (error && !active.error) fail_trial(active, error);
   --active.slots;
   if (!active.error) {
-    take_losses(active, trial.step_of(*trial.peek(0)), losses);
+    for (const auto& [step, losses] : steps) take_losses(active, step, losses);
     trial.advance();
     set_idle(active, true);
+    begin_exchange_if_due(active);  // of a step that this member only stands by
   }
   finish_visit_if_done(active);
   dispatch();

@@ -21,6 +21,8 @@
 
 namespace hopyard {
 
+struct StepLosses;
+
 /// What a device did so far.
 struct DeviceReport {
   std::string name, task;  ///< task: what it computes now, empty when idle
@@ -107,8 +109,7 @@ class Executor {
   /// Of a visit whose steps are exchanged: the thread that waits for the other members.
   struct Exchanging {
     bool due = false, over = false;
-    std::shared_ptr<StepExchange>
-        exchange;  ///< of the visit that is over: ends without the lock, since links take time
+    std::shared_ptr<VisitTie> exchange;  ///< of the visit that is over: ends without the lock, since links take time
     std::jthread thread;
   };
   struct Active {
@@ -136,7 +137,7 @@ class Executor {
   void start_exchanging(Active& active);
   void begin_exchange_if_due(Active& active);
   void run_exchanges(Exchanging& own, const std::shared_ptr<TrialRun>& trial);
-  void exchanged(Active& active, std::span<const MicroBatchLoss> losses, const std::exception_ptr& error);
+  void exchanged(Active& active, std::span<const StepLosses> steps, const std::exception_ptr& error);
   void leave_members(const Active& active, const std::exception_ptr& error);
   void cancel_exchanges(const std::string& reason);
   void end_exchanges();  ///< without the lock; after stop()

@@ -1,6 +1,6 @@
 // A step that several processes compute together (data parallelism): who computes which of its micro-batches, and how
 // what they computed becomes one step. hopper/link_exchange.h is the real one; tests/fakes/memory_exchange.h joins
-// members of one process. tests/conformance/step_exchange_conformance.h holds for both.
+// members of one process. tests/conformance/step_exchange_conformance.h holds for both. step_server.h is another way.
 #pragma once
 
 #include <algorithm>
@@ -62,14 +62,24 @@ class ExchangeBroken : public std::runtime_error {
 /// What an exchange may use beside the gradients; or as much as the largest part, if that is less.
 constexpr Bytes kExchangeStagingBytes = 16 * MiB;
 
+/// What ties one member to the others for one visit: a StepExchange, or its end of a server (step_server.h).
+class VisitTie {
+ public:
+  virtual ~VisitTie() = default;
+  /// Lets go at once whoever waits here for the others, with this reason. The other members hear of it when they wait
+  /// for this one, or for one that has heard; a call that has begun everywhere may yet come to its end there. Any
+  /// thread.
+  virtual void cancel(const std::string& reason) = 0;
+  virtual ExchangeTraffic traffic() const = 0;  ///< any thread
+};
+
 /// One member's end, for one visit. All members call gather() and sum() in the same order with the same sizes; how many
 /// parts come with one call is each member's own affair. One thread at a time, but for cancel() and traffic(), which
 /// any may call. Both calls block until their results are there: for as long as the slowest member takes, but no longer
 /// than a bound that whoever made the exchange has set. They throw ExchangeBroken, and always after the first time;
 /// the other members hear of it.
-class StepExchange {
+class StepExchange : public VisitTie {
  public:
-  virtual ~StepExchange() = default;
   /// The sums keep each micro-batch's gradients apart until they are added in the order of micro-batches: members after
   /// the first then have a piece for each. Otherwise each member has one piece.
   virtual bool in_order() const = 0;
@@ -77,10 +87,6 @@ class StepExchange {
   virtual void gather(std::span<double> values, MicroBatchRange own) = 0;
   /// Leaves the sums over all members in the parts, in order of the parts. `staging` is for the exchange's use.
   virtual void sum(std::span<const GradientPart> parts, std::span<std::byte> staging) = 0;
-  /// Lets go at once whoever is in gather() or sum() here, with this reason. The other members hear of it when they
-  /// wait for this one, or for one that has heard; a call that has begun everywhere may yet come to its end there.
-  virtual void cancel(const std::string& reason) = 0;
-  virtual ExchangeTraffic traffic() const = 0;
 };
 
 }  // namespace hopyard

@@ -54,7 +54,7 @@ std::vector<TaskRef> training_program(const TrialSetup& setup) {
   for (std::uint32_t s = 0; s + 1 < count; ++s) program.push_back({TaskKind::forward, s});
   for (std::uint32_t s = count; s-- > first;) program.push_back({TaskKind::backward, s});
   if (first < count && exchanges_gradients(setup)) program.push_back({TaskKind::exchange, first});
-  if (keeps_gradients(setup) && !updates_beside(setup.train))
+  if (keeps_gradients(setup) && !updates_beside(setup.train) && !is_served(setup.train))
     for (std::uint32_t s = first; s < count; ++s) program.push_back({TaskKind::update, s});
   return program;
 }

@@ -5,6 +5,7 @@
 #include "base/failure.h"
 #include "model/layer.h"
 #include "optim/optimizer.h"
+#include "pipeline/pinned.h"
 
 namespace hopyard {
 
@@ -20,24 +21,10 @@ GradientPart part_over(std::span<std::byte> bytes, Bytes piece, std::uint32_t pi
   return {floats(bytes.first(piece)), floats(bytes.subspan(piece, after)), pieces};
 }
 
-/// Blobs of gradients, for as long as it lives.
-class Pinned {
- public:
-  Pinned(BlobCache& cache, std::vector<std::uint32_t> blobs) : cache_(cache), blobs_(std::move(blobs)) {
-    cache_.acquire_blocking(blobs_);
-  }
-  ~Pinned() { cache_.release(blobs_, true); }
-  Pinned(const Pinned&) = delete;
-
- private:
-  BlobCache& cache_;
-  std::vector<std::uint32_t> blobs_;
-};
-
 class StepSum {
  public:
   explicit StepSum(TrialRun& trial)
-      : trial_(trial), exchange_(trial.visit().exchange.get()), own_(trial.micro_batches_of(*trial.peek(0))) {
+      : trial_(trial), exchange_(trial.exchange()), own_(trial.micro_batches_of(*trial.peek(0))) {
     pieces_ = trial.keeps_apart() ? own_.count() : std::min(own_.count(), 1u);
     for (std::uint32_t l = 0; l < trial.layers().size(); ++l)
       if (trial.layers()[l].gradients) trained_.push_back(l);
@@ -71,7 +58,7 @@ class StepSum {
       const auto some = rest.first(fitting(rest));
       std::vector<std::uint32_t> blobs;
       for (const auto l : some) blobs.push_back(*trial_.layers()[l].gradients);
-      const Pinned pinned(trial_.cache(), blobs);
+      const Pinned pinned(trial_.cache(), blobs, true);
       std::vector<GradientPart> parts;
       for (std::size_t i = 0; i < some.size(); ++i)
         parts.push_back(part_over(trial_.cache().bytes(blobs[i]), trial_.layers()[some[i]].own.bytes, pieces_));
@@ -128,13 +115,15 @@ class StepSum {
 
 }  // namespace
 
-std::vector<MicroBatchLoss> complete_step(TrialRun& trial) {
+std::vector<StepLosses> complete_step(TrialRun& trial) {
+  if (trial.server() != nullptr) return complete_served_step(trial);
   StepSum step(trial);
   auto losses = step.gather_losses();
-  require_finite(total(losses).sum, trial.step_of(*trial.peek(0)));
+  const std::uint64_t now = trial.step_of(*trial.peek(0));
+  require_finite(total(losses).sum, now);
   step.sum_tied();
   step.sum_layers();
-  return losses;
+  return {{now, std::move(losses)}};
 }
 
 }  // namespace hopyard

@@ -39,9 +39,11 @@ inline Bytes row_bytes(const LayerDescription& layer, Precision precision) {
 struct DataParallelSpec {
   /// ordered: gradients are added in the order of micro-batches, so that the degree does not show in the bits.
   /// all_reduce: a baseline whose bits are its own.
-  enum class Sum { ordered, all_reduce };
+  /// server: a baseline whose bits no two runs have in common, as a rule (step_server.h).
+  enum class Sum { ordered, all_reduce, server };
   std::uint32_t degree = 1;  ///< so many workers
   Sum sum = Sum::ordered;
+  std::uint32_t staleness = 0;  ///< server: a step's parameters lack the updates of so many steps before it at most
   /// The bits are those of one worker.
   bool is_exact() const { return degree == 1 || sum == Sum::ordered; }
   bool operator==(const DataParallelSpec&) const = default;
@@ -65,6 +67,11 @@ struct TrainSpec {
   Precision precision = Precision::fp32;
   bool operator==(const TrainSpec&) const = default;
 };
+
+/// A server updates the parameters.
+inline bool is_served(const TrainSpec& train) {
+  return train.data_parallel.degree > 1 && train.data_parallel.sum == DataParallelSpec::Sum::server;
+}
 
 /// How many micro-batches a whole batch has.
 inline std::uint32_t micro_batches_of(const TrainSpec& train) {

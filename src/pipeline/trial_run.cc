@@ -63,9 +63,13 @@ void TrialRun::begin_visit(Visit visit) {
           " members with", visit.exchange ? "" : "out", " an exchange");
   require(visit.share.alone() || visit.share.members == setup_.train.data_parallel.degree, setup_.id, ": ",
           visit.share.members, " members for a degree of ", setup_.train.data_parallel.degree);
+  exchange_ = dynamic_cast<StepExchange*>(visit.exchange.get());
+  server_ = dynamic_cast<ServerEnd*>(visit.exchange.get());
   const bool in_order = setup_.train.data_parallel.sum == DataParallelSpec::Sum::ordered;
-  require(visit.exchange == nullptr || visit.exchange->in_order() == in_order, setup_.id,
-          ": its gradients are to be added ", in_order ? "in order" : "in any order", ", and the exchange does not");
+  require(exchange_ == nullptr || exchange_->in_order() == in_order, setup_.id, ": its gradients are to be added ",
+          in_order ? "in order" : "in any order", ", and the exchange does not");
+  require(is_served(setup_.train) == (server_ != nullptr), setup_.id,
+          server_ ? ": it has a server, and its gradients are to be added" : ": it has no server");
   visit_ = std::move(visit);
   plan_evaluation();
   result_ = VisitResult{};
@@ -139,6 +143,8 @@ void TrialRun::note_next_uses(std::span<const std::uint32_t> blobs) {
 }
 
 VisitResult TrialRun::take_result() {
+  exchange_ = nullptr;
+  server_ = nullptr;
   visit_.exchange.reset();
   result_.visit.exchange.reset();
   return std::move(result_);

@@ -23,6 +23,7 @@
 #include "pipeline/shard_compute.h"
 #include "pipeline/step_exchange.h"
 #include "pipeline/step_program.h"
+#include "pipeline/step_server.h"
 #include "pipeline/task.h"
 #include "pipeline/train_spec.h"
 #include "pipeline/trial_setup.h"
@@ -38,8 +39,8 @@ struct Visit {
   bool evaluate = false;            ///< judge on the validation rows afterwards
   /// On those of these partitions alone, ascending; nothing: of all.
   std::optional<std::vector<std::uint32_t>> judge_on = std::nullopt;
-  MicroBatchShare share = {};                   ///< alone, or one of as many members as the trial's degree
-  std::shared_ptr<StepExchange> exchange = {};  ///< null: alone
+  MicroBatchShare share = {};               ///< alone, or one of as many members as the trial's degree
+  std::shared_ptr<VisitTie> exchange = {};  ///< null: alone. As the trial's `sum` says: a StepExchange or ServerEnd
 };
 
 /// What one trial did, rather than a disk, a file, the machine or Hopyard itself: it fails, and the others go on.
@@ -234,7 +235,12 @@ class TrialRun {
   // Steps that are exchanged (step_sum.h).
   bool at_exchange() const { return !unit_tasks_.empty() && unit_tasks_.front().kind == TaskKind::exchange; }
   /// Gradients of each micro-batch are pieces of their own.
-  bool keeps_apart() const { return visit_.share.member > 0 && visit_.exchange->in_order(); }
+  bool keeps_apart() const { return visit_.share.member > 0 && exchange_ != nullptr && exchange_->in_order(); }
+  StepExchange* exchange() const { return exchange_; }  ///< null: it is alone, or has a server
+  ServerEnd* server() const { return server_; }         ///< null: it has none
+  bool is_last_step(const PlannedTask& task) const { return task.unit + 1 == training_units(); }
+  /// What its server needs, if it has one.
+  const std::shared_ptr<HostBuffer>& served() const { return served_; }
   /// Requires that the layer's gradients are pinned.
   std::span<std::byte> gradient_piece(std::uint32_t layer, std::uint32_t piece);
   void note_losses(const std::vector<MicroBatchLoss>& losses);
@@ -275,6 +281,8 @@ class TrialRun {
   std::vector<std::vector<double>> norms_;  // [layer][parameter] squared, of the step under way
 
   Visit visit_;
+  StepExchange* exchange_ = nullptr;  // of the visit
+  ServerEnd* server_ = nullptr;       // of the visit
   VisitResult result_;
   /// A batch of validation rows; none has rows of two partitions, so that sums are those of each partition.
   struct JudgedUnit {
@@ -287,6 +295,7 @@ class TrialRun {
   std::vector<TaskRef> train_program_, bystander_program_, evaluate_program_;
   std::vector<MicroBatchLoss> losses_;
   HostBuffer staging_;
+  std::shared_ptr<HostBuffer> served_;
   std::atomic<std::uint64_t> tasks_done_ = 0;
   std::function<void()> wake_;
   std::vector<std::atomic<bool>> copied_;  // of each layer: it has its copies

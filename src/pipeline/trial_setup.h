@@ -103,10 +103,22 @@ bool exchanges_gradients(const TrialSetup& setup);
 bool keeps_gradients(const TrialSetup& setup);
 /// Of one layer with this layout of its own part: all pieces that may be kept apart.
 Bytes gradient_bytes(const TrialSetup& setup, const LayerLayout& own);
-/// What the members of a step sum up: the gradients of each layer's own part, and of each use of a tied parameter.
+/// What the members of a step sum up: the gradients of each layer's own part, and of each use of a tied parameter,
+/// which a member of a server adds to the owner's by itself.
 Bytes summed_bytes(const TrialSetup& setup);
 /// What an exchange has of the host tier beside the gradients.
 Bytes exchange_staging_bytes(const TrialSetup& setup);
+/// What a server has of the host tier, and each member reserves, since which of them is first changes from visit to
+/// visit. All of them nothing where the trial has no server.
+struct ServedBytes {
+  Bytes parameters = 0, moments = 0;
+  Bytes gradients = 0;  ///< of all steps that are not complete
+  Bytes staging = 0;    ///< for one other member
+};
+ServedBytes served_bytes_of(const TrialSetup& setup);
+Bytes served_bytes(const TrialSetup& setup);  ///< in all
+/// Of one layer at this step, from 0.
+double learning_rate_of(const TrialSetup& setup, std::uint64_t step, std::uint32_t layer);
 /// Of one layer with this layout of its own part.
 Bytes moment_bytes(const TrialSetup& setup, const LayerLayout& own);
 

@@ -64,7 +64,8 @@ std::string group_text(const PlanGroup& group) {
                    "; peak of a device ", text::format_bytes(group.peak_device), "\n");
   if (group.precision != "fp32") out += text::cat("    computes in ", group.precision, "; its state is float32\n");
   if (group.degree > 1)
-    out += text::cat("    data-parallel: ", group.degree, " workers train each step together, sum: ", group.sum, "; ",
+    out += text::cat("    data-parallel: ", group.degree, " workers train each step together, sum: ", group.sum,
+                     group.sum == "server" ? text::cat(", staleness: ", group.staleness, "; at most ") : "; ",
                      text::format_bytes(group.step_bytes), " over the network in a step\n");
   return out;
 }

@@ -44,6 +44,7 @@ struct PlanGroup {
   double compute_s = 0, transfer_s = 0, step_s = 0;  ///< predicted, of one step
   std::uint32_t degree = 1;                          ///< workers that train a step together
   std::string sum;                                   ///< how they add their gradients: "ordered"
+  std::uint32_t staleness = 0;                       ///< of "server"
   std::string precision = "fp32";                    ///< that they compute in
   Bytes step_bytes = 0;                              ///< over the network, by formula, of such a step
   bool operator==(const PlanGroup&) const = default;

@@ -65,6 +65,7 @@ void to_json(Json& json, const PlanGroup& group) {
           {"step_s", group.step_s},
           {"degree", group.degree},
           {"sum", group.sum},
+          {"staleness", group.staleness},
           {"step_bytes", group.step_bytes},
           {"precision", group.precision}};
 }
@@ -85,6 +86,7 @@ void from_json(const Json& json, PlanGroup& group) {
   if (!json.contains("degree")) return;                                          // of a version that had no teams
   group.degree = read_small(json, "degree", kWhere);
   group.sum = text_of(json, "sum");
+  if (json.contains("staleness")) group.staleness = read_small(json, "staleness", kWhere);
   group.step_bytes = bytes_of(json, "step_bytes");
 }
 

@@ -104,6 +104,8 @@ void add_train(YamlNode& node, const TrainSpec& train, const ExperimentConfig& c
   YamlNode& parallel = section(node, "data_parallel");
   add(parallel, "degree", train.data_parallel.degree);
   add(parallel, "sum", to_string(train.data_parallel.sum));
+  if (train.data_parallel.sum == DataParallelSpec::Sum::server)
+    add(parallel, "staleness", train.data_parallel.staleness);
 }
 
 void add_search(YamlNode& node, const SearchSpec& search) {

@@ -13,7 +13,7 @@ constexpr std::int64_t kRowsMax = 0xffff'fffe;
 constexpr std::int64_t kCountMax = 1'000'000;
 constexpr std::int64_t kDevicesMax = 64;
 constexpr std::int64_t kThreadsMax = 1024;
-constexpr std::int64_t kWorkersMax = 65'536;
+constexpr std::int64_t kWorkersMax = 65'536, kStalenessMax = 64;
 
 constexpr VisitSchedulerKind kTask = VisitSchedulerKind::task;
 
@@ -102,8 +102,12 @@ DataParallelSpec read_data_parallel(MapReader map, std::uint32_t micro_batches) 
                               micro_batches, ": lower train.micro_batch_size, so that each worker has some"));
   }
   if (const auto value = map.find("sum"))
-    spec.sum =
-        value->word<Sum>({{to_string(Sum::ordered), Sum::ordered}, {to_string(Sum::all_reduce), Sum::all_reduce}});
+    spec.sum = value->word<Sum>({{to_string(Sum::ordered), Sum::ordered},
+                                 {to_string(Sum::all_reduce), Sum::all_reduce},
+                                 {to_string(Sum::server), Sum::server}});
+  if (spec.sum != Sum::server) map.forbid("staleness", "belongs to sum: server");
+  if (const auto value = map.find("staleness"))
+    spec.staleness = static_cast<std::uint32_t>(value->whole(0, kStalenessMax));
   map.finish();
   return spec;
 }
@@ -182,7 +186,7 @@ void read_groups(MapReader& map, SearchSpec& search) {
 }  // namespace
 
 std::string to_string(DataParallelSpec::Sum sum) {
-  constexpr const char* words[] = {"ordered", "all-reduce"};
+  constexpr const char* words[] = {"ordered", "all-reduce", "server"};
   return words[static_cast<int>(sum)];
 }
 

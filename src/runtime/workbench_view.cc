@@ -62,6 +62,7 @@ PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast
   if (team.degree > 1) {
     group.sum = to_string(team.sum);
     group.step_bytes = step_bytes(team.degree, summed_bytes(setup));
+    group.staleness = team.staleness;
   }
   return group;
 }

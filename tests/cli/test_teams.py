@@ -12,6 +12,11 @@ def together(degree, **more):
     return "--set", f"train.data_parallel={{{', '.join(parts)}}}"
 
 
+def stale(degree):
+    """What a server keeps does not fit into the 40 MiB of the other tests."""
+    return *together(degree, sum="server", staleness=2), "--set", "resources.host_memory=128MiB"
+
+
 class Teams(WorkersTest):
     train = "\n  micro_batch_size: 4"
 
@@ -41,6 +46,37 @@ class Teams(WorkersTest):
         self.assertIn("trained together", said[0])
         self.assertEqual(set(digests(directory)), set(self.expected))
         self.assertNotEqual(digests(directory), self.expected)
+
+    def test_a_server_without_staleness_is_an_all_reduce(self):
+        ended = {}
+        for scheme, how in (("reduced", {"sum": "all-reduce"}), ("served", {"sum": "server", "staleness": 0})):
+            directory = self.sweep.directory(scheme)
+            for process in self.start_all(directory, None, *together(2, **how)):
+                self.end_of(process, 0)
+            ended[scheme] = digests(directory)
+        self.assertEqual(set(ended["served"]), set(self.expected))
+        self.assertEqual(ended["served"], ended["reduced"])
+
+    def test_a_stale_server_trains_every_visit_once_and_moves_no_more_than_the_formula(self):
+        for workers in (2, 3):
+            with self.subTest(workers=workers):
+                directory = self.sweep.directory(f"stale-{workers}")
+                processes = self.start_all(directory, None, *stale(workers), workers=workers)
+                for process in processes:
+                    self.end_of(process, 0)
+                self.expect_visits(directory)
+                hopping = self.hopping(directory)
+                exchanged = sum(worker["exchanged_bytes"] for worker in hopping["workers"])
+                self.assertLessEqual(exchanged, 1.01 * hopping["exchange_bytes_expected"])
+                self.assertGreater(exchanged, 0.5 * hopping["exchange_bytes_expected"])  # all gradients at least
+
+    def test_a_server_is_planned_and_one_process_refuses_it(self):
+        code, out, err = hopyard("plan", self.config, *stale(2))
+        self.assertEqual(code, 0, err)
+        self.assertIn("2 workers train each step together, sum: server, staleness: 2; at most", out)
+        code, _, err = hopyard("run", self.config, "--dir", self.sweep.directory("served-alone"), *stale(2))
+        self.assertEqual(code, 2)
+        self.assertIn("there is one worker", err)
 
     def test_one_process_trains_what_is_ordered_alone(self):
         directory = self.sweep.directory("alone-together")
@@ -86,10 +122,9 @@ class Teams(WorkersTest):
         self.assertEqual(code, 2)
         self.assertIn("train.data_parallel.sum", err)
 
-    def kill_one(self, directory, victim, workers, degree):
+    def kill_one(self, directory, victim, workers, how):
         port = free_port()
-        processes = [self.start(rank, directory, port, None, *together(degree), workers=workers)
-                     for rank in range(workers)]
+        processes = [self.start(rank, directory, port, None, *how, workers=workers) for rank in range(workers)]
         self.wait_for(lambda: committed(directory) >= 3, *processes)
         processes[victim].kill()
         processes[victim].wait()
@@ -99,13 +134,27 @@ class Teams(WorkersTest):
         for workers, degree in ((2, 2), (3, 2)):
             with self.subTest(workers=workers, degree=degree):
                 directory = self.sweep.directory(f"dies-{degree}-of-{workers}")
-                processes, _ = self.kill_one(directory, workers - 1, workers, degree)
+                processes, _ = self.kill_one(directory, workers - 1, workers, together(degree))
                 self.end_of(processes[0], 0)
                 self.expect_whole(directory)
 
+    def test_a_member_of_a_server_that_dies_leaves_its_trials_to_the_others(self):
+        directory = self.sweep.directory("served-dies")
+        processes, _ = self.kill_one(directory, 2, 3, (*stale(2), "--set", "workers.replication=3"))
+        for process in processes[:2]:
+            self.end_of(process, 0)
+        self.expect_visits(directory)
+
+    def test_who_had_the_server_dies_and_the_next_start_goes_on_from_the_last_commits(self):
+        directory = self.sweep.directory("server-dies")
+        processes, port = self.kill_one(directory, 0, 2, stale(2))
+        self.end_of(self.start(0, directory, port, None, *stale(2)), 0)
+        self.end_of(processes[1], 0)
+        self.expect_visits(directory)
+
     def test_a_member_that_comes_back_trains_along(self):
         directory = self.sweep.directory("member-back")
-        processes, port = self.kill_one(directory, 1, 2, 2)
+        processes, port = self.kill_one(directory, 1, 2, together(2))
         back = self.start(1, directory, port, None, *together(2))
         self.end_of(processes[0], 0)
         self.end_of(back, 0)
@@ -113,7 +162,7 @@ class Teams(WorkersTest):
 
     def test_a_coordinator_that_dies_goes_on_with_its_teams(self):
         directory = self.sweep.directory("leader-dies")
-        processes, port = self.kill_one(directory, 0, 2, 2)
+        processes, port = self.kill_one(directory, 0, 2, together(2))
         self.end_of(self.start(0, directory, port, None, *together(2)), 0)
         self.end_of(processes[1], 0)
         self.expect_whole(directory)

@@ -106,6 +106,9 @@ class WorkersTest(unittest.TestCase):
 
     def expect_whole(self, directory):
         self.assertEqual(digests(directory), self.expected)
+        self.expect_visits(directory)
+
+    def expect_visits(self, directory):
         self.assertTrue(all(row["state"] == "finished" for row in leaderboard(directory)))
         with contextlib.closing(journal(directory)) as looked:
             visits = looked.execute("SELECT trial, epoch, partition FROM visits").fetchall()

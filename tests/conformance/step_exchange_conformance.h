@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "conformance/each_member.h"
 #include "pipeline/step_exchange.h"
 
 namespace hopyard {
@@ -88,22 +89,6 @@ class StepToExchange {
   std::uint32_t micro_batches_, members_;
   std::uint64_t seed_;
 };
-
-/// Calls work(member) for each on a thread of its own, and gives what each threw: empty, or what it says.
-inline std::vector<std::string> each_member(std::uint32_t members, const std::function<void(std::uint32_t)>& work) {
-  std::vector<std::string> broken(members);
-  std::vector<std::jthread> threads;
-  for (std::uint32_t member = 0; member < members; ++member)
-    threads.emplace_back([&, member] {
-      try {
-        work(member);
-      } catch (const ExchangeBroken& error) {
-        broken[member] = error.what();
-      }
-    });
-  threads.clear();
-  return broken;
-}
 
 class StepExchangeConformance : public testing::TestWithParam<ExchangeCase> {
  protected:

@@ -213,13 +213,14 @@ TEST_F(HoppingTrainerTest, AnOrderedTeamGoesOnWithThoseWhoLiveAndOthersSayWhoIsM
   replication_ = workers_ = 2;
   patience_s_ = 0.05;
   team_.degree = 2;
-  for (const auto sum : {DataParallelSpec::Sum::ordered, DataParallelSpec::Sum::all_reduce}) {
+  using Sum = DataParallelSpec::Sum;
+  for (const auto sum : {Sum::ordered, Sum::all_reduce, Sum::server}) {
     team_.sum = sum;
     journal_ = std::make_unique<MemoryJournal>();
     log_.clear();
     PaperWorkers workers(workers_, partitions_, 1, {});
     meanwhile_ = [](Experiment&, PaperWorkers& all) { all.stay_away(1); };
-    if (sum == DataParallelSpec::Sum::ordered) {
+    if (sum == Sum::ordered) {
       ASSERT_EQ(run(workers), ExperimentEnd::finished);
       expect_exactly_once();
       continue;

@@ -11,7 +11,7 @@
 namespace hopyard::fakes {
 
 /// A member's end for a visit; called by each member's own thread.
-using ExchangeOf = std::function<std::shared_ptr<StepExchange>(std::uint32_t visit, std::uint32_t member)>;
+using ExchangeOf = std::function<std::shared_ptr<VisitTie>(std::uint32_t visit, std::uint32_t member)>;
 
 /// Micro-batches of one row, six to a batch, and dropout on.
 inline TrialToRun shared_trial(const SmallWorld& world, ModelTask task, std::uint32_t degree, std::int64_t freeze = 0) {

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "fakes/train_together.h"
 #include "hopper/all_reduce_exchange.h"
+#include "hopper/server_end.h"
 #include "hopper/three_workers.h"
 
 namespace hopyard {
@@ -50,6 +51,15 @@ class TrainOverLinks : public testing::Test {
       const std::lock_guard lock(mutex_);
       if (member == 0) exchanges_.push_back(opened.exchange);
       return opened.exchange;
+    };
+  }
+
+  fakes::ExchangeOf server_ends(std::uint32_t members) {
+    base_ += 100;
+    return [this, members](std::uint32_t visit, std::uint32_t member) {
+      auto opened = open_server_end(workers_.worker(member), {workers_.ids(members), member, base_ + visit, 20, 20});
+      EXPECT_EQ(opened.error, "");
+      return opened.end;
     };
   }
 
@@ -111,6 +121,94 @@ TYPED_TEST(TrainOverLinks, AnAllReduceGivesAllMembersOneModelAndItsBitsAreItsOwn
   }
 }
 
+TYPED_TEST(TrainOverLinks, AServerWithoutStalenessIsAnAllReduce) {
+  const SmallWorld mlp(fakes::kTinyMlp), bert(fakes::kTinyBert);
+  for (const SmallWorld* world : {&mlp, &bert})
+    for (const bool clips : {false, true}) {
+      auto trial = fakes::shared_trial(*world, ModelTask::sequence_classification, 2);
+      trial.train.batch_size = 5;
+      trial.rows_per_visit = 16;  // the last batch has one: the second member stands by
+      if (clips) trial.train.clip_norm = 0.05;
+      EngineSetup whole, cut;
+      cut.cuts = {1, 2};
+      cut.window_share = 0.5;
+      trial.train.data_parallel.sum = DataParallelSpec::Sum::all_reduce;
+      const auto summed = fakes::train_together(*world, {trial}, {whole, cut}, this->ends(2, open_all_reduce_exchange));
+      trial.train.data_parallel.sum = DataParallelSpec::Sum::server;
+      const auto [results, failures] = fakes::train_together(*world, {trial}, {whole, cut}, this->server_ends(2));
+      for (std::uint32_t m = 0; m < 2; ++m) {
+        EXPECT_EQ(failures[m], "");
+        EXPECT_EQ(results[m].errors[0], "");
+        EXPECT_EQ(results[m].outcomes[0], summed.members[m].outcomes[0]) << "member " << m;
+        EXPECT_EQ(results[m].curves[0], summed.members[m].curves[0]);
+      }
+    }
+}
+
+TYPED_TEST(TrainOverLinks, AServerGivesAllMembersOneModelHoweverStaleItsParametersWere) {
+  const SmallWorld world(fakes::kTinyGpt2);
+  for (const std::uint32_t degree : {2u, 3u}) {
+    auto trial = fakes::shared_trial(world, ModelTask::causal_lm, degree);
+    trial.train.data_parallel.sum = DataParallelSpec::Sum::server;
+    trial.train.data_parallel.staleness = degree;
+    trial.train.batch_size = 5;
+    EngineSetup whole, cut;
+    cut.cuts = {1, 2};
+    std::vector<EngineSetup> setups{whole, cut, whole};
+    setups.resize(degree);
+    const auto [results, failures] = fakes::train_together(world, {trial}, setups, this->server_ends(degree));
+    TrialToRun alone = trial;
+    alone.train.data_parallel = {};
+    MemoryDiskTier disk;
+    const auto expected = fakes::train(world, {alone}, whole, disk);
+    for (std::uint32_t m = 0; m < degree; ++m) {
+      EXPECT_EQ(failures[m], "");
+      ASSERT_EQ(results[m].errors[0], "");
+      EXPECT_EQ(results[m].outcomes[0], results[0].outcomes[0]) << "member " << m;
+      EXPECT_EQ(results[m].curves[0], results[0].curves[0]) << "member " << m;
+      ASSERT_EQ(results[m].curves[0].size(), expected.curves[0].size());
+      for (std::size_t i = 0; i < expected.curves[0].size(); ++i)
+        EXPECT_NEAR(results[m].curves[0][i].loss, expected.curves[0][i].loss, 0.1) << "step " << i;
+    }
+  }
+}
+
+TYPED_TEST(TrainOverLinks, AServerWithStaleParametersLearns) {
+  const SmallWorld world(fakes::kTinyMlp);
+  auto trial = fakes::shared_trial(world, ModelTask::sequence_classification, 3);
+  trial.train.data_parallel = {3, DataParallelSpec::Sum::server, 2};
+  trial.train.optimizer.lr = 1e-2;
+  trial.visits = 40;
+  const auto [results, failures] =
+      fakes::train_together(world, {trial}, std::vector(3, EngineSetup()), this->server_ends(3));
+  for (std::uint32_t m = 0; m < 3; ++m) {
+    ASSERT_EQ(results[m].errors[0], "") << failures[m];
+    const auto& curve = results[m].curves[0];
+    const std::size_t some = curve.size() / 4;
+    double first = 0, last = 0;
+    for (std::size_t i = 0; i < some; ++i) {
+      first += curve[i].loss;
+      last += curve[curve.size() - 1 - i].loss;
+    }
+    EXPECT_LT(last, 0.9 * first);
+  }
+}
+
+TYPED_TEST(TrainOverLinks, ALossThatIsNoNumberIsTheTrialsOwnFaultAtAllMembersOfAServer) {
+  const SmallWorld world(fakes::kTinyMlp);
+  auto trial = fakes::shared_trial(world, ModelTask::sequence_classification, 3);
+  trial.train.data_parallel = {3, DataParallelSpec::Sum::server, 1};
+  trial.train.optimizer.lr = 1e38;
+  const auto [results, failures] =
+      fakes::train_together(world, {trial}, std::vector(3, EngineSetup()), this->server_ends(3));
+  for (std::uint32_t m = 0; m < 3; ++m) {
+    EXPECT_EQ(failures[m], "");
+    EXPECT_FALSE(results[m].broken[0]) << results[m].errors[0];
+    EXPECT_NE(results[m].errors[0], "");
+    EXPECT_EQ(results[m].errors[0], results[0].errors[0]);
+  }
+}
+
 TYPED_TEST(TrainOverLinks, WhatTravelsIsTheFormulas) {
   const SmallWorld world(fakes::kTinyBert);
   const auto trial = fakes::shared_trial(world, ModelTask::sequence_classification, 2);
@@ -139,7 +237,8 @@ TYPED_TEST(TrainOverLinks, AMemberThatDiesEndsTheVisitOfTheOthers) {
         world, {trial}, std::vector(3, EngineSetup()), [&](std::uint32_t visit, std::uint32_t member) {
           const auto end = ends(visit, member);
           if (visit != 1 || member != dies) return end;
-          return std::shared_ptr<StepExchange>(std::make_shared<MortalExchange>(end, 1));
+          return std::shared_ptr<VisitTie>(
+              std::make_shared<MortalExchange>(std::dynamic_pointer_cast<StepExchange>(end), 1));
         });
     for (std::uint32_t m = 0; m < 3; ++m) {
       EXPECT_EQ(failures[m], "");

@@ -55,7 +55,11 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
        "c.yaml:18:27: train.data_parallel.degree = 3 must be at most the micro-batches of a batch, which are 2: lower "
        "train.micro_batch_size, so that each worker has some"},
       {"clip_norm: none", "data_parallel: {sum: mean}",
-       "c.yaml:18:24: train.data_parallel.sum must be one of ordered, all-reduce, found 'mean'"},
+       "c.yaml:18:24: train.data_parallel.sum must be one of ordered, all-reduce, server, found 'mean'"},
+      {"clip_norm: none", "data_parallel: {degree: 2, staleness: 1}",
+       "c.yaml:18:40: train.data_parallel.staleness belongs to sum: server"},
+      {"clip_norm: none", "data_parallel: {degree: 2, sum: server, staleness: -1}",
+       "c.yaml:18:53: train.data_parallel.staleness must be a whole number from 0 to 64, found '-1'"},
       {"clip_norm: none", "data_parallel: {degree: 2}\nworkers: {scheduler: task}",
        "c.yaml: workers.scheduler is task, which trains each trial on one worker, and train.data_parallel.degree asks "
        "for 2"},

@@ -324,6 +324,10 @@ TEST(Config, TeamsAreKnownFromAllThatIsSearched) {
   EXPECT_EQ(parse(kConfigText, {{"train.data_parallel", "{sum: all-reduce}"}}).teams, TeamsAsked());  // of one
   const ExperimentConfig reduced = parse(kConfigText, {{"train.data_parallel", "{degree: 2, sum: all-reduce}"}});
   EXPECT_EQ(resolve_trial(reduced, {}).train.data_parallel, (DataParallelSpec{2, Sum::all_reduce}));
+  const ExperimentConfig served =
+      parse(kConfigText, {{"train.data_parallel", "{degree: 2, sum: server, staleness: 3}"}});
+  EXPECT_EQ(served.teams, (TeamsAsked{2, false}));
+  EXPECT_EQ(resolve_trial(served, {}).train.data_parallel, (DataParallelSpec{2, Sum::server, 3}));
 }
 
 TEST(Config, TrialsThatStayHaveTheirStateOnceUnlessAsked) {
@@ -360,6 +364,7 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
            {{"workers", "{replication: auto, wait_for_worker: 1h}"}},
            {{"workers", "{scheduler: task}"}},
            {{"train.data_parallel", "{degree: {grid: [1, 2]}, sum: all-reduce}"}},
+           {{"train.data_parallel", "{degree: 2, sum: server, staleness: {grid: [0, 4]}}"}},
            {{"train.precision", "{grid: [bf16, tf32]}"}},
            {{"train.clip_norm", "1"},
             {"resources.devices", "[{type: emulated, memory: 5B, link: 1B/s, latency: 3s}]"}}}) {
