@@ -60,7 +60,8 @@ std::string cost_key(const TrialSetup& setup) {
 [[noreturn]] void refuse_host(const TrialSetup& setup, Bytes need, Bytes available) {
   fail(ExitCode::capacity, setup.id, ": needs at least ", need, " bytes (", text::format_bytes(need),
        ") of the host tier and ", available, " (", text::format_bytes(available),
-       ") are there; raise resources.host_memory or lower train.micro_batch_size");
+       ") are there; raise resources.host_memory or lower train.micro_batch_size",
+       setup.train.data_parallel.staleness > 0 ? " or train.data_parallel.staleness" : "");
 }
 
 DeviceLimits careful(DeviceLimits limits) {

@@ -59,7 +59,7 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"clip_norm: none", "data_parallel: {degree: 2, staleness: 1}",
        "c.yaml:18:40: train.data_parallel.staleness belongs to sum: server"},
       {"clip_norm: none", "data_parallel: {degree: 2, sum: server, staleness: -1}",
-       "c.yaml:18:53: train.data_parallel.staleness must be a whole number from 0 to 64, found '-1'"},
+       "c.yaml:18:54: train.data_parallel.staleness must be a whole number from 0 to 64, found '-1'"},
       {"clip_norm: none", "data_parallel: {degree: 2}\nworkers: {scheduler: task}",
        "c.yaml: workers.scheduler is task, which trains each trial on one worker, and train.data_parallel.degree asks "
        "for 2"},
