@@ -57,7 +57,7 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"clip_norm: none", "data_parallel: {sum: mean}",
        "c.yaml:18:24: train.data_parallel.sum must be one of ordered, all-reduce, server, found 'mean'"},
       {"clip_norm: none", "data_parallel: {degree: 2, staleness: 1}",
-       "c.yaml:18:40: train.data_parallel.staleness belongs to sum: server"},
+       "c.yaml:18:41: train.data_parallel.staleness belongs to sum: server"},
       {"clip_norm: none", "data_parallel: {degree: 2, sum: server, staleness: -1}",
        "c.yaml:18:54: train.data_parallel.staleness must be a whole number from 0 to 64, found '-1'"},
       {"clip_norm: none", "data_parallel: {degree: 2}\nworkers: {scheduler: task}",
