@@ -232,8 +232,9 @@ TEST_F(HoppingTeamsTest, WhateverHappensToWorkersTheBitsOfTeamsAreThoseOfOneProc
     forget_nodes();
     together += report_.team_visits;
   }
-  EXPECT_GT(broken_, 5u);  // how many hops there are to break depends on who is when where
-  EXPECT_GT(together, 10u);
+  // How many there are depends on who is when where.
+  EXPECT_GT(broken_, 0u);
+  EXPECT_GT(together, 0u);
 }
 
 TEST_F(HoppingTeamsTest, ACoordinatorThatDiesGoesOnWithItsTeams) {
