@@ -52,7 +52,8 @@ struct HoppingReport {
   Bytes hop_bytes = 0;                              ///< of states, between two workers
   /// What formulas say of the same visits (hopper/bounds.h). Of states: k·m·p·|S| + m·|S|, without the m·|S| of the
   /// beginning, since first weights follow from the seed; of trials that stay, m·|S| for the way home, where they are
-  /// not, and for each further copy. Of steps that several train, 2·(p−1)·m each; counted are the workers' accounts.
+  /// not, and for each further copy. Of steps that several train, 2·(p−1)·m each, and of a server the moments once a
+  /// visit: an upper bound there. Counted are the workers' accounts.
   Bytes hop_bytes_expected = 0, exchange_bytes_expected = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "hopper/server_end.h"
 
 #include <atomic>
+#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -67,6 +68,18 @@ std::span<std::byte> bytes_of(T& value) {
 
 /// The server, and the end of the member that it is in. A thread for each other member answers it.
 class HostEnd final : public ServerEnd {
+  /// What `call` returns. A fault of this process that another thread met is thrown here, instead of what it broke.
+  template <class Call>
+  auto or_fault(const Call& call) {
+    try {
+      return call();
+    } catch (const ExchangeBroken&) {
+      const std::lock_guard lock(mutex_);
+      if (fault_) std::rethrow_exception(fault_);
+      throw;
+    }
+  }
+
  public:
   HostEnd(std::vector<std::unique_ptr<Wire>> wires, double wait_s) : wires_(std::move(wires)), wait_s_(wait_s) {}
   ~HostEnd() override { cancel("the server's member has left"); }
@@ -80,17 +93,27 @@ class HostEnd final : public ServerEnd {
     for (std::uint32_t member = 1; member <= wires_.size(); ++member)
       threads_.emplace_back([this, member] { serve_until_the_end(member); });
   }
-  void begin_step(const StepReport& report) override { server_->begin(0, report); }
-  void push(std::size_t part, std::span<const float> gradients) override { server_->add(0, part, 0, gradients); }
-  Answer end_step() override {
-    const Answer answer = server_->end(0);
-    if (answer.diverged) server_->await_others(0);  // all are to hear of it
-    return answer;
+  void begin_step(const StepReport& report) override {
+    or_fault([&] { server_->begin(0, report); });
   }
-  void pull(Served what, std::size_t part, std::span<float> to) override { server_->read(what, part, 0, to); }
+  void push(std::size_t part, std::span<const float> gradients) override {
+    or_fault([&] { server_->add(0, part, 0, gradients); });
+  }
+  Answer end_step() override {
+    return or_fault([&] {
+      const Answer answer = server_->end(0);
+      if (answer.diverged) server_->await_others(0);  // all are to hear of it
+      return answer;
+    });
+  }
+  void pull(Served what, std::size_t part, std::span<float> to) override {
+    or_fault([&] { server_->read(what, part, 0, to); });
+  }
   std::vector<std::vector<double>> finish() override {
-    server_->await_others(0);
-    return server_->losses();
+    return or_fault([&] {
+      server_->await_others(0);
+      return server_->losses();
+    });
   }
 
   void cancel(const std::string& reason) override {
@@ -116,8 +139,14 @@ class HostEnd final : public ServerEnd {
       while (serve_step(member, *wires_[member - 1])) {
       }
       server_->leave(member);
-    } catch (const std::exception& problem) {
+    } catch (const ExchangeBroken& problem) {
       cancel(text::cat("member ", member, ": ", problem.what()));
+    } catch (const std::exception& problem) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (!fault_) fault_ = std::current_exception();
+      }
+      cancel(text::cat("the server: ", problem.what()));
     }
   }
 
@@ -190,9 +219,10 @@ class HostEnd final : public ServerEnd {
 
   const std::vector<std::unique_ptr<Wire>> wires_;  // by member, from 1
   const double wait_s_;
-  std::mutex mutex_;                     // guards both below
-  std::shared_ptr<StaleServer> server_;  // set once, before threads_ and the member's own steps
+  std::mutex mutex_;                     // guards setting what is below
+  std::shared_ptr<StaleServer> server_;  // once, before threads_ and the member's own steps
   std::string broken_;
+  std::exception_ptr fault_;
   std::vector<std::jthread> threads_;  // end first
 };
 

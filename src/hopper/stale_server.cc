@@ -4,25 +4,31 @@
 #include <chrono>
 #include <cmath>
 
+#include "base/clock.h"
 #include "base/text.h"
 
 namespace hopyard {
+namespace {
+
+constexpr std::chrono::milliseconds kLookAgain{20};  // whether it was broken off
+
+}  // namespace
 
 StaleServer::StaleServer(std::shared_ptr<ServedState> state, std::uint32_t members, double wait_s)
     : state_(std::move(state)), wait_s_(wait_s), members_(members) {}
 
 void StaleServer::require_whole() const {
-  if (!broken_.empty()) throw ExchangeBroken(broken_);
+  const std::lock_guard lock(broken_mutex_);
+  if (broken_) throw ExchangeBroken(*broken_);
 }
 
 template <class Condition>
 void StaleServer::await(std::unique_lock<std::mutex>& lock, const Condition& holds) {
-  const bool in_time =
-      changed_.wait_for(lock, std::chrono::duration<double>(wait_s_), [&] { return holds() || !broken_.empty(); });
-  if (holds()) return;
-  if (!in_time && broken_.empty()) broken_ = text::cat("a member has not come within ", wait_s_, " s");
-  changed_.notify_all();
-  require_whole();
+  const double until_s = monotonic_seconds() + wait_s_;
+  while (!changed_.wait_for(lock, kLookAgain, holds)) {
+    if (monotonic_seconds() > until_s) break_off(text::cat("a member has not come within ", wait_s_, " s"));
+    require_whole();
+  }
 }
 
 void StaleServer::begin(std::uint32_t member, const StepReport& report) {
@@ -36,6 +42,9 @@ void StaleServer::begin(std::uint32_t member, const StepReport& report) {
   if (step.losses.size() != std::size_t{2} * report.micro_batches || report.own.begin > report.own.end ||
       report.own.end > report.micro_batches || report.losses.size() != std::size_t{2} * report.own.count())
     throw ExchangeBroken(text::cat("member ", member, " has another batch in mind at step ", from.steps + 1));
+  if (step.begun++ > 0 && step.last != report.last)
+    throw ExchangeBroken(text::cat("member ", member, " has another number of steps in mind than ", from.steps + 1));
+  step.last = report.last;
   std::copy(report.losses.begin(), report.losses.end(), step.losses.begin() + static_cast<std::ptrdiff_t>(begin));
   from.last = report.last;
 }
@@ -106,9 +115,8 @@ bool StaleServer::only_one_left(std::uint32_t member) const {
 }
 
 void StaleServer::break_off(const std::string& reason) {
-  const std::lock_guard lock(mutex_);
-  if (broken_.empty()) broken_ = reason;
-  changed_.notify_all();
+  const std::lock_guard lock(broken_mutex_);
+  if (!broken_) broken_ = reason;
 }
 
 }  // namespace hopyard

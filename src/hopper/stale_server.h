@@ -33,14 +33,16 @@ class StaleServer {
   void leave(std::uint32_t member);
   /// Blocks until all others have left.
   void await_others(std::uint32_t member);
+  /// Waits for nobody, also where an update is under way; who waits here lets go within moments.
   void break_off(const std::string& reason);
 
   ServedState& state() { return *state_; }
 
  private:
   struct Step {
-    std::vector<double> losses;  ///< two of each micro-batch, of members that have begun it
-    std::uint32_t given = 0;     ///< members that have given their gradients
+    std::vector<double> losses;          ///< two of each micro-batch, of members that have begun it
+    std::uint32_t begun = 0, given = 0;  ///< by so many members; of so many the gradients are here
+    bool last = false;
   };
   struct Member {
     std::uint64_t steps = 0;  ///< it has given the gradients of so many
@@ -55,13 +57,14 @@ class StaleServer {
 
   const std::shared_ptr<ServedState> state_;
   const double wait_s_;
-  std::mutex mutex_;  // guards all below, and the state
+  std::mutex mutex_;  // guards all below but broken_, and the state
   std::condition_variable changed_;
   std::vector<Member> members_;
   std::vector<Step> steps_;
   std::uint64_t updates_ = 0;
   std::optional<std::uint64_t> diverged_;
-  std::string broken_;
+  mutable std::mutex broken_mutex_;  // guards broken_
+  std::optional<std::string> broken_;
 };
 
 }  // namespace hopyard

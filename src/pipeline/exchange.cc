@@ -1,5 +1,5 @@
-// Steps that several processes compute: between a step's last backward and its first update, a thread of the visit adds
-// its gradients up with the other members. Under the lock, but for what waits for them.
+// Steps that several processes compute: after a step's last backward a thread of the visit adds its gradients up with
+// the other members, or has a server update by them. Under the lock, but for what waits for them.
 
 #include <algorithm>
 

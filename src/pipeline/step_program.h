@@ -20,7 +20,7 @@ bool touches_gradients(const TrialSetup& setup, const TaskRef& task);
 
 /// The tasks of a training step, or of a batch of rows that is materialised, in their order.
 std::vector<TaskRef> training_program(const TrialSetup& setup);
-/// Those of a step of which this process computes no micro-batch: exchange and update.
+/// Those of a step of which this process computes no micro-batch: exchange, and update unless a server does.
 std::vector<TaskRef> bystander_program(const TrialSetup& setup);
 /// The tasks that judge one batch of validation rows.
 std::vector<TaskRef> evaluation_program(const TrialSetup& setup);

@@ -118,7 +118,7 @@ void TrialRun::make_copies_of(std::uint32_t layer) {
     cache_->release(std::span(both).first(1), false);
     cache_->release(std::span(both).last(1), true);
   };
-  if (keeps_copies(setup_)) make(state.parameters, state.own_copy);
+  if (keeps_copies_) make(state.parameters, state.own_copy);
   make(state.frozen_blob, state.frozen_copy);
   copied_[layer] = true;
 }
@@ -165,7 +165,7 @@ void TrialRun::restore(const std::vector<BlobVersion>& state) {
     if (layer.frozen_blob && !is_named(*layer.frozen_blob)) fill_parameters(l, Part::shared, *layer.frozen_blob);
   }
   const bool none = std::none_of(layers_.begin(), layers_.end(), [&](const LayerState& layer) {
-    return layer.frozen_copy || (layer.own_copy && keeps_copies(setup_));
+    return layer.frozen_copy || (layer.own_copy && keeps_copies_);
   });
   if (none)
     for (auto& copied : copied_) copied = true;

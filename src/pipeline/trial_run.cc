@@ -26,7 +26,7 @@ void require_finite(double loss, std::uint64_t step) {
 }
 
 TrialRun::TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& pool, std::function<void()> wake)
-    : setup_(std::move(setup)), features_(std::move(grant.features)) {
+    : setup_(std::move(setup)), keeps_copies_(keeps_copies(setup_)), features_(std::move(grant.features)) {
   require((setup_.first_layer > 0) == (features_.train != nullptr), setup_.id, ": begins with layer ",
           setup_.first_layer, features_.train ? " and has features" : " and has no features");
   require(setup_.materialise_to.has_value() == (features_.output != nullptr), setup_.id, ": no place for its features");
@@ -63,13 +63,16 @@ void TrialRun::begin_visit(Visit visit) {
           " members with", visit.exchange ? "" : "out", " an exchange");
   require(visit.share.alone() || visit.share.members == setup_.train.data_parallel.degree, setup_.id, ": ",
           visit.share.members, " members for a degree of ", setup_.train.data_parallel.degree);
-  exchange_ = dynamic_cast<StepExchange*>(visit.exchange.get());
-  server_ = dynamic_cast<ServerEnd*>(visit.exchange.get());
+  auto* const exchange = dynamic_cast<StepExchange*>(visit.exchange.get());
+  auto* const server = dynamic_cast<ServerEnd*>(visit.exchange.get());
+  require(visit.share.alone() || exchange != nullptr || server != nullptr, setup_.id, ": what ties it is of no kind");
   const bool in_order = setup_.train.data_parallel.sum == DataParallelSpec::Sum::ordered;
-  require(exchange_ == nullptr || exchange_->in_order() == in_order, setup_.id, ": its gradients are to be added ",
+  require(exchange == nullptr || exchange->in_order() == in_order, setup_.id, ": its gradients are to be added ",
           in_order ? "in order" : "in any order", ", and the exchange does not");
-  require(is_served(setup_.train) == (server_ != nullptr), setup_.id,
-          server_ ? ": it has a server, and its gradients are to be added" : ": it has no server");
+  require(visit.rows.empty() || is_served(setup_.train) == (server != nullptr), setup_.id,
+          server != nullptr ? ": it has a server, and its gradients are to be added" : ": it has no server");
+  exchange_ = exchange;
+  server_ = server;
   visit_ = std::move(visit);
   plan_evaluation();
   result_ = VisitResult{};
@@ -268,7 +271,7 @@ std::optional<PartitionPlan> TrialRun::plan_with_halves(std::uint32_t shard) con
 bool TrialRun::recut(HostTier& host) {
   const TaskRef task = unit_tasks_.front();
   const std::uint32_t s = task.shard;
-  if (!keeps_copies(setup_)) setup_.limits.own_copies = false;  // what stayed on the device has made none
+  if (!keeps_copies_) setup_.limits.own_copies = false;  // what stayed on the device has made none
   auto plan = plan_with_halves(s);
   if (!plan) return false;
   const std::uint32_t middle = plan->shards[s].end;

@@ -206,7 +206,7 @@ class TrialRun {
   const Visit& visit() const { return visit_; }
   BlobCache& cache() { return *cache_; }
   /// Tasks that do not update in place read the part as a bfloat16 copy.
-  bool reads_copy(Part part) const { return part == Part::own ? keeps_copies(setup_) : setup_.limits.frozen_copies; }
+  bool reads_copy(Part part) const { return part == Part::own ? keeps_copies_ : setup_.limits.frozen_copies; }
   /// Of one number of the part, as such tasks read it.
   Bytes value_size(Part part) const { return reads_copy(part) ? 2 : sizeof(float); }
   at::ScalarType value_type(Part part) const { return reads_copy(part) ? at::kBFloat16 : at::kFloat; }
@@ -271,6 +271,7 @@ class TrialRun {
   PlannedTask planned(std::uint32_t unit, const TaskRef& task) const;
 
   TrialSetup setup_;
+  const bool keeps_copies_;  ///< of what trains; as it begins, since none are made later
   std::vector<LayerState> layers_;
   std::vector<TiedUse> tied_;
   TrialFeatures features_;

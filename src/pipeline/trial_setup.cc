@@ -88,7 +88,7 @@ Bytes copy_bytes(const TrialSetup& setup, std::uint32_t layer, Part part) {
 
 bool keeps_copies(const TrialSetup& setup) {
   const bool stays = setup.plan.shards.size() == 1 && !keeps_gradients(setup);
-  return setup.limits.own_copies && !stays;
+  return setup.limits.own_copies && !stays && !is_served(setup.train);
 }
 
 Bytes blob_bytes(const TrialSetup& setup, std::uint32_t blob) {

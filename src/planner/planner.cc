@@ -125,7 +125,6 @@ DeviceLimits Planner::limits_of(const TrialSetup& setup) const {
   limits.host_beside = updates_beside(setup.train);
   if (device_.type == DeviceSpec::Type::cpu) return limits;
   limits.frozen_copies = limits.own_copies = setup.train.precision == Precision::bf16;
-  if (is_served(setup.train)) limits.own_copies = false;  // what comes from a server comes as it is
   limits.load_bytes_per_s = limits.store_bytes_per_s = device_.link_bytes_per_s;
   limits.latency_s = device_.latency_s;
   return limits;

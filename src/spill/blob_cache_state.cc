@@ -23,8 +23,12 @@ State::State(DiskTier& disk_tier, IoPool& io_pool, HostReservation reservation, 
   for (std::size_t i = 0; i < specs.size(); ++i) entries[i].spec = specs[i];
 }
 
-void State::rethrow() {
-  if (error) std::rethrow_exception(std::exchange(error, nullptr));
+void State::rethrow(const Blobs& wanted_by_caller) {
+  if (!error) return;
+  const std::exception_ptr raised = std::exchange(error, nullptr);
+  std::erase_if(wants, [&](const Want& want) { return want.blobs == wanted_by_caller; });
+  advance();  // for others who wait: they hear of no error
+  std::rethrow_exception(raised);
 }
 
 void State::set_error(std::exception_ptr fresh) {
@@ -40,11 +44,11 @@ bool State::wanted(const Blobs& set) const {
 }
 
 bool State::acquire(const Blobs& blobs, const Blobs& set) {
-  rethrow();
+  rethrow(set);
   if (take(blobs, set)) return true;
   if (!wanted(set)) insert_want(set);
   advance();
-  rethrow();
+  rethrow(set);
   if (take(blobs, set)) return true;
   // Whoever was told that his set is complete and has not come for it must not stand in the way for ever.
   const auto mine = std::find_if(wants.begin(), wants.end(), [&](const Want& want) { return want.blobs == set; });

@@ -53,7 +53,7 @@ struct BlobCache::State : std::enable_shared_from_this<BlobCache::State> {
         std::function<void()> wake_up);
 
   // All of these require the lock.
-  void rethrow();
+  void rethrow(const Blobs& wanted_by_caller = {});
   bool acquire(const Blobs& blobs, const Blobs& set);
   bool ready(const Blobs& set) const;
   bool wanted(const Blobs& set) const;

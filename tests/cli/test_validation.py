@@ -51,6 +51,19 @@ class Validation(WorkersTest):
         alone = pathlib.Path(self.sweep.directory("alone-cut"))
         self.assertEqual(predictions, [path.read_bytes() for path in sorted(alone.glob("trials/*/predictions-*"))])
 
+    def test_a_trial_of_a_server_is_judged_where_the_rows_are_and_tested_in_one_process(self):
+        directory = self.sweep.directory("served")
+        served = ("train.data_parallel={degree: 2, sum: server, staleness: 1}", "train.micro_batch_size=4",
+                  "workers.replication=2", "resources.host_memory=128MiB")
+        for process in self.start_all(directory, None, *(f"--set={one}" for one in served), workers=3):
+            self.end_of(process, 0)
+        with contextlib.closing(journal(directory)) as looked:
+            report = json.loads(looked.execute("SELECT json FROM facts WHERE name='hopping'").fetchone()[0])
+        self.assertGreaterEqual(sum(worker["rows_judged"] for worker in report["workers"]), TRIALS * self.epochs * VALID)
+        code, out, err = hopyard("test", directory, "--trial=t00")
+        self.assertEqual(code, 0, out + err)
+        self.assertIn(f"on the {VALID} test rows", out)
+
     def test_a_worker_that_dies_and_comes_back_changes_no_score(self):
         directory, port = self.sweep.directory("dies"), free_port()
         first, second = (self.start(rank, directory, port) for rank in range(WORKERS))

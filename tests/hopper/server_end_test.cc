@@ -5,6 +5,8 @@
 
 #include <future>
 #include <limits>
+#include <optional>
+#include <stdexcept>
 #include <thread>
 
 #include "base/clock.h"
@@ -36,6 +38,7 @@ class PlainState final : public ServedState {
     return gradients_[part][step % (staleness_ + 1)];
   }
   void update(std::uint64_t step) override {
+    require(step != fails_at, "what an update broke");
     updated_.push_back(step);
     for (std::size_t part = 0; part < parts(); ++part) {
       const auto spent = gradients(step, part);
@@ -47,6 +50,7 @@ class PlainState final : public ServedState {
   }
   std::span<std::byte> staging(std::uint32_t member) override { return staging_[member]; }
   const std::vector<std::uint64_t>& updated() const { return updated_; }
+  std::optional<std::uint64_t> fails_at;
 
  private:
   const std::uint32_t staleness_;
@@ -184,6 +188,38 @@ TYPED_TEST(Server, ALossThatIsNoNumberEndsTheVisitOfAll) {
   });
   for (const auto& error : broken) EXPECT_EQ(error, "");
   EXPECT_EQ(this->state_->updated().size(), 2u);
+}
+
+TYPED_TEST(Server, WhatBreaksInTheServersProcessIsThrownThereWhoeverWasLast) {
+  for (int run = 0; run < 5; ++run) {
+    this->open(2, 20);
+    this->state_->fails_at = 3;
+    each_member(kMembers, [&](std::uint32_t m) {
+      const auto train = [&] {
+        for (;;) this->members_[m].step(m, 1, false);
+      };
+      if (m == 0)
+        EXPECT_THROW(train(), std::logic_error);
+      else
+        EXPECT_THROW(train(), ExchangeBroken);
+      this->members_[m].end->cancel("it leaves");
+    });
+  }
+}
+
+TYPED_TEST(Server, MembersThatMeanDifferentVisitsAreFound) {
+  this->open(1, 20);
+  const auto broken = each_member(kMembers, [&](std::uint32_t m) {
+    try {
+      this->members_[m].step(m, 1, m == 1);
+      this->members_[m].step(m, 1, true);
+    } catch (...) {
+      this->members_[m].end->cancel("it leaves");
+      throw;
+    }
+  });
+  EXPECT_NE(broken[0], "");
+  EXPECT_NE(broken[2], "");
 }
 
 // Who was writing when its peer went may never hear of that from Gloo: the coordinator cancels, as here.

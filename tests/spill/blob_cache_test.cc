@@ -7,6 +7,7 @@
 #include <atomic>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "fakes/memory_disk_tier.h"
@@ -322,6 +323,32 @@ TEST_F(BlobCacheTest, AFailedReadIsRethrownOnceAndNothingIsLost) {
   EXPECT_EQ(cache->place(0), BlobPlace::disk);
   EXPECT_TRUE(reads(0, 5));
   EXPECT_TRUE(reads(1, 6));
+}
+
+TEST_F(BlobCacheTest, AFailedReadHoldsNobodyElseUp) {
+  make({1, 1, 1}, 1);
+  for (const std::uint32_t blob : {0, 1, 2}) write(blob, blob);
+  for (int round = 0; round < 100; ++round) {
+    disk.faults.reads_until_failure = round % 2;  // the first or the second
+    std::atomic<int> failures = 0;
+    std::jthread other([&] {
+      try {
+        cache->acquire_blocking(Blobs{0});
+        put({0}, false);
+      } catch (const Failure&) {
+        ++failures;
+      }
+    });
+    try {
+      EXPECT_TRUE(reads(1, 1));
+    } catch (const Failure&) {
+      ++failures;
+    }
+    other.join();
+    disk.faults.reads_until_failure = -1;
+    EXPECT_LE(failures, 1);
+    EXPECT_TRUE(reads(2, 2));
+  }
 }
 
 TEST_F(BlobCacheTest, AFullDiskIsACapacityFailure) {
