@@ -98,6 +98,7 @@ void check_workers(const ExperimentConfig& config, std::uint32_t workers) {
 
 Placement placement_of(const ExperimentConfig& config, std::uint32_t partitions, std::uint32_t workers, bool cut) {
   const WorkersSpec& spec = config.workers;
+  if (workers == 1) return place_partitions(partitions, 1, 1);  // also of what several workers trained
   if (spec.replication != 0) return place_partitions(partitions, workers, spec.replication);
   const bool all = !cut || spec.scheduler == VisitSchedulerKind::task;
   return place_partitions(partitions, workers,
