@@ -87,14 +87,23 @@ Json to_row(const BenchRow& row) {
 using Group = std::pair<std::string, std::function<std::vector<BenchRow>(const BenchScale&)>>;
 
 std::vector<Group> all_groups() {
-  std::vector<Group> groups{{"scheduling", bench_scheduling}, {"hopper", bench_hopper},
-                            {"spill", bench_spill},           {"resident", bench_resident},
-                            {"cut", bench_one_cut_trial},     {"interleaved", bench_interleaved},
-                            {"ablation", bench_ablation},     {"streaming", bench_streaming},
-                            {"sharing", bench_sharing},       {"lora", bench_lora},
-                            {"prediction", bench_prediction}, {"asha", bench_asha},
-                            {"journal", bench_journal},       {"hop", bench_hop},
-                            {"workers", bench_workers},       {"schemes", bench_schemes}};
+  std::vector<Group> groups{{"scheduling", bench_scheduling},
+                            {"hopper", bench_hopper},
+                            {"spill", bench_spill},
+                            {"resident", bench_resident},
+                            {"cut", bench_one_cut_trial},
+                            {"interleaved", bench_interleaved},
+                            {"ablation", bench_ablation},
+                            {"streaming", bench_streaming},
+                            {"sharing", bench_sharing},
+                            {"lora", bench_lora},
+                            {"prediction", bench_prediction},
+                            {"asha", bench_asha},
+                            {"journal", bench_journal},
+                            {"hop", bench_hop},
+                            {"workers", bench_workers},
+                            {"schemes/mlp", bench_mlp_schemes},
+                            {"schemes/minilm", bench_minilm_schemes}};
   for (auto& group : gpu_groups()) groups.push_back(std::move(group));
   return groups;
 }

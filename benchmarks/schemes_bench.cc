@@ -61,6 +61,16 @@ Bytes bytes_below(const std::string& folder) {
   return bytes;
 }
 
+/// Of all that is written; gone at the end.
+struct EmptyFolder {
+  EmptyFolder() {
+    fs::remove_all(kWorkersFolder);
+    fs::create_directories(kWorkersFolder);
+  }
+  ~EmptyFolder() { fs::remove_all(kWorkersFolder); }
+  EmptyFolder(const EmptyFolder&) = delete;
+};
+
 std::vector<BenchRow> table(const std::string& model, const WorkersConfig& base, std::uint32_t workers) {
   std::vector<BenchRow> rows;
   for (const Scheme& scheme : schemes(workers)) {
@@ -113,7 +123,11 @@ void write_rows(const std::string& folder, std::uint32_t rows, std::uint64_t see
                 R"("source":{"digest":"","file":""},"parts":[{"file":"part-00000.safetensors","rows":)", rows, "}]}"));
 }
 
-std::vector<BenchRow> of_an_mlp(bool quick) {
+}  // namespace
+
+std::vector<BenchRow> bench_mlp_schemes(const BenchScale& scale) {
+  const bool quick = scale.quick;
+  const EmptyFolder folder_of_runs;
   const std::uint32_t workers = quick ? 2 : 4, width = quick ? 32 : 1024;
   const std::string folder = text::cat(kWorkersFolder, "/mlp");
   fs::create_directories(folder + "/model");
@@ -136,10 +150,10 @@ std::vector<BenchRow> of_an_mlp(bool quick) {
   return table("MLP", config, workers);
 }
 
-/// On emulated devices on which it is spilled.
-std::vector<BenchRow> of_minilm(bool quick) {
+std::vector<BenchRow> bench_minilm_schemes(const BenchScale& scale) {
+  const EmptyFolder folder_of_runs;
   constexpr std::uint32_t kWorkers = 2;
-  const SweepData data(quick);
+  const SweepData data(scale.quick);
   const std::string folder = text::cat(kWorkersFolder, "/", data.small ? "bert" : "minilm");
   const auto parts = write_partitions({data.valid, data.small ? 2u : 3u, folder + "-some", 17});
   write_partitions({text::cat(folder, "-some/", parts.partitions.front().folder), 4, folder, 17});
@@ -153,17 +167,6 @@ std::vector<BenchRow> of_minilm(bool quick) {
   config.train_more = ", micro_batch_size: 16";
   config.host_memory = data.small ? "256MiB" : "2GiB";
   return table(data.small ? "a small BERT" : "MiniLM", config, kWorkers);
-}
-
-}  // namespace
-
-std::vector<BenchRow> bench_schemes(const BenchScale& scale) {
-  fs::remove_all(kWorkersFolder);
-  fs::create_directories(kWorkersFolder);
-  std::vector<BenchRow> rows = of_an_mlp(scale.quick);
-  for (auto& row : of_minilm(scale.quick)) rows.push_back(std::move(row));
-  fs::remove_all(kWorkersFolder);
-  return rows;
 }
 
 }  // namespace hopyard

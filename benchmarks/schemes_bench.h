@@ -9,7 +9,9 @@
 namespace hopyard {
 
 /// Task parallelism, synchronous data parallelism (exact, and by all-reduce), a parameter server, model hopper
-/// parallelism with one trial at a time and interleaved; an MLP on four workers and MiniLM on two.
-std::vector<BenchRow> bench_schemes(const BenchScale& scale);
+/// parallelism with one trial at a time and interleaved: an MLP on four workers.
+std::vector<BenchRow> bench_mlp_schemes(const BenchScale& scale);
+/// The same: MiniLM on two workers, spilled on emulated devices.
+std::vector<BenchRow> bench_minilm_schemes(const BenchScale& scale);
 
 }  // namespace hopyard
