@@ -61,16 +61,6 @@ Bytes bytes_below(const std::string& folder) {
   return bytes;
 }
 
-/// Of all that is written; gone at the end.
-struct EmptyFolder {
-  EmptyFolder() {
-    fs::remove_all(kWorkersFolder);
-    fs::create_directories(kWorkersFolder);
-  }
-  ~EmptyFolder() { fs::remove_all(kWorkersFolder); }
-  EmptyFolder(const EmptyFolder&) = delete;
-};
-
 std::vector<BenchRow> table(const std::string& model, const WorkersConfig& base, std::uint32_t workers) {
   std::vector<BenchRow> rows;
   for (const Scheme& scheme : schemes(workers)) {
@@ -127,7 +117,7 @@ void write_rows(const std::string& folder, std::uint32_t rows, std::uint64_t see
 
 std::vector<BenchRow> bench_mlp_schemes(const BenchScale& scale) {
   const bool quick = scale.quick;
-  const EmptyFolder folder_of_runs;
+  const WorkersFolder folder_of_runs;
   const std::uint32_t workers = quick ? 2 : 4, width = quick ? 32 : 1024;
   const std::string folder = text::cat(kWorkersFolder, "/mlp");
   fs::create_directories(folder + "/model");
@@ -151,7 +141,7 @@ std::vector<BenchRow> bench_mlp_schemes(const BenchScale& scale) {
 }
 
 std::vector<BenchRow> bench_minilm_schemes(const BenchScale& scale) {
-  const EmptyFolder folder_of_runs;
+  const WorkersFolder folder_of_runs;
   constexpr std::uint32_t kWorkers = 2;
   const SweepData data(scale.quick);
   const std::string folder = text::cat(kWorkersFolder, "/", data.small ? "bert" : "minilm");

@@ -45,6 +45,12 @@ FinishedRun finished(const std::string& directory) {
 
 }  // namespace
 
+WorkersFolder::WorkersFolder() {
+  fs::remove_all(kWorkersFolder);
+  fs::create_directories(kWorkersFolder);
+}
+WorkersFolder::~WorkersFolder() { fs::remove_all(kWorkersFolder); }
+
 WorkerProcess::WorkerProcess(const std::string& config, const std::string& directory, std::uint32_t rank,
                              std::uint32_t workers, std::uint16_t port) {
   std::vector<std::string> variables = {text::cat("RANK=", rank),          text::cat("LOCAL_RANK=", rank),

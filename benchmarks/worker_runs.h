@@ -14,6 +14,14 @@ namespace hopyard {
 /// Of configs, data and run directories; paths with it are relative to the working directory.
 inline constexpr const char* kWorkersFolder = "build/bench_workers";
 
+/// It is there, and empty, at first, and gone with this object.
+class WorkersFolder {
+ public:
+  WorkersFolder();
+  ~WorkersFolder();
+  WorkersFolder(const WorkersFolder&) = delete;
+};
+
 /// A worker's process of the program `hopyard` that lies beside this one. It does not outlive this object.
 class WorkerProcess {
  public:

@@ -134,13 +134,11 @@ BenchRow restart() {
 }  // namespace
 
 std::vector<BenchRow> bench_workers(const BenchScale& scale) {
-  fs::remove_all(kWorkersFolder);
-  fs::create_directories(kWorkersFolder);
+  const WorkersFolder folder_of_runs;
   const SweepData data(scale.quick);
   std::vector<BenchRow> rows = beside_one_worker(data);
   for (auto& row : on_emulated_devices(data)) rows.push_back(std::move(row));
   rows.push_back(restart());
-  fs::remove_all(kWorkersFolder);
   return rows;
 }
 

@@ -204,7 +204,7 @@ void HoppingTrainer::expect_bytes(const Job& job, const Trained& done) {
     // With a server at most so many: members fetch no parameters that they have.
     report_.exchange_bytes_expected +=
         (done.commit.steps - trial.steps) * step_bytes(visit.size(), summed_bytes(trial.setup)) +
-        (visit.size() - 1) * served_bytes_of(trial.setup).moments;
+        (visit.size() - 1) * served_bytes(trial.setup).moments;
   }
   if (visit.size() > 1 || parts_.trials_stay)
     report_.hop_bytes_expected +=

@@ -14,17 +14,12 @@ namespace {
 
 constexpr std::uint64_t kNoStep = ~std::uint64_t{0};
 
-template <class T>
-std::span<std::byte> as_bytes(std::span<T> values) {
-  return std::as_writable_bytes(values);
-}
-
 /// One transfer after the other, the same at both ends. Throws ExchangeBroken.
 class Wire {
  public:
   explicit Wire(std::unique_ptr<Link> link) : link_(std::move(link)) {}
 
-  void send(std::span<std::byte> bytes) {
+  void send(std::span<const std::byte> bytes) {
     send(bytes.size(), {[&](Bytes offset, Bytes count) { return bytes.subspan(offset, count); }, {}});
   }
   void receive(std::span<std::byte> bytes) {
@@ -168,7 +163,7 @@ class HostEnd final : public ServerEnd {
     for (auto& losses : server_->losses()) {
       std::uint64_t count = losses.size();
       wire.send(bytes_of(count));
-      wire.send(as_bytes(std::span(losses)));
+      wire.send(std::as_bytes(std::span(losses)));
     }
     std::uint64_t none = 0;
     wire.send(bytes_of(none));
@@ -185,7 +180,7 @@ class HostEnd final : public ServerEnd {
     report.own = {static_cast<std::uint32_t>(header.begin), static_cast<std::uint32_t>(header.end)};
     report.last = header.last != 0;
     report.losses.resize(std::size_t{2} * report.own.count());
-    if (!report.losses.empty()) wire.receive(as_bytes(std::span(report.losses)));
+    if (!report.losses.empty()) wire.receive(std::as_writable_bytes(std::span(report.losses)));
     return report;
   }
 
@@ -235,20 +230,16 @@ class RemoteEnd final : public ServerEnd {
   void begin_step(const StepReport& report) override {
     StepHeader header{report.micro_batches, report.own.begin, report.own.end, report.last};
     wire_.send(bytes_of(header));
-    auto losses = report.losses;
-    if (!losses.empty()) wire_.send(as_bytes(std::span(losses)));
+    if (!report.losses.empty()) wire_.send(std::as_bytes(std::span(report.losses)));
   }
-  void push(std::size_t, std::span<const float> gradients) override {
-    const auto bytes = std::as_bytes(gradients);
-    wire_.send(bytes.size(), {[&](Bytes offset, Bytes count) { return bytes.subspan(offset, count); }, {}});
-  }
+  void push(std::size_t, std::span<const float> gradients) override { wire_.send(std::as_bytes(gradients)); }
   Answer end_step() override {
     AnswerHeader header;
     wire_.receive(bytes_of(header));
     return {header.newer != 0, header.diverged == kNoStep ? std::nullopt : std::optional(header.diverged)};
   }
   void pull(Served, std::size_t, std::span<float> to) override {
-    if (!to.empty()) wire_.receive(as_bytes(to));
+    if (!to.empty()) wire_.receive(std::as_writable_bytes(to));
   }
   std::vector<std::vector<double>> finish() override {
     std::vector<std::vector<double>> all;
@@ -257,7 +248,7 @@ class RemoteEnd final : public ServerEnd {
       wire_.receive(bytes_of(count));
       if (count == 0) return all;
       if (count > 2 * kMicroBatchesMax) throw ExchangeBroken("the server's losses are of no batch");
-      wire_.receive(as_bytes(std::span(all.emplace_back(count))));
+      wire_.receive(std::as_writable_bytes(std::span(all.emplace_back(count))));
     }
   }
   void cancel(const std::string& reason) override { wire_.cancel(reason); }

@@ -11,21 +11,11 @@
 #include "model/layer.h"
 #include "optim/optimizer.h"
 #include "pipeline/pinned.h"
+#include "pipeline/summed_gradients.h"
 
 namespace hopyard {
 
 namespace {
-
-std::span<float> floats(std::span<std::byte> bytes) {
-  return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
-}
-
-std::vector<std::uint32_t> trained_layers(const TrialRun& trial) {
-  std::vector<std::uint32_t> trained;
-  for (std::uint32_t l = 0; l < trial.layers().size(); ++l)
-    if (trial.layers()[l].gradients) trained.push_back(l);
-  return trained;
-}
 
 /// In memory that the trial reserved. It begins at the trial's state, and may outlive the trial.
 class MasterState final : public ServedState {
@@ -37,7 +27,7 @@ class MasterState final : public ServedState {
       parts_.push_back({l, layer.module, layer.own, layer.shared, parameters_});
       parameters_ += layer.own.bytes;
     }
-    bytes_ = served_bytes_of(setup_);
+    bytes_ = served_bytes(setup_);
     require(bytes_.parameters == parameters_, setup_.id, ": ", parameters_, " bytes train, and ", bytes_.parameters,
             " were reserved");
     for (std::size_t part = 0; part < parts_.size(); ++part) {
@@ -167,19 +157,7 @@ class ServedStep {
     if (report.own.count() == 0) return;
     for (std::size_t part = 0; part < trained_.size(); ++part) {
       const Pinned pinned(trial_.cache(), {*trial_.layers()[trained_[part]].gradients}, true);
-      const auto gradient = trial_.gradient_piece(trained_[part], 0);
-      add_tied(trained_[part], gradient);
-      end_.push(part, floats(gradient));
-    }
-  }
-
-  /// The gradients of later uses to their owner's, in the order of layers.
-  void add_tied(std::uint32_t layer, std::span<std::byte> gradient) {
-    for (auto& use : trial_.tied()) {
-      if (!use.trainable || use.owner.layer != layer) continue;
-      const auto& place = trial_.layers()[layer].own.places[use.owner.parameter];
-      const auto to = floats(gradient.subspan(place.offset, place.bytes)), from = floats(use.piece(0));
-      for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+      end_.push(part, floats(add_tied_uses(trial_, trained_[part])));
     }
   }
 

@@ -6,14 +6,11 @@
 #include "model/layer.h"
 #include "optim/optimizer.h"
 #include "pipeline/pinned.h"
+#include "pipeline/summed_gradients.h"
 
 namespace hopyard {
 
 namespace {
-
-std::span<float> floats(std::span<std::byte> bytes) {
-  return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
-}
 
 /// `bytes` has room for pieces of `piece` bytes, of which so many were filled.
 GradientPart part_over(std::span<std::byte> bytes, Bytes piece, std::uint32_t pieces) {
@@ -24,10 +21,11 @@ GradientPart part_over(std::span<std::byte> bytes, Bytes piece, std::uint32_t pi
 class StepSum {
  public:
   explicit StepSum(TrialRun& trial)
-      : trial_(trial), exchange_(trial.exchange()), own_(trial.micro_batches_of(*trial.peek(0))) {
+      : trial_(trial),
+        exchange_(trial.exchange()),
+        own_(trial.micro_batches_of(*trial.peek(0))),
+        trained_(trained_layers(trial)) {
     pieces_ = trial.keeps_apart() ? own_.count() : std::min(own_.count(), 1u);
-    for (std::uint32_t l = 0; l < trial.layers().size(); ++l)
-      if (trial.layers()[l].gradients) trained_.push_back(l);
   }
 
   std::vector<MicroBatchLoss> gather_losses() {
@@ -91,13 +89,7 @@ class StepSum {
   /// What the backward of the layer's shard does where there is no exchange.
   void finish_layer(std::uint32_t l) {
     auto& layer = trial_.layers()[l];
-    const auto gradient = trial_.gradient_piece(l, 0);
-    for (auto& use : trial_.tied()) {
-      if (!use.trainable || use.owner.layer != l) continue;
-      const auto& place = layer.own.places[use.owner.parameter];
-      const auto to = floats(gradient.subspan(place.offset, place.bytes)), from = floats(use.piece(0));
-      for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
-    }
+    const auto gradient = add_tied_uses(trial_, l);
     if (!trial_.setup().train.clip_norm) return;
     const at::Tensor flat = tensor_over(gradient.data(), gradient.size());
     for (std::size_t p = 0; p < layer.own.places.size(); ++p)
@@ -109,8 +101,8 @@ class StepSum {
   TrialRun& trial_;
   StepExchange* const exchange_;
   const MicroBatchRange own_;
+  const std::vector<std::uint32_t> trained_;
   std::uint32_t pieces_ = 0;
-  std::vector<std::uint32_t> trained_;
 };
 
 }  // namespace

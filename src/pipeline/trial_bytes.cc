@@ -77,7 +77,7 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
 
 void TrialRun::make_boundaries(HostReservation& granted) {
   if (const Bytes bytes = exchange_staging_bytes(setup_); bytes > 0) staging_ = buffer_from(granted, bytes);
-  if (const Bytes bytes = served_bytes(setup_); bytes > 0)
+  if (const Bytes bytes = served_bytes(setup_).all; bytes > 0)
     served_ = std::make_shared<HostBuffer>(buffer_from(granted, bytes));
   const BoundarySizes sizes = boundary_sizes(setup_);
   const auto make = [&](Bytes bytes) { return std::make_unique<Boundary>(buffer_from(granted, bytes)); };

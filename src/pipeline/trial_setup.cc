@@ -52,6 +52,17 @@ Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) 
   return bytes;
 }
 
+/// Of a layer's own part, or of a use of a tied parameter.
+Bytes largest_part(const TrialSetup& setup) {
+  Bytes largest = 0;
+  for (std::uint32_t l = setup.first_layer; l < end_layer(setup); ++l) {
+    largest = std::max(largest, layout_of(setup, l, Part::own).bytes);
+    for (const auto& parameter : layer_of(setup, l).parameters)
+      if (parameter.tied_to && !parameter.frozen) largest = std::max(largest, tied_bytes(parameter));
+  }
+  return largest;
+}
+
 }  // namespace
 
 std::uint32_t judged_rows(const TrialSetup& setup) {
@@ -181,27 +192,12 @@ Bytes summed_bytes(const TrialSetup& setup) {
   return bytes;
 }
 
-namespace {
-
-/// Of a layer's own part, or of a use of a tied parameter.
-Bytes largest_part(const TrialSetup& setup) {
-  Bytes largest = 0;
-  for (std::uint32_t l = setup.first_layer; l < end_layer(setup); ++l) {
-    largest = std::max(largest, layout_of(setup, l, Part::own).bytes);
-    for (const auto& parameter : layer_of(setup, l).parameters)
-      if (parameter.tied_to && !parameter.frozen) largest = std::max(largest, tied_bytes(parameter));
-  }
-  return largest;
-}
-
-}  // namespace
-
 Bytes exchange_staging_bytes(const TrialSetup& setup) {
   if (!exchanges_gradients(setup) || is_served(setup.train)) return 0;
   return std::min(largest_part(setup), kExchangeStagingBytes);
 }
 
-ServedBytes served_bytes_of(const TrialSetup& setup) {
+ServedBytes served_bytes(const TrialSetup& setup) {
   if (!exchanges_gradients(setup) || !is_served(setup.train)) return {};
   const auto moments = static_cast<Bytes>(moment_count(setup.train.optimizer));
   ServedBytes bytes;
@@ -209,12 +205,9 @@ ServedBytes served_bytes_of(const TrialSetup& setup) {
   bytes.moments = bytes.parameters * moments;
   bytes.gradients = bytes.parameters * (setup.train.data_parallel.staleness + 1);
   bytes.staging = std::min(largest_part(setup) * std::max<Bytes>(moments, 1), kExchangeStagingBytes);
+  bytes.all =
+      bytes.parameters + bytes.moments + bytes.gradients + (setup.train.data_parallel.degree - 1) * bytes.staging;
   return bytes;
-}
-
-Bytes served_bytes(const TrialSetup& setup) {
-  const ServedBytes bytes = served_bytes_of(setup);
-  return bytes.parameters + bytes.moments + bytes.gradients + (setup.train.data_parallel.degree - 1) * bytes.staging;
 }
 
 double learning_rate_of(const TrialSetup& setup, std::uint64_t step, std::uint32_t layer) {
@@ -294,7 +287,7 @@ Bytes trial_overhead_bytes(const TrialSetup& setup) {
     for (const auto& parameter : layer_of(setup, l).parameters)
       if (parameter.tied_to && !parameter.frozen)
         bytes += HostBuffer::rounded(tied_bytes(parameter) * gradient_pieces(setup.train));
-  if (const Bytes served = served_bytes(setup); served > 0) bytes += HostBuffer::rounded(served);
+  if (const Bytes served = served_bytes(setup).all; served > 0) bytes += HostBuffer::rounded(served);
   return bytes + HostBuffer::rounded(exchange_staging_bytes(setup));
 }
 

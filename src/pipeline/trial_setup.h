@@ -114,9 +114,9 @@ struct ServedBytes {
   Bytes parameters = 0, moments = 0;
   Bytes gradients = 0;  ///< of all steps that are not complete
   Bytes staging = 0;    ///< for one other member
+  Bytes all = 0;        ///< with staging for each other member
 };
-ServedBytes served_bytes_of(const TrialSetup& setup);
-Bytes served_bytes(const TrialSetup& setup);  ///< in all
+ServedBytes served_bytes(const TrialSetup& setup);
 /// Of one layer at this step, from 0.
 double learning_rate_of(const TrialSetup& setup, std::uint64_t step, std::uint32_t layer);
 /// Of one layer with this layout of its own part.
