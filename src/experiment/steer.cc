@@ -90,10 +90,10 @@ void Experiment::check_possible(const Decision& decision) {
 }
 
 void Experiment::check_room(const TrialSetup& setup, const char* what) const {
-  const Bytes need = 2 * trial_state_bytes(setup);
+  const Bytes need = committed_bytes(setup) + trial_disk_bytes(setup);
   Bytes taken = 0;  // by those that have written nothing yet
   for (const auto& entry : entries_)
-    if (!entry->ended() && entry->digest.empty() && entry->refusal.empty()) taken += trial_state_bytes(entry->setup);
+    if (!entry->ended() && entry->digest.empty() && entry->refusal.empty()) taken += trial_disk_bytes(entry->setup);
   const Bytes left = parts_.trainer.disk_room(), room = left - std::min(left, taken);
   if (need > room)
     fail(ExitCode::capacity, "resources.disk.capacity: ", what, " needs ", need, " bytes (", text::format_bytes(need),

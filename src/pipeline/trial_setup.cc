@@ -244,18 +244,31 @@ BoundarySizes boundary_sizes(const TrialSetup& setup) {
   return sizes;
 }
 
-Bytes trial_state_bytes(const TrialSetup& setup) {
+Bytes committed_bytes(const TrialSetup& setup) {
   Bytes bytes = 0;
   for (std::uint32_t l = 0; l < end_layer(setup); ++l) {
     if (!uses_layer(setup, l)) continue;
     const LayerLayout own = layout_of(setup, l, Part::own);
     bytes += HostBuffer::rounded(own.bytes) + HostBuffer::rounded(moment_bytes(setup, own));
-    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(gradient_bytes(setup, own));
-    bytes += own_copy_bytes(setup, l) + frozen_window_bytes(setup, l);
-    if (setup.limits.frozen_copies && has_frozen_blob(setup, l))  // of which the copies are
-      bytes += HostBuffer::rounded(layout_of(setup, l, Part::shared).bytes);
+    if (has_frozen_blob(setup, l)) bytes += HostBuffer::rounded(layout_of(setup, l, Part::shared).bytes);
   }
   return bytes;
+}
+
+Bytes trial_state_bytes(const TrialSetup& setup) {
+  Bytes bytes = committed_bytes(setup);
+  for (std::uint32_t l = 0; l < end_layer(setup); ++l) {
+    if (!uses_layer(setup, l)) continue;
+    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(gradient_bytes(setup, layout_of(setup, l, Part::own)));
+    bytes += own_copy_bytes(setup, l);
+    if (setup.limits.frozen_copies) bytes += frozen_window_bytes(setup, l);  // beside what they are copies of
+  }
+  return bytes;
+}
+
+Bytes trial_disk_bytes(const TrialSetup& setup) {
+  const Bytes all = trial_state_bytes(setup);
+  return setup.window < all ? all : committed_bytes(setup);
 }
 
 Bytes trial_window_min(const TrialSetup& setup) {

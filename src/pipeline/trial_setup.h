@@ -58,8 +58,13 @@ constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer +
 std::uint32_t judged_rows(const TrialSetup& setup);
 /// Host bytes of a trial beside its window: boundaries, tied gradients. Known before it starts.
 Bytes trial_overhead_bytes(const TrialSetup& setup);
+/// Bytes of the blobs that a commit names.
+Bytes committed_bytes(const TrialSetup& setup);
 /// Bytes of all blobs that the window would hold if it held everything.
 Bytes trial_state_bytes(const TrialSetup& setup);
+/// What it has on disk: what commits name, and where the window does not hold everything any other blob as well. A
+/// commit takes committed_bytes() more, until what it supersedes is dropped. Requires a window.
+Bytes trial_disk_bytes(const TrialSetup& setup);
 /// The smallest window with which every task can run.
 Bytes trial_window_min(const TrialSetup& setup);
 

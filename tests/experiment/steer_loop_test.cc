@@ -263,6 +263,29 @@ TEST_F(SteerLoopTest, RefusalsChangeNothingAndAreJournaledWhenNobodyWaitsForThem
   EXPECT_THAT(*journal_->operations()[0].outcome, HasSubstr("no trial"));
 }
 
+/// They are never committed, so that they are on disk only where the window does not hold everything.
+TEST_F(SteerLoopTest, BfloatCopiesTakeNoDiskOfAClone) {
+  device_memory_ = MiB;
+  trial_.train.precision = Precision::bf16;
+  for (const double window_share : {1.0, 0.5}) {
+    setup_.window_share = window_share;
+    const Bytes committed = committed_bytes(fakes::trial_setup(world_, trial_, 0, setup_));
+    ASSERT_LT(committed, state_bytes());
+    std::string refusal;
+    requests_ = [&](Experiment& experiment) {
+      if (interrupted_.exchange(true)) return;
+      refusal = experiment.steer(request(Verb::clone, "t00", kOther), false).refusal;
+    };
+    forget();
+    interrupted_ = false;
+    ASSERT_EQ(run(4 * committed), ExperimentEnd::interrupted);  // two trials, a third one and its commit
+    if (window_share == 1)
+      EXPECT_EQ(refusal, "");
+    else
+      EXPECT_THAT(refusal, HasSubstr("resources.disk.capacity: a clone needs"));
+  }
+}
+
 TEST_F(SteerLoopTest, OneTokenIsOneOperation) {
   const OperationRequest stop = request(Verb::stop, "t00");
   bool asked = false;
