@@ -196,6 +196,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
     if (cost.trainable) forecast.state += cost.parameter_bytes - cost.frozen_bytes + cost.moment_bytes;
   forecast.host = setup.window + trial_overhead_bytes(setup);
   forecast.frozen = setup.frozen_in_window ? 0 : shared_layer_bytes(setup);
+  forecast.form = frozen_form(setup);
   forecast.workspace = largest_workspace(setup.plan);
   forecast.spilled_per_step = spilled_per_step(setup, inputs_.execute.prefetch_tasks);
   return forecast;
@@ -258,14 +259,30 @@ void Planner::choose_window(TrialSetup& setup, Bytes available) {
   if (setup.window + overhead > available) refuse_host(setup, least + overhead, available);
 }
 
+void HostTogether::add(const TrialForecast& trial) {
+  bytes_ = bytes_with(trial);
+  Bytes& frozen = frozen_[trial.form];
+  frozen = std::max(frozen, trial.frozen);
+}
+
+Bytes HostTogether::bytes_with(const TrialForecast& trial) const {
+  const auto known = frozen_.find(trial.form);
+  const Bytes there = known == frozen_.end() ? 0 : known->second;
+  return bytes_ + trial.host + std::max(there, trial.frozen) - there;
+}
+
+Bytes HostTogether::frozen() const {
+  Bytes bytes = 0;
+  for (const auto& [form, of_form] : frozen_) bytes += of_form;
+  return bytes;
+}
+
 std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials) {
-  Bytes used = 0, frozen = 0;
+  HostTogether together;
   std::uint32_t active = 0;
   for (const auto& forecast : forecasts) {
-    const Bytes shared = std::max(frozen, forecast.frozen);
-    if (used + forecast.host + shared > host_for_trials) continue;
-    used += forecast.host;
-    frozen = shared;
+    if (together.bytes_with(forecast) > host_for_trials) continue;
+    together.add(forecast);
     ++active;
   }
   return active;

@@ -26,9 +26,10 @@ struct PlannerInputs {
 
 /// Predicted bytes and seconds of one trial, beside what is in its setup.
 struct TrialForecast {
-  Bytes state = 0;             ///< trainable parameters and moments, as committed
-  Bytes host = 0;              ///< window and boundaries
-  Bytes frozen = 0;            ///< shared frozen layers
+  Bytes state = 0;   ///< trainable parameters and moments, as committed
+  Bytes host = 0;    ///< window and boundaries
+  Bytes frozen = 0;  ///< shared frozen layers, in this form
+  FrozenForm form = FrozenForm::whole;
   Bytes workspace = 0;         ///< of a task at most
   Bytes spilled_per_step = 0;  ///< written to disk beside commits, because the window is smaller than the state
 };
@@ -69,6 +70,20 @@ class Planner {
   std::uint32_t cpu_devices_ = 0;
   Bytes cpu_workspace_ = 0, features_ = 0;
   std::map<std::string, std::vector<LayerCost>> costs_;
+};
+
+/// What trials take of the host tier together. All that hold frozen layers in one form hold the same, and each form is
+/// a copy of its own.
+class HostTogether {
+ public:
+  void add(const TrialForecast& trial);
+  Bytes bytes() const { return bytes_; }
+  Bytes bytes_with(const TrialForecast& trial) const;
+  Bytes frozen() const;
+
+ private:
+  Bytes bytes_ = 0;
+  std::map<FrozenForm, Bytes> frozen_;
 };
 
 /// How many trials' state the host tier holds at a time when they are admitted in this order.

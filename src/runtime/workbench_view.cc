@@ -88,7 +88,9 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   if (config_.execute.active_trials)
     tiers.active_trials = std::min(tiers.active_trials, *config_.execute.active_trials);
   tiers.active_trials = std::max(1u, tiers.active_trials);
-  Bytes host = planner_->inputs().host_memory - planner_->host_for_trials(), frozen = 0, largest = 0;
+  const Bytes beside = planner_->inputs().host_memory - planner_->host_for_trials();
+  HostTogether together;
+  Bytes largest = 0;
   std::uint32_t counted = 0;
   const auto epochs = epochs_of(setups);
   for (std::size_t i = 0; i < setups.size(); ++i) {
@@ -98,14 +100,12 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
     tiers.disk_written += forecasts[i].state * visits + forecasts[i].spilled_per_step * steps;
     tiers.disk_need += forecasts[i].state;
     largest = std::max(largest, forecasts[i].state);
-    if (counted < tiers.active_trials &&
-        host + forecasts[i].host + std::max(frozen, forecasts[i].frozen) <= tiers.host_budget) {
-      host += forecasts[i].host;
-      frozen = std::max(frozen, forecasts[i].frozen);
+    if (counted < tiers.active_trials && beside + together.bytes_with(forecasts[i]) <= tiers.host_budget) {
+      together.add(forecasts[i]);
       ++counted;
     }
   }
-  tiers.host_need = std::max(host + frozen, materialising_bytes(setups));
+  tiers.host_need = std::max(beside + together.bytes(), materialising_bytes(setups));
   tiers.disk_need += largest * clones_expected(config_.search);
   tiers.disk_need += sharing_.disk_bytes();
   for (const auto& prefix : sharing_.prefixes)

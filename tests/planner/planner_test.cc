@@ -109,5 +109,16 @@ TEST(ActiveAtOnceTest, CountsSharedFrozenLayersOnce) {
   EXPECT_EQ(active_at_once({forecast, forecast, forecast}, 79), 2u);
 }
 
+TEST(ActiveAtOnceTest, CountsEachFormOfFrozenLayers) {
+  TrialForecast whole, rounded;
+  whole.host = rounded.host = 10;
+  whole.frozen = 50;
+  rounded.frozen = 25;
+  rounded.form = FrozenForm::bf16;
+  EXPECT_EQ(active_at_once({whole, rounded, rounded, whole}, 115), 4u);
+  EXPECT_EQ(active_at_once({whole, rounded, rounded, whole}, 114), 3u);
+  EXPECT_EQ(active_at_once({whole, rounded}, 94), 1u);
+}
+
 }  // namespace
 }  // namespace hopyard
