@@ -255,14 +255,21 @@ Bytes committed_bytes(const TrialSetup& setup) {
   return bytes;
 }
 
-Bytes trial_state_bytes(const TrialSetup& setup) {
-  Bytes bytes = committed_bytes(setup);
+Bytes derived_bytes(const TrialSetup& setup) {
+  Bytes bytes = 0;
   for (std::uint32_t l = 0; l < end_layer(setup); ++l) {
     if (!uses_layer(setup, l)) continue;
-    if (keeps_gradients(setup)) bytes += HostBuffer::rounded(gradient_bytes(setup, layout_of(setup, l, Part::own)));
     bytes += own_copy_bytes(setup, l);
-    if (setup.limits.frozen_copies) bytes += frozen_window_bytes(setup, l);  // beside what they are copies of
+    if (setup.limits.frozen_copies) bytes += frozen_window_bytes(setup, l);
   }
+  return bytes;
+}
+
+Bytes trial_state_bytes(const TrialSetup& setup) {
+  Bytes bytes = committed_bytes(setup) + derived_bytes(setup);
+  if (!keeps_gradients(setup)) return bytes;
+  for (std::uint32_t l = 0; l < end_layer(setup); ++l)
+    if (uses_layer(setup, l)) bytes += HostBuffer::rounded(gradient_bytes(setup, layout_of(setup, l, Part::own)));
   return bytes;
 }
 

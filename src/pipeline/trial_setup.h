@@ -60,6 +60,8 @@ std::uint32_t judged_rows(const TrialSetup& setup);
 Bytes trial_overhead_bytes(const TrialSetup& setup);
 /// Bytes of the blobs that a commit names.
 Bytes committed_bytes(const TrialSetup& setup);
+/// Of the copies in bfloat16 in its window, which are made anew whenever it is admitted.
+Bytes derived_bytes(const TrialSetup& setup);
 /// Bytes of all blobs that the window would hold if it held everything.
 Bytes trial_state_bytes(const TrialSetup& setup);
 /// What it has on disk: what commits name, and where the window does not hold everything any other blob as well. A

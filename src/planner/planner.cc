@@ -1,6 +1,7 @@
 #include "planner/planner.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/failure.h"
 #include "partitioner/shard_tasks.h"
@@ -42,6 +43,13 @@ Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
     for (std::uint32_t l = 0; l < setup.costs.size(); ++l)
       bytes.push_back(HostBuffer::rounded(copy_bytes(setup, l, part)));
   return spilled_per_round(step_uses(setup), bytes, setup.window, prefetch_tasks);
+}
+
+Bytes frozen_blob_bytes(const TrialSetup& setup) {
+  Bytes bytes = 0;
+  for (std::uint32_t l = 0; l < end_layer(setup); ++l)
+    if (uses_layer(setup, l) && has_frozen_blob(setup, l)) bytes += layout_of(setup, l, Part::shared).bytes;
+  return bytes;
 }
 
 std::string cost_key(const TrialSetup& setup) {
@@ -198,7 +206,11 @@ TrialForecast Planner::plan(TrialSetup& setup) {
   forecast.frozen = setup.frozen_in_window ? 0 : shared_layer_bytes(setup);
   forecast.form = frozen_form(setup);
   forecast.workspace = largest_workspace(setup.plan);
+  forecast.disk = forecast.state + frozen_blob_bytes(setup);
+  forecast.spilled = trial_disk_bytes(setup) - committed_bytes(setup);
   forecast.spilled_per_step = spilled_per_step(setup, inputs_.execute.prefetch_tasks);
+  const Bytes blobs = trial_state_bytes(setup);
+  forecast.spilled_per_admission = std::min(derived_bytes(setup), blobs - std::min(blobs, setup.window));
   return forecast;
 }
 
@@ -275,6 +287,18 @@ Bytes HostTogether::frozen() const {
   Bytes bytes = 0;
   for (const auto& [form, of_form] : frozen_) bytes += of_form;
   return bytes;
+}
+
+Bytes written_anew(const std::vector<TrialForecast>& forecasts, std::uint32_t active) {
+  Bytes commit = 0;
+  std::vector<Bytes> spilled;
+  for (const auto& trial : forecasts) {
+    commit = std::max(commit, trial.state);
+    if (trial.spilled_per_step > 0) spilled.push_back(trial.state + trial.spilled);
+  }
+  std::sort(spilled.rbegin(), spilled.rend());
+  spilled.resize(std::min<std::size_t>(spilled.size(), active));
+  return std::max(commit, std::accumulate(spilled.begin(), spilled.end(), Bytes{0}));
 }
 
 std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials) {

@@ -31,7 +31,10 @@ struct TrialForecast {
   Bytes frozen = 0;  ///< shared frozen layers, in this form
   FrozenForm form = FrozenForm::whole;
   Bytes workspace = 0;         ///< of a task at most
-  Bytes spilled_per_step = 0;  ///< written to disk beside commits, because the window is smaller than the state
+  Bytes disk = 0;              ///< as committed: `state`, and frozen layers of its own
+  Bytes spilled = 0;           ///< on disk besides while it trains, because the window is smaller than its blobs
+  Bytes spilled_per_step = 0;  ///< written to disk beside commits, for the same reason
+  Bytes spilled_per_admission = 0;
 };
 
 /// Measures a model's layers once for all trials that differ in nothing that costs. Not thread-safe.
@@ -85,6 +88,10 @@ class HostTogether {
   Bytes bytes_ = 0;
   std::map<FrozenForm, Bytes> frozen_;
 };
+
+/// What lies on disk at most beside what is committed, while so many trials are active: of those whose windows are too
+/// small, a new version of the state and what else they spill; or else one commit.
+Bytes written_anew(const std::vector<TrialForecast>& forecasts, std::uint32_t active);
 
 /// How many trials' state the host tier holds at a time when they are admitted in this order.
 std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials);

@@ -280,7 +280,8 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
   }
   view.tiers = describe_tiers(setups, forecasts);
   view.predicted_peak_host = view.tiers.host_need;
-  view.predicted_peak_disk = view.tiers.disk_need;
+  view.predicted_peak_disk =
+      view.tiers.disk_need - written_anew(forecasts, 0) + written_anew(forecasts, view.tiers.active_trials);
   view.sharing = describe_sharing(setups);
   view.group_by = config_.data.group_by;
   view.row_groups = describe_row_groups();

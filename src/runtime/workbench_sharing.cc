@@ -113,17 +113,19 @@ void Workbench::share(const std::map<std::string, std::uint32_t>& visits_done) {
 /// What there is beside trials: on the host as many of the largest as there are devices, on disk the states of all, and
 /// of those that each device may write anew while what it replaces is still there.
 SharingBudget Workbench::sharing_budget() const {
-  Bytes largest = 0, states = 0, largest_state = 0;
+  Bytes largest = 0, states = 0, largest_state = 0, spilled = 0;
   HostTogether all;
   for (const auto& trial : planned_) {
     largest = std::max(largest, trial.forecast.host);
     all.add(trial.forecast);
     largest_state = std::max(largest_state, trial.forecast.state);
     // What a window does not hold lies on disk twice for a while: as committed, and as it is now.
-    states += (trial.forecast.spilled_per_step > 0 ? 2 : 1) * trial.forecast.state;
+    states += trial.forecast.disk + (trial.forecast.spilled_per_step > 0 ? trial.forecast.state : 0);
+    spilled = std::max(spilled, trial.forecast.spilled);
   }
   const Bytes together = std::min<Bytes>(planner_->device_count(), planned_.size()) * largest + all.frozen();
-  const Bytes committing = (1 + planner_->device_count() + clones_expected(config_.search)) * largest_state;
+  const Bytes committing = (1 + planner_->device_count() + clones_expected(config_.search)) * largest_state +
+                           planner_->device_count() * spilled;
   const auto rest = [](Bytes all, Bytes taken) { return all - std::min(all, taken); };
   const auto granted = [](const char* key, const std::optional<Bytes>& wanted, Bytes there, const char* tier) {
     if (!wanted || *wanted <= there) return wanted.value_or(there);

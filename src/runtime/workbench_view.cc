@@ -97,11 +97,14 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
     const std::uint64_t visits = epochs[i].visits(config_.data.partitions);
     const std::uint64_t steps =
         setups[i].total_steps * visits / (std::uint64_t{setups[i].train.epochs} * config_.data.partitions);
-    tiers.disk_written += forecasts[i].state * visits + forecasts[i].spilled_per_step * steps;
-    tiers.disk_need += forecasts[i].state;
-    largest = std::max(largest, forecasts[i].state);
-    if (counted < tiers.active_trials && beside + together.bytes_with(forecasts[i]) <= tiers.host_budget) {
-      together.add(forecasts[i]);
+    const TrialForecast& trial = forecasts[i];
+    const std::uint64_t admissions = setups.size() > tiers.active_trials ? visits : 1;
+    tiers.disk_written += trial.disk - trial.state + trial.state * visits + trial.spilled_per_step * steps +
+                          trial.spilled_per_admission * admissions;
+    tiers.disk_need += trial.disk;
+    largest = std::max(largest, trial.state);
+    if (counted < tiers.active_trials && beside + together.bytes_with(trial) <= tiers.host_budget) {
+      together.add(trial);
       ++counted;
     }
   }

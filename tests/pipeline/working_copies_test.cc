@@ -268,6 +268,8 @@ TEST_F(WorkingCopies, CommitsNameNoneAndRestoredTrialsMakeThem) {
   TrialRun first(setup, *grant_trial(setup, host, frozen), disk, pool, [] {});
   first.initialise();
   const auto state = first.cache().commit();
+  EXPECT_GT(disk.used(), committed_bytes(setup)) << "copies that the window does not hold are spilled";
+  EXPECT_LE(disk.used(), trial_disk_bytes(setup));
   const auto layers = static_cast<std::uint32_t>(setup.costs.size());
   for (const auto& place : state) EXPECT_LT(place.blob, copies_blob(setup, 0, Part::own));
   std::mutex mutex;

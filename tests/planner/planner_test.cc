@@ -52,6 +52,27 @@ TEST_F(PlannerTest, SmallHostTierStreams) {
   EXPECT_GE(trial.window, trial_window_min(trial));
 }
 
+TEST_F(PlannerTest, DiskFiguresCountBfloatCopiesThatSpill) {
+  PlannerInputs small = inputs(DeviceSpec::Type::emulated, 500 * KiB, 450 * KiB);
+  small.execute.share_frozen = false;
+  Planner planner(small);
+  TrialSetup exact = setup(2), rounded = setup(2);
+  rounded.train.precision = Precision::bf16;
+  const TrialForecast without = planner.plan(exact), with = planner.plan(rounded);
+  ASSERT_LT(rounded.window, trial_state_bytes(rounded));
+  ASSERT_TRUE(exact.frozen_in_window && rounded.frozen_in_window);
+  EXPECT_EQ(with.disk, without.disk) << "what is committed";
+  EXPECT_GT(with.disk, with.state) << "frozen layers of its own are";
+  EXPECT_EQ(without.spilled, 0u);
+  EXPECT_EQ(with.spilled, derived_bytes(rounded));
+  EXPECT_EQ(without.spilled_per_admission, 0u);
+  EXPECT_GT(with.spilled_per_admission, 0u);
+  Planner roomy(inputs(DeviceSpec::Type::emulated, 500 * KiB, 64 * MiB));
+  TrialSetup held = rounded;
+  const TrialForecast whole = roomy.plan(held);
+  EXPECT_EQ(whole.spilled + whole.spilled_per_admission, 0u);
+}
+
 TEST_F(PlannerTest, ALayerLargerThanTheDeviceIsNamedWithItsBytes) {
   Planner planner(inputs(DeviceSpec::Type::emulated, 20 * KiB, 64 * MiB));
   TrialSetup trial = setup();
@@ -99,6 +120,18 @@ TEST_F(PlannerTest, FrozenLayersAreSharedWhereTheyFit) {
   const TrialForecast forecast = planner.plan(trial);
   EXPECT_FALSE(trial.frozen_in_window);
   EXPECT_GT(forecast.frozen, 0u);
+}
+
+TEST(WrittenAnewTest, IsWhatActiveTrialsSpillOrElseOneCommit) {
+  TrialForecast held, spilling;
+  held.state = 15;
+  spilling.state = 10;
+  spilling.spilled = 3;
+  spilling.spilled_per_step = 1;
+  EXPECT_EQ(written_anew({held, held}, 2), 15u);
+  EXPECT_EQ(written_anew({held, spilling, spilling}, 1), 15u);
+  EXPECT_EQ(written_anew({held, spilling, spilling}, 2), 26u);
+  EXPECT_EQ(written_anew({spilling}, 1), 13u);
 }
 
 TEST(ActiveAtOnceTest, CountsSharedFrozenLayersOnce) {
