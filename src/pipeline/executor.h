@@ -27,8 +27,8 @@ struct StepLosses;
 struct DeviceReport {
   std::string name, task;  ///< task: what it computes now, empty when idle
   double busy_s = 0;
-  std::map<std::string, double>
-      idle_s;  ///< by cause: disk, load, store, activation, memory, commit, exchange, no idle trial, no work
+  std::map<std::string, double> idle_s;  ///< by cause: disk, rounding (to bfloat16, of a restored trial), load,
+                                         ///< store, activation, memory, commit, exchange, no idle trial, no work
   std::uint64_t tasks = 0, recuts = 0;
   std::uint64_t spared_forwards = 0;  ///< backward tasks that found what their forward saved
   Bytes memory_budget = 0, memory_used = 0, memory_peak = 0;

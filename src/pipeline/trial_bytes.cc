@@ -140,6 +140,10 @@ void TrialRun::make_all_copies() {
 
 bool TrialRun::copies_made(std::span<const std::uint32_t> blobs) const {
   if (copying_failed_) std::rethrow_exception(copying_error_);
+  return has_copies(blobs);
+}
+
+bool TrialRun::has_copies(std::span<const std::uint32_t> blobs) const {
   const auto count = static_cast<std::uint32_t>(layers_.size());
   return std::all_of(blobs.begin(), blobs.end(),
                      [&](std::uint32_t blob) { return copied_[blob < 3 * count ? blob / 3 : blob % count].load(); });

@@ -218,7 +218,8 @@ class TrialRun {
     return reads_copy(part) ? packed_bytes(bytes) : bytes;
   }
   /// The layers that these blobs are of have all the copies that their tasks need; else wake() comes when more have.
-  /// Rethrows what ended the making of them.
+  bool has_copies(std::span<const std::uint32_t> blobs) const;
+  /// The same; rethrows what ended the making of them.
   bool copies_made(std::span<const std::uint32_t> blobs) const;
   /// A part of a layer's parameters in host memory: a blob, which must be pinned, or bytes shared with other trials,
   /// which nobody may write. Null where it has no bytes. Where tasks read a copy of a shared part, it is that.

@@ -13,8 +13,8 @@
 
 namespace hopyard {
 
-/// For how long a device did not compute, and why: "load", "disk", "commit", "no work", "memory", "activation",
-/// "store".
+/// For how long a device did not compute, and why: "load", "disk", "rounding", "commit", "no work", "memory",
+/// "activation", "store".
 struct IdleCause {
   std::string cause;
   double seconds = 0;

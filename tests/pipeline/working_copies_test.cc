@@ -120,6 +120,21 @@ TEST_F(WorkingCopies, InterleavedTrialsOfOneBase) {
   }
 }
 
+TEST_F(WorkingCopies, WhatWaitsForThemSaysSo) {
+  const SmallWorld world(fakes::kTinyBert);
+  TrialToRun trial = trial_of(world, ModelTask::sequence_classification, [](ModelSpec&) {});
+  EngineSetup setup;
+  setup.cuts = {2, 4};
+  const auto causes = [&] {
+    MemoryDiskTier disk;
+    disk.faults.delay_s = 0.005;  // of what is restored, and only then rounded
+    return fakes::train(world, {trial}, setup, disk).devices[0].idle_s;
+  };
+  EXPECT_TRUE(causes().contains("rounding"));
+  trial.train.precision = Precision::fp32;
+  EXPECT_FALSE(causes().contains("rounding"));
+}
+
 TEST_F(WorkingCopies, WhatIsCutWhileItRunsGoesOnWithoutThem) {
   const SmallWorld world(fakes::kTinyGpt2);
   const TrialToRun trial = trial_of(world, ModelTask::causal_lm, [](ModelSpec&) {});
