@@ -48,6 +48,20 @@ std::shared_ptr<const FrozenLayer> FrozenStore::get_locked(const ModelSource& so
                                                            std::uint64_t trial_seed, FrozenForm form) {
   auto& known = known_[content_key(source, layer, trial_seed)];
   if (auto held = known.in(form).lock()) return held;
+  std::shared_ptr<const FrozenLayer> made;
+  if (form == FrozenForm::whole) {
+    made = read(source, layer, trial_seed, known);
+  } else {
+    auto whole = known.whole.lock();
+    if (whole == nullptr) whole = read(source, layer, trial_seed, known);
+    if (whole != nullptr) made = rounded(*whole);
+  }
+  known.in(form) = made;
+  return made;
+}
+
+std::shared_ptr<const FrozenLayer> FrozenStore::read(const ModelSource& source, std::uint32_t layer,
+                                                     std::uint64_t trial_seed, Known& known) {
   const auto& description = source.description().layers[layer];
   const LayerLayout layout = layout_of(description, Part::shared);
   auto reservation = host_.reserve(HostBuffer::rounded(layout.bytes));
@@ -59,15 +73,17 @@ std::shared_ptr<const FrozenLayer> FrozenStore::get_locked(const ModelSource& so
     known.digests = std::make_shared<const std::vector<ParameterDigest>>(
         parameter_digests(description, layout, made->bytes.span()));
   made->digests = known.digests;
-  if (form == FrozenForm::bf16) {
-    const Bytes bytes = packed_bytes(layout.bytes);
-    auto rounded = host_.reserve(HostBuffer::rounded(bytes));
-    if (!rounded) return nullptr;
-    HostBuffer whole = std::move(made->bytes);
-    made->bytes = HostBuffer(std::move(*rounded), bytes);
-    pack_to_bf16(whole.span(), made->bytes.span());
-  }
-  known.in(form) = made;
+  return made;
+}
+
+std::shared_ptr<const FrozenLayer> FrozenStore::rounded(const FrozenLayer& whole) {
+  const Bytes bytes = packed_bytes(whole.bytes.size());
+  auto reservation = host_.reserve(HostBuffer::rounded(bytes));
+  if (!reservation) return nullptr;
+  auto made = std::make_shared<FrozenLayer>();
+  made->bytes = HostBuffer(std::move(*reservation), bytes);
+  pack_to_bf16(whole.bytes.span(), made->bytes.span());
+  made->digests = whole.digests;
   return made;
 }
 
@@ -80,7 +96,8 @@ Bytes FrozenStore::missing_bytes(const ModelSource& source, std::span<const std:
     if (known != known_.end() && !known->second.in(form).expired()) continue;
     const Bytes bytes = layout_of(source.description().layers[layer], Part::shared).bytes;
     missing += HostBuffer::rounded(form == FrozenForm::bf16 ? packed_bytes(bytes) : bytes);
-    if (form == FrozenForm::bf16) largest = std::max(largest, HostBuffer::rounded(bytes));
+    const bool reads = known == known_.end() || known->second.whole.expired();
+    if (form == FrozenForm::bf16 && reads) largest = std::max(largest, HostBuffer::rounded(bytes));
   }
   return missing + largest;
 }

@@ -30,7 +30,8 @@ struct FrozenLayer {
 class FrozenStore {
  public:
   explicit FrozenStore(HostTier& host) : host_(host) {}
-  /// Null when the host tier has no room for a layer that is not there yet, which to round takes room for it whole.
+  /// Null when the host tier has no room for a layer that is not there yet, which to round takes room for it whole,
+  /// unless somebody holds it whole.
   std::shared_ptr<const FrozenLayer> get(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed,
                                          FrozenForm form = FrozenForm::whole);
   /// What get() of these layers of the model would newly take from the host tier, one after the other.
@@ -50,6 +51,10 @@ class FrozenStore {
   };
   std::shared_ptr<const FrozenLayer> get_locked(const ModelSource& source, std::uint32_t layer,
                                                 std::uint64_t trial_seed, FrozenForm form);
+  /// Null where there is no room, both.
+  std::shared_ptr<const FrozenLayer> read(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed,
+                                          Known& known);
+  std::shared_ptr<const FrozenLayer> rounded(const FrozenLayer& whole);
   std::mutex mutex_;  // guards known_
   std::map<std::string, Known> known_;
 };

@@ -267,6 +267,33 @@ TEST_F(WorkingCopies, FrozenLayersAreRoundedOnceForAll) {
   EXPECT_EQ(store.missing_bytes(*setup.source, layers, 1, FrozenForm::bf16), 0u);
 }
 
+TEST_F(WorkingCopies, FrozenLayersThatSomebodyHoldsWholeAreNotReadToBeRounded) {
+  const SmallWorld world(fakes::kTinyBert);
+  world.give_weights();
+  const TrialToRun trial =
+      trial_of(world, ModelTask::sequence_classification, [](ModelSpec& spec) { spec.freeze = 2; });
+  const TrialSetup setup = fakes::trial_setup(world, trial, 0, {});
+  HostTier host(16 * MiB);
+  FrozenStore store(host);
+  const auto layers = shared_layers(setup);
+  std::vector<std::shared_ptr<const FrozenLayer>> held;
+  for (const auto layer : layers) held.push_back(store.get(*setup.source, layer, 1));
+  Bytes rounded = 0;
+  for (const auto layer : layers) rounded += HostBuffer::rounded(copy_bytes(setup, layer, Part::shared));
+  EXPECT_EQ(store.missing_bytes(*setup.source, layers, 1, FrozenForm::bf16), rounded);
+  const Bytes before = host.used();
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const auto copy = store.get(*setup.source, layers[i], 1, FrozenForm::bf16);
+    std::vector<std::byte> packed(packed_bytes(held[i]->bytes.size()));
+    pack_to_bf16(held[i]->bytes.span(), packed);
+    EXPECT_EQ(std::memcmp(packed.data(), copy->bytes.data(), packed.size()), 0) << i;
+    EXPECT_EQ(copy->digests, held[i]->digests);
+    held.push_back(copy);
+  }
+  EXPECT_EQ(host.used(), before + rounded);
+  EXPECT_EQ(host.peak(), before + rounded) << "nothing was read beside them";
+}
+
 TEST_F(WorkingCopies, CommitsNameNoneAndRestoredTrialsMakeThem) {
   const SmallWorld world(fakes::kTinyBert);
   const TrialToRun trial =
