@@ -130,9 +130,10 @@ class TrialRun {
 
   TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& pool, std::function<void()> wake);
 
-  /// First weights, zero moments. Blocks.
+  /// First weights, zero moments, copies. Blocks.
   void initialise();
-  /// Starts from committed bytes. Frozen parts that the commit does not name are read from the checkpoint.
+  /// Starts from committed bytes. Blocks while frozen parts that the commit does not name are read from the checkpoint.
+  /// A thread then makes the copies, beside whatever tasks come; those wait for copies_made().
   void restore(const std::vector<BlobVersion>& state);
   /// Model digest over all parameters. Blocks; not while tasks run.
   Digest digest();

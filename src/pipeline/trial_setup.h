@@ -43,7 +43,7 @@ struct TrialSetup {
   FeatureTier feature_tier = FeatureTier::host;
   /// Set for a run that trains nothing: it stops before this layer, and what comes out becomes features.
   std::optional<std::uint32_t> materialise_to;
-  Bytes window = 0;               ///< of the host tier for trainable state (and gradients of a clipped step)
+  Bytes window = 0;               ///< of the host tier, for its blobs
   bool frozen_in_window = false;  ///< frozen bytes come and go like others, instead of staying shared in host memory
 };
 
@@ -67,7 +67,7 @@ Bytes trial_state_bytes(const TrialSetup& setup);
 /// What it has on disk: what commits name, and where the window does not hold everything any other blob as well. A
 /// commit takes committed_bytes() more, until what it supersedes is dropped. Requires a window.
 Bytes trial_disk_bytes(const TrialSetup& setup);
-/// The smallest window with which every task can run.
+/// The smallest window with which every task can run, and all copies of a layer can be made.
 Bytes trial_window_min(const TrialSetup& setup);
 
 /// A layer of which nothing is trained has no other parameters: their blob is free for these.

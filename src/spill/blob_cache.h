@@ -19,7 +19,7 @@ namespace hopyard {
 /// A blob of a trial: the unit of eviction. Blobs of zero bytes are legal and always present.
 struct BlobSpec {
   Bytes bytes = 0;
-  bool persistent = true;  ///< false for gradients: spilled when memory is short, never committed
+  bool persistent = true;  ///< false for gradients and what is derived: spilled when memory is short, never committed
 };
 
 /// To prefetch a blob that is needed in `distance` tasks, only what is needed in more than this many may be evicted:
