@@ -81,7 +81,7 @@ void LocalTrainer::start_visit(TrialEntry& trial) {
   visit.evaluate = trial.next_is_judged();
   if (trial.sent) {
     visit.share = trial.sent->share;
-    visit.exchange = trial.sent->exchange;
+    visit.tie = trial.sent->tie;
   }
   Held& held = held_of(trial);
   held.entry = &trial;

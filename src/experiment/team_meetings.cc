@@ -18,7 +18,7 @@ void TeamMeetings::begin(const Train& order) {
 void TeamMeetings::hold(Met met, const Team& team) {
   std::exception_ptr broken;
   try {
-    met.exchange = meet_(team);
+    met.tie = meet_(team);
   } catch (const ExchangeBroken& missed) {
     met.error = missed.what();
   } catch (...) {

@@ -23,7 +23,7 @@ class TeamMeetings {
   struct Met {
     std::uint64_t order = 0;
     std::string trial;
-    std::shared_ptr<VisitTie> exchange;  ///< null: they did not meet
+    std::shared_ptr<VisitTie> tie;  ///< null: they did not meet
     std::string error;
   };
 

@@ -35,7 +35,7 @@ struct SentVisit {
   bool evaluate = false;
   std::vector<std::uint32_t> judge_on = {};  ///< partitions of the validation rows: it trains nothing
   MicroBatchShare share = {};                ///< of its team
-  std::shared_ptr<VisitTie> exchange = {};   ///< with its team; null: alone
+  std::shared_ptr<VisitTie> tie = {};        ///< with its team; null: alone
 };
 
 /// What the loop and its trainer know together. The trainer sets what it says of itself, the loop all else.

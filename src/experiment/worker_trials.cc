@@ -67,9 +67,9 @@ void WorkerTrials::meet_teams() {
   for (auto& met : meetings_.take()) {
     Trial& trial = trials_[met.trial];
     if (!trial.asked || trial.asked->number != met.order) {
-      if (met.exchange) met.exchange->cancel("the visit is given up");
-    } else if (met.exchange) {
-      trial.met = std::move(met.exchange);
+      if (met.tie) met.tie->cancel("the visit is given up");
+    } else if (met.tie) {
+      trial.met = std::move(met.tie);
     } else {
       trial.asked.reset();
       parts_.say(Parted{met.order, met.trial, met.error});
@@ -106,7 +106,7 @@ void WorkerTrials::abandon(const std::string& id) {
     const std::lock_guard lock(mutex_);
     under_way_.at(id).given_up = true;
   }
-  if (trial.entry->sent->exchange) trial.entry->sent->exchange->cancel("the visit is given up");
+  if (trial.entry->sent->tie) trial.entry->sent->tie->cancel("the visit is given up");
   if (!trial.entry->committing) parts_.trainer.abandon(*trial.entry);
 }
 
@@ -161,7 +161,7 @@ void WorkerTrials::get_on(bool others_wait) {
 
 void WorkerTrials::begin(Trial& trial) {
   const Train train = *std::exchange(trial.asked, std::nullopt);
-  const std::shared_ptr<VisitTie> exchange = std::exchange(trial.met, nullptr);
+  const std::shared_ptr<VisitTie> tie = std::exchange(trial.met, nullptr);
   if (!resolve(trial, train)) return;
   UnderWay visit = begin_at(trial, train);
   TrialEntry& entry = *trial.entry;
@@ -173,7 +173,7 @@ void WorkerTrials::begin(Trial& trial) {
   entry.sent = SentVisit{train.partition, train.evaluate, train.judge_on};
   if (train.team) {
     entry.sent->share = {train.team->member, static_cast<std::uint32_t>(train.team->members.size())};
-    entry.sent->exchange = exchange;
+    entry.sent->tie = tie;
   }
   move(trial, resting_, training_);
   const std::lock_guard lock(mutex_);
@@ -336,8 +336,7 @@ void WorkerTrials::rest(Trial& trial) {
   const auto visit = under_way_.extract(trial.entry->status.spec.id);
   lock.unlock();
   if (visit.mapped().begins_at) parts_.states.give_back(*visit.mapped().begins_at);
-  if (const auto exchange = std::exchange(trial.entry->sent->exchange, nullptr))
-    account_.exchanged += exchange->traffic().sent;
+  if (const auto tie = std::exchange(trial.entry->sent->tie, nullptr)) account_.exchanged += tie->traffic().sent;
   move(trial, training_, resting_);
 }
 

@@ -63,22 +63,22 @@ void Executor::exchanged(Active& active, std::span<const StepLosses> steps, cons
 }
 
 void Executor::leave_members(const Active& active, const std::exception_ptr& error) {
-  const auto& exchange = active.trial->visit().exchange;
-  if (exchange == nullptr) return;
+  const auto& tie = active.trial->visit().tie;
+  if (tie == nullptr) return;
   try {
     std::rethrow_exception(error);
   } catch (const Diverged&) {         // each member finds it by itself
   } catch (const ShardDoesNotFit&) {  // said of the trial before the others are left
   } catch (const std::exception& problem) {
-    exchange->cancel(problem.what());
+    tie->cancel(problem.what());
   } catch (...) {
-    exchange->cancel("a member failed");
+    tie->cancel("a member failed");
   }
 }
 
 void Executor::cancel_exchanges(const std::string& reason) {
   for (auto& [number, active] : active_)
-    if (const auto& exchange = active.trial->visit().exchange) exchange->cancel(reason);
+    if (const auto& tie = active.trial->visit().tie) tie->cancel(reason);
 }
 
 bool Executor::any_exchange() const {

@@ -310,7 +310,7 @@ void Executor::finish_visit_if_done(Active& active) {
   forget_kept(*active.trial);
   if (active.exchanging) {
     active.exchanging->over = true;
-    active.exchanging->exchange = active.trial->visit().exchange;
+    active.exchanging->tie = active.trial->visit().tie;
     retired_exchanging_.push_back(std::move(active.exchanging));
   }
   VisitResult result = active.trial->take_result();

@@ -109,7 +109,7 @@ class Executor {
   /// Of a visit whose steps are exchanged: the thread that waits for the other members.
   struct Exchanging {
     bool due = false, over = false;
-    std::shared_ptr<VisitTie> exchange;  ///< of the visit that is over: ends without the lock, since links take time
+    std::shared_ptr<VisitTie> tie;  ///< of the visit that is over: ends without the lock, since links take time
     std::jthread thread;
   };
   struct Active {

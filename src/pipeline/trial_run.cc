@@ -59,12 +59,12 @@ const std::vector<TaskRef>& TrialRun::program_of(std::uint32_t unit) const {
 }
 
 void TrialRun::begin_visit(Visit visit) {
-  require(visit.share.alone() == (visit.exchange == nullptr), setup_.id, ": a visit of ", visit.share.members,
-          " members with", visit.exchange ? "" : "out", " an exchange");
+  require(visit.share.alone() == (visit.tie == nullptr), setup_.id, ": a visit of ", visit.share.members,
+          " members with", visit.tie ? "" : "out", " a tie between them");
   require(visit.share.alone() || visit.share.members == setup_.train.data_parallel.degree, setup_.id, ": ",
           visit.share.members, " members for a degree of ", setup_.train.data_parallel.degree);
-  auto* const exchange = dynamic_cast<StepExchange*>(visit.exchange.get());
-  auto* const server = dynamic_cast<ServerEnd*>(visit.exchange.get());
+  auto* const exchange = dynamic_cast<StepExchange*>(visit.tie.get());
+  auto* const server = dynamic_cast<ServerEnd*>(visit.tie.get());
   require(visit.share.alone() || exchange != nullptr || server != nullptr, setup_.id, ": what ties it is of no kind");
   const bool in_order = setup_.train.data_parallel.sum == DataParallelSpec::Sum::ordered;
   require(exchange == nullptr || exchange->in_order() == in_order, setup_.id, ": its gradients are to be added ",
@@ -148,8 +148,8 @@ void TrialRun::note_next_uses(std::span<const std::uint32_t> blobs) {
 VisitResult TrialRun::take_result() {
   exchange_ = nullptr;
   server_ = nullptr;
-  visit_.exchange.reset();
-  result_.visit.exchange.reset();
+  visit_.tie.reset();
+  result_.visit.tie.reset();
   return std::move(result_);
 }
 

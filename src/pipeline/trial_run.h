@@ -39,8 +39,8 @@ struct Visit {
   bool evaluate = false;            ///< judge on the validation rows afterwards
   /// On those of these partitions alone, ascending; nothing: of all.
   std::optional<std::vector<std::uint32_t>> judge_on = std::nullopt;
-  MicroBatchShare share = {};               ///< alone, or one of as many members as the trial's degree
-  std::shared_ptr<VisitTie> exchange = {};  ///< null: alone. As the trial's `sum` says: a StepExchange or ServerEnd
+  MicroBatchShare share = {};          ///< alone, or one of as many members as the trial's degree
+  std::shared_ptr<VisitTie> tie = {};  ///< null: alone. As the trial's `sum` says: a StepExchange or ServerEnd
 };
 
 /// What one trial did, rather than a disk, a file, the machine or Hopyard itself: it fails, and the others go on.

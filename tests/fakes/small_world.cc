@@ -192,9 +192,9 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
       const std::uint64_t steps = batch_count(trials[i].rows_per_visit, trials[i].train.batch_size);
       const bool evaluate = trials[i].evaluate && index + 1 == trials[i].visits;
       Visit visit{0, index, index, visit_rows(trials[i], index), steps * index, evaluate};
-      if (setup.exchange && i == 0) {
+      if (setup.tie && i == 0) {
         visit.share = setup.share;
-        visit.exchange = setup.exchange(index);
+        visit.tie = setup.tie(index);
       }
       executor.start_visit(runs[i], std::move(visit));
       ++left;

@@ -66,7 +66,7 @@ struct EngineSetup {
   std::function<std::unique_ptr<Device>(std::uint32_t device, Bytes memory)> make_device = {};
   LinkActions* actions = nullptr;  ///< where to write down what goes over the links
   MicroBatchShare share = {};      ///< this engine's part of each step, and
-  std::function<std::shared_ptr<VisitTie>(std::uint32_t visit)> exchange =
+  std::function<std::shared_ptr<VisitTie>(std::uint32_t visit)> tie =
       {};  ///< its end, for the first trial; empty: it is alone
 };
 

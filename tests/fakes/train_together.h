@@ -11,7 +11,7 @@
 namespace hopyard::fakes {
 
 /// A member's end for a visit; called by each member's own thread.
-using ExchangeOf = std::function<std::shared_ptr<VisitTie>(std::uint32_t visit, std::uint32_t member)>;
+using TieOf = std::function<std::shared_ptr<VisitTie>(std::uint32_t visit, std::uint32_t member)>;
 
 /// Micro-batches of one row, six to a batch, and dropout on.
 inline TrialToRun shared_trial(const SmallWorld& world, ModelTask task, std::uint32_t degree, std::int64_t freeze = 0) {
@@ -32,12 +32,12 @@ struct TogetherResult {
 /// Trains the first of `trials` together and the others by each member alone, with an engine for each setup, each on
 /// threads of its own.
 inline TogetherResult train_together(const SmallWorld& world, const std::vector<TrialToRun>& trials,
-                                     std::vector<EngineSetup> setups, const ExchangeOf& exchange) {
+                                     std::vector<EngineSetup> setups, const TieOf& tie) {
   TogetherResult result{std::vector<EngineResult>(setups.size()), std::vector<std::string>(setups.size())};
   std::vector<std::jthread> threads;
   for (std::uint32_t m = 0; m < setups.size(); ++m) {
     setups[m].share = {m, static_cast<std::uint32_t>(setups.size())};
-    setups[m].exchange = [&exchange, m](std::uint32_t visit) { return exchange(visit, m); };
+    setups[m].tie = [&tie, m](std::uint32_t visit) { return tie(visit, m); };
     threads.emplace_back([&, m] {
       try {
         MemoryDiskTier disk;

@@ -43,7 +43,7 @@ class TrainOverLinks : public testing::Test {
   void SetUp() override { at::set_num_threads(1); }
 
   using Open = OpenedExchange (*)(WorkerEnd&, const ExchangeOrder&);
-  fakes::ExchangeOf ends(std::uint32_t members, Open open = open_link_exchange) {
+  fakes::TieOf ends(std::uint32_t members, Open open = open_link_exchange) {
     base_ += 100;
     return [this, members, open](std::uint32_t visit, std::uint32_t member) {
       auto opened = open(workers_.worker(member), {workers_.ids(members), member, base_ + visit, 20, 20});
@@ -54,7 +54,7 @@ class TrainOverLinks : public testing::Test {
     };
   }
 
-  fakes::ExchangeOf server_ends(std::uint32_t members) {
+  fakes::TieOf server_ends(std::uint32_t members) {
     base_ += 100;
     return [this, members](std::uint32_t visit, std::uint32_t member) {
       auto opened = open_server_end(workers_.worker(member), {workers_.ids(members), member, base_ + visit, 20, 20});

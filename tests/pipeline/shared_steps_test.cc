@@ -19,7 +19,7 @@ using fakes::TrialToRun;
 class Visits {
  public:
   explicit Visits(std::uint32_t members) : members_(members) {}
-  fakes::ExchangeOf ends() {
+  fakes::TieOf ends() {
     return [this](std::uint32_t visit, std::uint32_t member) { return end(visit, member); };
   }
   void die(std::uint32_t member, std::uint32_t visit, std::uint64_t part) {
