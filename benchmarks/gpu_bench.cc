@@ -58,7 +58,7 @@ std::pair<double, double> door_speed(Device& device, HostTier& host, Bytes bytes
 std::vector<BenchRow> bench_link(GpuSession& session) {
   const Bytes bytes = session.quick() ? MiB : 256 * MiB;
   const GpuCard& card = session.card();
-  const auto memory = card.is_real() ? make_pinned_memory(2 * bytes) : nullptr;
+  const auto memory = card.is_real() ? make_pinned_memory(2 * bytes, 0) : nullptr;
   HostTier host(2 * bytes, memory.get());
   std::vector<std::pair<double, std::string>> ratios;
   for (int round = 0; round < (session.quick() ? 1 : 3); ++round) {
@@ -111,7 +111,7 @@ double same_bits(GpuSession& session, const BitsCase& bits, std::string& detail)
   for (const bool whole : {true, false}) {
     const ExecuteSpec execute = whole ? uncut() : cut;
     const TrialSetup plan = plan_on_card(model, train, session.card(), spec, execute);
-    const auto memory = session.card().is_real() ? make_pinned_memory(kTrials * host_bytes(plan)) : nullptr;
+    const auto memory = session.card().is_real() ? make_pinned_memory(kTrials * host_bytes(plan), 0) : nullptr;
     HostTier host(kTrials * host_bytes(plan), memory.get());
     StandingTrials trials(model, session.card(), spec, host, plan, kTrials);
     const CardTimes times = trials.run({.trials = kTrials,

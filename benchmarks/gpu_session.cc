@@ -126,7 +126,7 @@ HostTier& GpuSession::pinned_host() {
   const Bytes bytes = kTrials * host_bytes(cut_plan());
   if (pinned_memory_ == nullptr && card_->is_real()) {
     const double begin = monotonic_seconds();
-    pinned_memory_ = make_pinned_memory(bytes);
+    pinned_memory_ = make_pinned_memory(bytes, 0);
     std::cout << "  " << text::format_bytes(bytes) << (pinned_memory_ ? "" : " not") << " pinned in "
               << text::format_number(monotonic_seconds() - begin, 1) << " s" << std::endl;
   }

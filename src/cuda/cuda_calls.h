@@ -5,6 +5,7 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 
 #include "base/bytes.h"
@@ -56,6 +57,8 @@ class CudaCalls {
   virtual std::string card_name() const = 0;
   /// Where tensors on the card are, for libtorch.
   virtual at::Device place() const = 0;
+  /// Of host memory, where copies to and from the card are fastest; nothing where all is equal or nobody knows.
+  virtual std::optional<std::uint32_t> numa_node() const { return std::nullopt; }
 
   /// A stream that does not wait for the legacy default stream. It is one that allocate() knows.
   virtual StreamHandle make_stream() = 0;

@@ -58,8 +58,8 @@ constexpr Bytes cuda_overhead(Bytes budget) {
 /// `trace` may be null and must outlive it.
 std::unique_ptr<Device> make_cuda_device(const DeviceSpec& spec, std::uint32_t index, TraceRecorder* trace);
 
-/// Host memory of so many bytes, pinned as one piece. As much of it as the system grants; null and a warning when it
-/// refuses, and without CUDA.
-std::unique_ptr<HostMemory> make_pinned_memory(Bytes bytes);
+/// Host memory of so many bytes, pinned as one piece, near that card where the machine has several NUMA nodes and lets
+/// us choose. As much of it as the system grants; null and a warning when it refuses, and without CUDA.
+std::unique_ptr<HostMemory> make_pinned_memory(Bytes bytes, std::uint32_t first_card);
 
 }  // namespace hopyard

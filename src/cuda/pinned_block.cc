@@ -1,18 +1,20 @@
 #include "cuda/pinned_block.h"
 
-#include <cstdlib>
+#include <sys/mman.h>
+
 #include <cstring>
 #include <new>
+
+#include "cuda/numa_node.h"
 
 namespace hopyard {
 
 namespace {
 
-constexpr Bytes kPageBytes = 4 * KiB;
-
-std::byte* pages(Bytes bytes) {
-  void* const data = std::aligned_alloc(kPageBytes, align_up(bytes, kPageBytes));
-  if (data == nullptr) throw std::bad_alloc();
+std::byte* pages(Bytes bytes, std::optional<std::uint32_t> node) {
+  void* const data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) throw std::bad_alloc();
+  if (node) prefer_numa_node(data, bytes, *node);
   std::memset(data, 1, bytes);
   return static_cast<std::byte*>(data);
 }
@@ -20,11 +22,11 @@ std::byte* pages(Bytes bytes) {
 }  // namespace
 
 PinnedBlock::PinnedBlock(CudaCalls& calls, Bytes bytes)
-    : calls_(calls), data_(pages(bytes)), pinned_(calls.pin(data_, bytes)) {}
+    : calls_(calls), bytes_(bytes), data_(pages(bytes, calls.numa_node())), pinned_(calls.pin(data_, bytes)) {}
 
 PinnedBlock::~PinnedBlock() {
   if (pinned_) calls_.unpin(data_);
-  std::free(data_);
+  ::munmap(data_, bytes_);
 }
 
 }  // namespace hopyard

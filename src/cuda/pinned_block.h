@@ -7,8 +7,8 @@
 
 namespace hopyard {
 
-/// Of whole pages, written once so that they are there. Unpinned and freed with its owner, before the calls; nothing
-/// may be on its way from or to it then.
+/// Of whole pages, near the card, written once so that they are there. Unpinned and freed with its owner, before the
+/// calls; nothing may be on its way from or to it then.
 class PinnedBlock {
  public:
   PinnedBlock(CudaCalls& calls, Bytes bytes);
@@ -19,6 +19,7 @@ class PinnedBlock {
 
  private:
   CudaCalls& calls_;
+  const Bytes bytes_;
   std::byte* const data_;
   const bool pinned_;
 };

@@ -9,6 +9,7 @@
 
 #include "base/failure.h"
 #include "base/log.h"
+#include "cuda/numa_node.h"
 
 namespace hopyard {
 
@@ -46,13 +47,15 @@ void populate([[maybe_unused]] std::byte* data, [[maybe_unused]] Bytes bytes) {
 
 }  // namespace
 
-std::unique_ptr<PinnedSlab> PinnedSlab::make(Bytes bytes, Pinning pinning, std::optional<Bytes> limit) {
+std::unique_ptr<PinnedSlab> PinnedSlab::make(Bytes bytes, Pinning pinning, std::optional<Bytes> limit,
+                                             std::optional<std::uint32_t> node) {
   const Bytes wanted = align_up(bytes, kPage);
   Bytes granted = wanted;
   if (limit) granted = std::min(granted, (*limit - *limit / kLeftOfLimit) / kPage * kPage);
   for (int halvings = 0; granted > 0 && halvings <= kHalvingsMax; ++halvings, granted = granted / 2 / kPage * kPage) {
     std::byte* const data = map_region(granted);
     if (data == nullptr) continue;
+    if (node) prefer_numa_node(data, granted, *node);
     populate(data, granted);
     if (!pinning.pin(data, granted)) {
       ::munmap(data, granted);

@@ -18,14 +18,15 @@ struct Pinning {
 };
 
 /// Of exactly its size, in huge pages where the kernel grants them. The first free part that is large enough is given
-/// out; what comes back joins what is free beside it. The kernel chooses the NUMA node: that of whoever makes the slab,
-/// as far as it has memory.
+/// out; what comes back joins what is free beside it.
 class PinnedSlab final : public HostMemory {
  public:
   /// `bytes` in whole pages of 4 KiB. When the system refuses, as much of it as it does not, halved each time; of a
   /// process that may have `limit` bytes at most seven eighths of it, since a process that goes over its limit is
-  /// killed, not refused. A warning says how much it became; null when not even an eighth of it could be had.
-  static std::unique_ptr<PinnedSlab> make(Bytes bytes, Pinning pinning, std::optional<Bytes> limit);
+  /// killed, not refused. A warning says how much it became; null when not even an eighth of it could be had. On that
+  /// NUMA node as far as it has memory and the kernel lets us choose; without one where the kernel puts it.
+  static std::unique_ptr<PinnedSlab> make(Bytes bytes, Pinning pinning, std::optional<Bytes> limit,
+                                          std::optional<std::uint32_t> node = std::nullopt);
   /// Requires that all came back.
   ~PinnedSlab() override;
   std::byte* map(Bytes bytes) override;

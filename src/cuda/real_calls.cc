@@ -8,10 +8,12 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <mutex>
 
 #include "base/failure.h"
+#include "cuda/numa_node.h"
 #include "cuda/real_torch_library.h"
 
 namespace hopyard {
@@ -131,6 +133,13 @@ void unpin_for_cards(void* data) noexcept {
   if (cudaHostUnregister(data) != cudaSuccess) forget_error();
 }
 
+std::string bus_id_of(std::uint32_t index) {
+  std::array<char, 32> bus_id{};
+  if (cudaDeviceGetPCIBusId(bus_id.data(), bus_id.size(), static_cast<int>(index)) == cudaSuccess) return bus_id.data();
+  forget_error();
+  return "";
+}
+
 cudaError_t card_memory(c10::DeviceIndex index, std::size_t& free, std::size_t& whole) {
   cudaError_t error = cudaSuccess;
   try {
@@ -195,6 +204,10 @@ c10::cuda::CUDAGuard RealCalls::on_card() const {
     check(code == cudaSuccess ? cudaErrorUnknown : code, "cudaSetDevice");
     throw;
   }
+}
+
+std::optional<std::uint32_t> RealCalls::numa_node() const {
+  return numa_node_of_card(bus_id_of(static_cast<std::uint32_t>(index_)));
 }
 
 StreamHandle RealCalls::make_stream() {

@@ -16,6 +16,9 @@ CudaFault fault_of(cudaError_t error);
 bool pin_for_cards(void* data, Bytes bytes);
 void unpin_for_cards(void* data) noexcept;
 
+/// "0000:3B:00.0"; empty where the runtime does not say.
+std::string bus_id_of(std::uint32_t index);
+
 /// Free and whole memory of a card, which asking makes a context on.
 cudaError_t card_memory(c10::DeviceIndex index, std::size_t& free, std::size_t& whole);
 
@@ -28,6 +31,7 @@ class RealCalls final : public CudaCalls {
   ~RealCalls() override;  ///< gives back what the caching allocator keeps unused
   std::string card_name() const override { return card_name_; }
   at::Device place() const override { return {at::kCUDA, index_}; }
+  std::optional<std::uint32_t> numa_node() const override;
 
   StreamHandle make_stream() override;
   void destroy_stream(StreamHandle stream) noexcept override;

@@ -3,7 +3,6 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <array>
 
 #include "base/failure.h"
 #include "cuda/card_watch.h"
@@ -11,6 +10,7 @@
 #include "cuda/cuda_devices.h"
 #include "cuda/link_speed.h"
 #include "cuda/memory_limit.h"
+#include "cuda/numa_node.h"
 #include "cuda/pinned_slab.h"
 #include "cuda/real_calls.h"
 #include "cuda/real_kernels.h"
@@ -59,8 +59,7 @@ CudaCard describe_card(int index) {
     card.minor = properties.minor;
     card.memory = properties.totalGlobalMem;
   }
-  std::array<char, 32> bus_id{};
-  if (cudaDeviceGetPCIBusId(bus_id.data(), bus_id.size(), index) == cudaSuccess) card.bus_id = bus_id.data();
+  card.bus_id = bus_id_of(card.index);
   std::size_t free = 0, whole = 0;
   if (const cudaError_t error = card_memory(static_cast<c10::DeviceIndex>(index), free, whole); error == cudaSuccess) {
     card.free = free;
@@ -181,10 +180,10 @@ std::unique_ptr<Device> make_cuda_device(const DeviceSpec& spec, std::uint32_t i
   });
 }
 
-std::unique_ptr<HostMemory> make_pinned_memory(Bytes bytes) {
+std::unique_ptr<HostMemory> make_pinned_memory(Bytes bytes, std::uint32_t first_card) {
   std::optional<Bytes> limit = cgroup_memory_limit();
   if (const auto free = available_memory()) limit = std::min(limit.value_or(*free), *free);
-  return PinnedSlab::make(bytes, {pin_for_cards, unpin_for_cards}, limit);
+  return PinnedSlab::make(bytes, {pin_for_cards, unpin_for_cards}, limit, numa_node_of_card(bus_id_of(first_card)));
 }
 
 }  // namespace hopyard

@@ -25,7 +25,7 @@ std::unique_ptr<Device> make_cuda_device(const DeviceSpec&, std::uint32_t, Trace
   fail(ExitCode::usage, kWithout);
 }
 
-std::unique_ptr<HostMemory> make_pinned_memory(Bytes) { return nullptr; }
+std::unique_ptr<HostMemory> make_pinned_memory(Bytes, std::uint32_t) { return nullptr; }
 
 ProfilerRange::ProfilerRange(const std::string&) {}
 ProfilerRange::~ProfilerRange() {}

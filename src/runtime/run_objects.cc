@@ -63,7 +63,8 @@ RunObjects::RunObjects(const ExperimentConfig& config, RunDirectory opened,
 void RunObjects::make_engine() {
   const ExperimentConfig& config = bench->config();
   const bool cuda = config.devices.front().type == DeviceSpec::Type::cuda;
-  if (cuda && config.execute.pin_memory) pinned = make_pinned_memory(config.host_memory);
+  if (cuda && config.execute.pin_memory)
+    pinned = make_pinned_memory(config.host_memory, config.devices.front().first_card);
   host = std::make_unique<HostTier>(config.host_memory, pinned.get());
   reserve_for_engine();
   pool = std::make_unique<IoPool>(kIoThreads);
