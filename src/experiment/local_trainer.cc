@@ -103,6 +103,12 @@ void LocalTrainer::abandon(TrialEntry& trial) {
   if (!std::exchange(held_of(trial).dropped, true)) parts_.executor.abandon_visit(trial.setup.number);
 }
 
+void LocalTrainer::stop() {
+  finish();
+  parts_.executor.end();
+  held_.clear();
+}
+
 std::optional<VisitEnd> LocalTrainer::visit_ended(VisitResult result) {
   if (materialiser_.owns(result.trial)) {
     materialiser_.ended(std::move(result));

@@ -48,6 +48,8 @@ class LocalTrainer final : public VisitTrainer {
   std::vector<ActiveReport> active() const override { return parts_.executor.active(); }
   Bytes disk_room() const override { return parts_.disk.capacity() - parts_.disk.used(); }
   void nudge() override { parts_.executor.nudge(); }
+  /// Commits come to their end, visits under way to none; all trials are let go. The trainer starts nothing any more.
+  void stop();
 
   std::vector<DeviceReport> devices() const { return parts_.executor.devices(); }
   const Materialiser& materialiser() const { return materialiser_; }

@@ -84,12 +84,14 @@ class Worker::Impl {
 
   WorkerEnding run() {
     try {
-      return work();
+      const WorkerEnding ending = work();
+      if (ending != WorkerEnding::lost) parts_.trainer.stop();
+      return ending;
     } catch (const Failure& failure) {
-      say(Broken{failure.what(), failure.code()});
+      break_off({failure.what(), failure.code()});
       throw;
     } catch (const std::exception& error) {
-      say(Broken{error.what(), ExitCode::internal});
+      break_off({error.what(), ExitCode::internal});
       throw;
     }
   }
@@ -97,6 +99,11 @@ class Worker::Impl {
   std::string reason;
 
  private:
+  void break_off(const Broken& why) {
+    say(why);
+    parts_.trainer.stop();
+  }
+
   WorkerEnding work() {
     say(Hello{states_.all()});
     double last_progress_s = monotonic_seconds();

@@ -40,7 +40,8 @@ class Worker {
  public:
   explicit Worker(WorkerParts parts);
   ~Worker();
-  /// Throws what LocalTrainer::wait() throws, once the coordinator has been told (`Broken`).
+  /// Throws what LocalTrainer::wait() throws, once the coordinator has been told (`Broken`). Afterwards no visit is
+  /// under way, and none keeps a link; the trainer is stopped, unless the worker was lost.
   WorkerEnding run();
   /// Why it was lost, as a sentence.
   const std::string& reason() const;

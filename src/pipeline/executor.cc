@@ -36,11 +36,19 @@ Executor::Executor(const ExecuteSpec& spec, std::uint64_t seed, std::vector<std:
 }
 
 Executor::~Executor() {
+  end();
+  for (auto& device : devices_) device->device.reset();  // ends the engines, whose last callbacks still name us
+}
+
+void Executor::end() {
   stop();
-  for (auto& device : devices_) device->thread.join();
+  for (auto& device : devices_)
+    if (device->thread.joinable()) device->thread.join();
   end_exchanges();
   // Trials are let go without the lock, which their disk work takes to wake us.
   std::vector<std::shared_ptr<Slot>> last;
+  std::map<std::uint32_t, Active> visits;
+  std::vector<std::shared_ptr<TrialRun>> retired;
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return copies_in_flight_ == 0; });
@@ -57,12 +65,10 @@ Executor::~Executor() {
       device->residents.clear();
       device->kept.clear();
     }
+    visits.swap(active_);
+    retired.swap(retired_);
   }
   host_updates_.reset();
-  last.clear();
-  active_.clear();
-  retired_.clear();
-  for (auto& device : devices_) device->device.reset();  // ends the engines, whose last callbacks still name us
 }
 
 void Executor::stop() {

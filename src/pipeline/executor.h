@@ -49,8 +49,7 @@ class Executor {
   /// `trace` may be null. Devices compute on threads of the executor's own.
   Executor(const ExecuteSpec& spec, std::uint64_t seed, std::vector<std::unique_ptr<Device>> devices, HostTier& host,
            TraceRecorder* trace);
-  /// Waits for the tasks under way, gives up the rest.
-  ~Executor();
+  ~Executor();  ///< as end()
 
   /// Trains one visit. The trial must not be in a visit already. Its BlobCache's wake must call wake().
   void start_visit(std::shared_ptr<TrialRun> trial, Visit visit);
@@ -67,6 +66,9 @@ class Executor {
   void set_committing(std::uint32_t count);
   /// Stops taking new tasks; visits under way end as they are and are never reported. For Ctrl-C.
   void stop();
+  /// Stops, waits for the tasks under way and lets go of all visits, with what ties them to others. Not from a
+  /// callback. Nothing can be started any more; reports stay.
+  void end();
 
   std::vector<DeviceReport> devices() const;
   std::vector<ActiveReport> active() const;

@@ -184,6 +184,8 @@ class WorkerTest : public ExperimentTest {
     ASSERT_EQ(courses_.size(), 2u);
   }
 
+  void TearDown() override { EXPECT_EQ(network_.links_beyond_their_end(), 0u); }
+
   std::unique_ptr<WorkerLife> live(WorkerNode& node) { return live(node, network_); }
   std::unique_ptr<WorkerLife> live(WorkerNode& node, fakes::MemoryNetwork& network) {
     std::vector<std::unique_ptr<Device>> devices;

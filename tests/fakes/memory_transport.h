@@ -35,6 +35,8 @@ class MemoryNetwork {
   void lose_message(const WorkerId& worker);
   /// The link breaks when so many bytes of it have arrived.
   void tear_links_after(Bytes bytes);
+  /// Of ends that are gone: against their contract.
+  std::size_t links_beyond_their_end();
 
  private:
   friend class MemoryCoordinator;
@@ -75,6 +77,8 @@ class MemoryNetwork {
   Bytes tear_after_ = ~Bytes{0};
   std::map<std::uint32_t, Traffic> coordinator_traffic_;
   std::map<WorkerId, TrafficByRank> worker_traffic_;
+  std::map<WorkerId, std::size_t> open_links_;
+  std::size_t links_beyond_their_end_ = 0;
 };
 
 inline std::chrono::duration<double> seconds(double value) { return std::chrono::duration<double>(value); }
@@ -82,8 +86,14 @@ inline std::chrono::duration<double> seconds(double value) { return std::chrono:
 class MemoryLink : public Link {
  public:
   MemoryLink(MemoryNetwork& network, std::shared_ptr<MemoryNetwork::Pair> pair, WorkerId self, LinkOrder order)
-      : network_(network), pair_(std::move(pair)), self_(self), order_(order) {}
-  ~MemoryLink() override { cancel("the link was closed"); }
+      : network_(network), pair_(std::move(pair)), self_(self), order_(order) {
+    ++network_.open_links_[self_];  // with mutex held
+  }
+  ~MemoryLink() override {
+    const std::lock_guard lock(network_.mutex_);
+    give_up("the link was closed");
+    --network_.open_links_[self_];
+  }
 
   TransferResult send(const Transfer& transfer, const ChunkSource& source) override {
     std::unique_lock lock(network_.mutex_);
@@ -177,6 +187,7 @@ class MemoryWorker : public WorkerEnd {
   ~MemoryWorker() override {
     const std::lock_guard lock(network_.mutex_);
     network_.bury(id_, CoordinatorEvent::Kind::left, "", WorkerStanding::Kind::lost);
+    network_.links_beyond_their_end_ += network_.open_links_[id_];
   }
   WorkerId id() const override { return id_; }
   SendStatus send(std::string message) override {
@@ -355,6 +366,11 @@ inline void MemoryNetwork::lose_message(const WorkerId& worker) {
 inline void MemoryNetwork::tear_links_after(Bytes bytes) {
   const std::lock_guard lock(mutex_);
   tear_after_ = bytes;
+}
+
+inline std::size_t MemoryNetwork::links_beyond_their_end() {
+  const std::lock_guard lock(mutex_);
+  return links_beyond_their_end_;
 }
 
 inline void MemoryNetwork::deliver(const WorkerId& worker, std::string message) {
