@@ -76,23 +76,28 @@ class WorkerTrials {
   };
   using Entries = std::vector<std::unique_ptr<TrialEntry>>;
 
+  // worker_trials.cc: what is asked of trials
   bool is_here(const Train& train) const;    ///< the state that it begins at
   bool is_coming(const Train& train) const;  ///< by a hop that has not ended
   bool can_begin(const Trial& trial) const;
   void meet_teams();
   void forget(Trial& trial);  ///< what it was asked for
-  void begin(Trial& trial);
   bool resolve(Trial& trial, const Train& train);
   static void check_judged(const TrialEntry& entry, const Train& train);
   void unresolve(Trial& trial);
-  UnderWay begin_at(Trial& trial, const Train& train);
   bool is_training(const Trial& trial) const;
-  bool is_given_up(const std::string& trial) const;
-  std::uint64_t number_of(const std::string& trial) const;  ///< of the order of its visit under way
   void remove(Trial& trial, const HeldState& state);
   void move(const Trial& trial, Entries& from, Entries& to);
+
+  // worker_room.cc: which of those that rest give way
   void release(Trial& trial);
   bool release_one();
+
+  // worker_visits.cc: visits, and what comes of them
+  void begin(Trial& trial);
+  UnderWay begin_at(Trial& trial, const Train& train);
+  bool is_given_up(const std::string& trial) const;
+  std::uint64_t number_of(const std::string& trial) const;  ///< of the order of its visit under way
   void ended(VisitEnd end);
   void committed(Trial& trial, const VisitCommit& commit);
   void evaluated(Trial& trial, std::vector<JudgedPartition> judged);
