@@ -78,7 +78,7 @@ void Executor::store_features(DeviceState& device, const std::shared_ptr<Slot>& 
   Features* features = slot->trial->features_from(slot->task);
   if (features == nullptr || !device.device->has_own_memory()) return;
   auto rows = slot->trial->rows_of(slot->task);
-  auto copies = scatter_rows(*features, rows, outcome.outputs);
+  auto transfers = scatter_rows(*features, rows, outcome.outputs);
   auto row_shape = row_shape_of(outcome.outputs);
   std::vector<DeviceHold> held;
   for (auto& tensor : outcome.outputs) {
@@ -86,7 +86,7 @@ void Executor::store_features(DeviceState& device, const std::shared_ptr<Slot>& 
     held.back()->tensor = std::move(tensor);
   }
   ++slot->stores_left;
-  store(device, std::move(copies), slot->label() + " features",
+  store(device, std::move(transfers), slot->label() + " features",
         [this, &device, slot, features, rows = std::move(rows), row_shape = std::move(row_shape),
          held = std::move(held)] {
           features->note(rows, slot->end_layer, row_shape);
@@ -137,30 +137,30 @@ bool Executor::keep_resident(DeviceState& device, const std::shared_ptr<Slot>& s
 }
 
 std::vector<CopyRequest> Executor::write_back(const Slot& holder) const {
-  std::vector<CopyRequest> copies;
+  std::vector<CopyRequest> transfers;
   const auto layers = holder.trial_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (layers[i].own.bytes == 0) continue;
     const auto& held = holder.layers[i];
-    copies.push_back(
+    transfers.push_back(
         {holder.trial->in_host(layers[i], Part::own), held.parameters->tensor.data_ptr(), layers[i].own.bytes});
     if (held.copies) {
       const auto to = holder.trial->own_copy_in_host(layers[i]);
-      copies.push_back({to.data(), held.copies->tensor.data_ptr(), to.size()});
+      transfers.push_back({to.data(), held.copies->tensor.data_ptr(), to.size()});
     }
     if (!layers[i].moments) continue;
     const auto to = holder.trial->cache().bytes(*layers[i].moments);
-    copies.push_back({to.data(), held.moments->tensor.data_ptr(), to.size()});
+    transfers.push_back({to.data(), held.moments->tensor.data_ptr(), to.size()});
   }
-  return copies;
+  return transfers;
 }
 
 void Executor::evict_resident(DeviceState& device, std::uint32_t trial, std::function<void()> then) {
   const auto known = device.residents.find(trial);
   const Resident resident = std::move(known->second);
   device.residents.erase(known);
-  auto copies = resident.dirty ? write_back(*resident.slot) : std::vector<CopyRequest>();
-  store(device, std::move(copies), resident.slot->trial->setup().id + "/write back",
+  auto transfers = resident.dirty ? write_back(*resident.slot) : std::vector<CopyRequest>();
+  store(device, std::move(transfers), resident.slot->trial->setup().id + "/write back",
         [this, trial, resident, then = std::move(then)] {
           unpin(*resident.slot, resident.dirty);
           resident.slot->drop_bytes();
@@ -178,11 +178,11 @@ void Executor::make_room(DeviceState& device, std::uint32_t trial) {
   for (const auto number : others) evict_resident(device, number, [] {});
 }
 
-void Executor::store(DeviceState& device, std::vector<CopyRequest> copies, std::string label,
+void Executor::store(DeviceState& device, std::vector<CopyRequest> transfers, std::string label,
                      std::function<void()> done) {
-  ++copies_in_flight_;
+  ++transfers_in_flight_;
   ++device.stores_in_flight;
-  device.device->store(std::move(copies), std::move(label), [this, &device, done = std::move(done)]() mutable {
+  device.device->store(std::move(transfers), std::move(label), [this, &device, done = std::move(done)]() mutable {
     {
       const std::lock_guard lock(mutex_);
       fail_all_if_failed(device);
@@ -190,7 +190,7 @@ void Executor::store(DeviceState& device, std::vector<CopyRequest> copies, std::
     }
     done = nullptr;  // what it held on the device is free before anybody looks for room
     const std::lock_guard lock(mutex_);
-    --copies_in_flight_;
+    --transfers_in_flight_;
     --device.stores_in_flight;
     dispatch();
   });
@@ -198,13 +198,13 @@ void Executor::store(DeviceState& device, std::vector<CopyRequest> copies, std::
 
 void Executor::store_boundary(DeviceState& device, const std::shared_ptr<TrialRun>& trial, Boundary& boundary,
                               std::function<void()> done) {
-  std::vector<CopyRequest> copies;
+  std::vector<CopyRequest> transfers;
   for (std::size_t m = 0; m < boundary.kept.size(); ++m)
-    copies.push_back({boundary.host.data() + boundary.offsets[m], boundary.kept[m]->tensor.data_ptr(),
-                      static_cast<Bytes>(boundary.kept[m]->tensor.nbytes())});
+    transfers.push_back({boundary.host.data() + boundary.offsets[m], boundary.kept[m]->tensor.data_ptr(),
+                         static_cast<Bytes>(boundary.kept[m]->tensor.nbytes())});
   boundary.in_host = Boundary::InHost::storing;
   ++boundary.stores_in_flight;
-  store(device, std::move(copies), trial->setup().id + "/boundary",
+  store(device, std::move(transfers), trial->setup().id + "/boundary",
         [trial, &boundary, turn = boundary.turn, held = boundary.kept, done = std::move(done)] {
           --boundary.stores_in_flight;
           if (boundary.turn == turn) {
@@ -226,26 +226,26 @@ void Executor::send_home(const std::shared_ptr<TrialRun>& trial, Boundary& bound
 void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome) {
   if (!device.device->has_own_memory() || slot->task.task.kind != TaskKind::backward) return;
   TrialRun& trial = *slot->trial;
-  std::vector<CopyRequest> copies;
+  std::vector<CopyRequest> transfers;
   std::vector<at::Tensor> sources;
-  if (outcome.gradients.empty()) copies = write_back(*slot);
+  if (outcome.gradients.empty()) transfers = write_back(*slot);
   for (auto& kept : outcome.gradients) {
     const auto& places = trial.layers()[kept.layer].own.places;
     std::byte* const to = trial.gradient_piece(kept.layer, kept.piece).data();
     auto& gradients = kept.gradients;
     for (std::size_t p = 0; p < gradients.size(); ++p)
-      if (places[p].bytes > 0) copies.push_back({to + places[p].offset, gradients[p].data_ptr(), places[p].bytes});
+      if (places[p].bytes > 0) transfers.push_back({to + places[p].offset, gradients[p].data_ptr(), places[p].bytes});
     std::move(gradients.begin(), gradients.end(), std::back_inserter(sources));
   }
   std::vector<TrialRun::TiedUse*> uses;
   for (auto& tied : outcome.tied) {
     uses.push_back(tied.use);
     sources.push_back(tied.gradient);
-    copies.push_back({tied.to().data(), sources.back().data_ptr(), tied.to().size()});
+    transfers.push_back({tied.to().data(), sources.back().data_ptr(), tied.to().size()});
   }
-  if (copies.empty()) return;
+  if (transfers.empty()) return;
   ++slot->stores_left;
-  store(device, std::move(copies), slot->label(),
+  store(device, std::move(transfers), slot->label(),
         [this, &device, slot, held = std::move(sources), uses = std::move(uses)] {
           for (auto* use : uses) use->left = true;
           settle(device, slot);
@@ -263,7 +263,7 @@ void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {
 /// The gradients are in host memory: the update runs there, beside other tasks, and then the slot is settled.
 void Executor::update_beside(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   slot->drop_bytes();
-  ++copies_in_flight_;
+  ++transfers_in_flight_;
   host_updates_->submit([this, &device, slot] {
     const double begin = monotonic_seconds();
     std::exception_ptr error;
@@ -278,7 +278,7 @@ void Executor::update_beside(DeviceState& device, const std::shared_ptr<Slot>& s
       if (!update_track_) update_track_ = trace_->track("host/update");
       trace_->add({*update_track_, slot->label(), "update", begin, end, 0});
     }
-    --copies_in_flight_;
+    --transfers_in_flight_;
     Active& active = active_.at(slot->trial->setup().number);
     if (error && !active.error) fail_trial(active, error);
     settled(device, slot);

@@ -85,7 +85,7 @@ std::vector<at::Tensor> Executor::input_tensors(DeviceState& device, const Slot&
     const TrainSpec& train = slot.trial->setup().train;
     GatheredRows gathered = gather_rows(*input.features, slot.trial->rows_of(slot.task), slot.first_layer,
                                         train.micro_batch_size, compute_type(train.precision), *device.device);
-    for (const auto& copy : gathered.copies) std::memcpy(copy.to, copy.from, copy.bytes);
+    for (const auto& copy : gathered.transfers) std::memcpy(copy.to, copy.from, copy.bytes);
     return std::move(gathered.tensors);
   }
   const Boundary& boundary = *input.boundary;

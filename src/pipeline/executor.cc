@@ -51,7 +51,7 @@ void Executor::end() {
   std::vector<std::shared_ptr<TrialRun>> retired;
   {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return copies_in_flight_ == 0; });
+    changed_.wait(lock, [&] { return transfers_in_flight_ == 0; });
     for (auto& device : devices_) {
       if (device->current) device->ahead.push_front(std::move(device->current));
       for (; !device->ahead.empty(); device->ahead.pop_back()) {
@@ -182,7 +182,7 @@ std::string Executor::diagnosis() const {
     lines += text::cat(active.trial->setup().id, ": ", active.slots, " slots", active.idle ? ", idle" : "",
                        active.exchanging && active.exchanging->due ? ", exchanging" : "",
                        active.trial->visit_done() ? ", done" : "", "\n");
-  return lines + text::cat(copies_in_flight_, " copies in flight\n");
+  return lines + text::cat(transfers_in_flight_, " transfers in flight\n");
 }
 
 void Executor::run_device(DeviceState& device) {

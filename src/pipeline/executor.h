@@ -172,7 +172,7 @@ class Executor {
   DeviceHold hold_frozen(DeviceState& device, const FrozenKey& key, Bytes bytes, at::ScalarType type);
   BorrowedValue borrow_frozen(DeviceState& device, const TrialRun& trial, const TrialRun::TiedUse& use);
   Bytes borrowed_bytes_missing(const DeviceState& device, const TrialRun& trial, const ShardPlan& plan) const;
-  void bring_frozen(Slot& slot, std::vector<CopyRequest>& copies);  ///< what nobody has asked for yet
+  void bring_frozen(Slot& slot, std::vector<CopyRequest>& transfers);  ///< what nobody has asked for yet
   Standing standing_of(const DeviceState& device, const TrialRun& trial) const;
   std::optional<std::uint32_t> pick(const DeviceState& device, const std::function<bool(std::uint32_t trial)>& accepts);
 
@@ -187,8 +187,8 @@ class Executor {
   bool request_input(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input, const char* what);
   bool request_features(DeviceState& device, const std::shared_ptr<Slot>& slot, SlotInput& input);
   void request_tied_gradients(DeviceState& device, const std::shared_ptr<Slot>& slot);
-  void load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> copies, std::string label,
-            std::function<void()> arrived);
+  void load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> transfers,
+            std::string label, std::function<void()> arrived);
   void make_way(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void prefetch(const DeviceState& device, const Slot& slot);
   void give_back_last(DeviceState& device);
@@ -224,7 +224,7 @@ class Executor {
   void send_home(const std::shared_ptr<TrialRun>& trial, Boundary& boundary);  ///< what is kept on a device
   void store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
   void store_features(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
-  void store(DeviceState& device, std::vector<CopyRequest> copies, std::string label, std::function<void()> done);
+  void store(DeviceState& device, std::vector<CopyRequest> transfers, std::string label, std::function<void()> done);
   void settle(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void update_beside(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void settled(DeviceState& device, const std::shared_ptr<Slot>& slot);
@@ -254,7 +254,7 @@ class Executor {
   std::unique_ptr<HostUpdates> host_updates_;                    ///< null where no device has memory of its own
   std::optional<std::uint32_t> update_track_;                    ///< of the trace, likewise
   std::uint32_t committing_ = 0;
-  std::uint32_t copies_in_flight_ = 0;
+  std::uint32_t transfers_in_flight_ = 0;
   bool stopping_ = false, nudged_ = false;
 };
 

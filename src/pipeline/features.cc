@@ -123,7 +123,7 @@ GatheredRows gather_rows(const Features& features, std::span<const std::uint32_t
     const Bytes bytes = tensor.nbytes() / part.size();
     auto* to = static_cast<std::byte*>(tensor.data_ptr());
     for (const auto row : part) {
-      gathered.copies.push_back({to, features.row(row), bytes});
+      gathered.transfers.push_back({to, features.row(row), bytes});
       to += bytes;
     }
     gathered.tensors.push_back(std::move(tensor));
@@ -133,17 +133,17 @@ GatheredRows gather_rows(const Features& features, std::span<const std::uint32_t
 
 std::vector<CopyRequest> scatter_rows(Features& features, std::span<const std::uint32_t> rows,
                                       std::span<const at::Tensor> tensors) {
-  std::vector<CopyRequest> copies;
+  std::vector<CopyRequest> transfers;
   std::size_t next = 0;
   for (const auto& tensor : tensors) {
     const auto count = static_cast<std::size_t>(tensor.size(0));
     const Bytes bytes = tensor.nbytes() / count;
     const auto* from = static_cast<const std::byte*>(tensor.data_ptr());
     require(bytes <= features.row_bytes(), "a row of ", bytes, " bytes where there is room for ", features.row_bytes());
-    for (std::size_t i = 0; i < count; ++i) copies.push_back({features.row(rows[next++]), from + i * bytes, bytes});
+    for (std::size_t i = 0; i < count; ++i) transfers.push_back({features.row(rows[next++]), from + i * bytes, bytes});
   }
   require(next == rows.size(), next, " rows of activations for ", rows.size());
-  return copies;
+  return transfers;
 }
 
 std::vector<std::int64_t> row_shape_of(std::span<const at::Tensor> tensors) {

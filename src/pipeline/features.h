@@ -79,7 +79,7 @@ class Features {
 /// The micro-batches of a task's rows, and what is to be copied into them.
 struct GatheredRows {
   std::vector<at::Tensor> tensors;
-  std::vector<CopyRequest> copies;
+  std::vector<CopyRequest> transfers;
 };
 /// Allocates on the device; copies nothing yet.
 GatheredRows gather_rows(const Features& features, std::span<const std::uint32_t> rows, std::uint32_t end_layer,

@@ -122,19 +122,20 @@ bool Executor::allocate(DeviceState& device, Slot& slot) {
 
 void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   TrialRun& trial = *slot->trial;
-  std::vector<CopyRequest> copies;
+  std::vector<CopyRequest> transfers;
   const auto layers = trial.layers_of(slot->task.task.shard);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const auto& mine = slot->layers[i];
     if (mine.parameters_fresh)
-      copies.push_back({mine.parameters->tensor.data_ptr(), trial.in_host(layers[i], Part::own), layers[i].own.bytes});
+      transfers.push_back(
+          {mine.parameters->tensor.data_ptr(), trial.in_host(layers[i], Part::own), layers[i].own.bytes});
     if (mine.copies_fresh) {
       const auto from = trial.own_copy_in_host(layers[i]);
-      copies.push_back({mine.copies->tensor.data_ptr(), from.data(), from.size()});
+      transfers.push_back({mine.copies->tensor.data_ptr(), from.data(), from.size()});
     }
     if (mine.moments_fresh) {
       const auto from = trial.cache().bytes(*layers[i].moments);
-      copies.push_back({mine.moments->tensor.data_ptr(), from.data(), from.size()});
+      transfers.push_back({mine.moments->tensor.data_ptr(), from.data(), from.size()});
     }
   }
   for (const auto& borrowed : slot->borrowed) {
@@ -143,27 +144,27 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
     const auto& place = owner.own.places[borrowed.use->owner.parameter];
     const std::byte* const part =
         trial.reads_copy(Part::own) ? trial.own_copy_in_host(owner).data() : trial.in_host(owner, Part::own);
-    copies.push_back({borrowed.value->tensor.data_ptr(), part + trial.value_bytes(Part::own, place.offset),
-                      trial.value_bytes(Part::own, place.bytes)});
+    transfers.push_back({borrowed.value->tensor.data_ptr(), part + trial.value_bytes(Part::own, place.offset),
+                         trial.value_bytes(Part::own, place.bytes)});
   }
-  bring_frozen(*slot, copies);
-  if (copies.empty()) {
+  bring_frozen(*slot, transfers);
+  if (transfers.empty()) {
     slot->state_loaded = true;
     return;
   }
-  load(device, slot, std::move(copies), slot->label(), [raw = slot.get()] {
+  load(device, slot, std::move(transfers), slot->label(), [raw = slot.get()] {
     raw->state_loaded = true;
     for (DeviceBytes* frozen : raw->brings) frozen->there = true;
   });
 }
 
-void Executor::load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> copies,
+void Executor::load(DeviceState& device, const std::shared_ptr<Slot>& slot, std::vector<CopyRequest> transfers,
                     std::string label, std::function<void()> arrived) {
-  ++copies_in_flight_;
+  ++transfers_in_flight_;
   ++slot->loads_in_flight;
-  device.device->load(std::move(copies), std::move(label), [this, &device, slot, arrived = std::move(arrived)] {
+  device.device->load(std::move(transfers), std::move(label), [this, &device, slot, arrived = std::move(arrived)] {
     const std::lock_guard lock(mutex_);
-    --copies_in_flight_;
+    --transfers_in_flight_;
     fail_all_if_failed(device);
     --slot->loads_in_flight;
     arrived();
@@ -193,12 +194,12 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
   }
   if (!boundary.kept.empty()) send_home(slot->trial, boundary);
   if (boundary.in_host != Boundary::InHost::there) return true;
-  std::vector<CopyRequest> copies;
+  std::vector<CopyRequest> transfers;
   try {
     for (std::size_t m = 0; m < boundary.shapes.size(); ++m) {
       at::Tensor tensor = device.device->allocate(boundary.shapes[m], boundary.type);
       auto hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(tensor.nbytes()));
-      copies.push_back({tensor.data_ptr(), boundary.host.data() + boundary.offsets[m], tensor.nbytes()});
+      transfers.push_back({tensor.data_ptr(), boundary.host.data() + boundary.offsets[m], tensor.nbytes()});
       hold->tensor = std::move(tensor);
       input.loaded.push_back(std::move(hold));
     }
@@ -207,7 +208,7 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
     return give_up_kept(device) && request_input(device, slot, input, what);
   }
   input.requested = true;
-  load(device, slot, std::move(copies), slot->label() + " " + what, [&input] { input.there = true; });
+  load(device, slot, std::move(transfers), slot->label() + " " + what, [&input] { input.there = true; });
   return true;
 }
 
@@ -231,7 +232,7 @@ bool Executor::request_features(DeviceState& device, const std::shared_ptr<Slot>
     input.loaded.push_back(std::move(hold));
   }
   input.requested = true;
-  load(device, slot, std::move(gathered.copies), slot->label() + " features", [&input] { input.there = true; });
+  load(device, slot, std::move(gathered.transfers), slot->label() + " features", [&input] { input.there = true; });
   return true;
 }
 
@@ -240,13 +241,13 @@ void Executor::request_tied_gradients(DeviceState& device, const std::shared_ptr
   // Before the trial's task before this one computes, what the later layer left may be an older step's.
   const TrialRun& trial = *slot->trial;
   if (trial.peek(0) != slot->task && trial.peek(1) != slot->task) return;
-  std::vector<CopyRequest> copies;
+  std::vector<CopyRequest> transfers;
   for (const auto& [use, hold] : slot->tied_gradients) {
     if (!use->left) return;  // the later layer's backward is still under way
-    copies.push_back({hold->tensor.data_ptr(), use->gradient.data(), use->gradient.size()});
+    transfers.push_back({hold->tensor.data_ptr(), use->gradient.data(), use->gradient.size()});
   }
   slot->tied_requested = true;
-  load(device, slot, std::move(copies), slot->label() + " tied gradients",
+  load(device, slot, std::move(transfers), slot->label() + " tied gradients",
        [raw = slot.get()] { raw->tied_there = true; });
 }
 

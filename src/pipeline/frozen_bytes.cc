@@ -47,13 +47,13 @@ Bytes Executor::borrowed_bytes_missing(const DeviceState& device, const TrialRun
   return missing;
 }
 
-void Executor::bring_frozen(Slot& slot, std::vector<CopyRequest>& copies) {
+void Executor::bring_frozen(Slot& slot, std::vector<CopyRequest>& transfers) {
   TrialRun& trial = *slot.trial;
   const auto bring = [&](DeviceBytes& held, const std::byte* from, Bytes bytes) {
     if (held.requested) return;
     held.requested = true;
     slot.brings.push_back(&held);
-    copies.push_back({held.tensor.data_ptr(), from, bytes});
+    transfers.push_back({held.tensor.data_ptr(), from, bytes});
   };
   const auto layers = slot.trial_layers();
   for (std::size_t i = 0; i < layers.size(); ++i)
