@@ -9,16 +9,6 @@ namespace {
 
 constexpr int kDispatchAttempts = 1000;  // more than a model has layers to cut and an experiment trials to fail
 
-/// In what form a task needs what is trained of its layers.
-struct OwnNeeds {
-  bool parameters = true, copies = false, new_copies = false;
-};
-OwnNeeds own_needs(const TrialRun& trial, const TaskRef& task) {
-  if (!trial.reads_copy(Part::own)) return {};
-  const bool updates = trial.updates_in(task);
-  return {updates, !updates, updates};
-}
-
 /// What comes to the task from tasks before.
 Bytes input_bytes(TrialRun& trial, const PlannedTask& planned) {
   const Boundary* gradient = trial.gradient_of(planned);
@@ -157,7 +147,7 @@ bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTas
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     const auto& layer = trial.layers()[l];
     const LayerOnDevice there = bytes_there(device, trial, planned.task, l, layer.writes_chosen, nullptr);
-    const OwnNeeds needs = own_needs(trial, planned.task);
+    const OwnNeeds needs = trial.own_needs(planned.task);
     if (needs.parameters && !there.parameters) need += charged_bytes(layer.own.bytes);
     if ((needs.copies && !there.copies) || needs.new_copies) need += packed_bytes(layer.own.bytes);
     if (!there.moments && trial.updates_in(planned.task) && layer.moments)
@@ -253,7 +243,7 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
   TrialRun& trial = *slot.trial;
   const TaskRef& task = slot.task.task;
   const auto& plan = trial.shard(task.shard);
-  const OwnNeeds needs = own_needs(trial, task);
+  const OwnNeeds needs = trial.own_needs(task);
   const auto reserve = [&](DeviceHold& hold, bool& fresh, Bytes bytes, at::ScalarType type = at::kFloat) {
     if (hold || bytes == 0) return;
     hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(bytes));
@@ -266,8 +256,7 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
     if (!needs.parameters) mine.parameters.reset();
     if (!needs.copies) mine.copies.reset();
     if (needs.parameters) reserve(mine.parameters, mine.parameters_fresh, layer.own.bytes);
-    if (needs.copies || needs.new_copies)
-      reserve(mine.copies, mine.copies_fresh, packed_bytes(layer.own.bytes), at::kBFloat16);
+    if (needs.any_copies()) reserve(mine.copies, mine.copies_fresh, packed_bytes(layer.own.bytes), at::kBFloat16);
     mine.copies_fresh &= needs.copies;
     if (trial.updates_in(task) && layer.moments)
       reserve(mine.moments, mine.moments_fresh, moment_bytes(trial.setup(), layer.own));
@@ -288,7 +277,7 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
       const std::uint64_t after = trial.layers()[use.owner.layer].writes_chosen;
       const TaskRef reads{TaskKind::forward, task.shard};
       const LayerOnDevice there = bytes_there(device, trial, reads, use.owner.layer, after, nullptr);
-      const DeviceHold layer = needs.copies || needs.new_copies ? there.copies : there.parameters;
+      const DeviceHold layer = needs.any_copies() ? there.copies : there.parameters;
       slot.borrowed.push_back({&use, layer ? layer : value(), after, layer != nullptr, layer == nullptr});
     }
     const bool adds = task.kind == TaskKind::backward && !exchanges_gradients(trial.setup());

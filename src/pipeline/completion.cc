@@ -143,7 +143,7 @@ std::vector<CopyRequest> Executor::write_back(const Slot& holder) const {
     if (layers[i].own.bytes == 0) continue;
     const auto& held = holder.layers[i];
     transfers.push_back(
-        {holder.trial->in_host(layers[i], Part::own), held.parameters->tensor.data_ptr(), layers[i].own.bytes});
+        {holder.trial->own_in_host(layers[i]), held.parameters->tensor.data_ptr(), layers[i].own.bytes});
     if (held.copies) {
       const auto to = holder.trial->own_copy_in_host(layers[i]);
       transfers.push_back({to.data(), held.copies->tensor.data_ptr(), to.size()});

@@ -52,9 +52,12 @@ at::Tensor tensor_of(const DeviceHold& hold) { return hold ? hold->tensor : at::
 at::Tensor tensor_in_host(TrialRun& trial, const TrialRun::LayerState& layer, Part part) {
   const Bytes bytes = layer.layout(part).bytes;
   if (bytes == 0) return {};
-  std::byte* const data =
-      part == Part::own && trial.reads_copy(part) ? trial.own_copy_in_host(layer).data() : trial.in_host(layer, part);
-  return tensor_over(data, trial.value_bytes(part, bytes), trial.value_type(part));
+  return tensor_over(trial.in_host(layer, part), trial.value_bytes(part, bytes), trial.value_type(part));
+}
+
+/// Its own part in float32, likewise.
+at::Tensor masters_in_host(TrialRun& trial, const TrialRun::LayerState& layer) {
+  return layer.own.bytes == 0 ? at::Tensor() : tensor_over(trial.own_in_host(layer), layer.own.bytes);
 }
 
 /// Without what is behind its numbers.
@@ -114,14 +117,9 @@ std::vector<LoadedLayer> Executor::loaded_layers(DeviceState& device, Slot& slot
       put_frozen(out, tensor_of(mine.frozen));
       out.moments = tensor_of(mine.moments);
     } else {
-      const bool masters = !trial.reads_copy(Part::own) || trial.updates_in(slot.task.task);
-      at::Tensor read = tensor_in_host(trial, layer, Part::own);
-      if (trial.reads_copy(Part::own) && masters && read.defined())
-        put_own(out, tensor_over(trial.in_host(layer, Part::own), layer.own.bytes), std::move(read));
-      else if (masters)
-        out.parameters = std::move(read);
-      else
-        out.copies.parameters = std::move(read);
+      const OwnNeeds needs = trial.own_needs(slot.task.task);
+      put_own(out, needs.parameters ? masters_in_host(trial, layer) : at::Tensor(),
+              needs.any_copies() ? tensor_in_host(trial, layer, Part::own) : at::Tensor());
       put_frozen(out, tensor_in_host(trial, layer, Part::shared));
       if (layer.moments && trial.updates_in(slot.task.task))
         out.moments =

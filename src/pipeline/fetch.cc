@@ -127,8 +127,7 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const auto& mine = slot->layers[i];
     if (mine.parameters_fresh)
-      transfers.push_back(
-          {mine.parameters->tensor.data_ptr(), trial.in_host(layers[i], Part::own), layers[i].own.bytes});
+      transfers.push_back({mine.parameters->tensor.data_ptr(), trial.own_in_host(layers[i]), layers[i].own.bytes});
     if (mine.copies_fresh) {
       const auto from = trial.own_copy_in_host(layers[i]);
       transfers.push_back({mine.copies->tensor.data_ptr(), from.data(), from.size()});
@@ -142,8 +141,7 @@ void Executor::request_state(DeviceState& device, const std::shared_ptr<Slot>& s
     if (!borrowed.fresh) continue;
     const auto& owner = trial.layers()[borrowed.use->owner.layer];
     const auto& place = owner.own.places[borrowed.use->owner.parameter];
-    const std::byte* const part =
-        trial.reads_copy(Part::own) ? trial.own_copy_in_host(owner).data() : trial.in_host(owner, Part::own);
+    const std::byte* const part = trial.in_host(owner, Part::own);
     transfers.push_back({borrowed.value->tensor.data_ptr(), part + trial.value_bytes(Part::own, place.offset),
                          trial.value_bytes(Part::own, place.bytes)});
   }

@@ -203,9 +203,13 @@ std::span<std::byte> TrialRun::gradient_piece(std::uint32_t layer, std::uint32_t
 
 std::byte* TrialRun::in_host(const LayerState& layer, Part part) {
   if (layer.layout(part).bytes == 0) return nullptr;
-  if (part == Part::own) return cache_->bytes(*layer.parameters).data();
+  if (part == Part::own) return reads_copy(part) ? own_copy_in_host(layer).data() : own_in_host(layer);
   if (layer.frozen) return const_cast<std::byte*>(layer.frozen->bytes.data());
   return cache_->bytes(layer.frozen_copy ? *layer.frozen_copy : *layer.frozen_blob).data();
+}
+
+std::byte* TrialRun::own_in_host(const LayerState& layer) {
+  return layer.own.bytes == 0 ? nullptr : cache_->bytes(*layer.parameters).data();
 }
 
 std::span<std::byte> TrialRun::own_copy_in_host(const LayerState& layer) { return cache_->bytes(*layer.own_copy); }

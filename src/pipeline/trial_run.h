@@ -98,6 +98,13 @@ struct TrialGrant {
 std::optional<TrialGrant> grant_trial(const TrialSetup& setup, HostTier& host, FrozenStore& frozen,
                                       TrialFeatures features = {});
 
+/// In what form a task needs what is trained of its layers: float32, copies of it in place of that, or beside it room
+/// for new ones.
+struct OwnNeeds {
+  bool parameters = true, copies = false, new_copies = false;
+  bool any_copies() const { return copies || new_copies; }
+};
+
 /// Not thread-safe: the executor guards it with its lock, but for what compute threads own while a task runs.
 class TrialRun {
  public:
@@ -208,6 +215,12 @@ class TrialRun {
   BlobCache& cache() { return *cache_; }
   /// Tasks that do not update in place read the part as a bfloat16 copy.
   bool reads_copy(Part part) const { return part == Part::own ? keeps_copies_ : setup_.limits.frozen_copies; }
+  /// Of a task that computes gradients or values, not of one that only updates.
+  OwnNeeds own_needs(const TaskRef& task) const {
+    if (!reads_copy(Part::own)) return {};
+    const bool updates = updates_in(task);
+    return {updates, !updates, updates};
+  }
   /// Of one number of the part, as such tasks read it.
   Bytes value_size(Part part) const { return reads_copy(part) ? 2 : sizeof(float); }
   at::ScalarType value_type(Part part) const { return reads_copy(part) ? at::kBFloat16 : at::kFloat; }
@@ -222,9 +235,11 @@ class TrialRun {
   bool has_copies(std::span<const std::uint32_t> blobs) const;
   /// The same; rethrows what ended the making of them.
   bool copies_made(std::span<const std::uint32_t> blobs) const;
-  /// A part of a layer's parameters in host memory: a blob, which must be pinned, or bytes shared with other trials,
-  /// which nobody may write. Null where it has no bytes. Where tasks read a copy of a shared part, it is that.
+  /// A part of a layer's parameters in host memory, as tasks that do not update read it: a blob, which must be pinned,
+  /// or bytes shared with other trials, which nobody may write. Null where it has no bytes.
   std::byte* in_host(const LayerState& layer, Part part);
+  /// Its own part in float32, which must be pinned. Null where it has no bytes.
+  std::byte* own_in_host(const LayerState& layer);
   /// The copy of its own part, which must be pinned. Requires reads_copy(Part::own).
   std::span<std::byte> own_copy_in_host(const LayerState& layer);
   std::vector<LayerState>& layers() { return layers_; }
