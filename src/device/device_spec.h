@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 
@@ -22,5 +23,15 @@ struct DeviceSpec {
   std::uint32_t first_card = 0;  ///< cuda: the first of its `count` cards, known when a run starts
   bool operator==(const DeviceSpec&) const = default;
 };
+
+/// One of the devices of an entry.
+struct DevicePlace {
+  const DeviceSpec* spec = nullptr;
+  std::uint32_t index = 0;  ///< among all, entry after entry
+  std::uint32_t card = 0;   ///< cuda: of this machine
+};
+/// All of these entries, which must outlive them.
+std::vector<DevicePlace> each_device(const std::vector<DeviceSpec>& specs);
+std::uint32_t device_count(const std::vector<DeviceSpec>& specs);
 
 }  // namespace hopyard

@@ -101,11 +101,7 @@ Planner::Planner(PlannerInputs inputs) : inputs_(std::move(inputs)) {
   }
 }
 
-std::uint32_t Planner::device_count() const {
-  std::uint32_t count = 0;
-  for (const auto& device : inputs_.devices) count += device.count;
-  return count;
-}
+std::uint32_t Planner::device_count() const { return hopyard::device_count(inputs_.devices); }
 
 Bytes Planner::host_for_trials() const {
   const Bytes taken = inputs_.staging + features_ + cpu_devices_ * cpu_workspace_;

@@ -244,8 +244,7 @@ SearchSpec read_search(MapReader map, ModelTask task) {
 void read_resources(MapReader map, ExperimentConfig& config) {
   const ValueReader devices = map.at("devices");
   for (const auto& device : devices.list()) config.devices.push_back(read_device(device.map()));
-  std::int64_t total = 0;
-  for (const auto& device : config.devices) total += device.count;
+  const std::int64_t total = device_count(config.devices);
   if (total == 0 || total > kDevicesMax)
     devices.refuse(text::cat("must give 1 to ", kDevicesMax, " devices, found ", total));
   config.host_memory = map.at("host_memory").bytes();

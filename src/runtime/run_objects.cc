@@ -98,21 +98,19 @@ void RunObjects::reserve_for_engine() {
 
 std::vector<std::unique_ptr<Device>> RunObjects::make_devices() {
   std::vector<std::unique_ptr<Device>> devices;
-  for (const auto& spec : bench->config().devices)  // all of one type
-    for (std::uint32_t i = 0; i < spec.count; ++i) {
-      const auto index = static_cast<std::uint32_t>(devices.size());
-      switch (spec.type) {
-        case DeviceSpec::Type::cpu:
-          devices.push_back(make_cpu_device(spec, index, bench->planner().cpu_workspace()));
-          break;
-        case DeviceSpec::Type::emulated:
-          devices.push_back(make_emulated_device(spec, index, &trace));
-          break;
-        case DeviceSpec::Type::cuda:
-          devices.push_back(make_cuda_device(spec, spec.first_card + i, &trace));
-          break;
-      }
+  for (const auto& [spec, index, card] : each_device(bench->config().devices)) {  // all of one type
+    switch (spec->type) {
+      case DeviceSpec::Type::cpu:
+        devices.push_back(make_cpu_device(*spec, index, bench->planner().cpu_workspace()));
+        break;
+      case DeviceSpec::Type::emulated:
+        devices.push_back(make_emulated_device(*spec, index, &trace));
+        break;
+      case DeviceSpec::Type::cuda:
+        devices.push_back(make_cuda_device(*spec, card, &trace));
+        break;
     }
+  }
   return devices;
 }
 

@@ -59,14 +59,6 @@ CardUse use_of_card(const ActivityLog& log, std::uint32_t card) {
   return {did.wall_s, did.kernel_s, did.copy_s, did.overlapped_s, log.dropped};
 }
 
-/// Of the devices of this process, which come before those of other workers.
-std::vector<std::uint32_t> cards_of(const std::vector<DeviceSpec>& devices) {
-  std::vector<std::uint32_t> cards;
-  for (const auto& spec : devices)
-    for (std::uint32_t i = 0; i < spec.count; ++i) cards.push_back(spec.first_card + i);
-  return cards;
-}
-
 }  // namespace
 
 RunSummary make_summary(const SummaryParts& parts) {
@@ -76,7 +68,7 @@ RunSummary make_summary(const SummaryParts& parts) {
   summary.program_image_bytes = parts.image_bytes;
   summary.machine = describe(machine_facts());
   Bytes peak_device = 0;
-  const std::vector<std::uint32_t> own_cards = cards_of(parts.config.devices);
+  const auto own = each_device(parts.config.devices);  // which come before those of other workers
   for (const auto& report : parts.devices) {
     DeviceSummary device;
     device.name = report.name;
@@ -102,8 +94,8 @@ RunSummary make_summary(const SummaryParts& parts) {
       summary.transfers.push_back({"host", device.name, device.loaded});
       summary.transfers.push_back({device.name, "host", device.stored});
     }
-    if (parts.activity != nullptr && summary.devices.size() < own_cards.size())
-      device.card = use_of_card(*parts.activity, own_cards[summary.devices.size()]);
+    if (parts.activity != nullptr && summary.devices.size() < own.size())
+      device.card = use_of_card(*parts.activity, own[summary.devices.size()].card);
     peak_device = std::max(peak_device, device.memory_peak);
     summary.devices.push_back(std::move(device));
   }

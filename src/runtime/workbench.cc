@@ -54,9 +54,7 @@ std::vector<std::string> names(const std::vector<TrialSetup>& setups, const std:
 /// With what only the machine knows of cuda devices filled in.
 std::vector<DeviceSpec> resolved_devices(std::vector<DeviceSpec> devices, std::uint32_t local_rank) {
   if (devices.front().type != DeviceSpec::Type::cuda) return devices;  // all are of one type
-  std::uint32_t wanted = 0;
-  for (const auto& device : devices) wanted += device.count;
-  std::uint32_t card = first_card_of(local_rank, wanted, cuda_card_count());
+  std::uint32_t card = first_card_of(local_rank, device_count(devices), cuda_card_count());
   for (auto& device : devices) {
     device = resolve_cuda_device(device, card);
     card += device.count;

@@ -73,6 +73,23 @@ INSTANTIATE_TEST_SUITE_P(
                                  [] { return make_emulated_device(emulated_spec(), 3, nullptr); }}),
     device_case_name);
 
+TEST(DeviceSpecTest, EntriesAreSoManyDevices) {
+  DeviceSpec two, one;
+  two.type = one.type = DeviceSpec::Type::cuda;
+  two.count = 2;
+  two.first_card = 4;
+  one.first_card = 6;
+  const std::vector<DeviceSpec> specs{two, one};
+  EXPECT_EQ(device_count(specs), 3u);
+  const auto all = each_device(specs);
+  ASSERT_EQ(all.size(), 3u);
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(all[i].spec, &specs[i / 2]);
+    EXPECT_EQ(all[i].index, i);
+    EXPECT_EQ(all[i].card, 4 + i);
+  }
+}
+
 TEST(EmulatedLinkTest, TakesAtLeastLatencyAndBytesOverRate) {
   const auto device = make_emulated_device(emulated_spec(), 0, nullptr);
   std::vector<std::byte> from(10 * MiB), to(10 * MiB);
