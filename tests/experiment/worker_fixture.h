@@ -200,6 +200,13 @@ class WorkerTest : public ExperimentTest {
         host_memory_);
   }
 
+  /// Lives, and has said hello.
+  std::unique_ptr<WorkerLife> greet(WorkerNode& node) {
+    auto life = live(node);
+    coordinator_.expect<Hello>(life->id);
+    return life;
+  }
+
   Train next_visit(const TrialCourse& course) {
     TrialEntry entry;
     entry.setup = resolve(course.spec, course.spec.index);

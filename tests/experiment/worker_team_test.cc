@@ -11,8 +11,7 @@ TEST_F(WorkerTest, LeavesWithTheLinksOfAVisitUnderWay) {
   trial_.train.micro_batch_size = 2;
   for (const bool interrupted : {false, true}) {
     WorkerNode node(1);
-    const auto life = live(node);
-    coordinator_.expect<Hello>(life->id);
+    const auto life = greet(node);
     const auto other = network_.join(0);
     const ExchangeOrder order{{other->id(), life->id}, 0, ++orders_};
     Train train = next_visit(courses_[0]);

@@ -41,8 +41,7 @@ TEST_F(WorkerTest, TrialsThatHopToAndFroEndWithTheDigestsOfOneRun) {
 TEST_F(WorkerTest, ATrialThatStaysReadsNothingAgain) {
   setup_.window_share = 1;
   WorkerNode node(0);
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   for (std::uint32_t visit = 0; visit < kVisits; ++visit) {
     train(courses_[0], life->id);
     coordinator_.send(life->id, Keep{courses_[0].spec.id, visit + 1});
@@ -55,8 +54,7 @@ TEST_F(WorkerTest, ATrialThatStaysReadsNothingAgain) {
 
 TEST_F(WorkerTest, TheOutcomesOfRowsComeWithTheScore) {
   WorkerNode node(0);
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   for (std::uint32_t visit = 0; visit < kPartitions; ++visit) {
     coordinator_.send(life->id, next_visit(courses_[0]));
     const auto trained = coordinator_.expect<Trained>(life->id);
@@ -72,9 +70,7 @@ TEST_F(WorkerTest, TheOutcomesOfRowsComeWithTheScore) {
 TEST_F(WorkerTest, AStateIsJudgedInPiecesWithTheBitsOfTheWhole) {
   valid_partitions_ = std::make_shared<Partitions>(Partitions::laid_out({0, 4, 7, fakes::kValidRows}, 0));
   WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
-  const auto first = live(nodes[0]), second = live(nodes[1]);
-  coordinator_.expect<Hello>(first->id);
-  coordinator_.expect<Hello>(second->id);
+  const auto first = greet(nodes[0]), second = greet(nodes[1]);
   auto& course = courses_[0];
   train(course, first->id);
   coordinator_.send(first->id, next_visit(course));
@@ -109,8 +105,7 @@ TEST_F(WorkerTest, AStateIsJudgedInPiecesWithTheBitsOfTheWhole) {
 
 TEST_F(WorkerTest, RowsThatAreNotHereAreNotJudged) {
   WorkerNode node(0);
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   train(courses_[0], life->id);
   Train order = next_visit(courses_[0]);
   order.judge_on = {3};
@@ -121,9 +116,7 @@ TEST_F(WorkerTest, RowsThatAreNotHereAreNotJudged) {
 
 TEST_F(WorkerTest, ATrialThatLeavesGivesItsMemoryBackAndMayStay) {
   WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
-  const auto first = live(nodes[0]), second = live(nodes[1]);
-  coordinator_.expect<Hello>(first->id);
-  coordinator_.expect<Hello>(second->id);
+  const auto first = greet(nodes[0]), second = greet(nodes[1]);
   auto& course = courses_[0];
   train(course, first->id);
   const Bytes rested = first->host.used();
@@ -138,9 +131,7 @@ TEST_F(WorkerTest, ATrialThatLeavesGivesItsMemoryBackAndMayStay) {
 
 TEST_F(WorkerTest, ATrainingWaitsForItsState) {
   WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
-  const auto first = live(nodes[0]), second = live(nodes[1]);
-  coordinator_.expect<Hello>(first->id);
-  coordinator_.expect<Hello>(second->id);
+  const auto first = greet(nodes[0]), second = greet(nodes[1]);
   train(courses_[0], first->id);
   const HeldState& state = courses_[0].state;
   coordinator_.send(second->id, Hop{100, false, first->id, state.trial, state.visits, state.digest, state.blobs});
@@ -155,9 +146,7 @@ TEST_F(WorkerTest, ATrainingWaitsForItsState) {
 
 TEST_F(WorkerTest, ATrainingWhoseStateNobodyBringsIsSaidToMissIt) {
   WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
-  const auto first = live(nodes[0]), second = live(nodes[1]);
-  coordinator_.expect<Hello>(first->id);
-  coordinator_.expect<Hello>(second->id);
+  const auto first = greet(nodes[0]), second = greet(nodes[1]);
   train(courses_[0], first->id);
   const Train order = next_visit(courses_[0]);
   coordinator_.send(second->id, order);
@@ -168,9 +157,7 @@ TEST_F(WorkerTest, ATrainingWhoseStateNobodyBringsIsSaidToMissIt) {
 
 TEST_F(WorkerTest, ATornHopIsSaidAndTheSecondTrySucceeds) {
   WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
-  const auto first = live(nodes[0]), second = live(nodes[1]);
-  coordinator_.expect<Hello>(first->id);
-  coordinator_.expect<Hello>(second->id);
+  const auto first = greet(nodes[0]), second = greet(nodes[1]);
   auto& course = courses_[0];
   train(course, first->id);
   network_.tear_links_after(state_bytes() / 2);
@@ -187,8 +174,7 @@ TEST_F(WorkerTest, ATornHopIsSaidAndTheSecondTrySucceeds) {
 
 TEST_F(WorkerTest, AnotherStateThanWasAskedForIsNotSent) {
   WorkerNode node(0);
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   train(courses_[0], life->id);
   const HeldState& state = courses_[0].state;
   coordinator_.send(life->id, Hop{1, true, {1, 7}, state.trial, state.visits, "another", state.blobs});
@@ -245,8 +231,7 @@ TEST_F(WorkerTest, AVisitCanBeTrainedAgainAfterItsFirstResultWasLost) {
 
 TEST_F(WorkerTest, ALostWorkerGivesUpWhatItTrainsAndJoinsAgain) {
   WorkerNode node(0);
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   for (auto& course : courses_) coordinator_.send(life->id, next_visit(course));
   network_.kill(life->id);
   EXPECT_EQ(life->ending(), WorkerEnding::lost) << life->thrown;
@@ -283,8 +268,7 @@ TEST_F(WorkerTest, NothingIsHeardOfAVisitThatIsGivenUp) {
 
 TEST_F(WorkerTest, AForgottenTrialLeavesNothing) {
   WorkerNode node(0);
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   for (auto& course : courses_) train(course, life->id);
   coordinator_.send(life->id, next_visit(courses_[0]));
   for (auto& course : courses_) coordinator_.send(life->id, Keep{course.spec.id, 0});
@@ -296,8 +280,7 @@ TEST_F(WorkerTest, AForgottenTrialLeavesNothing) {
 
 TEST_F(WorkerTest, AParentAndItsCloneGoOnFromOneState) {
   WorkerNode node(0);
-  auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  auto life = greet(node);
   auto& parent = courses_[0];
   for (std::uint32_t visit = 0; visit < kPartitions; ++visit) train(parent, life->id);
   coordinator_.send(life->id, Keep{parent.spec.id, kPartitions});
@@ -329,8 +312,7 @@ TEST_F(WorkerTest, AParentAndItsCloneGoOnFromOneState) {
 
 TEST_F(WorkerTest, SettingsThatAPersonChangesHoldFromTheNextVisitOn) {
   WorkerNode node(0);
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   for (auto& course : courses_) train(course, life->id);
   Train changed = next_visit(courses_[0]), unchanged = changed;
   changed.settings = courses_[1].spec.settings;
@@ -348,8 +330,7 @@ TEST_F(WorkerTest, SettingsThatAPersonChangesHoldFromTheNextVisitOn) {
 TEST_F(WorkerTest, WhatATrialDoesIsItsOwnFault) {
   WorkerNode node(0);
   unfit_ = {courses_[0].spec.id};
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   coordinator_.send(life->id, next_visit(courses_[1]));
   Train unfit = next_visit(courses_[1]);
   unfit.spec = courses_[0].spec;
@@ -369,8 +350,7 @@ TEST_F(WorkerTest, WhatATrialDoesIsItsOwnFault) {
 
 TEST_F(WorkerTest, AWorkerWhoseDiskFailsSaysSoAndLeaves) {
   WorkerNode node(0);
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   train(courses_[0], life->id);
   life->disk.faults.writes_until_failure = 0;
   coordinator_.send(life->id, next_visit(courses_[0]));
@@ -384,8 +364,7 @@ TEST_F(WorkerTest, AWorkerWhoseDiskFailsSaysSoAndLeaves) {
 
 TEST_F(WorkerTest, AnInterruptedWorkerKeepsWhatItHolds) {
   WorkerNode node(0);
-  auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  auto life = greet(node);
   train(courses_[0], life->id);
   coordinator_.send(life->id, next_visit(courses_[0]));
   life->interrupted = true;
@@ -405,9 +384,7 @@ TEST_F(WorkerTest, TrialsThatRestGiveBackTheirMemoryToOthers) {
   host_memory_ = setup.window + std::max(setup.window, trial_overhead_bytes(setup) + shared_layer_bytes(setup));
   ASSERT_LT(host_memory_, 2 * (setup.window + trial_overhead_bytes(setup))) << "one trial fits, and no two";
   WorkerNode nodes[] = {WorkerNode(0), WorkerNode(1)};
-  const auto first = live(nodes[0]), second = live(nodes[1]);
-  coordinator_.expect<Hello>(first->id);
-  coordinator_.expect<Hello>(second->id);
+  const auto first = greet(nodes[0]), second = greet(nodes[1]);
   for (std::uint32_t visit = 0; visit < kVisits; ++visit)
     for (auto& course : courses_) train(course, first->id);
   for (auto& course : courses_) {
@@ -418,8 +395,7 @@ TEST_F(WorkerTest, TrialsThatRestGiveBackTheirMemoryToOthers) {
 
 TEST_F(WorkerTest, ACoordinatorThatTalksNonsenseEndsTheWorker) {
   WorkerNode node(0);
-  const auto life = live(node);
-  coordinator_.expect<Hello>(life->id);
+  const auto life = greet(node);
   Train nonsense = next_visit(courses_[0]);
   nonsense.partition = kPartitions;
   coordinator_.send(life->id, nonsense);

@@ -37,6 +37,17 @@ class MortalExchange final : public StepExchange {
   int left_;
 };
 
+/// Of all members, which have one model; those of one process that trains alone are as near as the margin.
+void expect_near(const std::vector<fakes::EngineResult>& members, const fakes::EngineResult& alone, double margin) {
+  for (const auto& member : members) {
+    ASSERT_EQ(member.errors[0], "");
+    EXPECT_EQ(member.outcomes[0], members[0].outcomes[0]);
+    ASSERT_EQ(member.curves[0].size(), alone.curves[0].size());
+    for (std::size_t i = 0; i < alone.curves[0].size(); ++i)
+      EXPECT_NEAR(member.curves[0][i].loss, alone.curves[0][i].loss, margin) << "step " << i;
+  }
+}
+
 template <class Workers>
 class TrainOverLinks : public testing::Test {
  protected:
@@ -61,6 +72,22 @@ class TrainOverLinks : public testing::Test {
       EXPECT_EQ(opened.error, "");
       return opened.end;
     };
+  }
+
+  /// The members, some cut and some whole, and a process that trains the same alone.
+  static std::pair<std::vector<fakes::EngineResult>, fakes::EngineResult> train_beside_one(const SmallWorld& world,
+                                                                                           const TrialToRun& trial,
+                                                                                           const fakes::TieOf& ends) {
+    EngineSetup whole, cut;
+    cut.cuts = {1, 2};
+    std::vector<EngineSetup> setups{whole, cut, whole};
+    setups.resize(trial.train.data_parallel.degree);
+    auto [members, failures] = fakes::train_together(world, {trial}, setups, ends);
+    for (const auto& failure : failures) EXPECT_EQ(failure, "");
+    TrialToRun alone = trial;
+    alone.train.data_parallel = {};
+    MemoryDiskTier disk;
+    return {std::move(members), fakes::train(world, {alone}, whole, disk)};
   }
 
   Workers workers_;
@@ -99,25 +126,9 @@ TYPED_TEST(TrainOverLinks, AnAllReduceGivesAllMembersOneModelAndItsBitsAreItsOwn
     auto trial = fakes::shared_trial(world, ModelTask::causal_lm, degree);
     trial.train.data_parallel.sum = DataParallelSpec::Sum::all_reduce;
     trial.train.batch_size = 5;
-    EngineSetup whole, cut;
-    cut.cuts = {1, 2};
-    std::vector<EngineSetup> setups{whole, cut, whole};
-    setups.resize(degree);
-    const auto ends = this->ends(degree, open_all_reduce_exchange);
-    const auto [results, failures] = fakes::train_together(world, {trial}, setups, ends);
-    TrialToRun alone = trial;
-    alone.train.data_parallel = {};
-    MemoryDiskTier disk;
-    const auto expected = fakes::train(world, {alone}, whole, disk);
-    for (std::uint32_t m = 0; m < degree; ++m) {
-      EXPECT_EQ(failures[m], "");
-      ASSERT_EQ(results[m].errors[0], "");
-      EXPECT_EQ(results[m].outcomes[0], results[0].outcomes[0]) << "member " << m;
-      ASSERT_EQ(results[m].curves[0].size(), expected.curves[0].size());
-      for (std::size_t i = 0; i < expected.curves[0].size(); ++i)
-        EXPECT_NEAR(results[m].curves[0][i].loss, expected.curves[0][i].loss, 1e-3) << "step " << i;
-    }
-    EXPECT_NE(results[0].outcomes[0], expected.outcomes[0]);
+    const auto [members, alone] = this->train_beside_one(world, trial, this->ends(degree, open_all_reduce_exchange));
+    expect_near(members, alone, 1e-3);
+    EXPECT_NE(members[0].outcomes[0], alone.outcomes[0]);
   }
 }
 
@@ -152,24 +163,9 @@ TYPED_TEST(TrainOverLinks, AServerGivesAllMembersOneModelHoweverStaleItsParamete
     trial.train.data_parallel.sum = DataParallelSpec::Sum::server;
     trial.train.data_parallel.staleness = degree;
     trial.train.batch_size = 5;
-    EngineSetup whole, cut;
-    cut.cuts = {1, 2};
-    std::vector<EngineSetup> setups{whole, cut, whole};
-    setups.resize(degree);
-    const auto [results, failures] = fakes::train_together(world, {trial}, setups, this->server_ends(degree));
-    TrialToRun alone = trial;
-    alone.train.data_parallel = {};
-    MemoryDiskTier disk;
-    const auto expected = fakes::train(world, {alone}, whole, disk);
-    for (std::uint32_t m = 0; m < degree; ++m) {
-      EXPECT_EQ(failures[m], "");
-      ASSERT_EQ(results[m].errors[0], "");
-      EXPECT_EQ(results[m].outcomes[0], results[0].outcomes[0]) << "member " << m;
-      EXPECT_EQ(results[m].curves[0], results[0].curves[0]) << "member " << m;
-      ASSERT_EQ(results[m].curves[0].size(), expected.curves[0].size());
-      for (std::size_t i = 0; i < expected.curves[0].size(); ++i)
-        EXPECT_NEAR(results[m].curves[0][i].loss, expected.curves[0][i].loss, 0.1) << "step " << i;
-    }
+    const auto [members, alone] = this->train_beside_one(world, trial, this->server_ends(degree));
+    expect_near(members, alone, 0.1);
+    for (const auto& member : members) EXPECT_EQ(member.curves[0], members[0].curves[0]);
   }
 }
 
