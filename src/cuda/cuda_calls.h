@@ -25,18 +25,27 @@ enum class CudaFault : std::uint8_t {
   other,
 };
 
+/// What a person does about it; empty where nobody knows.
+constexpr const char* advice_on(CudaFault fault) {
+  switch (fault) {
+    case CudaFault::lost_card:
+      return "; the card is lost to this process, and the kernel's log may say why (an Xid)";
+    case CudaFault::out_of_memory:
+      return "; CUDA itself lacks memory there: grant less of the card in resources.devices";
+    case CudaFault::other:
+      return "";
+  }
+  return "";
+}
+
 /// A call that failed. `what()` names the card, the call and the runtime's own words. It ends a run, which can be gone
 /// on with.
 class CudaFailure : public Failure {
  public:
   CudaFailure(CudaFault fault, const std::string& sentence)
       : Failure(ExitCode::interrupted,
-                sentence + "; the run stops and keeps what was committed: give the same command again to go on"),
-        fault_(fault) {}
-  CudaFault fault() const { return fault_; }
-
- private:
-  CudaFault fault_;
+                sentence + advice_on(fault) +
+                    "; the run stops and keeps what was committed: give the same command again to go on") {}
 };
 
 /// What libtorch's caching allocator of the card has given out.
