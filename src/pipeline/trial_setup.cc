@@ -41,17 +41,6 @@ Bytes copying_bytes(const TrialSetup& setup, std::uint32_t layer) {
   return bytes;
 }
 
-/// What a layer takes of the window for a task of this kind.
-Bytes window_bytes(const TrialSetup& setup, std::uint32_t layer, TaskKind kind) {
-  const LayerLayout own = layout_of(setup, layer, Part::own);
-  const TaskRef task{kind, 0};
-  Bytes bytes = HostBuffer::rounded(own.bytes);
-  if (updates(setup, task)) bytes += HostBuffer::rounded(moment_bytes(setup, own)) + own_copy_bytes(setup, layer);
-  if (touches_gradients(setup, task)) bytes += HostBuffer::rounded(gradient_bytes(setup, own));
-  if (kind != TaskKind::update) bytes += frozen_window_bytes(setup, layer);
-  return bytes;
-}
-
 /// Of a layer's own part, or of a use of a tied parameter.
 Bytes largest_part(const TrialSetup& setup) {
   Bytes largest = 0;
@@ -104,10 +93,13 @@ bool keeps_copies(const TrialSetup& setup) {
 
 Bytes blob_bytes(const TrialSetup& setup, std::uint32_t blob) {
   const auto layers = static_cast<std::uint32_t>(setup.source->description().layers.size());
+  if (blob >= 5 * layers) return copy_bytes(setup, blob - 5 * layers, Part::shared);
+  if (blob >= 4 * layers) return copy_bytes(setup, blob - 4 * layers, Part::own);
   if (blob >= 3 * layers) return layout_of(setup, blob - 3 * layers, Part::shared).bytes;
   const std::uint32_t layer = blob / 3;
   if (!is_trainable(setup, layer)) return layout_of(setup, layer, Part::shared).bytes;
   const LayerLayout own = layout_of(setup, layer, Part::own);
+  if (blob == gradients_blob(layer)) return gradient_bytes(setup, own);
   return blob == moments_blob(layer) ? moment_bytes(setup, own) : own.bytes;
 }
 
@@ -282,17 +274,10 @@ Bytes trial_window_min(const TrialSetup& setup) {
   Bytes least = 0;
   for (std::uint32_t l = 0; l < end_layer(setup); ++l)
     if (uses_layer(setup, l)) least = std::max(least, copying_bytes(setup, l));
-  for (const auto& shard : setup.plan.shards)
-    for (const TaskKind kind : {TaskKind::backward, TaskKind::update}) {
+  for (std::uint32_t s = 0; s < setup.plan.shards.size(); ++s)
+    for (const TaskKind kind : {TaskKind::forward, TaskKind::backward, TaskKind::update}) {
       Bytes bytes = 0;
-      for (std::uint32_t l = shard.begin; l < shard.end; ++l) {
-        bytes += window_bytes(setup, l, kind);
-        for (const auto& parameter : layer_of(setup, l).parameters)
-          if (parameter.tied_to && !shard.holds(parameter.tied_to->layer))
-            bytes += parameter.frozen
-                         ? frozen_window_bytes(setup, parameter.tied_to->layer)
-                         : HostBuffer::rounded(layout_of(setup, parameter.tied_to->layer, Part::own).bytes);
-      }
+      for (const auto blob : blobs_needed(setup, {kind, s})) bytes += HostBuffer::rounded(blob_bytes(setup, blob));
       least = std::max(least, bytes);
     }
   return least;

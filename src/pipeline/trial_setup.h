@@ -74,7 +74,7 @@ Bytes trial_window_min(const TrialSetup& setup);
 std::uint32_t frozen_blob(const TrialSetup& setup, std::uint32_t layer);
 std::uint32_t copies_blob(const TrialSetup& setup, std::uint32_t layer, Part part);
 std::uint32_t blob_count(const TrialSetup& setup);
-/// Of a blob that commits name.
+/// Of a blob that the trial has.
 Bytes blob_bytes(const TrialSetup& setup, std::uint32_t blob);
 
 LayerLayout layout_of(const TrialSetup& setup, std::uint32_t layer, Part part);

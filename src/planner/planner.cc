@@ -32,16 +32,8 @@ std::vector<BlobUse> step_uses(const TrialSetup& setup) {
 Bytes spilled_per_step(const TrialSetup& setup, std::uint32_t prefetch_tasks) {
   if (setup.window >= trial_state_bytes(setup)) return 0;
   std::vector<Bytes> bytes;
-  for (const auto& cost : setup.costs) {
-    const Bytes own = cost.parameter_bytes - cost.frozen_bytes;
-    const Bytes parameters = cost.trainable ? own : cost.parameter_bytes;
-    for (const Bytes part : {parameters, cost.moment_bytes, own * gradient_pieces(setup.train)})
-      bytes.push_back(HostBuffer::rounded(part));
-  }
-  for (const auto& cost : setup.costs) bytes.push_back(HostBuffer::rounded(cost.trainable ? cost.frozen_bytes : 0));
-  for (const Part part : {Part::own, Part::shared})
-    for (std::uint32_t l = 0; l < setup.costs.size(); ++l)
-      bytes.push_back(HostBuffer::rounded(copy_bytes(setup, l, part)));
+  for (std::uint32_t blob = 0; blob < blob_count(setup); ++blob)
+    bytes.push_back(HostBuffer::rounded(blob_bytes(setup, blob)));
   return spilled_per_round(step_uses(setup), bytes, setup.window, prefetch_tasks);
 }
 

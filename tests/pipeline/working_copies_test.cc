@@ -237,6 +237,28 @@ TEST_F(WorkingCopies, PlansCountTheirBytes) {
             shard_need(make_shard(with.costs, 0, 2, bare), bare));
 }
 
+/// What it borrows is a copy as well.
+TEST_F(WorkingCopies, TheSmallestWindowIsWhatATaskNeeds) {
+  const SmallWorld world(fakes::kTinyGpt2);
+  const TrialToRun trial = trial_of(world, ModelTask::causal_lm, [](ModelSpec&) {});
+  EngineSetup engine;
+  engine.cuts = {1};
+  engine.window_share = 0;
+  const TrialSetup setup = fakes::trial_setup(world, trial, 0, engine);
+  Bytes last_shard = HostBuffer::rounded(copy_bytes(setup, 0, Part::own));  // of the words, for the head
+  for (std::uint32_t l = 1; l < setup.costs.size(); ++l) {
+    const LayerLayout own = layout_of(setup, l, Part::own);
+    last_shard += HostBuffer::rounded(own.bytes) + HostBuffer::rounded(moment_bytes(setup, own)) +
+                  HostBuffer::rounded(copy_bytes(setup, l, Part::own));
+  }
+  EXPECT_EQ(trial_window_min(setup), last_shard);
+  EngineSetup plain;
+  plain.copies = false;
+  const auto result = train(world, {trial}, engine);
+  EXPECT_EQ(result.errors[0], "");
+  EXPECT_EQ(result.outcomes[0], train(world, {trial}, plain).outcomes[0]);
+}
+
 TEST_F(WorkingCopies, FrozenLayersAreRoundedOnceForAll) {
   const SmallWorld world(fakes::kTinyBert);
   world.give_weights();
