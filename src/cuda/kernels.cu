@@ -96,56 +96,6 @@ __global__ void sum_lanes_kernel(const double* lanes, std::size_t chunks, double
 
 std::size_t chunk_count(std::size_t count) { return (count + kChunk - 1) / kChunk; }
 
-/// So many values make one load of 16 bytes or two.
-constexpr std::size_t kTogether = 8;
-
-__global__ void pack_kernel(const float* from, std::uint16_t* to, std::size_t count) {
-  for (std::size_t i = first_of_thread(); i < count; i += threads_of_grid())
-    to[i] = bf16_bits(__float_as_uint(from[i]));
-}
-
-__global__ void unpack_kernel(const std::uint16_t* from, float* to, std::size_t count) {
-  for (std::size_t i = first_of_thread(); i < count; i += threads_of_grid())
-    to[i] = __uint_as_float(std::uint32_t{from[i]} << 16);
-}
-
-__device__ std::uint32_t two_bf16(float low, float high) {
-  return bf16_bits(__float_as_uint(low)) | std::uint32_t{bf16_bits(__float_as_uint(high))} << 16;
-}
-
-__global__ void pack_aligned_kernel(const float4* from, uint4* to, std::size_t groups) {
-  for (std::size_t i = first_of_thread(); i < groups; i += threads_of_grid()) {
-    const float4 a = from[2 * i], b = from[2 * i + 1];
-    to[i] = make_uint4(two_bf16(a.x, a.y), two_bf16(a.z, a.w), two_bf16(b.x, b.y), two_bf16(b.z, b.w));
-  }
-}
-
-__device__ float low_half(std::uint32_t two) { return __uint_as_float(two << 16); }
-__device__ float high_half(std::uint32_t two) { return __uint_as_float(two & 0xffff'0000u); }
-
-__global__ void unpack_aligned_kernel(const uint4* from, float4* to, std::size_t groups) {
-  for (std::size_t i = first_of_thread(); i < groups; i += threads_of_grid()) {
-    const uint4 two = from[i];
-    to[2 * i] = make_float4(low_half(two.x), high_half(two.x), low_half(two.y), high_half(two.y));
-    to[2 * i + 1] = make_float4(low_half(two.z), high_half(two.z), low_half(two.w), high_half(two.w));
-  }
-}
-
-bool aligned_to_16(const void* a, const void* b) {
-  return (reinterpret_cast<std::uintptr_t>(a) | reinterpret_cast<std::uintptr_t>(b)) % 16 == 0;
-}
-
-/// The whole groups by the one kernel where both ends are aligned, the rest, or all, by the other.
-template <class Wide, class From, class WideFrom, class To, class WideTo>
-cudaError_t launch_converting(void (*narrow)(const From*, To*, std::size_t), Wide wide, const WideFrom* wide_from,
-                              WideTo* wide_to, const From* from, To* to, std::size_t count, cudaStream_t stream) {
-  const std::size_t groups = aligned_to_16(from, to) ? count / kTogether : 0;
-  if (groups > 0) wide<<<blocks_for(groups), kThreads, 0, stream>>>(wide_from, wide_to, groups);
-  const std::size_t done = groups * kTogether;
-  if (done < count) narrow<<<blocks_for(count - done), kThreads, 0, stream>>>(from + done, to + done, count - done);
-  return cudaGetLastError();
-}
-
 }  // namespace
 
 cudaError_t launch_dropout_mask(float* out, std::size_t count, std::uint64_t key, double p, cudaStream_t stream) {
@@ -165,16 +115,6 @@ cudaError_t launch_squared_norm(const float* values, std::size_t count, double* 
   if (lanes > 0) lane_squares_kernel<<<blocks_for(lanes), kThreads, 0, stream>>>(values, count, scratch, lanes);
   sum_lanes_kernel<<<1, kThreads, 0, stream>>>(scratch, chunk_count(count), sum);
   return cudaGetLastError();
-}
-
-cudaError_t launch_pack_bf16(const float* from, std::uint16_t* to, std::size_t count, cudaStream_t stream) {
-  return launch_converting(pack_kernel, pack_aligned_kernel, reinterpret_cast<const float4*>(from),
-                           reinterpret_cast<uint4*>(to), from, to, count, stream);
-}
-
-cudaError_t launch_unpack_bf16(const std::uint16_t* from, float* to, std::size_t count, cudaStream_t stream) {
-  return launch_converting(unpack_kernel, unpack_aligned_kernel, reinterpret_cast<const uint4*>(from),
-                           reinterpret_cast<float4*>(to), from, to, count, stream);
 }
 
 }  // namespace hopyard

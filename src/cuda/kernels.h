@@ -22,8 +22,4 @@ std::size_t squared_norm_scratch(std::size_t count);
 cudaError_t launch_squared_norm(const float* values, std::size_t count, double* scratch, double* sum,
                                 cudaStream_t stream);
 
-/// float32 to bfloat16, as bf16_bits() rounds, and back, which is exact.
-cudaError_t launch_pack_bf16(const float* from, std::uint16_t* to, std::size_t count, cudaStream_t stream);
-cudaError_t launch_unpack_bf16(const std::uint16_t* from, float* to, std::size_t count, cudaStream_t stream);
-
 }  // namespace hopyard

@@ -56,30 +56,12 @@ at::Tensor sum_squares(const at::Tensor& values) {
   return sum;
 }
 
-void pack(const at::Tensor& from, at::Tensor& to) {
-  const Where where(from);
-  const std::size_t count = count_of(from, at::kFloat, "pack_bf16");
-  require(count_of(to, at::kBFloat16, "pack_bf16") == count, "pack_bf16: ", count, " values into ", to.numel());
-  check_launch(launch_pack_bf16(from.const_data_ptr<float>(), bf16_data(to), count, where.stream), "pack_bf16");
-}
-
-void unpack(const at::Tensor& from, at::Tensor& to) {
-  const Where where(from);
-  const std::size_t count = count_of(from, at::kBFloat16, "unpack_bf16");
-  require(count_of(to, at::kFloat, "unpack_bf16") == count, "unpack_bf16: ", count, " values into ", to.numel());
-  check_launch(launch_unpack_bf16(static_cast<const std::uint16_t*>(from.const_data_ptr()),
-                                  to.mutable_data_ptr<float>(), count, where.stream),
-               "unpack_bf16");
-}
-
 }  // namespace
 
 void register_cuda_kernels() {
   DeviceKernels kernels;
   kernels.dropout_mask = fill_dropout_mask;
   kernels.squared_norm = sum_squares;
-  kernels.pack_bf16 = pack;
-  kernels.unpack_bf16 = unpack;
   register_kernels(at::kCUDA, kernels);
 }
 

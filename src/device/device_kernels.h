@@ -14,9 +14,6 @@ struct DeviceKernels {
   /// squared_norm() of optim/optimizer.h, to the bit, as a float64 scalar where `values` (float32, contiguous) are. It
   /// is finite exactly when all values are. Waits for nothing.
   at::Tensor (*squared_norm)(const at::Tensor& values) = nullptr;
-  /// float32 to bfloat16, to nearest, ties to even, and back; both contiguous, of one size, here. Wait for nothing.
-  void (*pack_bf16)(const at::Tensor& from, at::Tensor& to) = nullptr;
-  void (*unpack_bf16)(const at::Tensor& from, at::Tensor& to) = nullptr;
 };
 
 /// Once for a kind of device, before any tensor of its is computed on.

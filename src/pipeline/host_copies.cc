@@ -1,7 +1,9 @@
 #include "pipeline/host_copies.h"
 
+#include <bit>
+
 #include "base/failure.h"
-#include "cuda/kernel_twins.h"
+#include "cuda/bf16_bits.h"
 #include "device/memory_account.h"
 
 namespace hopyard {
@@ -11,8 +13,9 @@ Bytes packed_bytes(Bytes float_bytes) { return charged_bytes(float_bytes / sizeo
 void pack_to_bf16(std::span<const std::byte> floats, std::span<std::byte> out) {
   const std::size_t count = floats.size() / sizeof(float);
   require(out.size() >= count * sizeof(std::uint16_t), "a copy of ", count, " numbers in ", out.size(), " bytes");
-  pack_bf16({reinterpret_cast<const float*>(floats.data()), count},
-            {reinterpret_cast<std::uint16_t*>(out.data()), count});
+  const auto* const from = reinterpret_cast<const float*>(floats.data());
+  auto* const to = reinterpret_cast<std::uint16_t*>(out.data());
+  for (std::size_t i = 0; i < count; ++i) to[i] = bf16_bits(std::bit_cast<std::uint32_t>(from[i]));
 }
 
 }  // namespace hopyard

@@ -28,7 +28,7 @@ struct PlannerInputs {
 struct TrialForecast {
   Bytes state = 0;   ///< trainable parameters and moments, as committed
   Bytes host = 0;    ///< window and boundaries
-  Bytes frozen = 0;  ///< shared frozen layers, in this form
+  Bytes frozen = 0;  ///< shared frozen layers in this form, and room to read the largest
   FrozenForm form = FrozenForm::whole;
   Bytes workspace = 0;         ///< of a task at most
   Bytes disk = 0;              ///< as committed: `state`, and frozen layers of its own

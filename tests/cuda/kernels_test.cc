@@ -4,10 +4,9 @@
 
 #include <cmath>
 #include <limits>
-#include <span>
 
 #include "base/rng.h"
-#include "cuda/kernel_twins.h"
+#include "cuda/bf16_bits.h"
 #include "device/device_kernels.h"
 #include "fakes/cards.h"
 #include "model/layer.h"
@@ -103,24 +102,15 @@ TEST_F(KernelsTest, ASquaredNormIsFiniteExactlyWhenAllValuesAre) {
     }
 }
 
-TEST_F(KernelsTest, PackingHasTheBitsOfTheTwin) {
-  for (const std::int64_t count : kSizes)
-    for (const std::int64_t offset : {0, 1, 8}) {
-      const at::Tensor host = drawn(count, false);
-      at::Tensor expected = at::empty({count}, at::kBFloat16);
-      const std::span<std::uint16_t> packed(static_cast<std::uint16_t*>(expected.data_ptr()),
-                                            static_cast<std::size_t>(count));
-      pack_bf16(std::span(host.const_data_ptr<float>(), static_cast<std::size_t>(count)), packed);
-      at::Tensor got = on_card(at::full({count}, 1, at::kBFloat16), offset);
-      kernels_of(at::kCUDA).pack_bf16(on_card(host, offset), got);
-      EXPECT_TRUE(at::equal(bits_of(got), bits_of(expected))) << count << " values from " << offset;
-
-      at::Tensor wide = at::empty({count}, at::kFloat);
-      unpack_bf16(packed, std::span(wide.data_ptr<float>(), static_cast<std::size_t>(count)));
-      at::Tensor got_wide = on_card(at::ones({count}, at::kFloat), offset);
-      kernels_of(at::kCUDA).unpack_bf16(got, got_wide);
-      EXPECT_TRUE(at::equal(bits_of(got_wide), bits_of(wide))) << count << " values from " << offset;
-    }
+/// Parameters are rounded on either side, as it comes.
+TEST_F(KernelsTest, CastsRoundAsTheHostDoes) {
+  for (const std::int64_t count : kSizes) {
+    const at::Tensor host = drawn(count, true);
+    const at::Tensor cast = bits_of(on_card(host, 0).to(at::kBFloat16));
+    const auto* const from = static_cast<const std::uint32_t*>(host.const_data_ptr());
+    for (std::int64_t i = 0; i < count; ++i)
+      ASSERT_EQ(static_cast<std::uint16_t>(cast.const_data_ptr<std::int16_t>()[i]), bf16_bits(from[i])) << i;
+  }
 }
 
 }  // namespace
