@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "base/thread_name.h"
 
 namespace hopyard {
 
@@ -34,6 +35,7 @@ void CopyEngine::submit(std::vector<CopyRequest> copies, std::string label, std:
 }
 
 void CopyEngine::work() {
+  name_thread("copies");
   while (true) {
     Transfer transfer;
     {

@@ -1,5 +1,7 @@
 #include "experiment/committer.h"
 
+#include "base/thread_name.h"
+
 namespace hopyard {
 
 Committer::Committer(CommitSink sink, KeepOutcomes keep, std::function<void()> notify)
@@ -37,6 +39,7 @@ std::uint32_t Committer::pending() const {
 }
 
 void Committer::work() {
+  name_thread("commits");
   while (true) {
     CommitRequest request;
     {

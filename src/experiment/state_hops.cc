@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/thread_name.h"
 
 namespace hopyard {
 
@@ -58,6 +59,7 @@ bool StateHops::waits_for_memory() const {
 }
 
 void StateHops::work(Lane& lane, std::size_t thread) {
+  name_thread(text::cat("hops ", lane.name));
   const std::string track = text::cat("hops/", lane.name, " ", thread);
   std::unique_lock lock(mutex_);
   while (true) {

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/thread_name.h"
 #include "experiment/held_states.h"
 #include "experiment/state_hops.h"
 #include "experiment/worker_trials.h"
@@ -47,6 +48,7 @@ class Inbox {
 
  private:
   void work() {
+    name_thread("worker inbox");
     while (true) {
       auto message = end_.receive(kWaitSeconds);
       std::unique_lock lock(mutex_);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/thread_name.h"
 #include "device/compute_threads.h"
 #include "pipeline/executor.h"
 #include "pipeline/step_sum.h"
@@ -26,6 +27,7 @@ void Executor::begin_exchange_if_due(Active& active) {
 }
 
 void Executor::run_exchanges(Exchanging& own, const std::shared_ptr<TrialRun>& trial) {
+  name_thread("step exchange");
   compute_with_threads(1);
   std::unique_lock lock(mutex_);
   for (;;) {

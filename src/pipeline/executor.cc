@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
+#include "base/thread_name.h"
 #include "cuda/ranges.h"
 #include "pipeline/outcome.h"
 
@@ -186,6 +187,7 @@ std::string Executor::diagnosis() const {
 }
 
 void Executor::run_device(DeviceState& device) {
+  name_thread(device.device->name());
   device.device->enter_compute();
   std::unique_lock lock(mutex_);
   while (auto slot = await_next(device, lock)) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "base/thread_name.h"
 #include "model/layer.h"
 #include "pipeline/host_copies.h"
 #include "pipeline/trial_run.h"
@@ -125,6 +126,7 @@ void TrialRun::make_copies_of(std::uint32_t layer) {
 
 void TrialRun::make_all_copies() {
   copying_ = std::jthread([this](const std::stop_token& stop) {
+    name_thread("bf16 copies");
     try {
       for (std::uint32_t l = 0; l < layers_.size() && !stop.stop_requested(); ++l) {
         make_copies_of(l);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/thread_name.h"
+
 #include "report/table.h"
 
 namespace hopyard {
@@ -52,7 +54,10 @@ HoppingRun::HoppingRun(HoppingRunParts parts) : parts_(std::move(parts)) {
       scheduler_of(config, bench.repeats_orders()) == VisitSchedulerKind::task, config.workers.state_replicas,
       config.workers.wait_for_worker_s, parts_.event, parts_.keep_outcomes, placement_of_valid(bench, workers),
       config.search.metric});
-  worker_ = std::thread([this] { live(); });
+  worker_ = std::thread([this] {
+    name_thread("worker");
+    live();
+  });
 }
 
 HoppingRun::~HoppingRun() {

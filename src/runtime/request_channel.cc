@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/failure.h"
 #include "base/log.h"
+#include "base/thread_name.h"
 #include "report/json_fields.h"
 #include "runtime/request_wire.h"
 
@@ -109,6 +110,7 @@ class RequestChannel::Server {
   }
 
   void work() {
+    name_thread("requests");
     while (true) {
       {
         const std::lock_guard lock(mutex_);

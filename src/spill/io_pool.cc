@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/failure.h"
+#include "base/thread_name.h"
 
 namespace hopyard {
 
@@ -34,6 +35,7 @@ void IoPool::drain() {
 }
 
 void IoPool::work() {
+  name_thread("disk");
   std::unique_lock lock(mutex_);
   while (true) {
     wake_.wait(lock, [this] { return stopping_ || !urgent_.empty() || !normal_.empty(); });

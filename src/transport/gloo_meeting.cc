@@ -54,7 +54,7 @@ void part(c10::intrusive_ptr<CornerStore> store, c10::intrusive_ptr<c10d::Proces
     c10::intrusive_ptr<c10d::ProcessGroupGloo> group;
   };
   auto left = std::make_shared<Left>(Left{std::move(held), std::move(group)});
-  LooseThread undertaker([store = std::move(store), left = std::move(left)] {
+  LooseThread undertaker("gloo end", [store = std::move(store), left = std::move(left)] {
     left->group.reset();
     try {
       store->clear();

@@ -3,10 +3,13 @@
 #include <chrono>
 #include <thread>
 
+#include "base/thread_name.h"
+
 namespace hopyard {
 
-LooseThread::LooseThread(std::function<void()> body) : state_(std::make_shared<State>()) {
-  std::thread([state = state_, body = std::move(body)]() mutable {
+LooseThread::LooseThread(std::string name, std::function<void()> body) : state_(std::make_shared<State>()) {
+  std::thread([state = state_, name = std::move(name), body = std::move(body)]() mutable {
+    name_thread(name);
     body();
     body = nullptr;  // what it owns goes before anybody hears that it is done
     const std::lock_guard lock(state->mutex);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 
 namespace hopyard {
@@ -18,7 +19,8 @@ constexpr double kGiveUpSeconds = 1.0;
 class LooseThread {
  public:
   LooseThread() = default;
-  explicit LooseThread(std::function<void()> body);
+  /// `name`: see name_thread().
+  LooseThread(std::string name, std::function<void()> body);
   LooseThread(LooseThread&&) = default;
   LooseThread& operator=(LooseThread&& other);
   /// Waits for at most kGiveUpSeconds, then leaves the thread to itself.
@@ -41,7 +43,7 @@ class LooseThread {
 template <class Work>
 auto bounded(double seconds, Work work) -> std::optional<decltype(work())> {
   auto slot = std::make_shared<std::optional<decltype(work())>>();
-  LooseThread thread([slot, work = std::move(work)]() mutable { slot->emplace(work()); });
+  LooseThread thread("bounded", [slot, work = std::move(work)]() mutable { slot->emplace(work()); });
   if (thread.finished_within(seconds)) return std::move(*slot);
   thread.give_up();
   return std::nullopt;

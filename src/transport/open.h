@@ -1,7 +1,7 @@
 // Opens the real transport: control messages over a TCPStore that the coordinator hosts, bulk bytes over Gloo.
 //
 // TCPStore's calls may hang for as long as its server is stopped, whatever their timeouts say. So each of its clients
-// belongs to one thread that may be given up (what waits there is TCPStore::wait, woken at every beat), and what others
+// belongs to one thread that may be given up (what waits there is TCPStore::wait, woken now and then), and what others
 // wait for are queues in this process, by the clock. The store listens on one address only. Its protocol knows no
 // secrets: a stranger on the port can neither join nor speak for a worker, but can disturb (delete keys, send rubbish),
 // which ends in an error. Do not open the port to people whom you do not trust.

@@ -21,6 +21,9 @@ using Store = c10::intrusive_ptr<c10d::TCPStore>;
 
 /// TCPStore's own timeout, of calls that should find what they ask for, and of a reader's wait for its queue.
 constexpr double kStoreSeconds = 5;
+/// Between two ticks of a queue.
+constexpr double kTickSeconds = 1;
+static_assert(kTickSeconds < kStoreSeconds / 2);
 
 /// The store itself, listening on the socket, with a client of its own. Throws what c10d throws.
 Store host_store(ListeningSocket& socket);
@@ -34,8 +37,8 @@ void push(const Store& store, const std::string& queue, std::string_view value);
 std::string fetch(const Store& store, const std::string& queue, const std::atomic<bool>& ended,
                   const std::function<void(std::string_view)>& take,
                   double until_s = std::numeric_limits<double>::infinity());
-/// Wakes the reader of a queue, so that it sees that it should end. Done at every beat, since a wait that times out
-/// costs lines on standard error.
+/// Wakes the reader of a queue, so that it sees that it should end, and every kTickSeconds besides: a wait that times
+/// out costs lines on standard error.
 inline void tick(const Store& store, const std::string& queue) { push(store, queue, ""); }
 /// Throws away what is in a queue.
 void drain(const Store& store, const std::string& queue);

@@ -312,7 +312,7 @@ class StoreCoordinator : public CoordinatorEnd {
   }
 
   void start_threads() {
-    sender_ = LooseThread([core = core_, store = client()] {
+    sender_ = LooseThread("store send", [core = core_, store = client()] {
       try {
         while (const auto parcel = core->outbox.take()) core->send(*parcel, store);
       } catch (const std::exception& problem) {
@@ -320,19 +320,23 @@ class StoreCoordinator : public CoordinatorEnd {
       }
     });
     for (const auto& queue : {names::kInbox, names::kBeats}) {
-      fetchers_.emplace_back([core = core_, store = client(), queue] {
+      fetchers_.emplace_back("store " + queue, [core = core_, store = client(), queue] {
         const auto broke = fetch(store, queue, core->ended, [&](std::string_view bytes) { core->take(bytes); });
         if (!broke.empty()) HOPYARD_ERROR << "the coordinator's store broke: " << broke;
       });
     }
-    watcher_ = LooseThread([core = core_, store = client()] {
+    watcher_ = LooseThread("store watch", [core = core_, store = client()] {
       try {
-        for (double next_pulse_s = 0; !core->ended; sleep_seconds(core->beat_s() / 2)) {
+        double next_pulse_s = 0, next_tick_s = 0;
+        for (; !core->ended; sleep_seconds(core->beat_s() / 2)) {
           core->watch();
-          if (monotonic_seconds() < next_pulse_s) continue;
+          const double now_s = monotonic_seconds();
+          if (now_s < next_pulse_s) continue;
           put(store, names::kPulse, core->pulse());
+          next_pulse_s = now_s + core->beat_s();
+          if (now_s < next_tick_s) continue;
           for (const auto& queue : {names::kInbox, names::kBeats}) tick(store, queue);
-          next_pulse_s = monotonic_seconds() + core->beat_s();
+          next_tick_s = now_s + kTickSeconds;
         }
         for (const auto& queue : {names::kInbox, names::kBeats}) tick(store, queue);
       } catch (const std::exception& problem) {

@@ -244,10 +244,14 @@ class Core {
 
 // Beats until the end. Throws what c10d throws.
 void beat(Core& core, const Store& store, const std::string& mailbox) {
+  double next_tick_s = 0;
   for (std::uint64_t beats = 1; !core.ended; ++beats) {
     push(store, names::kBeats, core.seal.seal({Frame::Kind::beat, core.id, beats, ""}, FrameSeal::Way::to_coordinator));
     if (const auto pulse = poll_key(store, names::kPulse, 0)) core.pulse(*pulse);
-    tick(store, mailbox);
+    if (const double now_s = monotonic_seconds(); now_s >= next_tick_s) {
+      tick(store, mailbox);
+      next_tick_s = now_s + kTickSeconds;
+    }
     sleep_seconds(core.bounds.beat_s);
   }
   tick(store, mailbox);
@@ -272,13 +276,13 @@ class StoreWorker : public WorkerEnd {
         endpoint_(admission.endpoint),
         bind_address_(options.bind_address) {
     const auto mailbox = names::mailbox(admission.mailbox);
-    fetcher_ = start([store = admission.receiving, mailbox](Core& core) {
+    fetcher_ = start("store mail", [store = admission.receiving, mailbox](Core& core) {
       const auto broke = fetch(store, mailbox, core.ended, [&](std::string_view bytes) { core.take(bytes); });
       if (!broke.empty()) throw std::runtime_error(broke);
     });
-    sender_ = start([store = admission.sending](Core& core) { send_all(core, store); });
-    beater_ = start([store = admission.beating, mailbox](Core& core) { beat(core, store, mailbox); });
-    watcher_ = start([](Core& core) {
+    sender_ = start("store send", [store = admission.sending](Core& core) { send_all(core, store); });
+    beater_ = start("store beat", [store = admission.beating, mailbox](Core& core) { beat(core, store, mailbox); });
+    watcher_ = start("store watch", [](Core& core) {
       for (; !core.ended; sleep_seconds(core.bounds.beat_s / 2)) core.watch();
     });
   }
@@ -307,8 +311,8 @@ class StoreWorker : public WorkerEnd {
 
  private:
   template <class Body>
-  LooseThread start(Body body) {
-    return LooseThread([core = core_, body = std::move(body)] {
+  LooseThread start(std::string name, Body body) {
+    return LooseThread(std::move(name), [core = core_, body = std::move(body)] {
       try {
         body(*core);
       } catch (const std::exception& problem) {
