@@ -8,6 +8,7 @@
 #include <new>
 
 #include "base/text.h"
+#include "device/large_blocks.h"
 
 namespace hopyard {
 
@@ -15,12 +16,31 @@ namespace {
 
 thread_local MemoryAccount* current_account = nullptr;
 
+/// The largest threshold of M_MMAP_THRESHOLD that glibc takes.
+constexpr Bytes kLarge = 32 * MiB;
+
 /// Stands in the 64 bytes before a tensor's data, so that whoever frees it credits the account that was charged.
 struct Header {
   MemoryAccount* account;
   Bytes charged;
+  Bytes block;  ///< of a large one, which is not from the heap; else 0
 };
 static_assert(sizeof(Header) <= kTensorAlignment);
+
+/// Not destroyed: tensors may be let go after everything else.
+LargeBlocks& large_blocks() {
+  static auto& blocks = *new LargeBlocks;
+  return blocks;
+}
+
+/// Sets header.block. Null or std::bad_alloc when there is none.
+std::byte* make_block(Header& header) {
+  const Bytes bytes = header.charged + kTensorAlignment;
+  if (bytes < kLarge) return static_cast<std::byte*>(std::aligned_alloc(kTensorAlignment, bytes));
+  const LargeBlock block = large_blocks().take(bytes);
+  header.block = block.bytes;
+  return block.data;
+}
 
 void free_block(void* data) {
   if (data == nullptr) return;
@@ -28,23 +48,29 @@ void free_block(void* data) {
   Header header;
   std::memcpy(&header, raw, sizeof header);
   if (header.account != nullptr) header.account->credit(header.charged);
-  std::free(raw);
+  if (header.block > 0)
+    large_blocks().give_back({raw, header.block});
+  else
+    std::free(raw);
 }
 
 class CountingAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &free_block, c10::Device(c10::DeviceType::CPU)};
-    const Header header{current_account, charged_bytes(bytes)};
+    Header header{current_account, charged_bytes(bytes), 0};
     if (header.account != nullptr && !header.account->charge(header.charged))
       throw DeviceOutOfMemory(header.account->name(), header.charged, header.account->limit() - header.account->used());
-    void* raw = std::aligned_alloc(kTensorAlignment, header.charged + kTensorAlignment);
-    if (raw == nullptr) {
+    std::byte* raw = nullptr;
+    try {
+      raw = make_block(header);
+      if (raw == nullptr) throw std::bad_alloc();
+    } catch (const std::bad_alloc&) {
       if (header.account != nullptr) header.account->credit(header.charged);
-      throw std::bad_alloc();
+      throw;
     }
     std::memcpy(raw, &header, sizeof header);
-    void* data = static_cast<std::byte*>(raw) + kTensorAlignment;
+    void* data = raw + kTensorAlignment;
     return {data, data, &free_block, c10::Device(c10::DeviceType::CPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &free_block; }
@@ -72,10 +98,9 @@ bool MemoryAccount::charge(Bytes bytes) {
 void install_counting_allocator() {
   static CountingAllocator allocator;
   static const bool installed = [] {
-    // Large blocks from one heap that is never trimmed: else they are mapped anew, and every page of them faults. 32
-    // MiB is the largest threshold that glibc takes; arenas of other threads than the main one are trimmed all the
-    // same.
-    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    // From one heap that is never trimmed: else what is needed again is mapped anew, and every page of it faults.
+    // Arenas of other threads than the main one are trimmed all the same. What is larger is in large_blocks().
+    mallopt(M_MMAP_THRESHOLD, kLarge);
     mallopt(M_TRIM_THRESHOLD, 2047 << 20);
     mallopt(M_TOP_PAD, 64 << 20);
     mallopt(M_ARENA_MAX, 1);

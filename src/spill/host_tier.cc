@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/failure.h"
-#include "spill/huge_pages.h"
+#include "device/huge_pages.h"
 
 namespace hopyard {
 

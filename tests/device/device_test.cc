@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "conformance/device_conformance.h"
 #include "device/device.h"
+#include "device/large_blocks.h"
 
 namespace hopyard {
 namespace {
@@ -49,6 +50,42 @@ TEST(CountingAllocatorTest, ThrowsInTheMiddleOfAPassAndTheCountsStayRight) {
   }
   EXPECT_EQ(account.used(), 0u);
   EXPECT_LE(account.peak(), account.limit());
+}
+
+TEST(CountingAllocatorTest, LargeTensorsAreAlignedAndTheirMemoryIsUsedAgain) {
+  install_counting_allocator();
+  MemoryAccount account("test", 256 * MiB);
+  const AccountScope charged(&account);
+  constexpr std::int64_t kValues = 10 * MiB;
+  const void* first = nullptr;
+  {
+    const at::Tensor tensor = at::empty({kValues}, at::kFloat);
+    first = tensor.data_ptr();
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(first) % kTensorAlignment, 0u);
+    EXPECT_EQ(account.used(), charged_bytes(4 * kValues));
+  }
+  EXPECT_EQ(account.used(), 0u);
+  EXPECT_EQ(at::empty({kValues - 1000}, at::kFloat).data_ptr(), first);
+}
+
+TEST(LargeBlocksTest, KeepNoMoreThanWasInUseAtATime) {
+  LargeBlocks blocks;
+  const LargeBlock a = blocks.take(40 * MiB), b = blocks.take(60 * MiB);
+  blocks.give_back(a);
+  blocks.give_back(b);
+  EXPECT_EQ(blocks.kept(), 100 * MiB);
+  const LargeBlock again = blocks.take(50 * MiB);  // fits into the second
+  EXPECT_EQ(again.data, b.data);
+  EXPECT_EQ(again.bytes, 60 * MiB);
+  EXPECT_EQ(blocks.kept(), 40 * MiB);
+  const LargeBlock other = blocks.take(20 * MiB);  // the kept one is too long for it, and in the way
+  EXPECT_EQ(other.bytes, 20 * MiB);
+  EXPECT_EQ(blocks.kept(), 0u);
+  const LargeBlock more = blocks.take(64 * MiB);  // a new peak
+  blocks.give_back(more);
+  blocks.give_back(other);
+  blocks.give_back(again);
+  EXPECT_EQ(blocks.kept(), 144 * MiB);
 }
 
 TEST(CountingAllocatorTest, ATensorFreedByAnotherThreadCreditsItsOwnAccount) {

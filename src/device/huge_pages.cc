@@ -1,4 +1,4 @@
-#include "spill/huge_pages.h"
+#include "device/huge_pages.h"
 
 #include <sys/mman.h>
 
