@@ -1,4 +1,4 @@
-// The one place from which bytes are copied between host memory and a card.
+// The one place from which bytes are copied between host memory and a card, and between two cards.
 #pragma once
 
 #include "cuda/copy_lane.h"

@@ -58,7 +58,9 @@ void CopyLane::issue(Transfer& transfer) {
   try {
     calls_.record(transfer.events->begin.get(), stream_.get());
     for (const auto& copy : transfer.copies)
-      if (copy.bytes > 0) calls_.copy(copy.to, copy.from, copy.bytes, direction_, stream_.get());
+      if (copy.bytes > 0)
+        calls_.copy(copy.to, copy.from, copy.bytes, copy.from_device ? CopyDirection::from_card : direction_,
+                    stream_.get());
     transfer.whole = true;
   } catch (...) {
     failure_.note(std::current_exception());

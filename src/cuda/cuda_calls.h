@@ -17,7 +17,7 @@ namespace hopyard {
 using StreamHandle = struct CudaStream*;
 using EventHandle = struct CudaEvent*;
 
-enum class CopyDirection : std::uint8_t { to_card, to_host };
+enum class CopyDirection : std::uint8_t { to_card, to_host, from_card /* another one */ };
 
 enum class CudaFault : std::uint8_t {
   lost_card,      ///< it fell off the bus, or the context is broken: no call succeeds any more
@@ -81,6 +81,8 @@ class CudaCalls {
   /// an event recorded behind it has happened. Host memory that is not pinned is copied more slowly, and a copy of it
   /// may make the caller wait.
   virtual void copy(void* to, const void* from, Bytes bytes, CopyDirection direction, StreamHandle stream) = 0;
+  /// Copies from the other card's memory may be asked of this one's streams.
+  virtual bool reaches(const CudaCalls& other) = 0;
   /// The event happens once all that was asked of the stream before has; what it stood for earlier is forgotten.
   virtual void record(EventHandle event, StreamHandle stream) = 0;
   /// What is asked of the stream from now on waits for the event as recorded now; for one never recorded it does not.

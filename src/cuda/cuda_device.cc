@@ -34,6 +34,11 @@ MemoryAccount& CudaDevice::account() {
   return account_;
 }
 
+bool CudaDevice::reads_from(const Device& other) const {
+  const auto* const card = dynamic_cast<const CudaDevice*>(&other);
+  return card != nullptr && card != this && calls_->reaches(*card->calls_);
+}
+
 at::Tensor CudaDevice::allocate_in(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) {
   try {
     return calls_->allocate(pool, sizes, type);

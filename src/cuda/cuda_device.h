@@ -35,6 +35,7 @@ class CudaDevice final : public Device {
   MemoryAccount& account() override;
   MemoryAccount* tensor_account() override { return nullptr; }
   void reset_peak() override { calls_->reset_peak(); }
+  bool reads_from(const Device& other) const override;
   at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType type) override;
   /// The source may change as soon as this returns. The result is of the compute stream's pool and in its order.
   at::Tensor bring(const at::Tensor& value) override;

@@ -5,6 +5,7 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/PeerToPeerAccess.h>
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -234,9 +235,18 @@ void RealCalls::destroy_event(EventHandle event) noexcept {
 }
 
 void RealCalls::copy(void* to, const void* from, Bytes bytes, CopyDirection direction, StreamHandle stream) {
-  const auto kind = direction == CopyDirection::to_card ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
+  const auto kind = direction == CopyDirection::to_card   ? cudaMemcpyHostToDevice
+                    : direction == CopyDirection::to_host ? cudaMemcpyDeviceToHost
+                                                          : cudaMemcpyDeviceToDevice;
   const auto here = on_card();
   check(cudaMemcpyAsync(to, from, bytes, kind, raw(stream)), "cudaMemcpyAsync");
+}
+
+bool RealCalls::reaches(const CudaCalls& other) {
+  const auto* const card = dynamic_cast<const RealCalls*>(&other);
+  if (card == nullptr) return false;
+  // It asks the driver once for each pair, and opens the allocator's memory there to this card.
+  return through_libtorch("get_p2p_access", [&] { return c10::cuda::get_p2p_access(index_, card->index_); });
 }
 
 void RealCalls::record(EventHandle event, StreamHandle stream) {

@@ -39,6 +39,7 @@ class RealCalls final : public CudaCalls {
   void destroy_event(EventHandle event) noexcept override;
 
   void copy(void* to, const void* from, Bytes bytes, CopyDirection direction, StreamHandle stream) override;
+  bool reaches(const CudaCalls& other) override;
   void record(EventHandle event, StreamHandle stream) override;
   void wait(StreamHandle stream, EventHandle event) override;
   void synchronize(EventHandle event) override;

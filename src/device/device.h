@@ -17,11 +17,12 @@
 
 namespace hopyard {
 
-/// Bytes to be moved between host and device memory.
+/// Bytes to be moved between host and device memory, or, for a load, from another device's.
 struct CopyRequest {
   void* to = nullptr;
   const void* from = nullptr;
   Bytes bytes = 0;
+  bool from_device = false;  ///< whose memory reads_from() must allow
 };
 
 /// What went over a device's link since it was made.
@@ -49,6 +50,9 @@ class Device {
   virtual MemoryAccount* tensor_account() = 0;
   /// Starts a new peak of account() from what is in use now; for profiling.
   virtual void reset_peak() { account().reset_peak(); }
+  /// load() can take bytes straight from the other device's memory. They must have been computed, and stay there until
+  /// `done`. Any thread.
+  virtual bool reads_from([[maybe_unused]] const Device& other) const { return false; }
   /// Memory for bytes that load() and store() move, contents undefined. Any thread; throws DeviceOutOfMemory. It may be
   /// let go only when nothing on the device uses it any more.
   virtual at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType type) = 0;

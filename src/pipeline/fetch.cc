@@ -190,14 +190,18 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
     input.loaded = boundary.kept;
     return true;
   }
+  const DeviceState& holder = *devices_[boundary.device];
+  std::vector<DeviceHold> there;  // on another device that this one reads from: nobody waits for the host
+  if (!boundary.kept.empty() && device.device->reads_from(*holder.device)) there = boundary.kept;
   if (!boundary.kept.empty()) send_home(slot->trial, boundary);
-  if (boundary.in_host != Boundary::InHost::there) return true;
+  if (there.empty() && boundary.in_host != Boundary::InHost::there) return true;
   std::vector<CopyRequest> transfers;
   try {
     for (std::size_t m = 0; m < boundary.shapes.size(); ++m) {
       at::Tensor tensor = device.device->allocate(boundary.shapes[m], boundary.type);
       auto hold = std::make_shared<DeviceBytes>(device.ledger, charged_bytes(tensor.nbytes()));
-      transfers.push_back({tensor.data_ptr(), boundary.host.data() + boundary.offsets[m], tensor.nbytes()});
+      const void* const from = there.empty() ? boundary.host.data() + boundary.offsets[m] : there[m]->tensor.data_ptr();
+      transfers.push_back({tensor.data_ptr(), from, tensor.nbytes(), !there.empty()});
       hold->tensor = std::move(tensor);
       input.loaded.push_back(std::move(hold));
     }
@@ -206,7 +210,12 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
     return give_up_kept(device) && request_input(device, slot, input, what);
   }
   input.requested = true;
-  load(device, slot, std::move(transfers), slot->label() + " " + what, [&input] { input.there = true; });
+  std::string label = slot->label() + " " + what;
+  if (!there.empty()) label += " from " + holder.device->name();
+  load(device, slot, std::move(transfers), std::move(label), [&input, there = std::move(there)]() mutable {
+    input.there = true;
+    there.clear();  // before anybody looks for room
+  });
   return true;
 }
 

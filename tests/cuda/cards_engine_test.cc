@@ -25,8 +25,15 @@ using Cards = std::vector<std::unique_ptr<FakeCuda>>;
 
 DeviceSpec card_spec(Bytes memory) { return {DeviceSpec::Type::cuda, 1, memory, 0, 0, 1}; }
 
+/// Every other seed's cards read from each other.
+bool are_peers(std::uint64_t seed) { return seed % 2 == 1; }
+
 FakeCudaSpec fake_spec(std::uint64_t seed, std::uint32_t card, Bytes memory) {
-  return {.seed = derive(seed, card), .memory = memory, .eager_compute = true, .delay_s_max = seed % 4 == 0 ? 1e-4 : 0};
+  return {.seed = derive(seed, card),
+          .memory = memory,
+          .eager_compute = true,
+          .delay_s_max = seed % 4 == 0 ? 1e-4 : 0,
+          .reaches_others = are_peers(seed)};
 }
 
 /// Makes devices over cards that outlive them.
@@ -102,6 +109,24 @@ TEST_F(CardsEngineTest, GivesTheBitsOfAPlainLoopInWhateverOrderTheCardsWork) {
     ASSERT_EQ(result.outcomes, drawn.whole) << "seed " << seed;
     for (const auto& card : cards) ASSERT_EQ(card->misuse(), "") << "seed " << seed;
   }
+}
+
+TEST_F(CardsEngineTest, BoundariesGoStraightFromCardToCardWhereCardsReadFromEachOther) {
+  const std::uint64_t runs = fakes::drawn_runs(40);
+  std::uint64_t straight = 0;
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
+    Drawn drawn = draw(seed);
+    drawn.setup.devices = 2;
+    Cards cards;
+    drawn.setup.make_device = device_over(cards, seed, OrderingSite::none);
+    MemoryDiskTier disk;
+    ASSERT_EQ(fakes::train(*worlds_[drawn.world], drawn.trials, drawn.setup, disk).outcomes, drawn.whole) << seed;
+    for (const auto& card : cards) {
+      ASSERT_TRUE(are_peers(seed) || card->from_cards() == 0) << seed;
+      straight += card->from_cards() > 0;
+    }
+  }
+  EXPECT_GT(straight, 0u);
 }
 
 TEST_F(CardsEngineTest, CopiesOnTheLinkGiveTheBitsOfAPlainLoop) {

@@ -28,6 +28,29 @@ INSTANTIATE_TEST_SUITE_P(Fake, DeviceConformance,
                              [] { return make_card({.memory = MiB, .eager_compute = true, .delay_s_max = 1e-4}); }}),
                          device_case_name);
 
+TEST(CudaDeviceTest, LoadsFromAnotherCardWhereOneReadsFromTheOther) {
+  const auto from = make_card({.seed = 1, .memory = MiB}),
+             to = make_card({.seed = 2, .memory = MiB, .reaches_others = true});
+  EXPECT_TRUE(to->reads_from(*from));
+  EXPECT_FALSE(from->reads_from(*to));
+  EXPECT_FALSE(to->reads_from(*to));
+  const auto emulated = make_emulated_device({DeviceSpec::Type::emulated, 1, MiB, 0, 1e9, 0, 1}, 0, nullptr);
+  EXPECT_FALSE(to->reads_from(*emulated));
+
+  const at::Tensor value = at::arange(1000, at::kFloat), back = at::empty_like(value);
+  at::Tensor made = from->allocate({1000}, at::kFloat), taken = to->allocate({1000}, at::kFloat);
+  const auto move = [](Device& device, auto way, const CopyRequest& copy) {
+    std::promise<void> done;
+    (device.*way)({copy}, "copy", [&done] { done.set_value(); });
+    done.get_future().wait();
+  };
+  move(*from, &Device::load, {made.data_ptr(), value.data_ptr(), value.nbytes()});
+  move(*to, &Device::load, {taken.data_ptr(), made.data_ptr(), made.nbytes(), true});
+  made.zero_();
+  move(*to, &Device::store, {back.data_ptr(), taken.data_ptr(), taken.nbytes()});
+  EXPECT_TRUE(back.equal(value));
+}
+
 /// Tasks as the executor computes them: load x, bring b, compute x + b, store it. Whatever may be overwritten or let go
 /// is, as soon as it may.
 class Tasks {

@@ -208,6 +208,7 @@ struct FakeCuda::Core {
   std::uintptr_t next_handle = kComputeStream + 1;
   std::map<const std::byte*, Bytes> pinned;
   std::string misuse;
+  Bytes from_cards = 0;
   std::vector<Buried> buried;
   Bytes used = 0, peak = 0;
   std::uint64_t calls = 0;
@@ -265,12 +266,20 @@ void FakeCuda::copy(void* to, const void* from, Bytes bytes, CopyDirection direc
   const std::lock_guard lock(core_->mutex);
   core_->may_fail("copy");
   if (direction == CopyDirection::to_host) poison(to, bytes);
+  if (direction == CopyDirection::from_card) core_->from_cards += bytes;
   if (computing.entered && computing.asked > computing.waited && number_of(stream) != kComputeStream)
     core_->misuse = "a copy was asked for before what was computed had been waited for";
   core_->ask(stream, {.run = [to, from, bytes] { std::memcpy(to, from, bytes); },
                       .takes_s = static_cast<double>(bytes) / kBytesPerSecond,
                       .to = to,
                       .from = from});
+}
+
+bool FakeCuda::reaches(const CudaCalls&) { return core_->spec.reaches_others; }
+
+Bytes FakeCuda::from_cards() const {
+  const std::lock_guard lock(core_->mutex);
+  return core_->from_cards;
 }
 
 void FakeCuda::record(EventHandle event, StreamHandle stream) {

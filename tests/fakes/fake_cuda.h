@@ -20,6 +20,7 @@ struct FakeCudaSpec {
   bool eager_compute = false;
   double delay_s_max = 0;  ///< slept now and then by who calls
   bool refuse_pins = false;
+  bool reaches_others = false;
 };
 
 /// Streams are queues of copies, records and waits. Nothing happens before somebody synchronises with an event: then
@@ -42,6 +43,7 @@ class FakeCuda final : public CudaCalls {
   EventHandle make_event(bool timing) override;
   void destroy_event(EventHandle event) noexcept override;
   void copy(void* to, const void* from, Bytes bytes, CopyDirection direction, StreamHandle stream) override;
+  bool reaches(const CudaCalls& other) override;
   void record(EventHandle event, StreamHandle stream) override;
   void wait(StreamHandle stream, EventHandle event) override;
   void synchronize(EventHandle event) override;
@@ -62,6 +64,7 @@ class FakeCuda final : public CudaCalls {
   /// The call after `calls` more that may fail does. After a lost card all do, and nothing queued happens.
   void fail_after(std::uint64_t calls, CudaFault fault);
   std::uint64_t calls() const;  ///< that could have failed
+  Bytes from_cards() const;     ///< asked for from other cards' memory
   /// What on a real card might have moved the wrong bytes, and here cannot: memory unpinned while a copy of it was
   /// queued; a copy on a stream beside the compute stream that the compute thread asked for before it had waited for
   /// what it computed, which here is done at once. Empty: nothing.

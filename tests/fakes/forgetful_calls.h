@@ -82,6 +82,7 @@ class ForgetfulCalls final : public CudaCalls {
   at::Device place() const override { return inner_.place(); }
   StreamHandle make_stream() override { return inner_.make_stream(); }
   void destroy_event(EventHandle event) noexcept override { inner_.destroy_event(event); }
+  bool reaches(const CudaCalls& other) override { return inner_.reaches(other); }
   void copy(void* to, const void* from, Bytes bytes, CopyDirection direction, StreamHandle stream) override {
     inner_.copy(to, from, bytes, direction, stream);
   }
