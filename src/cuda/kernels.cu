@@ -1,5 +1,7 @@
 #include "cuda/kernels.h"
 
+#include <cuda_fp16.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -105,6 +107,12 @@ cudaError_t launch_dropout_mask(float* out, std::size_t count, std::uint64_t key
 cudaError_t launch_dropout_mask_bf16(std::uint16_t* out, std::size_t count, std::uint64_t key, double p,
                                      cudaStream_t stream) {
   return launch_mask(out, count, key, p, bf16_bits(bits_of(kept_value(p))), stream);
+}
+
+cudaError_t launch_dropout_mask_fp16(std::uint16_t* out, std::size_t count, std::uint64_t key, double p,
+                                     cudaStream_t stream) {
+  const __half_raw kept = __float2half_rn(kept_value(p));
+  return launch_mask(out, count, key, p, std::uint16_t{kept.x}, stream);
 }
 
 std::size_t squared_norm_scratch(std::size_t count) { return chunk_count(count) * kLanes; }

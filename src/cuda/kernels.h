@@ -10,9 +10,12 @@
 
 namespace hopyard {
 
-/// Fills `out` with 0 or 1 / (1 − p), with the bits of dropout_mask() in model/layer.h; as bfloat16, those rounded.
+/// Fills `out` with 0 or 1 / (1 − p), with the bits of dropout_mask() in model/layer.h; as bfloat16 or float16, those
+/// rounded.
 cudaError_t launch_dropout_mask(float* out, std::size_t count, std::uint64_t key, double p, cudaStream_t stream);
 cudaError_t launch_dropout_mask_bf16(std::uint16_t* out, std::size_t count, std::uint64_t key, double p,
+                                     cudaStream_t stream);
+cudaError_t launch_dropout_mask_fp16(std::uint16_t* out, std::size_t count, std::uint64_t key, double p,
                                      cudaStream_t stream);
 
 /// How many doubles launch_squared_norm needs for itself.

@@ -30,13 +30,16 @@ std::size_t count_of(const at::Tensor& tensor, at::ScalarType type, const char* 
   return static_cast<std::size_t>(tensor.numel());
 }
 
-std::uint16_t* bf16_data(at::Tensor& tensor) { return static_cast<std::uint16_t*>(tensor.mutable_data_ptr()); }
+std::uint16_t* half_data(at::Tensor& tensor) { return static_cast<std::uint16_t*>(tensor.mutable_data_ptr()); }
 
 void fill_dropout_mask(at::Tensor& out, std::uint64_t key, double p) {
   const Where where(out);
   constexpr const char* kName = "dropout_mask";
   if (out.scalar_type() == at::kBFloat16)
-    check_launch(launch_dropout_mask_bf16(bf16_data(out), count_of(out, at::kBFloat16, kName), key, p, where.stream),
+    check_launch(launch_dropout_mask_bf16(half_data(out), count_of(out, at::kBFloat16, kName), key, p, where.stream),
+                 kName);
+  else if (out.scalar_type() == at::kHalf)
+    check_launch(launch_dropout_mask_fp16(half_data(out), count_of(out, at::kHalf, kName), key, p, where.stream),
                  kName);
   else
     check_launch(

@@ -8,8 +8,8 @@
 namespace hopyard {
 
 struct DeviceKernels {
-  /// Fills `out` (float32 or bfloat16, contiguous) with 0 or 1 / (1 − p): value i depends on key, p and i alone, and is
-  /// the same on every kind of device up to the rounding of `out`'s type. 0 < p < 1.
+  /// Fills `out` (float32, bfloat16 or float16, contiguous) with 0 or 1 / (1 − p): value i depends on key, p and i
+  /// alone, and is the same on every kind of device up to the rounding of `out`'s type. 0 < p < 1.
   void (*dropout_mask)(at::Tensor& out, std::uint64_t key, double p) = nullptr;
   /// squared_norm() of optim/optimizer.h, to the bit, as a float64 scalar where `values` (float32, contiguous) are. It
   /// is finite exactly when all values are. Waits for nothing.

@@ -65,7 +65,7 @@ CommitDone Committer::perform(CommitRequest& request) {
   try {
     done.commit.digest = to_hex(request.run->digest());
     if (done.commit.score) done.commit.score->digest = done.commit.digest;
-    done.commit.state = request.run->cache().commit();
+    done.commit.state = request.run->commit();
     if (done.commit.score && keep_) keep_(*done.commit.score, request.rows);
     sink_(done.commit, request.curve);
     request.run->cache().drop_superseded();

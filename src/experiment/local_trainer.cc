@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/failure.h"
+#include "base/log.h"
 #include "experiment/scoring.h"
 
 namespace hopyard {
@@ -134,6 +135,9 @@ std::optional<VisitEnd> LocalTrainer::visit_ended(VisitResult result) {
   request.commit.loss_items = trial.loss_items + result.loss_items;
   request.commit.seconds = result.busy_s;
   request.curve = std::move(result.curve);
+  if (result.skipped_steps > 0)
+    HOPYARD_INFO << trial.status.spec.id << ": " << result.skipped_steps << " of " << request.curve.size()
+                 << " steps were skipped, whose gradients overflowed float16";
   if (!request.curve.empty()) trial.status.loss = request.curve.back().loss;
   if (!result.judged.empty()) {
     Judged judged = add_up(result.judged);

@@ -12,12 +12,17 @@
 namespace hopyard {
 namespace {
 
-/// Added to scores, broadcast over heads and queries: 0 where a key counts, the lowest number where it does not (−inf
-/// would make a fully masked row NaN). Undefined when nothing is masked.
+/// What is added to a score that does not count. −inf would make a fully masked row NaN, and so would float16's lowest
+/// number with a score of less than −16 beside it.
+double masked_score(const at::TensorOptions& options) {
+  const double lowest = lowest_of(options);
+  return at::typeMetaToScalarType(options.dtype()) == at::kHalf ? lowest / 2 : lowest;
+}
+
+/// Added to scores, broadcast over heads and queries: 0 where a key counts. Undefined when nothing is masked.
 at::Tensor padding_scores(const at::Tensor& mask, const at::TensorOptions& options) {
   if (!mask.defined()) return {};
-  const double lowest = lowest_of(options);
-  return at::sub(mask.to(options), 1).mul_(-lowest).view({mask.size(0), 1, 1, mask.size(1)});
+  return at::sub(mask.to(options), 1).mul_(-masked_score(options)).view({mask.size(0), 1, 1, mask.size(1)});
 }
 
 /// Of the type and where `options` say.
@@ -26,7 +31,7 @@ at::Tensor score_mask(const at::Tensor& mask, const AttentionShape& shape, bool 
   const at::NoGradGuard no_grad;
   const at::Tensor padding = padding_scores(mask, options);
   if (!causal) return padding;
-  const at::Tensor future = at::full({shape.tokens, shape.tokens}, lowest_of(options), options).triu_(1);
+  const at::Tensor future = at::full({shape.tokens, shape.tokens}, masked_score(options), options).triu_(1);
   return padding.defined() ? at::minimum(padding, future) : future;
 }
 
@@ -58,9 +63,14 @@ Activation parse_activation(const std::string& name, const std::string& where) {
 }
 
 double lowest_of(const at::TensorOptions& options) {
-  return at::typeMetaToScalarType(options.dtype()) == at::kBFloat16
-             ? static_cast<double>(static_cast<float>(std::numeric_limits<at::BFloat16>::lowest()))
-             : static_cast<double>(std::numeric_limits<float>::lowest());
+  switch (at::typeMetaToScalarType(options.dtype())) {
+    case at::kBFloat16:
+      return static_cast<double>(static_cast<float>(std::numeric_limits<at::BFloat16>::lowest()));
+    case at::kHalf:
+      return static_cast<double>(static_cast<float>(std::numeric_limits<at::Half>::lowest()));
+    default:
+      return static_cast<double>(std::numeric_limits<float>::lowest());
+  }
 }
 
 at::Tensor activate(const at::Tensor& x, Activation activation) {

@@ -16,7 +16,7 @@ enum class Activation { gelu, gelu_tanh, relu, silu, tanh };
 Activation parse_activation(const std::string& name, const std::string& where);
 at::Tensor activate(const at::Tensor& x, Activation activation);
 
-/// The lowest number of a type, float32 or bfloat16: what takes a value out of a softmax or a maximum.
+/// The lowest number of a type, float32, bfloat16 or float16: what takes a value out of a softmax or a maximum.
 double lowest_of(const at::TensorOptions& options);
 
 /// residual + dropout(fresh). Changes `fresh` in place: it must be the result of a product that nobody else uses.

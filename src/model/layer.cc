@@ -59,6 +59,8 @@ at::Tensor dropout_mask(const at::Tensor& like, double p, const Pass& pass, std:
     kernels_of(mask.device().type()).dropout_mask(mask, key, p);
   else if (mask.scalar_type() == at::kBFloat16)
     fill_mask<at::BFloat16>(key, p, mask);
+  else if (mask.scalar_type() == at::kHalf)
+    fill_mask<at::Half>(key, p, mask);
   else
     fill_mask<float>(key, p, mask);
   return mask;

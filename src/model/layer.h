@@ -28,8 +28,8 @@ std::uint64_t pass_key(std::uint64_t trial_seed, std::uint64_t step, std::uint32
 
 /// x with dropout by explicit keyed mask: x · mask / (1 − p). Returns x itself when p is 0 or pass.train is false.
 at::Tensor dropout(const at::Tensor& x, double p, const Pass& pass, std::uint32_t draw);
-/// The mask alone, of `like`'s type (float32 or bfloat16), already divided by 1 − p and then rounded. A value depends
-/// on its place, p and the key: not on threads, a generator or the kind of device.
+/// The mask alone, of `like`'s type (float32, bfloat16 or float16), already divided by 1 − p and then rounded. A value
+/// depends on its place, p and the key: not on threads, a generator or the kind of device.
 at::Tensor dropout_mask(const at::Tensor& like, double p, const Pass& pass, std::uint32_t draw);
 
 /// A torch::nn::Module whose parameters live in buffers of the engine. The constructor registers them empty

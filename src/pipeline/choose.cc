@@ -256,7 +256,8 @@ void Executor::take_over(DeviceState& device, Slot& slot) {
     if (!needs.parameters) mine.parameters.reset();
     if (!needs.copies) mine.copies.reset();
     if (needs.parameters) reserve(mine.parameters, mine.parameters_fresh, layer.own.bytes);
-    if (needs.any_copies()) reserve(mine.copies, mine.copies_fresh, packed_bytes(layer.own.bytes), at::kBFloat16);
+    if (needs.any_copies())
+      reserve(mine.copies, mine.copies_fresh, packed_bytes(layer.own.bytes), trial.value_type(Part::own));
     mine.copies_fresh &= needs.copies;
     if (trial.updates_in(task) && layer.moments)
       reserve(mine.moments, mine.moments_fresh, moment_bytes(trial.setup(), layer.own));

@@ -1,5 +1,4 @@
 // Computing a task: runs on a device's compute thread, without the executor's lock.
-#include <cmath>
 #include <cstring>
 
 #include "base/failure.h"
@@ -8,18 +7,11 @@
 #include "model/layer.h"
 #include "pipeline/batches.h"
 #include "pipeline/outcome.h"
+#include "pipeline/step_verdict.h"
 
 namespace hopyard {
 
 namespace {
-
-/// By which all gradients are multiplied.
-double clip_factor_of(const TrialRun& trial) {
-  double sum = 0;
-  for (const auto& layer : trial.norms())
-    for (const double part : layer) sum += part;
-  return clip_factor(std::sqrt(sum), *trial.setup().train.clip_norm);
-}
 
 bool owned_here(const LoadedLayer& loaded, std::size_t parameter) {
   return !loaded.layer->description().parameters[parameter].tied_to.has_value();
@@ -192,6 +184,7 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
                                .has_head = head,
                                .first_micro_batch = trial.micro_batches_of(slot.task).begin,
                                .batch_rows = trial.batch_rows(slot.task),
+                               .loss_scale = trial.loss_scale() ? trial.loss_scale()->scale : 1,
                                .apart = trial.keeps_apart()};
   const auto inputs = slot.kept ? std::vector<at::Tensor>() : input_tensors(device, slot, slot.activation);
   if (slot.task.task.kind == TaskKind::backward) {
@@ -229,7 +222,7 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
   }
   if (context.has_head) require_finite(total(outcome.losses).sum, context.step);
   add_tied(slot, context.layers, outcome);
-  update_or_keep(trial, context, outcome);
+  update_or_keep(slot, context, outcome);
 }
 
 /// What a step that is exchanged leaves: every accumulator by itself, since others add to them.
@@ -271,14 +264,16 @@ void Executor::add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome
   add_tied_gradients(layers, tied);
 }
 
-void Executor::update_or_keep(TrialRun& trial, const ComputeContext& context, Outcome& outcome) {
+void Executor::update_or_keep(Slot& slot, const ComputeContext& context, Outcome& outcome) {
+  TrialRun& trial = *slot.trial;
   const TrainSpec& train = trial.setup().train;
+  const bool whole = needs_whole_gradient(train), keeps = keeps_gradients(trial.setup());
   // From here on the task must not run out of memory and be tried again: an update is not undone.
   const AccountScope uncharged(nullptr);
   const auto update = [&](const LoadedLayer& loaded, std::span<const at::Tensor> gradients) {
     const double lr = learning_rate_of(trial.setup(), context.step, loaded.index);
     try {
-      update_layer(loaded, gradients, train.optimizer, lr, context.step + 1);
+      update_layer(loaded, gradients, train.optimizer, lr, trial.update_of(slot.task));
     } catch (const c10::OutOfMemoryError&) {  // must not be tried again: layers before it are updated already
       fail(ExitCode::capacity, trial.setup().id,
            ": no memory was left on its device in the middle of an update; give the device more memory, and the same "
@@ -288,21 +283,22 @@ void Executor::update_or_keep(TrialRun& trial, const ComputeContext& context, Ou
   for (auto& loaded : context.layers) {
     if (!loaded.trainable) continue;
     auto own = gradients_of(loaded);
-    if (train.clip_norm)
+    if (whole)
       for (std::size_t p = 0; p < own.size(); ++p)
         trial.norms()[loaded.index][p] = owned_here(loaded, p) && own[p].defined() ? squared_norm_there(own[p]) : 0;
-    if (keeps_gradients(trial.setup()))
+    if (keeps)
       outcome.gradients.push_back({loaded.index, 0, std::move(own)});
-    else if (!train.clip_norm)
+    else if (!whole)
       update(loaded, own);
   }
-  if (!train.clip_norm || keeps_gradients(trial.setup())) return;
-  const double factor = clip_factor_of(trial);
+  if (!whole || keeps) return;
+  const StepVerdict verdict = judge_step(trial, context.step);
+  if (verdict.skipped) return;
   for (auto& loaded : context.layers) {
     if (!loaded.trainable) continue;
     auto own = gradients_of(loaded);
     for (std::size_t p = 0; p < own.size(); ++p)
-      if (owned_here(loaded, p) && own[p].defined()) own[p].mul_(factor);
+      if (owned_here(loaded, p) && own[p].defined()) own[p].mul_(verdict.factor);
     update(loaded, own);
   }
 }
@@ -312,7 +308,8 @@ void Executor::compute_update(Slot& slot) {
   TrialRun& trial = *slot.trial;
   const TrainSpec& train = trial.setup().train;
   const std::uint64_t step = trial.step_of(slot.task);
-  const double factor = train.clip_norm ? clip_factor_of(trial) : 1;
+  const StepVerdict verdict = judge_step(trial, step);
+  if (verdict.skipped) return;
   const auto over = [&](std::uint32_t blob, Bytes bytes) {
     return tensor_over(trial.cache().bytes(blob).data(), bytes);
   };
@@ -328,16 +325,17 @@ void Executor::compute_update(Slot& slot) {
     loaded.parameters = over(*layer.parameters, layer.own.bytes);
     if (trial.reads_copy(Part::own))
       loaded.new_copies = tensor_over(trial.own_copy_in_host(layer).data(),
-                                      trial.value_bytes(Part::own, layer.own.bytes), at::kBFloat16);
+                                      trial.value_bytes(Part::own, layer.own.bytes), trial.value_type(Part::own));
     if (layer.moments) loaded.moments = over(*layer.moments, moment_bytes(trial.setup(), layer.own));
     const at::Tensor flat = over(*layer.gradients, layer.own.bytes);
     LayerGradients gradients(layer.own.places.size());
     for (std::size_t p = 0; p < gradients.size(); ++p) {
       if (layer.own.places[p].bytes == 0) continue;
       gradients[p] = parameter_view(flat, layer.module->description(), layer.own, p);
-      if (train.clip_norm) gradients[p].mul_(factor);
+      if (verdict.factor != 1) gradients[p].mul_(verdict.factor);
     }
-    update_layer(loaded, gradients, train.optimizer, learning_rate_of(trial.setup(), step, l), step + 1);
+    update_layer(loaded, gradients, train.optimizer, learning_rate_of(trial.setup(), step, l),
+                 trial.update_of(slot.task));
   }
 }
 

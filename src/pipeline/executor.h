@@ -27,7 +27,7 @@ struct StepLosses;
 struct DeviceReport {
   std::string name, task;  ///< task: what it computes now, empty when idle
   double busy_s = 0;
-  std::map<std::string, double> idle_s;  ///< by cause: disk, rounding (to bfloat16, of a restored trial), load,
+  std::map<std::string, double> idle_s;  ///< by cause: disk, rounding (of a restored trial), load,
                                          ///< store, activation, memory, commit, exchange, no idle trial, no work
   std::uint64_t tasks = 0, recuts = 0;
   std::uint64_t spared_forwards = 0;  ///< backward tasks that found what their forward saved
@@ -209,7 +209,7 @@ class Executor {
                         std::span<const at::Tensor> gradients, Outcome& outcome);
   void leave_for_exchange(TrialRun& trial, std::span<LoadedLayer> layers, BackwardOutput& output, Outcome& outcome);
   void add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome& outcome);
-  void update_or_keep(TrialRun& trial, const ComputeContext& context, Outcome& outcome);
+  void update_or_keep(Slot& slot, const ComputeContext& context, Outcome& outcome);
   void compute_update(Slot& slot);
   std::vector<at::Tensor> input_tensors(DeviceState& device, const Slot& slot, const SlotInput& input) const;
   void copy_out(Slot& slot, Outcome& outcome);

@@ -52,9 +52,9 @@ std::shared_ptr<const FrozenLayer> FrozenStore::get_locked(const ModelSource& so
   if (form == FrozenForm::whole) {
     made = read(source, layer, trial_seed, known);
   } else {
-    auto whole = known.whole.lock();
+    auto whole = known.in(FrozenForm::whole).lock();
     if (whole == nullptr) whole = read(source, layer, trial_seed, known);
-    if (whole != nullptr) made = rounded(*whole);
+    if (whole != nullptr) made = rounded(*whole, form);
   }
   known.in(form) = made;
   return made;
@@ -76,13 +76,13 @@ std::shared_ptr<const FrozenLayer> FrozenStore::read(const ModelSource& source, 
   return made;
 }
 
-std::shared_ptr<const FrozenLayer> FrozenStore::rounded(const FrozenLayer& whole) {
+std::shared_ptr<const FrozenLayer> FrozenStore::rounded(const FrozenLayer& whole, FrozenForm form) {
   const Bytes bytes = packed_bytes(whole.bytes.size());
   auto reservation = host_.reserve(HostBuffer::rounded(bytes));
   if (!reservation) return nullptr;
   auto made = std::make_shared<FrozenLayer>();
   made->bytes = HostBuffer(std::move(*reservation), bytes);
-  pack_to_bf16(whole.bytes.span(), made->bytes.span());
+  (form == FrozenForm::bf16 ? pack_to_bf16 : pack_to_fp16)(whole.bytes.span(), made->bytes.span());
   made->digests = whole.digests;
   return made;
 }
@@ -95,9 +95,9 @@ Bytes FrozenStore::missing_bytes(const ModelSource& source, std::span<const std:
     const auto known = known_.find(content_key(source, layer, trial_seed));
     if (known != known_.end() && !known->second.in(form).expired()) continue;
     const Bytes bytes = layout_of(source.description().layers[layer], Part::shared).bytes;
-    missing += HostBuffer::rounded(form == FrozenForm::bf16 ? packed_bytes(bytes) : bytes);
-    const bool reads = known == known_.end() || known->second.whole.expired();
-    if (form == FrozenForm::bf16 && reads) largest = std::max(largest, HostBuffer::rounded(bytes));
+    missing += HostBuffer::rounded(form == FrozenForm::whole ? bytes : packed_bytes(bytes));
+    const bool reads = known == known_.end() || known->second.in(FrozenForm::whole).expired();
+    if (form != FrozenForm::whole && reads) largest = std::max(largest, HostBuffer::rounded(bytes));
   }
   return missing + largest;
 }

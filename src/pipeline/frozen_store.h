@@ -15,10 +15,10 @@
 
 namespace hopyard {
 
-/// How frozen parameters are kept: as they are, or rounded to bfloat16 once for all that compute in it.
-enum class FrozenForm : std::uint8_t { whole, bf16 };
+/// How frozen parameters are kept: as they are, or rounded once for all that compute in the type.
+enum class FrozenForm : std::uint8_t { whole, bf16, fp16 };
 
-/// The flat buffer of a layer's shared part, in one form or the other, and the digests of its parameters as they are.
+/// The flat buffer of a layer's shared part, in one of the forms, and the digests of its parameters as they are.
 /// Constant while it is shared.
 struct FrozenLayer {
   HostBuffer bytes;
@@ -45,8 +45,8 @@ class FrozenStore {
  private:
   HostTier& host_;
   struct Known {
-    std::weak_ptr<const FrozenLayer> whole, bf16;
-    std::weak_ptr<const FrozenLayer>& in(FrozenForm form) { return form == FrozenForm::bf16 ? bf16 : whole; }
+    std::weak_ptr<const FrozenLayer> forms[3];
+    std::weak_ptr<const FrozenLayer>& in(FrozenForm form) { return forms[static_cast<std::size_t>(form)]; }
     std::shared_ptr<const std::vector<ParameterDigest>> digests;
   };
   std::shared_ptr<const FrozenLayer> get_locked(const ModelSource& source, std::uint32_t layer,
@@ -54,7 +54,7 @@ class FrozenStore {
   /// Null where there is no room, both.
   std::shared_ptr<const FrozenLayer> read(const ModelSource& source, std::uint32_t layer, std::uint64_t trial_seed,
                                           Known& known);
-  std::shared_ptr<const FrozenLayer> rounded(const FrozenLayer& whole);
+  std::shared_ptr<const FrozenLayer> rounded(const FrozenLayer& whole, FrozenForm form);
   std::mutex mutex_;  // guards known_
   std::map<std::string, Known> known_;
 };

@@ -1,5 +1,7 @@
 #include "pipeline/host_copies.h"
 
+#include <c10/util/Half.h>
+
 #include <bit>
 
 #include "base/failure.h"
@@ -16,6 +18,14 @@ void pack_to_bf16(std::span<const std::byte> floats, std::span<std::byte> out) {
   const auto* const from = reinterpret_cast<const float*>(floats.data());
   auto* const to = reinterpret_cast<std::uint16_t*>(out.data());
   for (std::size_t i = 0; i < count; ++i) to[i] = bf16_bits(std::bit_cast<std::uint32_t>(from[i]));
+}
+
+void pack_to_fp16(std::span<const std::byte> floats, std::span<std::byte> out) {
+  const std::size_t count = floats.size() / sizeof(float);
+  require(out.size() >= count * sizeof(c10::Half), "a copy of ", count, " numbers in ", out.size(), " bytes");
+  const auto* const from = reinterpret_cast<const float*>(floats.data());
+  auto* const to = reinterpret_cast<c10::Half*>(out.data());
+  for (std::size_t i = 0; i < count; ++i) to[i] = c10::Half(from[i]);
 }
 
 }  // namespace hopyard

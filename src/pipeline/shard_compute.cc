@@ -110,7 +110,10 @@ at::Tensor& LoadedLayer::gradient(std::size_t i) {
   return gradient_sums.empty() ? parameter.mutable_grad() : gradient_sums.at(i);
 }
 
-at::ScalarType compute_type(Precision precision) { return precision == Precision::bf16 ? at::kBFloat16 : at::kFloat; }
+at::ScalarType compute_type(Precision precision) {
+  if (precision == Precision::bf16) return at::kBFloat16;
+  return precision == Precision::fp16 ? at::kHalf : at::kFloat;
+}
 
 void make_copies(std::span<LoadedLayer> layers, at::ScalarType type) {
   if (type == at::kFloat) return;
@@ -213,7 +216,7 @@ BackwardOutput backward_shard(const ComputeContext& context, std::span<const at:
       const LossSum loss = context.source.loss(output, context.batches[m]);
       losses.push_back(loss.sum.detach());
       result.losses.push_back({0, loss.items});
-      torch::autograd::backward({loss.sum}, {at::full({}, 1.0 / counted, losses.back().options())});
+      torch::autograd::backward({loss.sum}, {at::full({}, context.loss_scale / counted, losses.back().options())});
     } else {
       torch::autograd::backward({output}, {output_gradients[m]});
     }

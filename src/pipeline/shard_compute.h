@@ -59,6 +59,7 @@ struct ComputeContext {
   bool has_head = false;                ///< the last layer of the model is among the layers
   std::uint32_t first_micro_batch = 0;  ///< of the batch: the place in it of batches[0]
   std::size_t batch_rows = 0;           ///< of the whole batch, whoever computes it
+  double loss_scale = 1;                ///< gradients are those of the loss times it
   bool apart = false;                   ///< the gradients of each micro-batch are kept by themselves
 };
 
@@ -95,8 +96,8 @@ struct BackwardOutput {
   std::vector<std::vector<LayerGradients>> apart;  ///< [micro-batch][layer]; empty unless wanted
 };
 /// Recomputes with a graph and goes backward, micro-batch by micro-batch in order. `output_gradients` is empty when the
-/// head is here: the loss is then the sum over counted items ÷ their number in the whole batch. Afterwards each
-/// trainable bound parameter has its gradient, unless they are kept apart.
+/// head is here: the loss is then the sum over counted items ÷ their number in the whole batch, scaled; losses are not.
+/// Afterwards each trainable bound parameter has its gradient, unless they are kept apart.
 BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
                               std::span<const at::Tensor> output_gradients, bool want_input_gradients);
 

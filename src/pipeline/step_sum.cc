@@ -90,7 +90,7 @@ class StepSum {
   void finish_layer(std::uint32_t l) {
     auto& layer = trial_.layers()[l];
     const auto gradient = add_tied_uses(trial_, l);
-    if (!trial_.setup().train.clip_norm) return;
+    if (!needs_whole_gradient(trial_.setup().train)) return;
     const at::Tensor flat = tensor_over(gradient.data(), gradient.size());
     for (std::size_t p = 0; p < layer.own.places.size(); ++p)
       trial_.norms()[l][p] = layer.own.places[p].bytes == 0

@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "model/description.h"
+#include "optim/loss_scale.h"
 #include "optim/optimizer_spec.h"
 #include "pipeline/scheduler.h"
 
@@ -18,14 +19,19 @@ enum class Precision {
   fp32,
   tf32,  ///< float32 whose products are rounded on the way in, where a device has that; elsewhere the same as fp32
   bf16,  ///< each task computes with bfloat16 copies of the parameters; activations and their gradients are bfloat16
+  fp16,  ///< the same in float16, whose range needs a loss scale
 };
-constexpr Precision kPrecisions[] = {Precision::fp32, Precision::tf32, Precision::bf16};
+constexpr Precision kPrecisions[] = {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16};
 inline std::string to_string(Precision precision) {
-  constexpr const char* words[] = {"fp32", "tf32", "bf16"};
+  constexpr const char* words[] = {"fp32", "tf32", "bf16", "fp16"};
   return words[static_cast<int>(precision)];
 }
+/// Tasks compute with copies of the parameters, of half their size.
+constexpr bool computes_in_half(Precision precision) {
+  return precision == Precision::bf16 || precision == Precision::fp16;
+}
 /// Of one number that a trial computes with.
-constexpr Bytes element_bytes(Precision precision) { return precision == Precision::bf16 ? 2 : 4; }
+constexpr Bytes element_bytes(Precision precision) { return computes_in_half(precision) ? 2 : 4; }
 /// What as many numbers take as `bytes` of float32 hold.
 constexpr Bytes computed_bytes(Precision precision, Bytes bytes) {
   return bytes / sizeof(float) * element_bytes(precision);
@@ -65,6 +71,7 @@ struct TrainSpec {
   DataParallelSpec data_parallel = {};
   UpdatePlace update = UpdatePlace::chosen;
   Precision precision = Precision::fp32;
+  LossScaleSpec loss_scale = {};  ///< of fp16
   bool operator==(const TrainSpec&) const = default;
 };
 
@@ -78,9 +85,13 @@ inline std::uint32_t micro_batches_of(const TrainSpec& train) {
   return (train.batch_size + train.micro_batch_size - 1) / train.micro_batch_size;
 }
 
+/// The loss is scaled, and a step whose gradients are not all finite is skipped.
+inline bool scales_loss(const TrainSpec& train) { return train.precision == Precision::fp16; }
+/// No parameter can be updated before all gradients of the step are there.
+inline bool needs_whole_gradient(const TrainSpec& train) { return train.clip_norm.has_value() || scales_loss(train); }
 /// The step updates in a second pass, in host memory, once all its gradients are there.
 inline bool is_two_pass(const TrainSpec& train) {
-  return train.clip_norm.has_value() || train.data_parallel.degree > 1;
+  return needs_whole_gradient(train) || train.data_parallel.degree > 1;
 }
 /// Gradients go home after each backward, however the model is cut.
 inline bool updates_on_host(const TrainSpec& train) { return train.update == UpdatePlace::host; }

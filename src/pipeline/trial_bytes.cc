@@ -64,6 +64,7 @@ void TrialRun::make_blobs(TrialGrant& grant, DiskTier& disk, IoPool& pool, std::
     }
     layers_.push_back(std::move(layer));
   }
+  if (has_loss_scale(setup_)) add_blob(loss_scale_blob(setup_), kLossScaleBytes, true);
   next_use_ = std::vector<std::atomic<std::uint64_t>>(blobs.size());
   copied_ = std::vector<std::atomic<bool>>(layers_.size());
   wake_ = wake;
@@ -115,7 +116,8 @@ void TrialRun::make_copies_of(std::uint32_t layer) {
     if (!from || !copy) return;
     const std::uint32_t both[] = {*from, *copy};
     cache_->acquire_blocking(both);
-    pack_to_bf16(cache_->bytes(*from), cache_->bytes(*copy));
+    const bool bf16 = setup_.train.precision == Precision::bf16;
+    (bf16 ? pack_to_bf16 : pack_to_fp16)(cache_->bytes(*from), cache_->bytes(*copy));
     cache_->release(std::span(both).first(1), false);
     cache_->release(std::span(both).last(1), true);
   };
@@ -157,6 +159,8 @@ void TrialRun::restore(const std::vector<BlobVersion>& state) {
     for (const auto& blob : state)
       if (layer.parameters == blob.blob || layer.moments == blob.blob || layer.frozen_blob == blob.blob)
         ours.push_back(blob);
+  for (const auto& blob : state)
+    if (has_loss_scale(setup_) && blob.blob == loss_scale_blob(setup_)) ours.push_back(blob);
   cache_->restore(ours);
   const auto is_named = [&](std::uint32_t which) {
     return std::any_of(ours.begin(), ours.end(), [&](const auto& blob) { return which == blob.blob; });
@@ -170,6 +174,7 @@ void TrialRun::restore(const std::vector<BlobVersion>& state) {
     require(is_there(layer.moments), "no committed moments of layer ", l);
     if (layer.frozen_blob && !is_named(*layer.frozen_blob)) fill_parameters(l, Part::shared, *layer.frozen_blob);
   }
+  if (has_loss_scale(setup_)) restore_loss_scale(is_named(loss_scale_blob(setup_)));
   const bool none = std::none_of(layers_.begin(), layers_.end(), [&](const LayerState& layer) {
     return layer.frozen_copy || (layer.own_copy && keeps_copies_);
   });
@@ -177,6 +182,20 @@ void TrialRun::restore(const std::vector<BlobVersion>& state) {
     for (auto& copied : copied_) copied = true;
   else
     make_all_copies();
+}
+
+void TrialRun::restore_loss_scale(bool is_there) {
+  require(is_there, "no committed loss scale");
+  const std::uint32_t one[] = {loss_scale_blob(setup_)};
+  cache_->acquire_blocking(one);
+  loss_scale_ = read_loss_scale(cache_->bytes(one[0]));
+  cache_->release(one, false);
+}
+
+std::vector<BlobVersion> TrialRun::commit() {
+  if (has_loss_scale(setup_))
+    fill(loss_scale_blob(setup_), [&](std::span<std::byte> out) { write_loss_scale(loss_scale_, out); });
+  return cache_->commit();
 }
 
 Digest TrialRun::digest() {

@@ -35,6 +35,26 @@ TrialRun::TrialRun(TrialSetup setup, TrialGrant grant, DiskTier& disk, IoPool& p
   if (!setup_.valid_partitions && setup_.valid_rows > 0)
     setup_.valid_partitions = std::make_shared<Partitions>(Partitions::laid_out({0, setup_.valid_rows}, 0));
   first_backward_ = first_backward_shard(setup_.plan);
+  loss_scale_.scale = setup_.train.loss_scale.initial;
+}
+
+double TrialRun::squared_norm() const {
+  double sum = 0;
+  for (const auto& layer : norms_)
+    for (const double part : layer) sum += part;
+  return sum;
+}
+
+std::uint64_t TrialRun::update_of(const PlannedTask& task) const {
+  return has_loss_scale(setup_) ? loss_scale_.updates + 1 : step_of(task) + 1;
+}
+
+void TrialRun::end_step() {
+  losses_.clear();
+  if (!has_loss_scale(setup_) || unit_ >= training_units()) return;
+  const bool finite = std::isfinite(squared_norm());
+  loss_scale_.note(finite, setup_.train.loss_scale);
+  result_.skipped_steps += finite ? 0 : 1;
 }
 
 std::uint32_t TrialRun::training_units() const {
@@ -111,8 +131,8 @@ void TrialRun::advance() {
   unit_tasks_.pop_front();
   ++tasks_done_;
   if (unit_tasks_.empty()) {
+    end_step();
     ++unit_;
-    losses_.clear();
     if (unit_ < training_units() + evaluation_units())
       unit_tasks_.assign(program_of(unit_).begin(), program_of(unit_).end());
   }

@@ -65,6 +65,7 @@ struct VisitResult {
   std::uint32_t trial = 0;
   Visit visit;
   double loss_sum = 0, loss_items = 0;
+  std::uint64_t skipped_steps = 0;  ///< whose gradients were not finite, of a trial with a loss scale
   std::vector<CurvePoint> curve;
   std::vector<JudgedPartition> judged;  ///< of the validation rows; empty where it was not judged
   double busy_s = 0;
@@ -142,6 +143,8 @@ class TrialRun {
   /// Starts from committed bytes. Blocks while frozen parts that the commit does not name are read from the checkpoint.
   /// A thread then makes the copies, beside whatever tasks come; those wait for copies_made().
   void restore(const std::vector<BlobVersion>& state);
+  /// Makes all that restore() needs durable, as BlobCache::commit() does. Blocks; not while tasks run.
+  std::vector<BlobVersion> commit();
   /// Model digest over all parameters. Blocks; not while tasks run.
   Digest digest();
 
@@ -213,7 +216,7 @@ class TrialRun {
   const TrialSetup& setup() const { return setup_; }
   const Visit& visit() const { return visit_; }
   BlobCache& cache() { return *cache_; }
-  /// Tasks that do not update in place read the part as a bfloat16 copy.
+  /// Tasks that do not update in place read the part as a copy in the type that is computed in.
   bool reads_copy(Part part) const { return part == Part::own ? keeps_copies_ : setup_.limits.frozen_copies; }
   /// Of a task that computes gradients or values, not of one that only updates.
   OwnNeeds own_needs(const TaskRef& task) const {
@@ -223,7 +226,9 @@ class TrialRun {
   }
   /// Of one number of the part, as such tasks read it.
   Bytes value_size(Part part) const { return reads_copy(part) ? 2 : sizeof(float); }
-  at::ScalarType value_type(Part part) const { return reads_copy(part) ? at::kBFloat16 : at::kFloat; }
+  at::ScalarType value_type(Part part) const {
+    return reads_copy(part) ? compute_type(setup_.train.precision) : at::kFloat;
+  }
   /// A place in a flat float32 buffer of the part, or a length of it, in bytes of what such tasks read.
   Bytes value_bytes(Part part, Bytes float_bytes) const { return float_bytes / sizeof(float) * value_size(part); }
   /// All of it.
@@ -246,8 +251,13 @@ class TrialRun {
   const std::vector<LayerState>& layers() const { return layers_; }
   std::vector<TiedUse>& tied() { return tied_; }
   const std::vector<TiedUse>& tied() const { return tied_; }
+  /// [layer][parameter] of the step under way, where it needs them: squared, of gradients that may be scaled.
   std::vector<std::vector<double>>& norms() { return norms_; }
-  const std::vector<std::vector<double>>& norms() const { return norms_; }
+  /// Of all gradients; finite exactly when they all are.
+  double squared_norm() const;
+  const LossScale* loss_scale() const { return has_loss_scale(setup_) ? &loss_scale_ : nullptr; }  ///< of that step
+  /// The step's number for the optimizer, from 1: steps that were skipped do not count.
+  std::uint64_t update_of(const PlannedTask& task) const;
 
   // Steps that are exchanged (step_sum.h).
   bool at_exchange() const { return !unit_tasks_.empty() && unit_tasks_.front().kind == TaskKind::exchange; }
@@ -274,6 +284,7 @@ class TrialRun {
   void fill_parameters(std::uint32_t layer, Part part, std::uint32_t blob);
   void make_copies_of(std::uint32_t layer);
   void make_all_copies();
+  void restore_loss_scale(bool is_there);
   void fill(std::uint32_t blob, const std::function<void(std::span<std::byte>)>& write);
   /// The shard cut in two as near its middle as the window allows; nothing when it has one layer or no place will do.
   std::optional<PartitionPlan> plan_with_halves(std::uint32_t shard) const;
@@ -284,6 +295,7 @@ class TrialRun {
   std::uint32_t training_units() const;
   std::uint32_t evaluation_units() const { return static_cast<std::uint32_t>(judged_units_.size()); }
   void plan_evaluation();
+  void end_step();
   std::span<const std::uint32_t> batch_of(const PlannedTask& task) const;  ///< whole
   PlannedTask planned(std::uint32_t unit, const TaskRef& task) const;
 
@@ -296,7 +308,8 @@ class TrialRun {
   std::unique_ptr<BlobCache> cache_;
   std::uint32_t first_backward_ = 0;  // shard
   std::vector<std::unique_ptr<Boundary>> activations_, gradients_, evaluations_;
-  std::vector<std::vector<double>> norms_;  // [layer][parameter] squared, of the step under way
+  std::vector<std::vector<double>> norms_;  // of the step under way
+  LossScale loss_scale_;                    // goes into its blob with each commit
 
   Visit visit_;
   StepExchange* exchange_ = nullptr;  // of the visit

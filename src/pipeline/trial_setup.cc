@@ -78,9 +78,11 @@ std::uint32_t copies_blob(const TrialSetup& setup, std::uint32_t layer, Part par
   return (part == Part::own ? 4 : 5) * layers + layer;
 }
 
-std::uint32_t blob_count(const TrialSetup& setup) {
+std::uint32_t loss_scale_blob(const TrialSetup& setup) {
   return 6 * static_cast<std::uint32_t>(setup.source->description().layers.size());
 }
+
+std::uint32_t blob_count(const TrialSetup& setup) { return loss_scale_blob(setup) + 1; }
 
 Bytes copy_bytes(const TrialSetup& setup, std::uint32_t layer, Part part) {
   return packed_bytes(layout_of(setup, layer, part).bytes);
@@ -93,6 +95,7 @@ bool keeps_copies(const TrialSetup& setup) {
 
 Bytes blob_bytes(const TrialSetup& setup, std::uint32_t blob) {
   const auto layers = static_cast<std::uint32_t>(setup.source->description().layers.size());
+  if (blob == loss_scale_blob(setup)) return has_loss_scale(setup) ? kLossScaleBytes : 0;
   if (blob >= 5 * layers) return copy_bytes(setup, blob - 5 * layers, Part::shared);
   if (blob >= 4 * layers) return copy_bytes(setup, blob - 4 * layers, Part::own);
   if (blob >= 3 * layers) return layout_of(setup, blob - 3 * layers, Part::shared).bytes;
@@ -163,10 +166,12 @@ bool exchanges_gradients(const TrialSetup& setup) {
   return setup.train.data_parallel.degree > 1 && !setup.materialise_to;
 }
 
+bool has_loss_scale(const TrialSetup& setup) { return scales_loss(setup.train) && !setup.materialise_to; }
+
 bool keeps_gradients(const TrialSetup& setup) {
   if (setup.materialise_to) return false;
   return exchanges_gradients(setup) || updates_on_host(setup.train) ||
-         (setup.train.clip_norm.has_value() && setup.plan.shards.size() > 1);
+         (needs_whole_gradient(setup.train) && setup.plan.shards.size() > 1);
 }
 
 Bytes gradient_bytes(const TrialSetup& setup, const LayerLayout& own) {
@@ -237,7 +242,7 @@ BoundarySizes boundary_sizes(const TrialSetup& setup) {
 }
 
 Bytes committed_bytes(const TrialSetup& setup) {
-  Bytes bytes = 0;
+  Bytes bytes = has_loss_scale(setup) ? HostBuffer::rounded(kLossScaleBytes) : 0;
   for (std::uint32_t l = 0; l < end_layer(setup); ++l) {
     if (!uses_layer(setup, l)) continue;
     const LayerLayout own = layout_of(setup, l, Part::own);

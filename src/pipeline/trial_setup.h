@@ -48,8 +48,8 @@ struct TrialSetup {
 };
 
 /// Blob ids are the same whatever the cuts, the tiers and the sharing: three for each layer's own part, of zero bytes
-/// where a trial has no such blob, and behind them one for each layer's shared part, for frozen_in_window. Last come
-/// copies of both parts to compute with, which no commit names.
+/// where a trial has no such blob, and behind them one for each layer's shared part, for frozen_in_window. Then come
+/// copies of both parts to compute with, which no commit names, and last the loss scale of a trial that has one.
 constexpr std::uint32_t parameters_blob(std::uint32_t layer) { return 3 * layer; }
 constexpr std::uint32_t moments_blob(std::uint32_t layer) { return 3 * layer + 1; }
 constexpr std::uint32_t gradients_blob(std::uint32_t layer) { return 3 * layer + 2; }
@@ -60,7 +60,7 @@ std::uint32_t judged_rows(const TrialSetup& setup);
 Bytes trial_overhead_bytes(const TrialSetup& setup);
 /// Bytes of the blobs that a commit names.
 Bytes committed_bytes(const TrialSetup& setup);
-/// Of the copies in bfloat16 in its window, which are made anew whenever it is admitted.
+/// Of the copies in its window that tasks compute with, which are made anew whenever it is admitted.
 Bytes derived_bytes(const TrialSetup& setup);
 /// Bytes of all blobs that the window would hold if it held everything.
 Bytes trial_state_bytes(const TrialSetup& setup);
@@ -73,6 +73,7 @@ Bytes trial_window_min(const TrialSetup& setup);
 /// A layer of which nothing is trained has no other parameters: their blob is free for these.
 std::uint32_t frozen_blob(const TrialSetup& setup, std::uint32_t layer);
 std::uint32_t copies_blob(const TrialSetup& setup, std::uint32_t layer, Part part);
+std::uint32_t loss_scale_blob(const TrialSetup& setup);
 std::uint32_t blob_count(const TrialSetup& setup);
 /// Of a blob that the trial has.
 Bytes blob_bytes(const TrialSetup& setup, std::uint32_t blob);
@@ -82,7 +83,7 @@ LayerLayout layout_of(const TrialSetup& setup, std::uint32_t layer, Part part);
 bool is_trainable(const TrialSetup& setup, std::uint32_t layer);
 /// Its shared part has bytes, and they are in the trial's own window.
 bool has_frozen_blob(const TrialSetup& setup, std::uint32_t layer);
-/// What a part of a layer takes as a copy in bfloat16.
+/// What a part of a layer takes as a copy to compute with.
 Bytes copy_bytes(const TrialSetup& setup, std::uint32_t layer, Part part);
 /// Beside what it trains there are such copies, which each update leaves anew.
 bool keeps_copies(const TrialSetup& setup);
@@ -92,7 +93,8 @@ std::uint32_t end_layer(const TrialSetup& setup);
 bool uses_layer(const TrialSetup& setup, std::uint32_t layer);
 /// How it takes these of the FrozenStore.
 inline FrozenForm frozen_form(const TrialSetup& setup) {
-  return setup.limits.frozen_copies ? FrozenForm::bf16 : FrozenForm::whole;
+  if (!setup.limits.frozen_copies) return FrozenForm::whole;
+  return setup.train.precision == Precision::fp16 ? FrozenForm::fp16 : FrozenForm::bf16;
 }
 /// Those layers among them that have a shared part, and share it with others.
 std::vector<std::uint32_t> shared_layers(const TrialSetup& setup);
@@ -105,8 +107,10 @@ PartitionPlan in_whole_model(const TrialSetup& setup, PartitionPlan plan);
 PartitionPlan plan_cuts(const TrialSetup& setup, const std::vector<std::uint32_t>& cuts);
 /// Between backward and update of a step its gradients are exchanged with other processes, if others take part.
 bool exchanges_gradients(const TrialSetup& setup);
-/// Gradients stay in the window between backward and update: of a clipped step of a cut trial, of one that exchanges
-/// them, and of all that are updated on the host.
+/// It trains with a loss scale.
+bool has_loss_scale(const TrialSetup& setup);
+/// Gradients stay in the window between backward and update: of a cut trial whose step needs all of them first, of one
+/// that exchanges them, and of all that are updated on the host.
 bool keeps_gradients(const TrialSetup& setup);
 /// Of one layer with this layout of its own part: all pieces that may be kept apart.
 Bytes gradient_bytes(const TrialSetup& setup, const LayerLayout& own);

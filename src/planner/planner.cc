@@ -120,7 +120,7 @@ DeviceLimits Planner::limits_of(const TrialSetup& setup) const {
   limits.host_always = updates_on_host(setup.train);
   limits.host_beside = updates_beside(setup.train);
   if (device_.type == DeviceSpec::Type::cpu) return limits;
-  limits.frozen_copies = limits.own_copies = setup.train.precision == Precision::bf16;
+  limits.frozen_copies = limits.own_copies = computes_in_half(setup.train.precision);
   limits.load_bytes_per_s = limits.store_bytes_per_s = device_.link_bytes_per_s;
   limits.latency_s = device_.latency_s;
   return limits;

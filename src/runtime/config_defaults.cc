@@ -101,6 +101,11 @@ void add_train(YamlNode& node, const TrainSpec& train, const ExperimentConfig& c
   add(node, "clip_norm", kNone);
   add(node, "update", kAuto);
   add(node, "precision", to_string(train.precision));
+  if (scales_loss(train)) {
+    YamlNode& scale = section(node, "loss_scale");
+    add(scale, "initial", train.loss_scale.initial);
+    add(scale, "growth_steps", train.loss_scale.growth_steps);
+  }
   YamlNode& parallel = section(node, "data_parallel");
   add(parallel, "degree", train.data_parallel.degree);
   add(parallel, "sum", to_string(train.data_parallel.sum));

@@ -1,6 +1,7 @@
 #include "runtime/config_sections.h"
 
 #include <algorithm>
+#include <cmath>
 #include <thread>
 
 #include "base/failure.h"
@@ -90,6 +91,19 @@ ScheduleSpec read_schedule(MapReader map) {
   if (const auto value = map.find("warmup")) schedule.warmup = value->number(is_share, kShare);
   map.finish();
   return schedule;
+}
+
+LossScaleSpec read_loss_scale_spec(MapReader map) {
+  LossScaleSpec spec;
+  const auto is_scale = [](double value) {
+    int exponent = 0;
+    return value >= kLossScaleMin && value <= kLossScaleMax && std::frexp(value, &exponent) == 0.5;
+  };
+  if (const auto value = map.find("initial"))
+    spec.initial = value->number(is_scale, "a power of two from 2^-14 to 2^32");
+  if (const auto value = map.find("growth_steps")) spec.growth_steps = count(*value);
+  map.finish();
+  return spec;
 }
 
 DataParallelSpec read_data_parallel(MapReader map, std::uint32_t micro_batches) {
@@ -326,12 +340,18 @@ TrainSpec read_train(MapReader map, std::uint32_t& rows) {
     train.clip_norm = value->number(above_zero, "none or a number above 0");
   if (const auto value = map.find("update"); value && !value->is_word(kAuto))
     train.update = value->word<UpdatePlace>({{"device", UpdatePlace::device}, {"host", UpdatePlace::host}});
-  if (const auto value = map.find("precision")) {
+  const auto precision = map.find("precision");
+  if (precision) {
     std::vector<std::pair<std::string, Precision>> words;
-    for (const Precision precision : kPrecisions) words.emplace_back(to_string(precision), precision);
-    train.precision = value->word(words);
+    for (const Precision one : kPrecisions) words.emplace_back(to_string(one), one);
+    train.precision = precision->word(words);
   }
+  train.loss_scale = read_loss_scale_spec(map.section("loss_scale"));
   train.data_parallel = read_data_parallel(map.section("data_parallel"), micro_batches_of(train));
+  if (is_served(train) && scales_loss(train))
+    precision->refuse(
+        "= fp16 does not go with data_parallel.sum: server, whose workers are at different steps and so "
+        "have no scale in common; use bf16, or sum: ordered");
   map.finish();
   return train;
 }

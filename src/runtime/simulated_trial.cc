@@ -24,7 +24,8 @@ std::vector<std::uint64_t> frozen_contents(const TrialSetup& setup) {
     std::string keys;
     for (const auto layer : shared)
       if (shard.holds(layer))
-        keys += content_key(*setup.source, layer, setup.seed) + (setup.limits.frozen_copies ? "#bf16\n" : "\n");
+        keys += content_key(*setup.source, layer, setup.seed) +
+                (setup.limits.frozen_copies ? "#" + to_string(setup.train.precision) + "\n" : "\n");
     contents.push_back(keys.empty() ? 0 : std::max<std::uint64_t>(1, std::hash<std::string>()(keys)));
   }
   return contents;

@@ -34,7 +34,7 @@ class KernelsTest : public ::testing::Test {
     return part;
   }
   static at::Tensor bits_of(const at::Tensor& values) {
-    return values.cpu().contiguous().view(values.scalar_type() == at::kBFloat16 ? at::kShort : at::kInt);
+    return values.cpu().contiguous().view(values.element_size() == 2 ? at::kShort : at::kInt);
   }
   /// Every kind of float32, drawn as bits; without NaN and infinities if so wished.
   static at::Tensor drawn(std::int64_t count, bool finite) {
@@ -58,9 +58,11 @@ TEST_F(KernelsTest, DropoutMasksHaveTheBitsOfTheCpu) {
       const at::Tensor expected = dropout_mask(at::empty({count}, at::kFloat), p, pass, 2);
       const at::Tensor got = dropout_mask(at::empty({count}, at::TensorOptions(device->place())), p, pass, 2);
       EXPECT_TRUE(at::equal(bits_of(got), bits_of(expected))) << count << " values, p = " << p;
-      const at::Tensor halved =
-          dropout_mask(at::empty({count}, at::TensorOptions(device->place()).dtype(at::kBFloat16)), p, pass, 2);
-      EXPECT_TRUE(at::equal(bits_of(halved), bits_of(expected.to(at::kBFloat16)))) << count << " values, p = " << p;
+      for (const auto type : {at::kBFloat16, at::kHalf}) {
+        const at::Tensor halved =
+            dropout_mask(at::empty({count}, at::TensorOptions(device->place()).dtype(type)), p, pass, 2);
+        EXPECT_TRUE(at::equal(bits_of(halved), bits_of(expected.to(type)))) << count << " values, p = " << p;
+      }
     }
 }
 

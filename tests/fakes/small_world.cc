@@ -113,7 +113,7 @@ TrialSetup trial_setup(const SmallWorld& world, const TrialToRun& trial, std::ui
   one.total_steps = batch_count(trial.rows_per_visit, one.train.batch_size) * trial.visits;
   one.costs = layer_sizes(*one.source, one.train);
   one.limits.memory = setup.device_memory;
-  one.limits.frozen_copies = one.limits.own_copies = setup.copies && one.train.precision == Precision::bf16;
+  one.limits.frozen_copies = one.limits.own_copies = setup.copies && computes_in_half(one.train.precision);
   one.frozen_in_window = setup.frozen_in_window;
   one.plan = plan_cuts(one, setup.cuts);
   const Bytes whole = trial_state_bytes(one);
@@ -171,6 +171,7 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
   result.errors.resize(trials.size());
   result.broken.resize(trials.size());
   result.curves.resize(trials.size());
+  result.skipped_steps.resize(trials.size());
   {
     Executor executor(setup.execute, 5, std::move(devices), host, nullptr);
     std::vector<std::shared_ptr<TrialRun>> runs;  // end before the executor, which their disk work wakes
@@ -218,9 +219,10 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
         }
         continue;
       }
+      result.skipped_steps[i] += finished->skipped_steps;
       auto& curve = result.curves[i];
       curve.insert(curve.end(), finished->curve.begin(), finished->curve.end());
-      const auto state = runs[i]->cache().commit();
+      const auto state = runs[i]->commit();
       runs[i]->cache().drop_superseded();
       runs[i].reset();
       runs[i] = make_run(setups[i]);
@@ -237,8 +239,13 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
   return result;
 }
 
+void skip_some_steps(TrainSpec& train) {
+  train.precision = Precision::fp16;
+  train.loss_scale = {.initial = 0x1p20, .growth_steps = 2};
+}
+
 std::string train_whole(const SmallWorld& world, const TrialToRun& trial) {
-  WholeModel whole(*trial.source, trial.seed, trial.train.optimizer, trial.train.precision);
+  WholeModel whole(*trial.source, trial.seed, trial.train.optimizer, trial.train.precision, trial.train.loss_scale);
   std::uint64_t step = 0;
   const std::uint64_t total = batch_count(trial.rows_per_visit, trial.train.batch_size) * trial.visits;
   for (std::uint32_t visit = 0; visit < trial.visits; ++visit) {

@@ -87,6 +87,7 @@ struct EngineResult {
   std::vector<std::string> errors;              ///< empty for a trial that trained to its end
   std::vector<bool> broken;                     ///< the error was an exchange's
   std::vector<std::vector<CurvePoint>> curves;  ///< the losses of all steps of each trial
+  std::vector<std::uint64_t> skipped_steps;     ///< of each trial
   std::vector<DeviceReport> devices;
   Bytes host_peak = 0;
 };
@@ -105,5 +106,8 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
 
 /// The oracle: the same training by a plain loop over the whole model.
 std::string train_whole(const SmallWorld& world, const TrialToRun& trial);
+
+/// Computes in fp16, with a loss scale that gradients overflow in some of the first steps, and in some later ones.
+void skip_some_steps(TrainSpec& train);
 
 }  // namespace hopyard::fakes

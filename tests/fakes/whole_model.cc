@@ -21,11 +21,14 @@ at::Tensor FlatBuffer::view(Bytes offset, const std::vector<std::int64_t>& shape
 }
 
 WholeModel::WholeModel(const ModelSource& source, std::uint64_t trial_seed, const OptimizerSpec& optimizer,
-                       Precision precision)
+                       Precision precision, const LossScaleSpec& loss_scale)
     : source_(source),
       seed_(trial_seed),
       optimizer_(optimizer),
       precision_(precision),
+      loss_scale_(loss_scale),
+      scale_(at::full({1}, loss_scale.initial, at::kFloat)),
+      good_steps_(at::zeros({1}, at::kInt)),
       generator_(at::detail::createCPUGenerator()) {
   for (std::uint32_t i = 0; i < layers().size(); ++i) {
     for (const Part part : {Part::own, Part::shared}) {
@@ -43,15 +46,15 @@ void WholeModel::bind() {
   sums_.assign(modules_.size(), {});
   for (std::uint32_t i = 0; i < modules_.size(); ++i) {
     auto values = views(i);
-    if (precision_ == Precision::bf16)
-      for (at::Tensor& value : values) value = value.to(at::kBFloat16);
+    if (computes_in_half(precision_))
+      for (at::Tensor& value : values) value = value.to(precision_ == Precision::bf16 ? at::kBFloat16 : at::kHalf);
     modules_[i]->bind(values, true);
     sums_[i].resize(values.size());
   }
 }
 
 void WholeModel::sum_gradients() {
-  if (precision_ != Precision::bf16) return;
+  if (!computes_in_half(precision_)) return;
   for (std::uint32_t i = 0; i < modules_.size(); ++i)
     for (std::size_t p = 0; p < sums_[i].size(); ++p) {
       at::Tensor parameter = modules_[i]->bound()[p];
@@ -64,7 +67,7 @@ void WholeModel::sum_gradients() {
 
 at::Tensor& WholeModel::gradient(std::uint32_t layer, std::size_t parameter) {
   at::Tensor bound = modules_[layer]->bound()[parameter];
-  return precision_ == Precision::bf16 ? sums_[layer][parameter] : bound.mutable_grad();
+  return computes_in_half(precision_) ? sums_[layer][parameter] : bound.mutable_grad();
 }
 
 std::vector<at::Tensor> WholeModel::views(std::uint32_t layer) const {
@@ -93,19 +96,22 @@ double WholeModel::train_step(std::span<const Batch> micro_batches, double lr, s
   double loss = 0;
   for (std::uint32_t m = 0; m < micro_batches.size(); ++m) {
     const LossSum sum = source_.loss(forward(micro_batches[m], true, pass_key(seed_, step, m)), micro_batches[m]);
-    sum.sum.backward(at::full({}, 1.0 / static_cast<double>(items), at::kFloat));
+    const at::Tensor mean = at::full({}, 1.0 / static_cast<double>(items), at::kFloat);
+    sum.sum.backward(precision_ == Precision::fp16 ? mean * scale_.squeeze() : mean);
     sum_gradients();
     loss += sum.sum.item<double>();
   }
   add_tied_gradients();
+  const bool scaled = precision_ == Precision::fp16;
+  if (scaled && !unscale_gradients()) return loss / static_cast<double>(items);
   if (clip) clip_gradients(*clip);
-  apply_updates(lr, step + 1);
+  apply_updates(lr, scaled ? ++updates_ : step + 1);
   return loss / static_cast<double>(items);
 }
 
 at::Tensor WholeModel::logits(const Batch& batch) {
   const at::NoGradGuard no_grad;
-  if (precision_ == Precision::bf16) bind();
+  if (computes_in_half(precision_)) bind();
   return forward(batch, false, 0);
 }
 
@@ -136,6 +142,17 @@ void WholeModel::add_tied_gradients() {
     for (std::size_t p = 0; p < layers()[i].parameters.size(); ++p)
       if (const auto& owner = layers()[i].parameters[p].tied_to; owner && !layers()[i].parameters[p].frozen)
         gradient(owner->layer, owner->parameter).add_(gradient(i, p));
+}
+
+bool WholeModel::unscale_gradients() {
+  std::vector<at::Tensor> all;
+  for_each_trainable([&](std::uint32_t i, std::size_t p) { all.push_back(gradient(i, p)); });
+  at::Tensor found_inf = at::zeros({1}, at::kFloat);
+  at::_amp_foreach_non_finite_check_and_unscale_(all, found_inf, scale_.to(at::kDouble).reciprocal().to(at::kFloat));
+  at::_amp_update_scale_(scale_, good_steps_, found_inf, 2, 0.5, loss_scale_.growth_steps);
+  if (found_inf.item<float>() == 0) return true;
+  ++skipped_;
+  return false;
 }
 
 void WholeModel::clip_gradients(double max_norm) {

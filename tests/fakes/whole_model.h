@@ -38,11 +38,14 @@ class WholeModel {
  public:
   /// Keeps a reference to `source`.
   WholeModel(const ModelSource& source, std::uint64_t trial_seed, const OptimizerSpec& optimizer,
-             Precision precision = Precision::fp32);
+             Precision precision = Precision::fp32, const LossScaleSpec& loss_scale = {});
 
   /// One optimizer step over a batch given as its micro-batches; `step` from 0. Returns the loss: the sum over counted
-  /// items ÷ their number in the whole batch. Pass keys are pass_key(trial seed, step, micro-batch).
+  /// items ÷ their number in the whole batch. In fp16 it may skip the step, as torch.amp's GradScaler has it. Pass keys
+  /// are pass_key(trial seed, step, micro-batch).
   double train_step(std::span<const Batch> micro_batches, double lr, std::optional<double> clip, std::uint64_t step);
+
+  std::uint32_t skipped_steps() const { return skipped_; }
 
   /// Without dropout and without a graph.
   at::Tensor logits(const Batch& batch);
@@ -76,6 +79,8 @@ class WholeModel {
   /// Calls f(layer, parameter) for each trainable parameter in canonical order, tied ones at their owner.
   template <class F>
   void for_each_trainable(F&& f) const;
+  /// In fp16: gradients become those of the loss itself, and the scale follows. False when they are not all finite.
+  bool unscale_gradients();
   void clip_gradients(double max_norm);
   void apply_updates(double lr, std::uint64_t step);
 
@@ -83,6 +88,10 @@ class WholeModel {
   const std::uint64_t seed_;
   const OptimizerSpec optimizer_;
   const Precision precision_;
+  const LossScaleSpec loss_scale_;
+  at::Tensor scale_, good_steps_;  // GradScaler's
+  std::uint64_t updates_ = 0;
+  std::uint32_t skipped_ = 0;
   at::Generator generator_;
   std::vector<Parameters> parts_[2];  // own, shared
   std::vector<std::vector<FlatBuffer>> moments_;

@@ -10,6 +10,7 @@
 
 #include "fakes/temporary_folder.h"
 #include "fakes/whole_model.h"
+#include "pipeline/shard_compute.h"
 
 namespace hopyard {
 namespace {
@@ -113,13 +114,15 @@ TEST(Dropout, MaskOfAPlaceKnowsNoThreadsAndNoSize) {
     EXPECT_NEAR((kept.slice(0, lag) * kept.slice(0, 0, -lag)).mean().item<double>(), 0, 0.002) << "neighbours " << lag;
 }
 
-TEST(Dropout, MaskInBfloat16IsTheFloatMaskRounded) {
+TEST(Dropout, MaskOfHalfTheSizeIsTheFloatMaskRounded) {
   for (const double p : {0.1, 0.3, 0.5, 0.9})
     for (const std::int64_t size : {1, 7, 4097}) {
       const at::Tensor exact = dropout_mask(at::empty({size}), p, pass_of(4), 0);
-      const at::Tensor rounded = dropout_mask(at::empty({size}, at::kBFloat16), p, pass_of(4), 0);
-      EXPECT_EQ(rounded.scalar_type(), at::kBFloat16);
-      EXPECT_TRUE(rounded.equal(exact.to(at::kBFloat16))) << p << " " << size;
+      for (const auto type : {at::kBFloat16, at::kHalf}) {
+        const at::Tensor rounded = dropout_mask(at::empty({size}, type), p, pass_of(4), 0);
+        EXPECT_EQ(rounded.scalar_type(), type);
+        EXPECT_TRUE(rounded.equal(exact.to(type))) << p << " " << size;
+      }
     }
 }
 
@@ -252,7 +255,7 @@ TEST_P(Bits, OfGradientsAreEqualWhenEachLayerIsRecomputedFromItsInput) {
 }
 
 TEST_P(Bits, AreOfOneTypeFromLayerToLayer) {
-  const at::ScalarType type = precision() == Precision::bf16 ? at::kBFloat16 : at::kFloat;
+  const at::ScalarType type = compute_type(precision());
   const at::Generator generator = at::detail::createCPUGenerator();
   for (const bool masked : {true, false}) {
     if (!masked) batch_.attention_mask.reset();
@@ -282,7 +285,7 @@ TEST_P(Bits, OfTrainingRepeat) {
 
 INSTANTIATE_TEST_SUITE_P(Families, Bits,
                          testing::Combine(testing::ValuesIn(kFamilies), testing::Values(1, 2),
-                                          testing::Values(Precision::fp32, Precision::bf16)),
+                                          testing::Values(Precision::fp32, Precision::bf16, Precision::fp16)),
                          [](const auto& info) {
                            return std::string(std::get<0>(info.param).name) + "_" +
                                   std::to_string(std::get<1>(info.param)) + "_threads_" +

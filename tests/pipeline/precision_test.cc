@@ -64,83 +64,175 @@ Digest digest_of(const ModelSource& source, const Masters& masters) {
   return digest_parameters(std::move(parts));
 }
 
-/// A micro-batch forward and back in bfloat16; its gradients are added to `sums` in float32. Returns the loss's sum.
-at::Tensor add_gradients(const Masters& masters, const Batch& batch, double counted, std::vector<at::Tensor>& sums) {
+/// A micro-batch forward and back in a type of half the size; its gradients, by the loss times `scale`, are added to
+/// `sums` in float32. Returns the loss's sum.
+at::Tensor add_gradients(const Masters& masters, const Batch& batch, at::ScalarType type, double counted,
+                         const at::Tensor& scale, std::vector<at::Tensor>& sums) {
   std::vector<at::Tensor> rounded;
-  for (const at::Tensor& master : masters) rounded.push_back(master.to(at::kBFloat16).requires_grad_(true));
-  at::Tensor x = batch.inputs.to(at::kBFloat16);
+  for (const at::Tensor& master : masters) rounded.push_back(master.to(type).requires_grad_(true));
+  at::Tensor x = batch.inputs.to(type);
   for (std::size_t l = 0; l < rounded.size(); l += 2) {
     x = at::linear(x, rounded[l], rounded[l + 1]);
     if (l + 2 < rounded.size()) x = at::gelu(x);
   }
   const at::Tensor loss = at::cross_entropy_loss(x.to(at::kFloat), batch.labels, {}, at::Reduction::Sum);
-  loss.div(counted).backward();
+  loss.div(counted).mul(scale).sum().backward();
   for (std::size_t i = 0; i < rounded.size(); ++i) sums[i] = sums[i] + rounded[i].grad().to(at::kFloat);
   return loss.detach();
 }
 
+/// Training that is written out, with torch.amp's GradScaler for fp16.
+struct WrittenOut {
+  Masters masters;
+  std::vector<at::Tensor> first, second;  ///< moments
+  std::vector<double> losses;
+  at::Tensor scale = at::ones({1}), good_steps = at::zeros({1}, at::kInt);
+  double updates = 0;
+  std::uint64_t skipped = 0;
+  bool resumes_between_growths = false;
+};
+
+/// GradScaler's unscale_() and update(). False: no step().
+bool unscale(const TrainSpec& train, std::vector<at::Tensor>& gradients, WrittenOut& run) {
+  if (train.precision != Precision::fp16) return true;
+  at::Tensor found_inf = at::zeros({1});
+  at::_amp_foreach_non_finite_check_and_unscale_(gradients, found_inf, run.scale.reciprocal());
+  at::_amp_update_scale_(run.scale, run.good_steps, found_inf, 2, 0.5, train.loss_scale.growth_steps);
+  if (found_inf.item<float>() == 0) return true;
+  ++run.skipped;
+  return false;
+}
+
+void clip(const TrainSpec& train, std::vector<at::Tensor>& gradients) {
+  if (!train.clip_norm) return;
+  double squares = 0;
+  for (const auto& gradient : gradients) squares += squared_norm(gradient);
+  for (auto& gradient : gradients) gradient.mul_(clip_factor(std::sqrt(squares), *train.clip_norm));
+}
+
+void step(const TrainSpec& train, const std::vector<at::Tensor>& gradients, WrittenOut& run) {
+  const auto& spec = train.optimizer;
+  run.updates += 1;
+  for (std::size_t i = 0; i < run.masters.size(); ++i) {
+    const double decay = i % 2 == 0 ? spec.weight_decay : 0;
+    if (spec.kind == OptimizerSpec::Kind::sgd)
+      at::_fused_sgd_({run.masters[i]}, {gradients[i]}, {}, decay, 0, spec.lr, 0, false, false, false);
+    else
+      at::_fused_adamw_({run.masters[i]}, {gradients[i]}, {run.first[i]}, {run.second[i]}, {},
+                        {at::full({}, run.updates)}, spec.lr, spec.beta1, spec.beta2, decay, spec.eps, false, false);
+  }
+}
+
+WrittenOut write_out(const SmallWorld& world, const TrialToRun& trial) {
+  const TrainSpec& train = trial.train;
+  const bool scaled = train.precision == Precision::fp16;
+  WrittenOut run{.masters = first_masters(*trial.source, trial.seed)};
+  for (const auto& master : run.masters) {
+    run.first.push_back(at::zeros_like(master));
+    run.second.push_back(at::zeros_like(master));
+  }
+  if (scaled) run.scale.fill_(train.loss_scale.initial);
+  for (std::uint32_t visit = 0; visit < trial.visits; ++visit) {
+    const auto rows = fakes::visit_rows(trial, visit);
+    for (std::size_t begin = 0; begin < rows.size(); begin += 4) {
+      const auto batch_rows = std::span(rows).subspan(begin, std::min<std::size_t>(4, rows.size() - begin));
+      std::vector<at::Tensor> sums;
+      for (const auto& master : run.masters) sums.push_back(at::zeros_like(master));
+      double loss = 0;
+      for (const Batch& batch : make_batches(*world.data, trial.source->spec().task, batch_rows, 2))
+        loss += add_gradients(run.masters, batch, scaled ? at::kHalf : at::kBFloat16,
+                              static_cast<double>(batch_rows.size()), run.scale, sums)
+                    .item<double>();
+      run.losses.push_back(loss / static_cast<double>(batch_rows.size()));
+      const at::NoGradGuard no_grad;
+      if (!unscale(train, sums, run)) continue;
+      clip(train, sums);
+      step(train, sums, run);
+    }
+    run.resumes_between_growths |= visit + 1 < trial.visits && run.good_steps.item<int>() > 0;
+  }
+  return run;
+}
+
+void expect_written_out(const SmallWorld& world, const TrialToRun& trial, const WrittenOut& run, const char* what) {
+  for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {1}, {1, 2}})
+    for (const bool emulated : {false, true})
+      for (const double share : {1.0, 0.3}) {
+        EngineSetup setup;
+        setup.cuts = cuts;
+        setup.emulated = emulated;
+        setup.window_share = share;
+        MemoryDiskTier disk;
+        const auto result = fakes::train(world, {trial}, setup, disk);
+        const auto where = text::cat(what, ", ", cuts.size(), " cuts, emulated ", emulated, ", share ", share);
+        EXPECT_EQ(result.errors[0], "") << where;
+        EXPECT_EQ(result.outcomes[0], to_hex(digest_of(*trial.source, run.masters))) << where;
+        EXPECT_EQ(result.skipped_steps[0], run.skipped) << where;
+        ASSERT_EQ(result.curves[0].size(), run.losses.size());
+        for (std::size_t i = 0; i < run.losses.size(); ++i) EXPECT_EQ(result.curves[0][i].loss, run.losses[i]) << i;
+      }
+}
+
+constexpr const char* kWrittenOutMlp =
+    R"({"model_type":"mlp","input_size":16,"hidden_sizes":[40,24],"activation":"gelu"})";
+
 TEST(Precision, Bf16IsTheLoopThatIsWrittenOut) {
   at::set_num_threads(1);
-  const SmallWorld world(R"({"model_type":"mlp","input_size":16,"hidden_sizes":[40,24],"activation":"gelu"})", 40);
+  const SmallWorld world(kWrittenOutMlp, 40);
   for (const auto kind : {OptimizerSpec::Kind::sgd, OptimizerSpec::Kind::adamw}) {
     TrialToRun trial = trial_of(world, ModelTask::sequence_classification, Precision::bf16);
     trial.evaluate = false;
     trial.train.optimizer.kind = kind;
-    Masters masters = first_masters(*trial.source, trial.seed);
-    std::vector<at::Tensor> first, second;
-    for (const auto& master : masters) first.push_back(at::zeros_like(master)), second.push_back(first.back().clone());
-    std::vector<double> losses;
-    double step = 0;
-    for (std::uint32_t visit = 0; visit < trial.visits; ++visit) {
-      const auto rows = fakes::visit_rows(trial, visit);
-      for (std::size_t begin = 0; begin < rows.size(); begin += 4) {
-        const auto batch_rows = std::span(rows).subspan(begin, std::min<std::size_t>(4, rows.size() - begin));
-        std::vector<at::Tensor> sums;
-        for (const auto& master : masters) sums.push_back(at::zeros_like(master));
-        double loss = 0;
-        for (const Batch& batch : make_batches(*world.data, trial.source->spec().task, batch_rows, 2))
-          loss += add_gradients(masters, batch, static_cast<double>(batch_rows.size()), sums).item<double>();
-        losses.push_back(loss / static_cast<double>(batch_rows.size()));
-        const at::NoGradGuard no_grad;
-        const auto& spec = trial.train.optimizer;
-        step += 1;
-        for (std::size_t i = 0; i < masters.size(); ++i) {
-          const double decay = i % 2 == 0 ? spec.weight_decay : 0;
-          if (kind == OptimizerSpec::Kind::sgd)
-            at::_fused_sgd_({masters[i]}, {sums[i]}, {}, decay, 0, spec.lr, 0, false, false, false);
-          else
-            at::_fused_adamw_({masters[i]}, {sums[i]}, {first[i]}, {second[i]}, {}, {at::full({}, step)}, spec.lr,
-                              spec.beta1, spec.beta2, decay, spec.eps, false, false);
-        }
-      }
-    }
-    for (const auto& cuts : std::vector<std::vector<std::uint32_t>>{{}, {1}, {1, 2}}) {
-      const auto result = train(world, trial, cuts);
-      EXPECT_EQ(result.outcomes[0], to_hex(digest_of(*trial.source, masters))) << cuts.size();
-      ASSERT_EQ(result.curves[0].size(), losses.size());
-      for (std::size_t i = 0; i < losses.size(); ++i) EXPECT_EQ(result.curves[0][i].loss, losses[i]) << i;
-    }
+    expect_written_out(world, trial, write_out(world, trial), "bf16");
   }
 }
 
-TEST(Precision, Bf16TrainsMuchLikeFp32) {
-  // A value is rounded by at most 2^-9 of itself. A logit comes out of a few dozen roundings in a row, whose errors
-  // partly cancel: 1 % of a loss leaves room for those of the largest of these models, five blocks deep, and is far
-  // below what a wrong mask, scale or sum would show.
+TEST(Precision, Fp16IsGradScalersLoopWrittenOut) {
+  at::set_num_threads(1);
+  const SmallWorld world(kWrittenOutMlp, 40);
+  for (const auto kind : {OptimizerSpec::Kind::sgd, OptimizerSpec::Kind::adamw})
+    for (const bool clipped : {false, true})
+      for (const double initial : {65536.0, 0x1p20}) {
+        TrialToRun trial = trial_of(world, ModelTask::sequence_classification, Precision::fp16);
+        trial.evaluate = false;
+        trial.visits = 3;  // each begins from what was committed
+        trial.train.optimizer.kind = kind;
+        trial.train.loss_scale = {.initial = initial, .growth_steps = 3};
+        if (clipped) trial.train.clip_norm = 0.05;
+        const WrittenOut run = write_out(world, trial);
+        EXPECT_GT(run.updates, 2);
+        EXPECT_TRUE(run.resumes_between_growths);
+        if (initial > 65536) {
+          EXPECT_GT(run.skipped, 0u) << "nothing overflowed";
+        }
+        expect_written_out(world, trial, run, text::cat("fp16 from ", initial, ", clipped ", clipped).c_str());
+      }
+}
+
+TEST(Precision, HalfTrainsMuchLikeFp32) {
+  // A value is rounded by at most 2^-9 of itself (2^-12 in fp16). A logit comes out of a few dozen roundings in a row,
+  // whose errors partly cancel: 1 % of a loss leaves room for those of the largest of these models, five blocks deep,
+  // and is far below what a wrong mask, scale or sum would show.
   constexpr double kTolerance = 0.01;
   at::set_num_threads(1);
   const SmallWorld mlp(fakes::kTinyMlp), bert(fakes::kTinyBert), gpt2(fakes::kTinyGpt2);
   for (const SmallWorld* world : {&mlp, &bert, &gpt2}) {
     const ModelTask task = world == &gpt2 ? ModelTask::causal_lm : ModelTask::sequence_classification;
     const auto exact = train(*world, trial_of(*world, task, Precision::fp32)).curves[0];
-    const auto rounded = train(*world, trial_of(*world, task, Precision::bf16)).curves[0];
-    ASSERT_EQ(exact.size(), rounded.size());
-    double apart = 0;
-    for (std::size_t i = 0; i < exact.size(); ++i) {
-      EXPECT_NEAR(rounded[i].loss, exact[i].loss, kTolerance * exact[i].loss) << "step " << i;
-      apart += std::abs(rounded[i].loss - exact[i].loss);
+    for (const Precision precision : {Precision::bf16, Precision::fp16}) {
+      TrialToRun trial = trial_of(*world, task, precision);
+      trial.train.loss_scale.initial = 1024;
+      const auto result = train(*world, trial);
+      const auto& rounded = result.curves[0];
+      EXPECT_EQ(result.skipped_steps[0], 0u);
+      ASSERT_EQ(exact.size(), rounded.size());
+      double apart = 0;
+      for (std::size_t i = 0; i < exact.size(); ++i) {
+        EXPECT_NEAR(rounded[i].loss, exact[i].loss, kTolerance * exact[i].loss) << "step " << i;
+        apart += std::abs(rounded[i].loss - exact[i].loss);
+      }
+      EXPECT_GT(apart, 0) << "nothing was rounded";
     }
-    EXPECT_GT(apart, 0) << "nothing was rounded";
   }
 }
 
@@ -240,7 +332,7 @@ TEST(Precision, WorkspaceIsAsPredicted) {
   at::set_num_threads(1);
   const SmallWorld bert(fakes::kTinyBert), gpt2(fakes::kTinyGpt2);
   for (const SmallWorld* world : {&bert, &gpt2})
-    for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp16}) {
       const ModelTask task = world == &gpt2 ? ModelTask::causal_lm : ModelTask::sequence_classification;
       TrialToRun trial = trial_of(*world, task, precision);
       const auto costs = profile_layers(*trial.source, *world->data, trial.train, unbounded_cpu(1));
@@ -251,7 +343,7 @@ TEST(Precision, WorkspaceIsAsPredicted) {
       const Bytes peak = peak_of(*world, trial);
       EXPECT_LE(usable_memory(peak), shard.backward_workspace) << to_string(precision);
       EXPECT_GE(peak, shard.backward_workspace * 9 / 10) << to_string(precision);
-      EXPECT_EQ(peak > lighter.backward_workspace, precision == Precision::bf16) << "copies count for nothing";
+      EXPECT_EQ(peak > lighter.backward_workspace, computes_in_half(precision)) << "copies count for nothing";
     }
 }
 

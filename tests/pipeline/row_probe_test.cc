@@ -50,7 +50,7 @@ TEST(RowProbeTest, SaysWhatEveryBatchShows) {
   const fakes::FeatureWorld features(12);
   const fakes::SmallWorld bert(fakes::kTinyBert, 12);
   const auto perceptron = features.source(4), encoder = bert.source(ModelTask::sequence_classification, 3);
-  for (const Precision precision : {Precision::fp32, Precision::bf16})
+  for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp16})
     for (const std::uint32_t micro : {2u, 4u, 7u})
       for (std::uint32_t size = 1; size < micro; ++size) {
         const auto what = text::cat(to_string(precision), " ", micro, " ", size);

@@ -99,11 +99,14 @@ TEST_F(SharedStepsTest, TwoAndThreeMembersEqualOneProcess) {
         for (const auto& [precision, emulated] : {std::pair{Precision::fp32, false},
                                                   {Precision::fp32, true},
                                                   {Precision::bf16, false},
-                                                  {Precision::bf16, true}}) {
+                                                  {Precision::bf16, true},
+                                                  {Precision::fp16, false},
+                                                  {Precision::fp16, true}}) {
           const ModelTask task = world == &gpt2 ? ModelTask::causal_lm : ModelTask::sequence_classification;
           auto trial = fakes::shared_trial(*world, task, degree);
           if (clipped) trial.train.clip_norm = 0.05;
           trial.train.precision = precision;
+          if (precision == Precision::fp16) fakes::skip_some_steps(trial.train);
           EngineSetup setup;
           setup.emulated = emulated;
           expect_whole(*world, trial, std::vector(degree, setup),
@@ -287,6 +290,7 @@ TEST_F(SharedStepsTest, DrawnSetupsEqualOneProcess) {
     trial.rows_per_visit = static_cast<std::uint32_t>(3 + draw.below(14));
     if (draw.below(2) == 0) trial.train.clip_norm = 0.05;
     if (draw.below(2) == 0) trial.train.precision = Precision::bf16;
+    if (draw.below(3) == 0) fakes::skip_some_steps(trial.train);
     const auto layers = trial.source->description().layers.size();
     std::vector<EngineSetup> setups(degree);
     for (auto& setup : setups) {

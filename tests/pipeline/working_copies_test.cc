@@ -1,4 +1,5 @@
-// bfloat16 copies of parameters on the link and in host memory: the bits of a trial without them, and half the bytes.
+// Copies of parameters in bfloat16 and float16 on the link and in host memory: the bits of a trial without them, and
+// half the bytes.
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -90,8 +91,13 @@ TEST_F(WorkingCopies, BitsAreThoseWithoutThem) {
                                      })),
                        "adapters and frozen layers");
     }
-  expect_same_bits(gpt2, trial_of(gpt2, ModelTask::causal_lm, [](ModelSpec& spec) { spec.adapter = kLora; }),
-                   "adapters, and frozen words that are tied");
+  TrialToRun frozen = trial_of(gpt2, ModelTask::causal_lm, [](ModelSpec& spec) { spec.adapter = kLora; });
+  expect_same_bits(gpt2, frozen, "adapters, and frozen words that are tied");
+  fakes::skip_some_steps(frozen.train);
+  expect_same_bits(gpt2, frozen, "the same in fp16");
+  TrialToRun tied = trial_of(gpt2, ModelTask::causal_lm, [](ModelSpec&) {});
+  fakes::skip_some_steps(tied.train);
+  expect_same_bits(gpt2, tied, "tied words in fp16");
 }
 
 TEST_F(WorkingCopies, InterleavedTrialsOfOneBase) {
@@ -167,13 +173,13 @@ Traffic traffic_of(const SmallWorld& world, TrialToRun trial, bool copies) {
   MemoryDiskTier disk;
   const auto result = fakes::train(world, {trial}, setup, disk);
   TrialSetup planned = fakes::trial_setup(world, trial, 0, setup);
-  planned.limits.update_on_host = updates_on_host(trial.train);
+  planned.limits.update_on_host = is_two_pass(trial.train) || updates_on_host(trial.train);
   planned.plan = plan_cuts(planned, setup.cuts);
   Traffic traffic{result.devices[0].link.loaded, result.devices[0].link.stored};
   const auto program = training_program(planned);
   for (const auto& task : program) {
     const ShardPlan& shard = planned.plan.shards[task.shard];
-    if (task.kind == TaskKind::update) continue;
+    if (task.kind == TaskKind::update) continue;  // in host memory
     traffic.planned_loaded += task.kind == TaskKind::forward ? shard.forward_load_bytes : shard.backward_load_bytes;
     if (task.kind == TaskKind::backward) traffic.planned_stored += shard.store_bytes;
   }
@@ -185,18 +191,21 @@ Traffic traffic_of(const SmallWorld& world, TrialToRun trial, bool copies) {
 TEST_F(WorkingCopies, TheLinkCarriesWhatIsPlanned) {
   const SmallWorld bert(fakes::kTinyBert);
   const auto task = ModelTask::sequence_classification;
-  for (const UpdatePlace place : {UpdatePlace::device, UpdatePlace::host})
+  for (const auto& [place, precision] : {std::pair{UpdatePlace::device, Precision::bf16},
+                                         {UpdatePlace::host, Precision::bf16},
+                                         {UpdatePlace::device, Precision::fp16}})
     for (const bool adapters : {false, true}) {
       TrialToRun trial = trial_of(bert, task, [&](ModelSpec& spec) {
         if (adapters) spec.adapter = kLora;
       });
       trial.train.update = place;
+      trial.train.precision = precision;
       const Traffic with = traffic_of(bert, trial, true), without = traffic_of(bert, trial, false);
       // Boundaries are the rest, and the same in both.
       EXPECT_EQ(with.loaded - with.planned_loaded, without.loaded - without.planned_loaded) << adapters;
       EXPECT_EQ(with.stored - with.planned_stored, without.stored - without.planned_stored) << adapters;
       EXPECT_LT(with.loaded, without.loaded);
-      if (place == UpdatePlace::device) continue;
+      if (!is_two_pass(trial.train) && place == UpdatePlace::device) continue;
       EXPECT_NEAR(2.0 * with.planned_loaded, without.planned_loaded, 0.001 * without.planned_loaded)
           << "but for padding";
       EXPECT_EQ(with.stored, without.stored);
@@ -266,27 +275,29 @@ TEST_F(WorkingCopies, FrozenLayersAreRoundedOnceForAll) {
       trial_of(world, ModelTask::sequence_classification, [](ModelSpec& spec) { spec.freeze = 2; });
   EngineSetup engine;
   const TrialSetup setup = fakes::trial_setup(world, trial, 0, engine);
-  HostTier host(16 * MiB);
-  FrozenStore store(host);
-  const auto layers = shared_layers(setup);
-  EXPECT_EQ(store.missing_bytes(*setup.source, layers, 1, FrozenForm::bf16), shared_layer_bytes(setup));
-  std::vector<std::shared_ptr<const FrozenLayer>> held;
-  Bytes bytes = 0;
-  for (const auto layer : layers) {
-    held.push_back(store.get(*setup.source, layer, 1, FrozenForm::bf16));
-    EXPECT_EQ(store.get(*setup.source, layer, 2, FrozenForm::bf16), held.back());
-    const LayerLayout layout = layout_of(setup, layer, Part::shared);
-    bytes += HostBuffer::rounded(packed_bytes(layout.bytes));
-    std::vector<float> whole(layout.bytes / sizeof(float));
-    setup.source->initialise(layer, Part::shared, 1, std::as_writable_bytes(std::span(whole)));
-    const at::Tensor cast =
-        at::from_blob(whole.data(), {static_cast<std::int64_t>(whole.size())}, at::kFloat).to(at::kBFloat16);
-    EXPECT_EQ(std::memcmp(cast.const_data_ptr(), held.back()->bytes.data(), cast.nbytes()), 0) << layer;
-    EXPECT_EQ(held.back()->digests, store.get(*setup.source, layer, 1)->digests) << "of the numbers as they are";
+  for (const FrozenForm form : {FrozenForm::bf16, FrozenForm::fp16}) {
+    HostTier host(16 * MiB);
+    FrozenStore store(host);
+    const auto layers = shared_layers(setup);
+    EXPECT_EQ(store.missing_bytes(*setup.source, layers, 1, form), shared_layer_bytes(setup));
+    std::vector<std::shared_ptr<const FrozenLayer>> held;
+    Bytes bytes = 0;
+    for (const auto layer : layers) {
+      held.push_back(store.get(*setup.source, layer, 1, form));
+      EXPECT_EQ(store.get(*setup.source, layer, 2, form), held.back());
+      const LayerLayout layout = layout_of(setup, layer, Part::shared);
+      bytes += HostBuffer::rounded(packed_bytes(layout.bytes));
+      std::vector<float> whole(layout.bytes / sizeof(float));
+      setup.source->initialise(layer, Part::shared, 1, std::as_writable_bytes(std::span(whole)));
+      const at::Tensor cast = at::from_blob(whole.data(), {static_cast<std::int64_t>(whole.size())}, at::kFloat)
+                                  .to(form == FrozenForm::bf16 ? at::kBFloat16 : at::kHalf);
+      EXPECT_EQ(std::memcmp(cast.const_data_ptr(), held.back()->bytes.data(), cast.nbytes()), 0) << layer;
+      EXPECT_EQ(held.back()->digests, store.get(*setup.source, layer, 1)->digests) << "of the numbers as they are";
+    }
+    EXPECT_EQ(host.used(), bytes);
+    EXPECT_LE(host.peak(), shared_layer_bytes(setup) + bytes) << "and no more";
+    EXPECT_EQ(store.missing_bytes(*setup.source, layers, 1, form), 0u);
   }
-  EXPECT_EQ(host.used(), bytes);
-  EXPECT_LE(host.peak(), shared_layer_bytes(setup) + bytes) << "and no more";
-  EXPECT_EQ(store.missing_bytes(*setup.source, layers, 1, FrozenForm::bf16), 0u);
 }
 
 TEST_F(WorkingCopies, FrozenLayersThatSomebodyHoldsWholeAreNotReadToBeRounded) {

@@ -139,8 +139,18 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"{grid: [1.0e-4, 3e-4]}", "{loguniform: [0, 1]}",
        "c.yaml:17:46: train.optimizer.lr.loguniform[0] must be a number above 0, found '0'"},
       {"clip_norm: none", "clip_norm: 0", "c.yaml:18:14: train.clip_norm must be none or a number above 0, found '0'"},
-      {"clip_norm: none", "precision: fp16",
-       "c.yaml:18:14: train.precision must be one of fp32, tf32, bf16, found 'fp16'"},
+      {"clip_norm: none", "precision: fp8",
+       "c.yaml:18:14: train.precision must be one of fp32, tf32, bf16, fp16, found 'fp8'"},
+      {"clip_norm: none", "loss_scale: {initial: 3}",
+       "c.yaml:18:25: train.loss_scale.initial must be a power of two from 2^-14 to 2^32, found '3'"},
+      {"clip_norm: none", "loss_scale: {initial: 1e-5}",
+       "c.yaml:18:25: train.loss_scale.initial must be a power of two from 2^-14 to 2^32, found '1e-5'"},
+      {"clip_norm: none", "loss_scale: {growth_steps: 0}",
+       "c.yaml:18:30: train.loss_scale.growth_steps must be a whole number from 1 to 1000000, found '0'"},
+      {"clip_norm: none", "precision: fp16\n  data_parallel: {degree: 2, sum: server}",
+       "c.yaml:18:14: train.precision = fp16 does not go with data_parallel.sum: server, whose workers are at "
+       "different "
+       "steps and so have no scale in common; use bf16, or sum: ordered"},
       {"clip_norm: none", "precision: {grid: [fp32, bf16, tf32]}",
        "c.yaml:18:22: train.precision cannot be fp32 for some trials and tf32 for others: one switch decides for all "
        "that a process computes; search bf16 and one of them"},

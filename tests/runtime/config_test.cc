@@ -366,6 +366,8 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
            {{"train.data_parallel", "{degree: {grid: [1, 2]}, sum: all-reduce}"}},
            {{"train.data_parallel", "{degree: 2, sum: server, staleness: {grid: [0, 4]}}"}},
            {{"train.precision", "{grid: [bf16, tf32]}"}},
+           {{"train.precision", "fp16"}},
+           {{"train.precision", "fp16"}, {"train.loss_scale", "{initial: 0.125, growth_steps: 7}"}},
            {{"train.clip_norm", "1"},
             {"resources.devices", "[{type: emulated, memory: 5B, link: 1B/s, latency: 3s}]"}}}) {
     const ExperimentConfig config = parse(kConfigText, overrides);
@@ -391,6 +393,17 @@ TEST(Config, PrecisionIsATrials) {
   const auto mixed = parse(kConfigText, {{"train.precision", "{grid: [bf16, tf32]}"}});
   EXPECT_TRUE(mixed.tf32);
   EXPECT_EQ(precision_of(mixed, "tf32"), Precision::tf32);
+}
+
+TEST(Config, LossScaleIsGradScalersByDefault) {
+  const auto scale_of = [](const std::vector<std::pair<std::string, std::string>>& overrides) {
+    return resolve_trial(parse(kConfigText, overrides), {.id = "t"}).train.loss_scale;
+  };
+  EXPECT_EQ(scale_of({{"train.precision", "fp16"}}), (LossScaleSpec{65536, 2000}));
+  EXPECT_EQ(scale_of({{"train.precision", "fp16"}, {"train.loss_scale", "{initial: 1024, growth_steps: 50}"}}),
+            (LossScaleSpec{1024, 50}));
+  EXPECT_THAT(resolved_yaml(parse(kConfigText, {{"train.precision", "fp16"}})),
+              HasSubstr("loss_scale: {initial: 65536, growth_steps: 2000}"));
 }
 
 TEST(Config, ResolvedFormShowsDefaults) {
@@ -421,6 +434,7 @@ TEST(Config, DigestSeesWhatDecidesResults) {
   EXPECT_FALSE(same("train.micro_batch_size", "4"));
   EXPECT_TRUE(same("train.precision", "fp32"));
   EXPECT_FALSE(same("train.precision", "bf16"));
+  EXPECT_FALSE(same("train.precision", "fp16"));
   EXPECT_FALSE(same("train.optimizer.lr", "{grid: [3e-4, 1e-4]}"));
   EXPECT_FALSE(same("model.dropout", "0"));
 }
