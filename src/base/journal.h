@@ -32,6 +32,8 @@ struct VisitCommit {
   std::vector<BlobVersion> state;   ///< every trainable blob and where its bytes are
   std::optional<TrialScore> score;  ///< set where an epoch ends, and where the search had it pause
   double seconds = 0;               ///< device-busy seconds that the visit took
+  /// Of its steps, those whose gradients were not finite, of a trial with a loss scale. Said once, and not recorded.
+  std::uint64_t skipped_steps = 0;
   bool operator==(const VisitCommit&) const = default;
 };
 

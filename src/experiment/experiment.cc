@@ -12,6 +12,10 @@ namespace {
 
 constexpr double kWaitSeconds = 0.1;
 
+std::string skipped_text(const VisitCommit& commit) {
+  return commit.skipped_steps == 0 ? "" : text::cat(", ", commit.skipped_steps, " of its steps skipped");
+}
+
 }  // namespace
 
 ExperimentEnd Experiment::run() {
@@ -184,11 +188,12 @@ void Experiment::committed(Entry& entry, const VisitCommit& commit) {
     parts_.event(text::cat(entry.status.spec.id, ": epoch ", score.epoch, " of ", entry.status.epochs, ", train loss ",
                            text::format_number(score.train_loss, 4), ", valid loss ",
                            text::format_number(score.valid_loss, 4), ", ", parts_.metric, " ",
-                           text::format_number(score.metric, 4)));
+                           text::format_number(score.metric, 4), skipped_text(commit)));
   } else {
     parts_.event(text::cat(entry.status.spec.id, ": epoch ", commit.epoch + 1, ", visit ", commit.visit + 1, " of ",
                            entry.status.visits_per_epoch, ", train loss ",
-                           text::format_number(commit.loss_sum / std::max(1.0, commit.loss_items), 4)));
+                           text::format_number(commit.loss_sum / std::max(1.0, commit.loss_items), 4),
+                           skipped_text(commit)));
   }
   if (entry.status.visits_done < entry.visits_total()) return;
   parts_.trainer.release(entry);

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/failure.h"
-#include "base/log.h"
 #include "experiment/scoring.h"
 
 namespace hopyard {
@@ -134,10 +133,8 @@ std::optional<VisitEnd> LocalTrainer::visit_ended(VisitResult result) {
   request.commit.loss_sum = trial.loss_sum + result.loss_sum;
   request.commit.loss_items = trial.loss_items + result.loss_items;
   request.commit.seconds = result.busy_s;
+  request.commit.skipped_steps = result.skipped_steps;
   request.curve = std::move(result.curve);
-  if (result.skipped_steps > 0)
-    HOPYARD_INFO << trial.status.spec.id << ": " << result.skipped_steps << " of " << request.curve.size()
-                 << " steps were skipped, whose gradients overflowed float16";
   if (!request.curve.empty()) trial.status.loss = request.curve.back().loss;
   if (!result.judged.empty()) {
     Judged judged = add_up(result.judged);

@@ -61,6 +61,7 @@ void list(Form& form, VisitCommit& commit) {
   form("digest", commit.digest);
   form("score", commit.score);
   form("seconds", commit.seconds);
+  form("skipped_steps", commit.skipped_steps);
 }
 
 template <class Form>
