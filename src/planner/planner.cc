@@ -190,6 +190,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
   TrialForecast forecast;
   for (const auto& cost : setup.costs)
     if (cost.trainable) forecast.state += cost.parameter_bytes - cost.frozen_bytes + cost.moment_bytes;
+  if (has_loss_scale(setup)) forecast.state += kLossScaleBytes;
   forecast.host = setup.window + trial_overhead_bytes(setup);
   forecast.frozen = setup.frozen_in_window ? 0 : shared_layer_bytes(setup);
   forecast.form = frozen_form(setup);

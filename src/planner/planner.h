@@ -26,7 +26,7 @@ struct PlannerInputs {
 
 /// Predicted bytes and seconds of one trial, beside what is in its setup.
 struct TrialForecast {
-  Bytes state = 0;   ///< trainable parameters and moments, as committed
+  Bytes state = 0;   ///< trainable parameters and moments and the loss scale, as committed
   Bytes host = 0;    ///< window and boundaries
   Bytes frozen = 0;  ///< shared frozen layers in this form, and room to read the largest
   FrozenForm form = FrozenForm::whole;

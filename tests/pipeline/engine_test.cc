@@ -245,7 +245,9 @@ TEST_P(EngineTest, WhatIsKeptGoesWhenItsRoomIsNeeded) {
         for (std::size_t i = 0; i < trials.size(); ++i)
           EXPECT_EQ(result.outcomes[i], whole[i]) << text::cat("trial ", i, ", tied ", tied, ", memory ", memory);
       }
-    EXPECT_GT(spared.size(), 3u) << "no budget at which only some forward passes were kept";
+    // Where steps have two passes no moments come to a device: fewer of these budgets are tight.
+    EXPECT_GT(spared.size(), is_two_pass(trials[0].train) ? 1u : 3u)
+        << "no budget at which only some forward passes were kept";
   }
 }
 
@@ -326,7 +328,7 @@ TEST_P(EngineTest, AClippedTrialIsCutOnlyWhereItsWindowHoldsTheGradients) {
       const TrialSetup setup = fakes::trial_setup(world, trial, 0, {});
       TrialRun run(setup, *grant_trial(setup, host, frozen), disk, pool, [] {});
       run.begin_visit({0, 0, 0, fakes::visit_rows(trial, 0), 0, false});
-      const bool fits = !clipped || config == fakes::kTinyBert;
+      const bool fits = !needs_whole_gradient(trial.train) || config == fakes::kTinyBert;
       EXPECT_EQ(run.recut(host), fits) << config << clipped;
       EXPECT_EQ(run.setup().plan.shards.size(), fits ? 2u : 1u);
       const auto program = training_program(run.setup());
