@@ -89,6 +89,8 @@ class CudaCalls {
   virtual void wait(StreamHandle stream, EventHandle event) = 0;
   /// Blocks the calling thread, without spinning, until the event has happened; at once for one never recorded.
   virtual void synchronize(EventHandle event) = 0;
+  /// Whether it has; true for one never recorded. Does not wait.
+  virtual bool happened(EventHandle event) = 0;
   /// Between two events made with timing, both of which have happened.
   virtual double elapsed_s(EventHandle begin, EventHandle end) = 0;
 

@@ -261,6 +261,16 @@ void RealCalls::wait(StreamHandle stream, EventHandle event) {
 
 void RealCalls::synchronize(EventHandle event) { check(cudaEventSynchronize(raw(event)), "cudaEventSynchronize"); }
 
+bool RealCalls::happened(EventHandle event) {
+  const cudaError_t error = cudaEventQuery(raw(event));
+  if (error == cudaErrorNotReady) {
+    forget_error();
+    return false;
+  }
+  check(error, "cudaEventQuery");
+  return true;
+}
+
 double RealCalls::elapsed_s(EventHandle begin, EventHandle end) {
   float milliseconds = 0;
   check(cudaEventElapsedTime(&milliseconds, raw(begin), raw(end)), "cudaEventElapsedTime");

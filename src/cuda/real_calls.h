@@ -43,6 +43,7 @@ class RealCalls final : public CudaCalls {
   void record(EventHandle event, StreamHandle stream) override;
   void wait(StreamHandle stream, EventHandle event) override;
   void synchronize(EventHandle event) override;
+  bool happened(EventHandle event) override;
   double elapsed_s(EventHandle begin, EventHandle end) override;
 
   bool pin(void* data, Bytes bytes) override;

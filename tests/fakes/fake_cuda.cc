@@ -26,6 +26,7 @@ void poison(void* data, Bytes bytes) { std::memset(data, 0xff, bytes); }
 
 constexpr std::uintptr_t kComputeStream = 1;
 constexpr int kDelayOneIn = 16;
+constexpr double kNotReadySeconds = 50e-6;
 
 /// What this thread asked libtorch to compute since it entered computing, and how much of it it has waited for.
 struct Computing {
@@ -63,6 +64,7 @@ struct FakeCuda::Core {
   struct Operation {
     std::function<void()> run;
     std::optional<Point> waits_for;
+    std::function<bool()> ready = {};
     double takes_s = 0;
     const void *to = nullptr, *from = nullptr;  ///< of a copy
     std::uintptr_t records = 0;                 ///< the event
@@ -111,7 +113,8 @@ struct FakeCuda::Core {
   }
 
   bool blocked(const Stream& stream) const {
-    return stream.queue.front().waits_for && !happened(*stream.queue.front().waits_for);
+    const Operation& head = stream.queue.front();
+    return (head.waits_for && !happened(*head.waits_for)) || (head.ready && !head.ready());
   }
 
   void run_head(std::uintptr_t number) {
@@ -126,13 +129,15 @@ struct FakeCuda::Core {
       event->second.happened_s = stream.clock_s;
   }
 
-  /// Only what must come before.
-  void run_needed(const Point& point) {
+  /// Only what must come before; false when something of it is not ready.
+  bool run_needed(const Point& point) {
     while (!lost && !happened(point)) {
-      const Stream& stream = streams.at(point.stream);
-      if (blocked(stream)) run_needed(*stream.queue.front().waits_for);
+      const Operation& head = streams.at(point.stream).queue.front();
+      if (head.waits_for && !run_needed(*head.waits_for)) return false;
+      if (head.ready && !head.ready()) return false;
       run_head(point.stream);
     }
+    return true;
   }
 
   /// One operation of any stream that has one to do now; false when none has.
@@ -145,14 +150,15 @@ struct FakeCuda::Core {
     return true;
   }
 
-  void run_until(const Point& point) {
+  bool run_until(const Point& point) {
     const bool eager = drawn.below(3) == 0;
     while (eager && !happened(point) && run_any()) {
     }
-    run_needed(point);
+    const bool reached = run_needed(point);
     for (auto more = drawn.below(4) == 0 ? drawn.below(8) : 0; more > 0 && run_any(); --more) {
     }
     forget_buried();
+    return reached;
   }
 
   /// What is let go stays until nothing queued before can name it.
@@ -245,7 +251,8 @@ StreamHandle FakeCuda::make_stream() {
 void FakeCuda::destroy_stream(StreamHandle stream) noexcept {
   const std::lock_guard lock(core_->mutex);
   const auto found = core_->streams.find(number_of(stream));
-  core_->run_needed({found->first, found->second.asked});
+  if (!core_->run_needed({found->first, found->second.asked}))
+    core_->misuse = "a stream was destroyed that waits for others";
   core_->streams.erase(found);
 }
 
@@ -301,11 +308,23 @@ void FakeCuda::wait(StreamHandle stream, EventHandle event) {
 
 void FakeCuda::synchronize(EventHandle event) {
   core_->delay();
-  const std::lock_guard lock(core_->mutex);
+  std::unique_lock lock(core_->mutex);
   core_->may_fail("synchronize");
-  const Core::Event& known = core_->events.at(number_of(event));
-  core_->run_until(known.point);
+  const Core::Event known = core_->events.at(number_of(event));
+  while (!core_->run_until(known.point)) {
+    lock.unlock();
+    sleep_seconds(kNotReadySeconds);
+    lock.lock();
+  }
   computing.waited = std::max(computing.waited, known.computed);
+}
+
+bool FakeCuda::happened(EventHandle event) {
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("happened");
+  const Core::Event& known = core_->events.at(number_of(event));
+  if (core_->drawn.below(2) == 0) core_->run_until(known.point);
+  return core_->happened(known.point);
 }
 
 double FakeCuda::elapsed_s(EventHandle begin, EventHandle end) {
@@ -373,9 +392,9 @@ void FakeCuda::reset_peak() {
 
 at::Generator FakeCuda::make_generator() { return at::detail::createCPUGenerator(0); }
 
-void FakeCuda::launch(StreamHandle stream, std::function<void()> kernel) {
+void FakeCuda::launch(StreamHandle stream, std::function<void()> kernel, std::function<bool()> ready) {
   const std::lock_guard lock(core_->mutex);
-  core_->ask(stream, {.run = std::move(kernel)});
+  core_->ask(stream, {.run = std::move(kernel), .ready = std::move(ready)});
 }
 
 void FakeCuda::fail_after(std::uint64_t calls, CudaFault fault) {

@@ -47,6 +47,7 @@ class FakeCuda final : public CudaCalls {
   void record(EventHandle event, StreamHandle stream) override;
   void wait(StreamHandle stream, EventHandle event) override;
   void synchronize(EventHandle event) override;
+  bool happened(EventHandle event) override;  ///< as if somebody synchronised, but not always, nor for as long
   /// By a clock of the card's own: a copy of b bytes takes b / kBytesPerSecond, all else nothing. As the runtime, it
   /// fails for an event that has not happened.
   double elapsed_s(EventHandle begin, EventHandle end) override;
@@ -59,8 +60,9 @@ class FakeCuda final : public CudaCalls {
   void reset_peak() override;
   at::Generator make_generator() override;
 
-  /// A kernel. It must neither call the card nor hold a tensor of its.
-  void launch(StreamHandle stream, std::function<void()> kernel);
+  /// A kernel. It must neither call the card nor hold a tensor of its. It waits, and its stream with it, until `ready`,
+  /// if there is one, says true; which is asked now and then, once the kernel's turn has come.
+  void launch(StreamHandle stream, std::function<void()> kernel, std::function<bool()> ready = {});
   /// The call after `calls` more that may fail does. After a lost card all do, and nothing queued happens.
   void fail_after(std::uint64_t calls, CudaFault fault);
   std::uint64_t calls() const;  ///< that could have failed

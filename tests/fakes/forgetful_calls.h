@@ -65,6 +65,7 @@ class ForgetfulCalls final : public CudaCalls {
     if (forgets(event, ending_ ? &Places::end : &Places::synchronize)) return;
     inner_.synchronize(event);
   }
+  bool happened(EventHandle event) override { return inner_.happened(event); }
   double elapsed_s(EventHandle begin, EventHandle end) override {
     if (forgotten_ == OrderingSite::none) return inner_.elapsed_s(begin, end);
     try {

@@ -1,45 +1,8 @@
 // The conformance suite on the real transport and on the fake, and what only the fake can be ordered to do.
-#include "conformance/transport_conformance.h"
-#include "fakes/memory_transport.h"
-#include "transport/child_process.h"
-#include "transport/test_membership.h"
+#include "transport/harnesses.h"
 
 namespace hopyard {
 namespace {
-
-class StoreHarness : public TransportHarness {
- public:
-  CoordinatorEnd& coordinator() override { return *coordinator_; }
-  void end_coordinator() override { coordinator_.reset(); }
-  std::unique_ptr<WorkerEnd> join(std::uint32_t rank) override {
-    auto joined = join_experiment(test_launch(rank, port()), test_options(), 20);
-    EXPECT_EQ(joined.error, "");
-    return std::move(joined.worker);
-  }
-  std::function<void()> join_elsewhere(std::uint32_t rank) override {
-    const auto child = std::make_shared<ChildProcess>(std::vector{std::to_string(port()), std::to_string(rank)});
-    return [child] { child->kill(); };
-  }
-
- private:
-  std::uint16_t port() const { return coordinator_->endpoint().port; }
-  std::unique_ptr<CoordinatorEnd> coordinator_ = open_coordinator(test_launch(0, 0), test_options());
-};
-
-class MemoryHarness : public TransportHarness {
- public:
-  CoordinatorEnd& coordinator() override { return *coordinator_; }
-  void end_coordinator() override { coordinator_.reset(); }
-  std::unique_ptr<WorkerEnd> join(std::uint32_t rank) override { return network_->join(rank); }
-  std::function<void()> join_elsewhere(std::uint32_t rank) override {
-    const std::shared_ptr<WorkerEnd> worker = network_->join(rank);
-    return [network = network_, worker] { network->kill(worker->id()); };
-  }
-
- private:
-  std::shared_ptr<fakes::MemoryNetwork> network_ = std::make_shared<fakes::MemoryNetwork>();
-  std::unique_ptr<CoordinatorEnd> coordinator_ = network_->open_coordinator();
-};
 
 INSTANTIATE_TEST_SUITE_P(Transports, TransportConformance,
                          testing::Values(TransportCase{"store", [] { return std::make_unique<StoreHarness>(); }},
