@@ -82,4 +82,6 @@ if(HOPYARD_WITH_CUDA)
   set_target_properties(torch::c10_cuda PROPERTIES IMPORTED_LOCATION ${HOPYARD_TORCH}/lib/libc10_cuda.so)
   find_path(HOPYARD_CUPTI_INCLUDE cupti.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_INCLUDE_DIRS}/../extras/CUPTI/include
             ${HOPYARD_TORCH}/../nvidia/cu13/include)
+  # NCCL is loaded when it is wanted (src/cuda/real_nccl.cc); building takes its header alone.
+  find_path(HOPYARD_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${HOPYARD_TORCH}/../nvidia/nccl/include)
 endif()

@@ -95,9 +95,9 @@ class NcclEnd final : public WorkerEnd {
   OpenedLink open_link(const LinkOrder& order) override {
     auto opened = inner_->open_link(order);
     if (opened.link == nullptr) return opened;
-    const auto& [lower, higher] = std::minmax(id(), order.peer);
-    const std::vector<WorkerId> members{lower, higher};
-    const int member = id() == lower ? 0 : 1;
+    std::vector<WorkerId> members{id(), order.peer};
+    std::sort(members.begin(), members.end());
+    const int member = id() == members[0] ? 0 : 1;
     const auto tell = [&](const Readiness& mine) { return tell_over_link(*opened.link, member == 0, mine); };
     try {
       auto lanes = open_lanes(members, member, order.stall_s, 2, tell);

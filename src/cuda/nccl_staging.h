@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "cuda/cuda_handles.h"
+#include "cuda/nccl_transport.h"
 #include "cuda/pinned_block.h"
-#include "transport/transport.h"
 
 namespace hopyard {
 
@@ -63,9 +63,7 @@ class NcclStagings {
   static std::shared_ptr<NcclStaging> take(const std::shared_ptr<NcclStagings>& all);
 
   /// A link takes two, a group one.
-  static constexpr std::size_t kMax = 8;
-  /// What all take, on the card and again in host memory.
-  static constexpr Bytes kBytes = kMax * kChunksInFlight * kChunkBytes;
+  static constexpr std::size_t kMax = kNcclStagingBytes / (kChunksInFlight * kChunkBytes);
 
  private:
   void give_back(NcclStaging* staging) noexcept;

@@ -175,6 +175,9 @@ ExperimentConfig parse_config(const std::string& yaml_text, const std::string& f
   config.space = dimensions_of(space);
   const TrialConfig first_trial = check_trials(file_name, config.tree, space, config.teams, config.tf32);
   if (config.teams.degree_max == 1) config.teams = {};
+  if (config.workers.links == WorkersSpec::Links::nccl && config.devices.front().type != DeviceSpec::Type::cuda)
+    fail(ExitCode::usage, file_name, ": workers.links is nccl, which goes from card to card, and resources.devices ",
+         "has none of type cuda");
   if (config.workers.scheduler == VisitSchedulerKind::task && config.teams.degree_max > 1)
     fail(ExitCode::usage, file_name, ": workers.scheduler is task, which trains each trial on one worker, and ",
          "train.data_parallel.degree asks for ", config.teams.degree_max);

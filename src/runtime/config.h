@@ -20,11 +20,14 @@ namespace hopyard {
 
 /// The `workers` part: how several processes share an experiment.
 struct WorkersSpec {
+  /// What bulk bytes go over: Gloo, from host memory to host memory, or NCCL, from card to card.
+  enum class Links { gloo, nccl };
   std::uint32_t replication = 0;  ///< homes of each partition; 0: as many as its trials need, at least two
   std::uint32_t state_replicas = 2;
   double wait_for_worker_s = 600;
   std::string bind = "127.0.0.1";
-  std::string secret_file;                                     ///< may be empty
+  std::string secret_file;  ///< may be empty
+  Links links = Links::gloo;
   VisitSchedulerKind scheduler = VisitSchedulerKind::patient;  ///< of data.order: free; or task, of either
   bool operator==(const WorkersSpec&) const = default;
 };

@@ -171,6 +171,7 @@ void add_workers(YamlNode& node, const WorkersSpec& workers, DataSpec::Order ord
   add(node, "wait_for_worker", "10min");
   add(node, "bind", workers.bind);
   add(node, "secret_file", kNone);
+  add(node, "links", workers.links == WorkersSpec::Links::nccl ? "nccl" : "gloo");
   if (order == DataSpec::Order::free) add(node, "scheduler", to_string(workers.scheduler));
 }
 

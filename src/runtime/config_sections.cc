@@ -306,6 +306,9 @@ WorkersSpec read_workers(MapReader map, DataSpec::Order order) {
   if (const auto value = map.find("replication")) workers.replication = count_or(*value, kAuto, kWorkersMax);
   if (const auto value = map.find("wait_for_worker")) workers.wait_for_worker_s = value->duration();
   if (const auto value = map.find("bind")) workers.bind = value->text();
+  if (const auto value = map.find("links"))
+    workers.links =
+        value->word<WorkersSpec::Links>({{"gloo", WorkersSpec::Links::gloo}, {"nccl", WorkersSpec::Links::nccl}});
   if (const auto value = map.find("secret_file"); value && !value->is_word(kNone)) workers.secret_file = value->text();
   if (const auto value = map.find("scheduler")) {
     std::vector<std::pair<std::string, VisitSchedulerKind>> words{{to_string(kTask), kTask}};

@@ -76,6 +76,8 @@ std::string experiment_identity(const ExperimentConfig& config) {
     // Who opens which partitions follows from the replication, too.
     if (PartitionSet::is_one(folder))
       identity += text::cat("-", PartitionSet(folder).digest(), "-", config.workers.replication);
+  // An end that speaks by NCCL waits for words that one without it does not say.
+  if (config.workers.links == WorkersSpec::Links::nccl) identity += "-nccl";
   return identity;
 }
 

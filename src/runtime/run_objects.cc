@@ -83,7 +83,7 @@ void RunObjects::reserve_for_engine() {
   auto granted = host->reserve(bench->planner().inputs().staging);
   if (!granted)
     fail(ExitCode::capacity, "resources.host_memory: ", host->capacity(),
-         " bytes are granted and disk work alone holds ", bench->planner().inputs().staging);
+         " bytes are granted, and what disk work and workers' links hold alone is ", bench->planner().inputs().staging);
   staging = std::move(*granted);
   for (const auto& device : bench->config().devices) {
     if (device.type != DeviceSpec::Type::cpu) continue;

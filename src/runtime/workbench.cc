@@ -5,6 +5,7 @@
 
 #include "base/failure.h"
 #include "cuda/cuda_devices.h"
+#include "cuda/nccl_transport.h"
 #include "device/tf32.h"
 #include "pipeline/batches.h"
 #include "pipeline/simulator.h"
@@ -62,6 +63,15 @@ std::vector<DeviceSpec> resolved_devices(std::vector<DeviceSpec> devices, std::u
   return devices;
 }
 
+/// The card that bulk bytes go through holds them for a while.
+void hold_for_links(DeviceSpec& device) {
+  device.overhead += kNcclStagingBytes;
+  if (device.overhead >= device.memory)
+    fail(ExitCode::capacity, "resources.devices: ", device.memory,
+         " bytes of each card are granted, and workers.links: ", "nccl alone takes ", kNcclStagingBytes,
+         " of them, libtorch ", device.overhead - kNcclStagingBytes);
+}
+
 }  // namespace
 
 std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config) {
@@ -104,6 +114,11 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   inputs.host_memory = config.host_memory;
   inputs.disk_capacity = config.disk_capacity;
   inputs.staging = kIoThreads * kDiskStagingBytes;
+  if (config.workers.links == WorkersSpec::Links::nccl && place_.several()) {
+    inputs.staging += kNcclStagingBytes;
+    hold_for_links(inputs.devices.front());
+    config_.devices = inputs.devices;
+  }
   inputs.execute = config.execute;
   inputs.trials = static_cast<std::uint32_t>(specs_.size());
   inputs.disk_read_bytes_per_s = disk_read_bytes_per_s;

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
+#include "cuda/nccl_transport.h"
 #include "runtime/worker_record.h"
 
 namespace hopyard {
@@ -24,6 +25,13 @@ std::string try_to_join(const WorkerSession& session, double seconds, std::uniqu
   if (joined.refused && session.secret.read() == options.membership.secret)
     fail(ExitCode::usage, "worker ", session.launch.rank, " was turned away: ", joined.error);
   return joined.error;
+}
+
+/// With the links that the config asks for. Null for null.
+std::unique_ptr<WorkerEnd> with_links(std::unique_ptr<WorkerEnd> end, const ExperimentConfig& resolved) {
+  if (end == nullptr || resolved.workers.links == WorkersSpec::Links::gloo) return end;
+  const DeviceSpec& first = resolved.devices.front();
+  return make_cuda_end(std::move(end), first.first_card, first.memory);
 }
 
 }  // namespace
@@ -65,7 +73,7 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
                         config.search.metric, config.execute.active_trials, parts.event});
   // What is under way ends before the trainer goes.
   const std::shared_ptr<void> stop(nullptr, [&](void*) { objects.executor->stop(); });
-  while (end) {
+  for (end = with_links(std::move(end), config); end; end = with_links(join(parts.session, parts.given_up), config)) {
     {
       Worker worker({*end, trainer, *objects.shared, *objects.host, *objects.book, parts.resolve, parts.event,
                      parts.interrupted, &objects.trace});
@@ -77,7 +85,6 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
       parts.event(text::cat("out of the experiment: ", worker.reason()));
     }  // its hops leave the end before that goes
     end.reset();
-    end = join(parts.session, parts.given_up);
   }
   return WorkerEnding::lost;
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -57,7 +58,7 @@ class MemoryNetwork {
     std::set<WorkerId> ends;
     std::string broken;
     Bytes passed = 0, tear_after = ~Bytes{0};
-    std::map<std::pair<WorkerId, std::uint32_t>, Passage> passages;  // by sender and tag
+    std::map<std::tuple<WorkerId, std::uint32_t, std::uint64_t>, Passage> passages;  // by sender, tag and number
   };
   using PairKey = std::tuple<WorkerId, WorkerId, std::uint64_t>;
 
@@ -97,7 +98,8 @@ class MemoryLink : public Link {
 
   TransferResult send(const Transfer& transfer, const ChunkSource& source) override {
     std::unique_lock lock(network_.mutex_);
-    auto& passage = pair_->passages[{self_, transfer.tag}];
+    const std::tuple key{self_, transfer.tag, sent_[transfer.tag]++};
+    auto& passage = pair_->passages[key];
     passage.announced = transfer.bytes;
     passage.has_announced = true;
     network_.changed_.notify_all();
@@ -118,13 +120,13 @@ class MemoryLink : public Link {
     }
     // A receiver may close the link as soon as it has all.
     if (!await(lock, [&] { return passage.received; }) && !passage.received) return failed();
-    pair_->passages.erase({self_, transfer.tag});
+    pair_->passages.erase(key);
     return {};
   }
 
   TransferResult receive(const Transfer& transfer, const ChunkSink& sink) override {
     std::unique_lock lock(network_.mutex_);
-    auto& passage = pair_->passages[{order_.peer, transfer.tag}];
+    auto& passage = pair_->passages[{order_.peer, transfer.tag, received_[transfer.tag]++}];
     if (!await(lock, [&] { return passage.has_announced; })) return failed();
     if (passage.announced != transfer.bytes)
       return give_up(text::cat("the sender means ", passage.announced, " bytes"));
@@ -179,6 +181,7 @@ class MemoryLink : public Link {
   const std::shared_ptr<MemoryNetwork::Pair> pair_;
   const WorkerId self_;
   const LinkOrder order_;
+  std::map<std::uint32_t, std::uint64_t> sent_, received_;  // transfers, by tag; guarded by the network's mutex
 };
 
 class MemoryWorker : public WorkerEnd {
