@@ -69,6 +69,7 @@ class NcclGroup final : public Group {
     try {
       if (reason.empty()) {
         chunks_through(std::as_writable_bytes(values), type, passage);
+        meet_again();
         return {};
       }
     } catch (const std::exception& problem) {
@@ -77,15 +78,27 @@ class NcclGroup final : public Group {
     return {text::cat("the members' values could not be added up: ", reason)};
   }
 
+  /// Where one member has its sums, NCCL may still be on the way with those of others: nobody leaves before all have
+  /// them.
+  void meet_again() {
+    double nothing = 0;
+    const auto met = core_->inner->all_reduce(std::span(&nothing, 1));
+    if (!met.ok()) throw std::runtime_error(met.error);
+  }
+
   void chunks_through(std::span<std::byte> values, NcclValues type, std::optional<NcclPassage>& made) {
     const auto bytes_of = [bytes = values.size()](std::size_t chunk) {
       return std::min<Bytes>(kChunkBytes, bytes - chunk * kChunkBytes);
     };
     NcclPassage& passage = made.emplace(
         core_->lane, core_->stall_s, [core = core_] { return core->why_broken(); },
-        NcclPassage::Steps{
-            [core = core_, type, bytes_of](std::size_t chunk) { ask_to_add_up(*core, type, chunk, bytes_of(chunk)); },
-            {}});
+        [core = core_, type, bytes_of](NcclPassage::Asker& asker) {
+          constexpr double kAsLongAsItTakes = 1e6;  // until the caller has one more, or is through
+          for (std::size_t chunk = 0; asker.next(kAsLongAsItTakes) == NcclPassage::Asker::Next::chunk; ++chunk) {
+            ask_to_add_up(*core, type, chunk, bytes_of(chunk));
+            asker.asked();
+          }
+        });
     const NcclStaging& staging = *core_->lane.staging;
     const std::size_t chunks = (values.size() + kChunkBytes - 1) / kChunkBytes;
     for (std::size_t next = 0, done = 0; done < chunks;) {

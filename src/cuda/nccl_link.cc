@@ -22,13 +22,17 @@ struct Header {
   bool operator==(const Header&) const = default;
 };
 
-/// Before a chunk goes, and behind the last. The sender has it in host memory; that it was heard says that the receiver
-/// has a place for it, so that neither card waits for what a caller does.
+/// The sender's words between chunks, over the link beneath. Before a chunk: it is in host memory here. Heard, there is
+/// a place for it, so that neither card waits for what a caller does. Behind the last: heard, all are in their places.
 struct Token {
   std::uint64_t magic = 0x314b4f5450594800, chunk = 0;
   bool operator==(const Token&) const = default;
 };
 constexpr std::uint64_t kBehindTheLast = ~std::uint64_t{0};
+/// While there is no chunk to speak of, by which the sender sees that the receiver is there. The receiver listens all
+/// the time.
+constexpr std::uint64_t kStillHere = kBehindTheLast - 1;
+constexpr double kStillHereSeconds = 0.25;
 
 Bytes bytes_of(const Transfer& transfer, std::size_t chunk) {
   return std::min(kChunkBytes, transfer.bytes - chunk * kChunkBytes);
@@ -74,10 +78,10 @@ struct Core {
   }
 };
 
-void ask_to_send(Core& core, const Transfer& transfer, std::size_t chunk) {
-  say(*core.inner, transfer.tag, Token{.chunk = chunk});
+using Asker = NcclPassage::Asker;
+
+void ask_to_send(Core& core, std::size_t chunk, Bytes bytes) {
   NcclStaging& staging = *core.lanes.sending.staging;
-  const Bytes bytes = bytes_of(transfer, chunk);
   staging.to_card(chunk, bytes);
   core.lanes.sending.communicator->ask(
       [&](NcclCalls& nccl, CommHandle comm) {
@@ -87,21 +91,54 @@ void ask_to_send(Core& core, const Transfer& transfer, std::size_t chunk) {
   staging.ends_here(chunk);
 }
 
-void expect_token(Core& core, const Transfer& transfer, std::uint64_t chunk) {
-  if (!(hear<Token>(*core.inner, transfer.tag) == Token{.chunk = chunk}))
-    throw std::runtime_error("the sender speaks of another chunk");
-}
-
-void ask_to_receive(Core& core, const Transfer& transfer, std::size_t chunk) {
-  expect_token(core, transfer, chunk);
+void ask_to_receive(Core& core, std::size_t chunk, Bytes bytes) {
   NcclStaging& staging = *core.lanes.receiving.staging;
-  const Bytes bytes = bytes_of(transfer, chunk);
   core.lanes.receiving.communicator->ask(
       [&](NcclCalls& nccl, CommHandle comm) {
         nccl.receive(comm, staging.card(chunk), bytes, core.peer_member, staging.nccl_stream());
       },
       core.stall_s);
   staging.to_host(chunk, bytes, true);
+}
+
+void speak_and_send(Core& core, const Transfer& transfer, Asker& asker) {
+  const auto say_token = [&](std::uint64_t chunk) { say(*core.inner, transfer.tag, Token{.chunk = chunk}); };
+  for (std::size_t chunk = 0;;) {
+    switch (asker.next(kStillHereSeconds)) {
+      case Asker::Next::chunk:
+        say_token(chunk);
+        ask_to_send(core, chunk, bytes_of(transfer, chunk));
+        asker.asked();
+        ++chunk;
+        break;
+      case Asker::Next::nothing:
+        say_token(kStillHere);
+        break;
+      case Asker::Next::all:
+        say_token(kBehindTheLast);
+        return;
+      case Asker::Next::given_up:
+        return;
+    }
+  }
+}
+
+void listen_and_receive(Core& core, const Transfer& transfer, Asker& asker) {
+  constexpr double kAsLongAsItTakes = 1e6;  // the caller's own code: the sender's bound ends it
+  for (std::size_t chunk = 0;;) {
+    // Heard only when the caller is ready for it.
+    const auto token = hear<Token>(*core.inner, transfer.tag, [&](const Token& said) {
+      if (said == Token{.chunk = kStillHere}) return true;
+      const auto next = asker.next(kAsLongAsItTakes);
+      return said == Token{.chunk = kBehindTheLast} ? next == Asker::Next::all
+                                                    : said == Token{.chunk = chunk} && next == Asker::Next::chunk;
+    });
+    if (token.chunk == kBehindTheLast) return;
+    if (token.chunk == kStillHere) continue;
+    ask_to_receive(core, chunk, bytes_of(transfer, chunk));
+    asker.asked();
+    ++chunk;
+  }
 }
 
 class NcclLink final : public Link {
@@ -168,17 +205,15 @@ class NcclLink final : public Link {
                       ": after ", text::format_bytes(run.reached), ", ", reason)};
   }
 
-  std::function<std::string()> why_broken() const {
-    return [core = core_] { return core->why_broken(); };
+  NcclPassage& start(Run& run, NcclLane& lane, std::function<void(Asker&)> work) const {
+    const auto why_broken = [core = core_] { return core->why_broken(); };
+    return run.passage.emplace(lane, core_->stall_s + kSlackSeconds, why_broken, std::move(work));
   }
 
   void send_chunks(const Transfer& transfer, const ChunkSource& source, Run& run) {
     NcclLane& lane = core_->lanes.sending;
-    NcclPassage& passage = run.passage.emplace(
-        lane, core_->stall_s + kSlackSeconds, why_broken(),
-        NcclPassage::Steps{
-            [core = core_, transfer](std::size_t chunk) { ask_to_send(*core, transfer, chunk); },
-            [core = core_, transfer] { say(*core->inner, transfer.tag, Token{.chunk = kBehindTheLast}); }});
+    NcclPassage& passage =
+        start(run, lane, [core = core_, transfer](Asker& asker) { speak_and_send(*core, transfer, asker); });
     const std::size_t chunks = chunks_of(transfer);
     for (std::size_t next = 0, done = 0; done < chunks;) {
       if (next < chunks && next - done < kChunksInFlight) {
@@ -201,10 +236,8 @@ class NcclLink final : public Link {
 
   void receive_chunks(const Transfer& transfer, const ChunkSink& sink, Run& run) {
     NcclLane& lane = core_->lanes.receiving;
-    NcclPassage& passage = run.passage.emplace(
-        lane, core_->stall_s + kSlackSeconds, why_broken(),
-        NcclPassage::Steps{[core = core_, transfer](std::size_t chunk) { ask_to_receive(*core, transfer, chunk); },
-                           {}});
+    NcclPassage& passage =
+        start(run, lane, [core = core_, transfer](Asker& asker) { listen_and_receive(*core, transfer, asker); });
     const std::size_t chunks = chunks_of(transfer);
     std::deque<std::span<std::byte>> places;
     for (std::size_t next = 0, done = 0; done < chunks;) {
@@ -225,7 +258,6 @@ class NcclLink final : public Link {
       if (!sink.arrived(offset, span)) throw std::runtime_error("the receiver gave it up");
     }
     passage.finish();
-    expect_token(*core_, transfer, kBehindTheLast);
   }
 
   const std::shared_ptr<Core> core_;

@@ -26,12 +26,14 @@ void say(Link& link, std::uint32_t tag, const Value& value) {
   const auto sent = link.send({tag, sizeof value}, {[&](Bytes, Bytes) { return bytes; }, {}});
   if (!sent.ok()) throw std::runtime_error(sent.error);
 }
+/// Heard when `accept` says true of it, if there is one; otherwise the link breaks.
 template <class Value>
-Value hear(Link& link, std::uint32_t tag) {
+Value hear(Link& link, std::uint32_t tag, const std::function<bool(const Value&)>& accept = {}) {
   Value value{};
   const auto bytes = std::as_writable_bytes(std::span(&value, 1));
-  const auto received = link.receive({tag, sizeof value}, {[&](Bytes, Bytes) { return bytes; },
-                                                           [](Bytes, std::span<const std::byte>) { return true; }});
+  const auto received =
+      link.receive({tag, sizeof value}, {[&](Bytes, Bytes) { return bytes; },
+                                         [&](Bytes, std::span<const std::byte>) { return !accept || accept(value); }});
   if (!received.ok()) throw std::runtime_error(received.error);
   return value;
 }

@@ -14,56 +14,52 @@ constexpr std::chrono::duration<double> kPoll(100e-6);
 
 }  // namespace
 
-NcclPassage::NcclPassage(NcclLane& lane, double stall_s, std::function<std::string()> failed, Steps steps)
-    : lane_(lane),
-      stall_s_(stall_s),
-      failed_(std::move(failed)),
-      thread_([shared = shared_, steps = std::move(steps)] { work(shared, steps); }) {}
-
-NcclPassage::~NcclPassage() {
-  const std::lock_guard lock(shared_->mutex);
-  shared_->given_up = true;
-  shared_->changed.notify_all();
+NcclPassage::Asker::Next NcclPassage::Asker::next(double seconds) {
+  std::unique_lock lock(mutex_);
+  const auto there = [&] { return handed_ > asked_ || all_ || given_up_; };
+  if (!changed_.wait_for(lock, std::chrono::duration<double>(seconds), there)) return Next::nothing;
+  if (given_up_) return Next::given_up;
+  return handed_ > asked_ ? Next::chunk : Next::all;
 }
 
-void NcclPassage::work(const std::shared_ptr<Shared>& shared, const Steps& steps) {
-  std::unique_lock lock(shared->mutex);
-  try {
-    while (true) {
-      const auto next = [&] { return shared->handed > shared->asked || shared->all || shared->given_up; };
-      shared->changed.wait(lock, next);
-      if (shared->given_up || shared->handed == shared->asked) break;
-      const std::size_t chunk = shared->asked;
-      lock.unlock();
-      steps.ask(chunk);
-      lock.lock();
-      ++shared->asked;
-      shared->changed.notify_all();
-    }
-    if (!shared->given_up && steps.end) {
-      lock.unlock();
-      steps.end();
-      lock.lock();
-    }
-  } catch (const std::exception& problem) {
-    if (!lock.owns_lock()) lock.lock();
-    shared->error = problem.what();
-  }
-  shared->ended = true;
-  shared->changed.notify_all();
+void NcclPassage::Asker::asked() {
+  const std::lock_guard lock(mutex_);
+  ++asked_;
+  changed_.notify_all();
+}
+
+NcclPassage::NcclPassage(NcclLane& lane, double stall_s, std::function<std::string()> failed,
+                         std::function<void(Asker& asker)> work)
+    : lane_(lane), stall_s_(stall_s), failed_(std::move(failed)), thread_([asker = asker_, work = std::move(work)] {
+        std::string error;
+        try {
+          work(*asker);
+        } catch (const std::exception& problem) {
+          error = problem.what();
+        }
+        const std::lock_guard lock(asker->mutex_);
+        asker->error_ = error;
+        asker->ended_ = true;
+        asker->changed_.notify_all();
+      }) {}
+
+NcclPassage::~NcclPassage() {
+  const std::lock_guard lock(asker_->mutex_);
+  asker_->given_up_ = true;
+  asker_->changed_.notify_all();
 }
 
 void NcclPassage::hand_over() {
-  const std::lock_guard lock(shared_->mutex);
-  ++shared_->handed;
-  shared_->changed.notify_all();
+  const std::lock_guard lock(asker_->mutex_);
+  ++asker_->handed_;
+  asker_->changed_.notify_all();
 }
 
 template <class Condition>
 void NcclPassage::wait(const Condition& holds) {
   const double until_s = monotonic_seconds() + stall_s_;
-  for (std::unique_lock lock(shared_->mutex);; shared_->changed.wait_for(lock, kPoll)) {
-    if (!shared_->error.empty()) throw std::runtime_error(shared_->error);
+  for (std::unique_lock lock(asker_->mutex_);; asker_->changed_.wait_for(lock, kPoll)) {
+    if (!asker_->error_.empty()) throw std::runtime_error(asker_->error_);
     if (holds()) return;
     lock.unlock();
     if (const std::string why = failed_(); !why.empty()) throw std::runtime_error(why);
@@ -74,16 +70,16 @@ void NcclPassage::wait(const Condition& holds) {
 }
 
 void NcclPassage::await(std::size_t chunk) {
-  wait([&] { return shared_->asked > chunk && lane_.staging->done(chunk); });
+  wait([&] { return asker_->asked_ > chunk && lane_.staging->done(chunk); });
 }
 
 void NcclPassage::finish() {
   {
-    const std::lock_guard lock(shared_->mutex);
-    shared_->all = true;
-    shared_->changed.notify_all();
+    const std::lock_guard lock(asker_->mutex_);
+    asker_->all_ = true;
+    asker_->changed_.notify_all();
   }
-  wait([&] { return shared_->ended; });
+  wait([&] { return asker_->ended_; });
 }
 
 }  // namespace hopyard

@@ -24,14 +24,31 @@ struct NcclLane {
 /// clock whatever becomes of that.
 class NcclPassage {
  public:
-  /// What is to be done for a chunk, until it is asked for on the card, and behind the last one. Throws what fails.
-  /// They own all that they touch.
-  struct Steps {
-    std::function<void(std::size_t chunk)> ask;
-    std::function<void()> end;  ///< may be empty
+  /// What the thread that asks sees.
+  class Asker {
+   public:
+    enum class Next {
+      chunk,     ///< there is one to ask for
+      all,       ///< no more come
+      nothing,   ///< `seconds` have passed
+      given_up,  ///< return
+    };
+    Next next(double seconds);
+    /// The chunk that next() spoke of is on the card's streams.
+    void asked();
+
+   private:
+    friend class NcclPassage;
+    std::mutex mutex_;  // guards all below
+    std::condition_variable changed_;
+    std::size_t handed_ = 0, asked_ = 0;  ///< chunks
+    bool all_ = false, given_up_ = false, ended_ = false;
+    std::string error_;
   };
-  /// `lane` outlives it, since `steps` own it; `failed` says why the caller should wait no more, or nothing.
-  NcclPassage(NcclLane& lane, double stall_s, std::function<std::string()> failed, Steps steps);
+  /// `work` runs on the thread, owns all that it touches, and throws what fails. `failed` says why the caller should
+  /// wait no more, or nothing. `lane` outlives it, since `work` owns it.
+  NcclPassage(NcclLane& lane, double stall_s, std::function<std::string()> failed,
+              std::function<void(Asker& asker)> work);
   /// The thread ends soon, which it must be able to: break off what it waits for first.
   ~NcclPassage();
   NcclPassage(const NcclPassage&) = delete;
@@ -40,25 +57,17 @@ class NcclPassage {
   void hand_over();
   /// Returns when the chunk is done with. Throws std::runtime_error, also when that takes longer than `stall_s`.
   void await(std::size_t chunk);
-  /// After the last chunk: returns when `end` has. Throws as await() does.
+  /// After the last chunk was: returns when `work` has. Throws as await() does.
   void finish();
 
  private:
-  struct Shared {
-    std::mutex mutex;  // guards all below
-    std::condition_variable changed;
-    std::size_t handed = 0, asked = 0;  ///< chunks
-    bool all = false, given_up = false, ended = false;
-    std::string error;
-  };
-  static void work(const std::shared_ptr<Shared>& shared, const Steps& steps);
   template <class Condition>
   void wait(const Condition& holds);
 
   NcclLane& lane_;
   const double stall_s_;
   const std::function<std::string()> failed_;
-  const std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
+  const std::shared_ptr<Asker> asker_ = std::make_shared<Asker>();
   LooseThread thread_;
 };
 

@@ -12,6 +12,14 @@ namespace {
 constexpr Bytes kBytesOfOne = kChunksInFlight * kChunkBytes;
 constexpr double kPollSeconds = 1e-3;
 
+/// Whatever hangs on a card may still write there.
+void leave_to_itself(std::unique_ptr<NcclStaging> staging) {
+  static std::mutex mutex;
+  static auto* const left = new std::vector<std::unique_ptr<NcclStaging>>;  // guarded by mutex; never ends
+  const std::lock_guard lock(mutex);
+  left->push_back(std::move(staging));
+}
+
 }  // namespace
 
 NcclStaging::NcclStaging(std::shared_ptr<CudaCalls> calls)
@@ -75,7 +83,7 @@ NcclStagings::~NcclStagings() {
   for (auto& staging : free_) {
     const double until_s = monotonic_seconds() + kGiveUpSeconds;
     while (!staging->idle() && monotonic_seconds() < until_s) sleep_seconds(kPollSeconds);
-    if (!staging->idle()) (void)staging.release();
+    if (!staging->idle()) leave_to_itself(std::move(staging));
   }
 }
 

@@ -1,5 +1,6 @@
 #include "runtime/run_objects.h"
 
+#include <algorithm>
 #include <csignal>
 
 #include "base/log.h"
@@ -63,8 +64,9 @@ RunObjects::RunObjects(const ExperimentConfig& config, RunDirectory opened,
 void RunObjects::make_engine() {
   const ExperimentConfig& config = bench->config();
   const bool cuda = config.devices.front().type == DeviceSpec::Type::cuda;
+  const Bytes held = std::min(config.host_memory, held_by_links(config, bench->place()));  // in blocks of their own
   if (cuda && config.execute.pin_memory)
-    pinned = make_pinned_memory(config.host_memory, config.devices.front().first_card);
+    pinned = make_pinned_memory(config.host_memory - held, config.devices.front().first_card);
   host = std::make_unique<HostTier>(config.host_memory, pinned.get());
   reserve_for_engine();
   pool = std::make_unique<IoPool>(kIoThreads);

@@ -63,16 +63,19 @@ std::vector<DeviceSpec> resolved_devices(std::vector<DeviceSpec> devices, std::u
   return devices;
 }
 
-/// The card that bulk bytes go through holds them for a while.
-void hold_for_links(DeviceSpec& device) {
-  device.overhead += kNcclStagingBytes;
+void hold_for_links(DeviceSpec& device, Bytes held) {
+  const Bytes others = device.overhead;
+  device.overhead += held;
   if (device.overhead >= device.memory)
     fail(ExitCode::capacity, "resources.devices: ", device.memory,
-         " bytes of each card are granted, and workers.links: ", "nccl alone takes ", kNcclStagingBytes,
-         " of them, libtorch ", device.overhead - kNcclStagingBytes);
+         " bytes of the card are granted, and libtorch takes ", others, " of them and workers.links: nccl ", held);
 }
 
 }  // namespace
+
+Bytes held_by_links(const ExperimentConfig& config, const WorkerPlace& place) {
+  return config.workers.links == WorkersSpec::Links::nccl && place.several() ? kNcclStagingBytes : 0;
+}
 
 std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config) {
   SearchSpec search = config.search;
@@ -114,9 +117,9 @@ Workbench::Workbench(const ExperimentConfig& config, double disk_read_bytes_per_
   inputs.host_memory = config.host_memory;
   inputs.disk_capacity = config.disk_capacity;
   inputs.staging = kIoThreads * kDiskStagingBytes;
-  if (config.workers.links == WorkersSpec::Links::nccl && place_.several()) {
-    inputs.staging += kNcclStagingBytes;
-    hold_for_links(inputs.devices.front());
+  if (const Bytes held = held_by_links(config, place_); held > 0) {
+    inputs.staging += held;
+    hold_for_links(inputs.devices.front(), held);
     config_.devices = inputs.devices;
   }
   inputs.execute = config.execute;

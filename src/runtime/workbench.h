@@ -27,6 +27,9 @@ std::vector<TrialOrder> orders_before_scores(const ExperimentConfig& config);
 /// Threads that do disk work; each holds kDiskStagingBytes of the host tier.
 inline constexpr int kIoThreads = 2;
 
+/// What the links of a worker hold of its first card, and again of host memory.
+Bytes held_by_links(const ExperimentConfig& config, const WorkerPlace& place);
+
 /// What is known of an experiment beside its config.
 struct WorkbenchStart {
   /// Instead of those that the config's search asks for before it is told anything.

@@ -77,7 +77,7 @@ class NcclEndTest : public testing::Test {
       EXPECT_EQ(card->nccl->misuse(), "");
       EXPECT_EQ(card->nccl->open(), 0u);
       EXPECT_EQ(card->cuda->misuse(), "");
-      EXPECT_TRUE(card->cuda->all_given_back());
+      EXPECT_TRUE(lost || card->cuda->all_given_back());
     }
   }
 
@@ -125,6 +125,7 @@ class NcclEndTest : public testing::Test {
   std::vector<std::string> warnings[2];  // guarded by mutex
   std::unique_ptr<WorkerEnd> first, second;
   OpenedLink here, there;
+  bool lost = false;  ///< a card, on which what was asked for may still be under way
 };
 
 TEST_F(NcclEndTest, LargeTransfersGoOverNcclAndAreCountedOnce) {
@@ -137,7 +138,7 @@ TEST_F(NcclEndTest, LargeTransfersGoOverNcclAndAreCountedOnce) {
   const auto sent = first->traffic()[2].bulk_sent;
   EXPECT_EQ(sent, second->traffic()[1].bulk_received);
   EXPECT_GE(sent, kLarge);
-  EXPECT_LE(sent, kLarge + 2000);
+  EXPECT_LE(sent, kLarge + 10'000);
   const auto [small, taken] = transfer(2, 1000);
   EXPECT_TRUE(small.ok() && taken.ok());
   EXPECT_EQ(operations(), 20u) << "small ones go beneath";
@@ -175,7 +176,7 @@ TEST_F(NcclEndTest, StagingIsUsedAnewByLinkAfterLink) {
     ASSERT_TRUE(here.link && there.link);
     expect_whole(1);
   }
-  EXPECT_LE(cards[0].cuda->memory().peak, kNcclStagingBytes / 2);
+  EXPECT_LE(cards[0].cuda->memory().peak, kNcclStagingBytes / 2 + MiB) << "those of two links, the old and the new one";
 }
 
 TEST_F(NcclEndTest, WhereStagingIsTakenLinksGoBeneath) {
@@ -318,10 +319,65 @@ TEST_F(NcclEndTest, CancellingEndsBothEndsWhereverTheyAre) {
   }
 }
 
+TEST_F(NcclEndTest, GroupsOfManyValuesAddUpOverNccl) {
+  join();
+  const std::vector<WorkerId> members{first->id(), second->id()};
+  std::vector<double> many[2], few[2];
+  const auto live = [&](std::size_t m) {
+    const auto opened = (m == 0 ? first : second)->open_group({members, 1, 5, 5});
+    ASSERT_EQ(opened.error, "");
+    many[m].assign(3 * kChunkBytes / sizeof(double) + 7, static_cast<double>(m + 1));
+    few[m].assign(10, static_cast<double>(m + 1));
+    EXPECT_EQ(opened.group->all_reduce(many[m]).error, "");
+    EXPECT_EQ(opened.group->all_reduce(few[m]).error, "");
+  };
+  std::thread other([&] { live(1); });
+  live(0);
+  other.join();
+  EXPECT_EQ(cards[0].nccl->operations(), 4u) << "one for each chunk of the many";
+  for (const std::size_t m : {0, 1}) {
+    EXPECT_EQ(std::count(many[m].begin(), many[m].end(), 3.0), std::ssize(many[m]));
+    EXPECT_EQ(std::count(few[m].begin(), few[m].end(), 3.0), std::ssize(few[m]));
+  }
+}
+
+TEST_F(NcclEndTest, AGroupThatHangsEndsByItsBoundAndOneOfOneCardGoesBeneath) {
+  join();
+  std::vector<WorkerId> members{first->id(), second->id()};
+  cards[1].nccl->faults.hangs_after = 2;
+  std::vector<float> many[2];
+  const auto live = [&](std::size_t m, std::uint64_t number) {
+    const auto opened = (m == 0 ? first : second)->open_group({members, number, 5, 0.5});
+    ASSERT_EQ(opened.error, "");
+    many[m].assign(kLarge / sizeof(float), 1);
+    const auto result = opened.group->all_reduce(many[m]);
+    EXPECT_EQ(result.ok(), number == 2) << result.error;
+    EXPECT_EQ(opened.group->broken(), number == 1);
+  };
+  for (const std::uint64_t number : {1, 2}) {
+    const double start_s = monotonic_seconds();
+    std::thread other([&] { live(1, number); });
+    live(0, number);
+    other.join();
+    EXPECT_LT(monotonic_seconds() - start_s, 6);
+    if (number == 2) break;
+    const auto before = operations();
+    EXPECT_GT(before, 0u);
+    first.reset();
+    second.reset();
+    cards[1].name = cards[0].name;
+    join();
+    members = {first->id(), second->id()};
+  }
+  EXPECT_EQ(std::count(many[0].begin(), many[0].end(), 2.0f), std::ssize(many[0]));
+  EXPECT_THAT(warnings[0], ElementsAre(HasSubstr("use the same card")));
+}
+
 TEST_F(NcclEndTest, ALostCardBreaksLinksAndNothingElse) {
   join();
   open(1, 2);
   ASSERT_TRUE(here.link && there.link);
+  lost = true;
   cards[0].cuda->fail_after(40, CudaFault::lost_card);
   const auto [sent, received] = transfer(1);
   EXPECT_THAT(sent.error, HasSubstr("fake card"));

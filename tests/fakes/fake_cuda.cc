@@ -177,6 +177,19 @@ struct FakeCuda::Core {
     if (number == kComputeStream && spec.eager_compute) run_needed(point);
   }
 
+  /// Now, or when its turn has come where something before it reads from there.
+  void poison_in_time(void* to, Bytes bytes, StreamHandle stream) {
+    const auto* const begin = static_cast<const std::byte*>(to);
+    const auto reads = [&](const Operation& operation) {
+      const auto* const from = static_cast<const std::byte*>(operation.from);
+      return from >= begin && from < begin + bytes;
+    };
+    for (const auto& [number, one] : streams)
+      if (std::any_of(one.queue.begin(), one.queue.end(), reads))
+        return ask(stream, {.run = [to, bytes] { poison(to, bytes); }, .to = to});
+    poison(to, bytes);
+  }
+
   void unpin(const std::byte* data) {
     const auto found = pinned.find(data);
     if (found == pinned.end()) {
@@ -272,7 +285,7 @@ void FakeCuda::copy(void* to, const void* from, Bytes bytes, CopyDirection direc
   core_->delay();
   const std::lock_guard lock(core_->mutex);
   core_->may_fail("copy");
-  if (direction == CopyDirection::to_host) poison(to, bytes);
+  if (direction == CopyDirection::to_host) core_->poison_in_time(to, bytes, stream);
   if (direction == CopyDirection::from_card) core_->from_cards += bytes;
   if (computing.entered && computing.asked > computing.waited && number_of(stream) != kComputeStream)
     core_->misuse = "a copy was asked for before what was computed had been waited for";

@@ -63,6 +63,10 @@ TEST(ConfigErrors, NameLineColumnAndRemedy) {
       {"clip_norm: none", "data_parallel: {degree: 2}\nworkers: {scheduler: task}",
        "c.yaml: workers.scheduler is task, which trains each trial on one worker, and train.data_parallel.degree asks "
        "for 2"},
+      {"execute: {scheduler: lrtf}", "workers: {links: tcp}",
+       "c.yaml:26:18: workers.links must be one of gloo, nccl, found 'tcp'"},
+      {"execute: {scheduler: lrtf}", "workers: {links: nccl}",
+       "c.yaml: workers.links is nccl, which goes from card to card, and resources.devices has none of type cuda"},
       {"execute: {scheduler: lrtf}", "workers: {state_replicas: 0}",
        "c.yaml:26:27: workers.state_replicas must be a whole number from 1 to 65536, found '0'"},
       {"partitions: 4", "partitons: 4", "c.yaml:8:3: unknown key 'partitons' in data; did you mean 'partitions'?"},

@@ -260,8 +260,8 @@ TEST(Config, ReadsEveryOtherKey) {
               "prefetch_tasks: 0, "
               "cuts: [3, 5], active_trials: 2, sharing: off}"},
              {"workers",
-              "{replication: 3, state_replicas: 1, wait_for_worker: 5s, bind: node1, secret_file: key, scheduler: "
-              "replica}"}});
+              "{replication: 3, state_replicas: 1, wait_for_worker: 5s, bind: node1, secret_file: key, links: gloo, "
+              "scheduler: replica}"}});
   EXPECT_EQ(config.data,
             (DataSpec{.train = "a", .valid = "b", .test = "c", .valid_rows = 9, .order = DataSpec::Order::free}));
   EXPECT_EQ(config.workers, (WorkersSpec{.replication = 3,
@@ -363,6 +363,7 @@ TEST(Config, ResolvedFormIsEqualAndStable) {
            {{"data.order", "free"}, {"workers", "{scheduler: lrtf, secret_file: key}"}},
            {{"workers", "{replication: auto, wait_for_worker: 1h}"}},
            {{"workers", "{scheduler: task}"}},
+           {{"workers", "{links: nccl}"}, {"resources.devices", "[{type: cuda}]"}},
            {{"train.data_parallel", "{degree: {grid: [1, 2]}, sum: all-reduce}"}},
            {{"train.data_parallel", "{degree: 2, sum: server, staleness: {grid: [0, 4]}}"}},
            {{"train.precision", "{grid: [bf16, tf32]}"}},
