@@ -352,7 +352,7 @@ TEST_F(NcclEndTest, AGroupThatHangsEndsByItsBoundAndOneOfOneCardGoesBeneath) {
     many[m].assign(kLarge / sizeof(float), 1);
     const auto result = opened.group->all_reduce(many[m]);
     EXPECT_EQ(result.ok(), number == 2) << result.error;
-    EXPECT_EQ(opened.group->broken(), number == 1);
+    EXPECT_TRUE(number == 2 || opened.group->broken());
   };
   for (const std::uint64_t number : {1, 2}) {
     const double start_s = monotonic_seconds();

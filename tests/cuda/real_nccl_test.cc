@@ -14,6 +14,8 @@
 namespace hopyard {
 namespace {
 
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TransportConformance);
+
 constexpr double kConnectSeconds = 60;
 
 class RealNcclTest : public ::testing::Test {
@@ -41,6 +43,12 @@ class RealNcclTest : public ::testing::Test {
   std::shared_ptr<CudaCalls> calls;
   std::unique_ptr<NcclStaging> staging;
 };
+
+TEST(NcclLibraryTest, IsThereOrSaysWhyNot) {
+  std::string why_not;
+  const auto nccl = make_real_nccl(0, why_not);
+  EXPECT_EQ(nccl == nullptr, !why_not.empty()) << why_not;
+}
 
 TEST_F(RealNcclTest, OneMembersSumIsWhatItHas) {
   const auto communicator = alone();
