@@ -1,6 +1,5 @@
 #include "cuda/nccl_communicator.h"
 
-#include <chrono>
 #include <utility>
 
 #include "base/clock.h"
@@ -47,7 +46,10 @@ void NcclCommunicator::check() {
 }
 
 void NcclCommunicator::abort() noexcept {
-  const std::unique_lock lock(mutex_, std::chrono::duration<double>(kGiveUpSeconds));
+  std::unique_lock lock(mutex_, std::try_to_lock);
+  for (const double until_s = monotonic_seconds() + kGiveUpSeconds;
+       !lock.owns_lock() && monotonic_seconds() < until_s && !lock.try_lock();)
+    sleep_seconds(kPollSeconds);
   if (!lock.owns_lock() || comm_ == nullptr) return;  // or somebody hangs in it, and it is left to itself
   LooseThread([nccl = nccl_, comm = std::exchange(comm_, nullptr)] { nccl->abort(comm); });
 }

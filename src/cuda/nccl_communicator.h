@@ -32,8 +32,8 @@ class NcclCommunicator {
   bool settled();
 
   const std::shared_ptr<NcclCalls> nccl_;
-  std::timed_mutex mutex_;  // guards comm_, and is held in each of NCCL's calls
-  CommHandle comm_;         ///< null once it was aborted
+  std::mutex mutex_;  // guards comm_, and is held in each of NCCL's calls
+  CommHandle comm_;   ///< null once it was aborted
 };
 
 }  // namespace hopyard

@@ -93,6 +93,7 @@ class NcclEnd final : public WorkerEnd {
   WorkerStanding standing() const override { return inner_->standing(); }
 
   OpenedLink open_link(const LinkOrder& order) override {
+    Own own = prepare(2);
     auto opened = inner_->open_link(order);
     if (opened.link == nullptr) return opened;
     std::vector<WorkerId> members{id(), order.peer};
@@ -100,7 +101,7 @@ class NcclEnd final : public WorkerEnd {
     const int member = id() == members[0] ? 0 : 1;
     const auto tell = [&](const Readiness& mine) { return tell_over_link(*opened.link, member == 0, mine); };
     try {
-      auto lanes = open_lanes(members, member, order.stall_s, 2, tell);
+      auto lanes = open_lanes(std::move(own), members, member, order.stall_s, tell);
       if (lanes.empty()) return opened;
       NcclLane &forth = lanes[0], &back = lanes[1];  // of member 0
       if (member == 1) std::swap(forth, back);
@@ -112,6 +113,7 @@ class NcclEnd final : public WorkerEnd {
   }
 
   OpenedGroup open_group(const GroupOrder& order) override {
+    Own own = prepare(1);
     auto opened = inner_->open_group(order);
     if (opened.group == nullptr) return opened;
     const auto member =
@@ -120,7 +122,7 @@ class NcclEnd final : public WorkerEnd {
       return tell_over_group(*opened.group, member, order.members.size(), mine);
     };
     try {
-      auto lanes = open_lanes(order.members, static_cast<int>(member), order.stall_s, 1, tell);
+      auto lanes = open_lanes(std::move(own), order.members, static_cast<int>(member), order.stall_s, tell);
       if (lanes.empty()) return opened;
       return {make_nccl_group(std::move(opened.group), std::move(lanes[0]), order.stall_s), ""};
     } catch (const std::exception& problem) {
@@ -140,25 +142,42 @@ class NcclEnd final : public WorkerEnd {
  private:
   using Tell = std::function<Told(const Readiness&)>;
 
-  /// Connected, or none where all are to use what is beneath. Throws what `tell` does.
-  std::vector<NcclLane> open_lanes(const std::vector<WorkerId>& members, int member, double stall_s, std::size_t count,
-                                   const Tell& tell) {
-    std::vector<NcclLane> lanes(count);
+  /// What this end has for a link or a group, and what it says of that.
+  struct Own {
+    std::vector<NcclLane> lanes;
     Readiness mine;
+  };
+  /// Takes its time, so before others wait.
+  Own prepare(std::size_t lanes) {
+    Own own{std::vector<NcclLane>(lanes), {}};
+    attempt(own.mine, [&] {
+      if (!parts_.why_not.empty()) throw std::runtime_error(parts_.why_not);
+      put(own.mine.card, parts_.card);
+      for (auto& lane : own.lanes) {
+        lane.staging = NcclStagings::take(stagings_);
+        if (lane.staging == nullptr) throw std::runtime_error("all memory for chunks is in use");
+      }
+    });
+    return own;
+  }
+
+  /// Connected, or none where all are to use what is beneath. Throws what `tell` does.
+  std::vector<NcclLane> open_lanes(Own own, const std::vector<WorkerId>& members, int member, double stall_s,
+                                   const Tell& tell) {
     Told told;
     // An id that nobody uses keeps a thread of NCCL's.
     const std::function<void()> steps[] = {
-        [&] { prepare(mine, lanes); }, [&] { make_ids(mine, member == 0 ? count : 0); },
-        [&] { connect(lanes, told[0].ids, members.size(), member, stall_s * kShareToConnect); }};
+        [] {}, [&] { make_ids(own.mine, member == 0 ? own.lanes.size() : 0); },
+        [&] { connect(own.lanes, told[0].ids, members.size(), member, stall_s * kShareToConnect); }};
     for (const auto& step : steps) {
-      attempt(mine, step);
-      told = tell(mine);
+      attempt(own.mine, step);
+      told = tell(own.mine);
       const std::string why = why_none(members, told);
       if (why.empty()) continue;
       fall_back(why);
       return {};
     }
-    return lanes;
+    return std::move(own.lanes);
   }
 
   /// What keeps NCCL from being used here is told to the others.
@@ -170,15 +189,6 @@ class NcclEnd final : public WorkerEnd {
       put(mine.why_not, "the card has no memory left for chunks");
     } catch (const std::runtime_error& problem) {
       put(mine.why_not, problem.what());
-    }
-  }
-
-  void prepare(Readiness& mine, std::vector<NcclLane>& lanes) {
-    if (!parts_.why_not.empty()) throw std::runtime_error(parts_.why_not);
-    put(mine.card, parts_.card);
-    for (auto& lane : lanes) {
-      lane.staging = NcclStagings::take(stagings_);
-      if (lane.staging == nullptr) throw std::runtime_error("all memory for chunks is in use");
     }
   }
 

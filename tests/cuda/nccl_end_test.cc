@@ -223,7 +223,7 @@ TEST_F(NcclEndTest, TwoWorkersOfOneCardGoBeneath) {
 TEST_F(NcclEndTest, WhereMembersDoNotMeetLinksGoBeneath) {
   join();
   cards[1].nccl->faults.never_connects = true;
-  open(1, 0.5);
+  open(1, 1);
   ASSERT_TRUE(here.link && there.link);
   expect_whole(1);
   EXPECT_EQ(operations(), 0u);
@@ -251,12 +251,14 @@ TEST_F(NcclEndTest, WithoutMemoryOnTheCardLinksGoBeneath) {
 
 TEST_F(NcclEndTest, WhatHangsEndsByTheBoundAtBothEndsAndTheNextLinkIsWhole) {
   join();
-  std::uint64_t number = 0;
+  std::uint64_t number = 1;
+  open(number);
+  expect_whole(1);
   for (const auto fault : {&fakes::NcclFaults::hangs_after, &fakes::NcclFaults::fails_after,
                            &fakes::NcclFaults::never_begins_after, &fakes::NcclFaults::blocks_after})
     for (const std::size_t at : {0, 1}) {
       SCOPED_TRACE(number);
-      open(++number, 0.5);
+      open(++number, 1);
       ASSERT_TRUE(here.link && there.link);
       auto& faults = cards[at].nccl->faults;
       faults.*fault = cards[at].nccl->operations() + 3;
@@ -347,7 +349,7 @@ TEST_F(NcclEndTest, AGroupThatHangsEndsByItsBoundAndOneOfOneCardGoesBeneath) {
   cards[1].nccl->faults.hangs_after = 2;
   std::vector<float> many[2];
   const auto live = [&](std::size_t m, std::uint64_t number) {
-    const auto opened = (m == 0 ? first : second)->open_group({members, number, 5, 0.5});
+    const auto opened = (m == 0 ? first : second)->open_group({members, number, 5, 1});
     ASSERT_EQ(opened.error, "");
     many[m].assign(kLarge / sizeof(float), 1);
     const auto result = opened.group->all_reduce(many[m]);
