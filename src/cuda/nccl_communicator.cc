@@ -51,7 +51,7 @@ void NcclCommunicator::abort() noexcept {
        !lock.owns_lock() && monotonic_seconds() < until_s && !lock.try_lock();)
     sleep_seconds(kPollSeconds);
   if (!lock.owns_lock() || comm_ == nullptr) return;  // or somebody hangs in it, and it is left to itself
-  LooseThread([nccl = nccl_, comm = std::exchange(comm_, nullptr)] { nccl->abort(comm); });
+  LooseThread("nccl abort", [nccl = nccl_, comm = std::exchange(comm_, nullptr)] { nccl->abort(comm); });
 }
 
 }  // namespace hopyard

@@ -30,7 +30,10 @@ void NcclPassage::Asker::asked() {
 
 NcclPassage::NcclPassage(NcclLane& lane, double stall_s, std::function<std::string()> failed,
                          std::function<void(Asker& asker)> work)
-    : lane_(lane), stall_s_(stall_s), failed_(std::move(failed)), thread_([asker = asker_, work = std::move(work)] {
+    : lane_(lane),
+      stall_s_(stall_s),
+      failed_(std::move(failed)),
+      thread_("nccl chunks", [asker = asker_, work = std::move(work)] {
         std::string error;
         try {
           work(*asker);
