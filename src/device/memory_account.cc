@@ -7,8 +7,8 @@
 #include <cstring>
 #include <new>
 
+#include "base/huge_pages.h"
 #include "base/text.h"
-#include "device/large_blocks.h"
 
 namespace hopyard {
 
@@ -18,28 +18,31 @@ thread_local MemoryAccount* current_account = nullptr;
 
 /// The largest threshold of M_MMAP_THRESHOLD that glibc takes.
 constexpr Bytes kLarge = 32 * MiB;
+constexpr Bytes kPage = 4 * KiB;
 
 /// Stands in the 64 bytes before a tensor's data, so that whoever frees it credits the account that was charged.
 struct Header {
   MemoryAccount* account;
   Bytes charged;
-  Bytes block;  ///< of a large one, which is not from the heap; else 0
+  Bytes block;  ///< of a large one that is charged, which is not from the heap; else 0
 };
 static_assert(sizeof(Header) <= kTensorAlignment);
-
-/// Not destroyed: tensors may be let go after everything else.
-LargeBlocks& large_blocks() {
-  static auto& blocks = *new LargeBlocks;
-  return blocks;
-}
 
 /// Sets header.block. Null or std::bad_alloc when there is none.
 std::byte* make_block(Header& header) {
   const Bytes bytes = header.charged + kTensorAlignment;
-  if (bytes < kLarge) return static_cast<std::byte*>(std::aligned_alloc(kTensorAlignment, bytes));
-  const LargeBlock block = large_blocks().take(bytes);
-  header.block = block.bytes;
-  return block.data;
+  if (bytes < kLarge || header.account == nullptr)
+    return static_cast<std::byte*>(std::aligned_alloc(kTensorAlignment, bytes));
+  header.block = align_up(bytes, kPage);
+  KeptBlocks& kept = header.account->kept();
+  if (std::byte* const data = kept.take(header.block)) return data;
+  header.account->trim_kept();
+  try {
+    return map_memory(header.block);
+  } catch (const std::bad_alloc&) {
+    kept.trim(0);
+    return map_memory(header.block);
+  }
 }
 
 void free_block(void* data) {
@@ -48,10 +51,9 @@ void free_block(void* data) {
   Header header;
   std::memcpy(&header, raw, sizeof header);
   if (header.account != nullptr) header.account->credit(header.charged);
-  if (header.block > 0)
-    large_blocks().give_back({raw, header.block});
-  else
-    std::free(raw);
+  if (header.block == 0) return std::free(raw);
+  header.account->kept().keep(raw, header.block);
+  header.account->trim_kept();
 }
 
 class CountingAllocator final : public c10::Allocator {
@@ -69,6 +71,7 @@ class CountingAllocator final : public c10::Allocator {
       if (header.account != nullptr) header.account->credit(header.charged);
       throw;
     }
+    if (header.account != nullptr) header.account->trim_kept();
     std::memcpy(raw, &header, sizeof header);
     void* data = raw + kTensorAlignment;
     return {data, data, &free_block, c10::Device(c10::DeviceType::CPU)};
@@ -99,7 +102,8 @@ void install_counting_allocator() {
   static CountingAllocator allocator;
   static const bool installed = [] {
     // From one heap that is never trimmed: else what is needed again is mapped anew, and every page of it faults.
-    // Arenas of other threads than the main one are trimmed all the same. What is larger is in large_blocks().
+    // Arenas of other threads than the main one are trimmed all the same. What is larger and charged is kept by its
+    // account.
     mallopt(M_MMAP_THRESHOLD, kLarge);
     mallopt(M_TRIM_THRESHOLD, 2047 << 20);
     mallopt(M_TOP_PAD, 64 << 20);

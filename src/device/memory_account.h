@@ -1,11 +1,13 @@
 // Counting every tensor's bytes: an allocator under libtorch that charges the account of the thread that allocates.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <stdexcept>
 #include <string>
 
 #include "base/bytes.h"
+#include "device/kept_blocks.h"
 
 namespace hopyard {
 
@@ -17,7 +19,7 @@ class DeviceOutOfMemory : public std::runtime_error {
   Bytes needed, available;
 };
 
-/// Bytes in use against a limit. Thread-safe and lock-free. Must outlive the tensors that were charged to it.
+/// Bytes in use against a limit. Thread-safe; counting is lock-free. Must outlive the tensors that were charged to it.
 class MemoryAccount {
  public:
   MemoryAccount(std::string name, Bytes limit) : name_(std::move(name)), limit_(limit) {}
@@ -35,11 +37,18 @@ class MemoryAccount {
   /// Starts a new peak from what is in use now; for profiling.
   void reset_peak() { peak_.store(used(), std::memory_order_relaxed); }
   const std::string& name() const { return name_; }
+  /// Of large tensors that were charged here. What is in use and what is kept, together, are within the limit.
+  KeptBlocks& kept() { return kept_; }
+  void trim_kept() {
+    const Bytes most = limit_ - std::min(limit_, used());
+    if (kept_.bytes() > most) kept_.trim(most);
+  }
 
  private:
   const std::string name_;
   const Bytes limit_;
   std::atomic<Bytes> used_{0}, peak_{0};
+  KeptBlocks kept_;
 };
 
 /// Puts the counting allocator under libtorch's CPU tensors; tensors start at multiples of kTensorAlignment. Call once,

@@ -128,7 +128,7 @@ void TrialRun::make_copies_of(std::uint32_t layer) {
 
 void TrialRun::make_all_copies() {
   copying_ = std::jthread([this](const std::stop_token& stop) {
-    name_thread("bf16 copies");
+    name_thread("copies made");
     try {
       for (std::uint32_t l = 0; l < layers_.size() && !stop.stop_requested(); ++l) {
         make_copies_of(l);

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/failure.h"
-#include "device/huge_pages.h"
+#include "base/huge_pages.h"
 
 namespace hopyard {
 

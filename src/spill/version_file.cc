@@ -14,7 +14,7 @@
 #include "formats/digest.h"
 #include "formats/json.h"
 #include "spill/async_reads.h"
-#include "device/huge_pages.h"
+#include "base/huge_pages.h"
 
 namespace hopyard {
 

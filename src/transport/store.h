@@ -37,8 +37,8 @@ void push(const Store& store, const std::string& queue, std::string_view value);
 std::string fetch(const Store& store, const std::string& queue, const std::atomic<bool>& ended,
                   const std::function<void(std::string_view)>& take,
                   double until_s = std::numeric_limits<double>::infinity());
-/// Wakes the reader of a queue, so that it sees that it should end, and every kTickSeconds besides: a wait that times
-/// out costs lines on standard error.
+/// Wakes the reader of a queue, so that it sees that it should end, and at the first beat after kTickSeconds: a wait
+/// that times out costs lines on standard error.
 inline void tick(const Store& store, const std::string& queue) { push(store, queue, ""); }
 /// Throws away what is in a queue.
 void drain(const Store& store, const std::string& queue);

@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "conformance/device_conformance.h"
 #include "device/device.h"
-#include "device/large_blocks.h"
 
 namespace hopyard {
 namespace {
@@ -68,24 +67,32 @@ TEST(CountingAllocatorTest, LargeTensorsAreAlignedAndTheirMemoryIsUsedAgain) {
   EXPECT_EQ(at::empty({kValues - 1000}, at::kFloat).data_ptr(), first);
 }
 
-TEST(LargeBlocksTest, KeepNoMoreThanWasInUseAtATime) {
-  LargeBlocks blocks;
-  const LargeBlock a = blocks.take(40 * MiB), b = blocks.take(60 * MiB);
-  blocks.give_back(a);
-  blocks.give_back(b);
-  EXPECT_EQ(blocks.kept(), 100 * MiB);
-  const LargeBlock again = blocks.take(50 * MiB);  // fits into the second
-  EXPECT_EQ(again.data, b.data);
-  EXPECT_EQ(again.bytes, 60 * MiB);
-  EXPECT_EQ(blocks.kept(), 40 * MiB);
-  const LargeBlock other = blocks.take(20 * MiB);  // the kept one is too long for it, and in the way
-  EXPECT_EQ(other.bytes, 20 * MiB);
-  EXPECT_EQ(blocks.kept(), 0u);
-  const LargeBlock more = blocks.take(64 * MiB);  // a new peak
-  blocks.give_back(more);
-  blocks.give_back(other);
-  blocks.give_back(again);
-  EXPECT_EQ(blocks.kept(), 144 * MiB);
+TEST(CountingAllocatorTest, WhatIsKeptAndWhatIsInUseAreWithinTheLimit) {
+  install_counting_allocator();
+  MemoryAccount account("test", 100 * MiB);
+  const AccountScope charged(&account);
+  const auto make = [](Bytes mebibytes) { return at::empty({static_cast<std::int64_t>(mebibytes * MiB)}, at::kByte); };
+  make(80);
+  EXPECT_GE(account.kept().bytes(), 80 * MiB);
+  {
+    const at::Tensor small = make(30);  // from the heap: the kept block is in its way
+    EXPECT_EQ(account.kept().bytes(), 0u);
+    make(40);
+    EXPECT_GE(account.kept().bytes(), 40 * MiB);
+    const at::Tensor fits = make(35);  // in the block of 40, whose end goes
+    EXPECT_EQ(account.kept().bytes(), 0u);
+    fits.fill_(1);
+  }
+  const Bytes kept = account.kept().bytes();
+  EXPECT_GE(kept, 35 * MiB);
+  EXPECT_LT(kept, 36 * MiB);
+}
+
+TEST(CountingAllocatorTest, NothingIsKeptOfWhatNobodyIsChargedFor) {
+  install_counting_allocator();
+  MemoryAccount account("test", 100 * MiB);
+  at::empty({static_cast<std::int64_t>(64 * MiB)}, at::kByte).fill_(1);
+  EXPECT_EQ(account.kept().bytes(), 0u);
 }
 
 TEST(CountingAllocatorTest, ATensorFreedByAnotherThreadCreditsItsOwnAccount) {

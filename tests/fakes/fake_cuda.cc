@@ -295,7 +295,11 @@ void FakeCuda::copy(void* to, const void* from, Bytes bytes, CopyDirection direc
                       .from = from});
 }
 
-bool FakeCuda::reaches(const CudaCalls&) { return core_->spec.reaches_others; }
+bool FakeCuda::reaches(const CudaCalls&) {
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("reaches");
+  return core_->spec.reaches_others;
+}
 
 Bytes FakeCuda::from_cards() const {
   const std::lock_guard lock(core_->mutex);

@@ -11,7 +11,7 @@
 
 #include "base/failure.h"
 #include "base/rng.h"
-#include "device/huge_pages.h"
+#include "base/huge_pages.h"
 #include "spill/scratch_folder.h"
 
 namespace hopyard {
