@@ -34,7 +34,10 @@ CopyLane::~CopyLane() {
 
 void CopyLane::submit(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) {
   Transfer transfer{std::move(copies), std::move(label), std::move(done), monotonic_seconds()};
-  for (const auto& copy : transfer.copies) transfer.bytes += copy.bytes;
+  for (const auto& copy : transfer.copies) {
+    transfer.bytes += copy.bytes;
+    transfer.host_bytes += copy.from_device ? 0 : copy.bytes;
+  }
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(std::move(transfer));
@@ -95,7 +98,7 @@ void CopyLane::work() {
       --issued_;
       spare_events_.push_back(transfer.events);
       issue_waiting();
-      if (!failed) moved_ += transfer.bytes;
+      if (!failed) moved_ += transfer.host_bytes;
       busy_s_ += took_s;
     }
     if (trace_ != nullptr)

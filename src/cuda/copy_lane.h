@@ -30,7 +30,7 @@ class CopyLane {
   ~CopyLane();  ///< finishes what is queued
   void submit(std::vector<CopyRequest> copies, std::string label, std::function<void()> done);
   StreamHandle stream() const { return stream_.get(); }
-  Bytes moved() const;
+  Bytes moved() const;  ///< from or to the host
   /// By the card's own clock.
   double busy_s() const;
 
@@ -45,10 +45,10 @@ class CopyLane {
     std::string label;
     std::function<void()> done;
     double queued_s = 0;
-    Bytes bytes = 0;
-    Events* events = nullptr;  ///< once it was issued
-    bool whole = false;        ///< all its copies are on the stream
-    bool recorded = false;     ///< the event behind what is on the stream is
+    Bytes bytes = 0, host_bytes = 0;  ///< all, and those of the host
+    Events* events = nullptr;         ///< once it was issued
+    bool whole = false;               ///< all its copies are on the stream
+    bool recorded = false;            ///< the event behind what is on the stream is
   };
   void work();
   void issue_waiting();

@@ -25,7 +25,7 @@ struct CopyRequest {
   bool from_device = false;  ///< whose memory reads_from() must allow
 };
 
-/// What went over a device's link since it was made.
+/// What went over a device's link since it was made; bytes from other devices are not counted, their time is.
 struct LinkCounters {
   Bytes loaded = 0, stored = 0;
   double load_busy_s = 0, store_busy_s = 0;

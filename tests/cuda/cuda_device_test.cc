@@ -46,6 +46,7 @@ TEST(CudaDeviceTest, LoadsFromAnotherCardWhereOneReadsFromTheOther) {
   };
   move(*from, &Device::load, {made.data_ptr(), value.data_ptr(), value.nbytes()});
   move(*to, &Device::load, {taken.data_ptr(), made.data_ptr(), made.nbytes(), true});
+  EXPECT_EQ(to->counters().loaded, 0u) << "it did not come over the link to the host";
   made.zero_();
   move(*to, &Device::store, {back.data_ptr(), taken.data_ptr(), taken.nbytes()});
   EXPECT_TRUE(back.equal(value));
