@@ -7,6 +7,7 @@
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <stdexcept>
 #include <vector>
 
 #include "base/clock.h"
@@ -21,6 +22,8 @@ namespace {
 
 /// So much of `stall_s` the members have to meet: who waits for the outcome waits for `stall_s`.
 constexpr double kShareToConnect = 0.8;
+/// And no longer than this: nobody can call them off meanwhile, nor does NCCL see that one of them died.
+constexpr double kConnectSeconds = 10;
 
 /// What each end tells the others after each step towards a communicator. Zeros behind the texts.
 struct Readiness {
@@ -166,9 +169,11 @@ class NcclEnd final : public WorkerEnd {
                                    const Tell& tell) {
     Told told;
     // An id that nobody uses keeps a thread of NCCL's.
-    const std::function<void()> steps[] = {
-        [] {}, [&] { make_ids(own.mine, member == 0 ? own.lanes.size() : 0); },
-        [&] { connect(own.lanes, told[0].ids, members.size(), member, stall_s * kShareToConnect); }};
+    const std::function<void()> steps[] = {[] {}, [&] { make_ids(own.mine, member == 0 ? own.lanes.size() : 0); },
+                                           [&] {
+                                             connect(own.lanes, told[0].ids, members.size(), member,
+                                                     std::min(kConnectSeconds, stall_s * kShareToConnect));
+                                           }};
     for (const auto& step : steps) {
       attempt(own.mine, step);
       told = tell(own.mine);
@@ -187,7 +192,9 @@ class NcclEnd final : public WorkerEnd {
       work();
     } catch (const c10::OutOfMemoryError&) {
       put(mine.why_not, "the card has no memory left for chunks");
-    } catch (const std::runtime_error& problem) {
+    } catch (const std::logic_error&) {
+      throw;
+    } catch (const std::exception& problem) {
       put(mine.why_not, problem.what());
     }
   }

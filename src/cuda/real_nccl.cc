@@ -14,6 +14,7 @@
 #include "cuda/nccl_end.h"
 #include "cuda/nccl_transport.h"
 #include "cuda/real_calls.h"
+#include "transport/loose_thread.h"
 
 namespace hopyard {
 
@@ -113,7 +114,7 @@ class RealNccl final : public NcclCalls {
     const ncclResult_t result = nccl_.begin(&comm, members, meeting, member, &config);
     if (result != ncclSuccess && result != ncclInProgress) {
       const std::string sentence = words_of(result, "ncclCommInitRankConfig", comm);
-      if (comm != nullptr) nccl_.abort(comm);
+      if (comm != nullptr) LooseThread("nccl abort", [abort = nccl_.abort, comm] { (void)abort(comm); });  // may hang
       throw NcclFailure(sentence);
     }
     return reinterpret_cast<CommHandle>(comm);
