@@ -11,10 +11,10 @@
 #include <utility>
 
 #include "base/failure.h"
+#include "base/huge_pages.h"
 #include "formats/digest.h"
 #include "formats/json.h"
 #include "spill/async_reads.h"
-#include "base/huge_pages.h"
 
 namespace hopyard {
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/failure.h"
-#include "base/rng.h"
 #include "base/huge_pages.h"
+#include "base/rng.h"
 #include "spill/scratch_folder.h"
 
 namespace hopyard {
