@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/failure.h"
+#include "cuda/first_reason.h"
 #include "cuda/nccl_link.h"
 
 namespace hopyard {
@@ -16,22 +17,11 @@ struct Core {
   const std::unique_ptr<Group> inner;
   NcclLane lane;
   const double stall_s;
+  FirstReason broken;
 
-  std::mutex mutex;  // guards broken
-  std::string broken;
-
-  std::string why_broken() {
-    const std::lock_guard lock(mutex);
-    return broken;
-  }
   /// Breaks the group, if it is whole; the words that it broke with.
   std::string break_off(const std::string& reason) {
-    std::string first;
-    {
-      const std::lock_guard lock(mutex);
-      if (broken.empty()) broken = reason;
-      first = broken;
-    }
+    std::string first = broken.keep(reason);
     inner->cancel(first);
     lane.communicator->abort();
     return first;
@@ -58,12 +48,12 @@ class NcclGroup final : public Group {
   TransferResult all_reduce(std::span<float> values) override { return add_up(values, NcclValues::float32); }
   TransferResult all_reduce(std::span<double> values) override { return add_up(values, NcclValues::float64); }
   void cancel(const std::string& reason) override { core_->break_off(reason); }
-  bool broken() const override { return !core_->why_broken().empty() || core_->inner->broken(); }
+  bool broken() const override { return !core_->broken.get().empty() || core_->inner->broken(); }
 
  private:
   template <class T>
   TransferResult add_up(std::span<T> values, NcclValues type) {
-    std::string reason = core_->why_broken();
+    std::string reason = core_->broken.get();
     if (reason.empty() && values.size_bytes() < kNcclBytesLeast) return core_->inner->all_reduce(values);
     std::optional<NcclPassage> passage;  // goes last, when its thread has nothing to wait for any more
     try {
@@ -91,7 +81,7 @@ class NcclGroup final : public Group {
       return std::min<Bytes>(kChunkBytes, bytes - chunk * kChunkBytes);
     };
     NcclPassage& passage = made.emplace(
-        core_->lane, core_->stall_s, [core = core_] { return core->why_broken(); },
+        core_->lane, core_->stall_s, [core = core_] { return core->broken.get(); },
         [core = core_, type, bytes_of](NcclPassage::Asker& asker) {
           constexpr double kAsLongAsItTakes = 1e6;  // until the caller has one more, or is through
           for (std::size_t chunk = 0; asker.next(kAsLongAsItTakes) == NcclPassage::Asker::Next::chunk; ++chunk) {
@@ -121,7 +111,7 @@ class NcclGroup final : public Group {
 }  // namespace
 
 std::unique_ptr<Group> make_nccl_group(std::unique_ptr<Group> inner, NcclLane lane, double stall_s) {
-  const std::shared_ptr<Core> core(new Core{std::move(inner), std::move(lane), stall_s, {}, {}});
+  const std::shared_ptr<Core> core(new Core{std::move(inner), std::move(lane), stall_s, {}});
   return std::make_unique<NcclGroup>(core);
 }
 

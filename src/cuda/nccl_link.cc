@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/failure.h"
+#include "cuda/first_reason.h"
 
 namespace hopyard {
 
@@ -46,23 +47,14 @@ struct Core {
   const WorkerId peer;
   const int peer_member;
   const double stall_s;
+  FirstReason broken;
 
-  std::mutex mutex;  // guards all below
-  std::string broken;
+  std::mutex mutex;      // guards sending
   bool sending = false;  ///< there is a transfer in lanes.sending
 
-  std::string why_broken() {
-    const std::lock_guard lock(mutex);
-    return broken;
-  }
   /// Breaks the link, if it is whole; the words that it broke with.
   std::string break_off(const std::string& reason) {
-    std::string first;
-    {
-      const std::lock_guard lock(mutex);
-      if (broken.empty()) broken = reason;
-      first = broken;
-    }
+    std::string first = broken.keep(reason);
     inner->cancel(first);
     lanes.sending.communicator->abort();
     lanes.receiving.communicator->abort();
@@ -176,7 +168,7 @@ class NcclLink final : public Link {
   }
 
   void cancel(const std::string& reason) override { core_->break_off(reason); }
-  bool broken() const override { return !core_->why_broken().empty() || core_->inner->broken(); }
+  bool broken() const override { return !core_->broken.get().empty() || core_->inner->broken(); }
 
  private:
   /// Of a transfer in its thread. The passage goes last, when its own thread has nothing to wait for any more.
@@ -188,7 +180,7 @@ class NcclLink final : public Link {
   template <class Body>
   TransferResult run(const Transfer& transfer, const char* verb, const Body& body) {
     require(transfer.tag <= kMaxTransferTag, "transfer tag ", transfer.tag, " is above ", kMaxTransferTag);
-    if (const std::string why = core_->why_broken(); !why.empty())
+    if (const std::string why = core_->broken.get(); !why.empty())
       return {text::cat("the link to ", to_string(core_->peer), " is broken: ", why)};
     Run run;
     std::string reason;
@@ -206,7 +198,7 @@ class NcclLink final : public Link {
   }
 
   NcclPassage& start(Run& run, NcclLane& lane, std::function<void(Asker&)> work) const {
-    const auto why_broken = [core = core_] { return core->why_broken(); };
+    const auto why_broken = [core = core_] { return core->broken.get(); };
     return run.passage.emplace(lane, core_->stall_s + kSlackSeconds, why_broken, std::move(work));
   }
 

@@ -31,12 +31,15 @@ static_assert(sizeof(Header) <= kTensorAlignment);
 /// Sets header.block. Null or std::bad_alloc when there is none.
 std::byte* make_block(Header& header) {
   const Bytes bytes = header.charged + kTensorAlignment;
-  if (bytes < kLarge || header.account == nullptr)
-    return static_cast<std::byte*>(std::aligned_alloc(kTensorAlignment, bytes));
-  header.block = align_up(bytes, kPage);
+  const auto from_heap = [&] { return static_cast<std::byte*>(std::aligned_alloc(kTensorAlignment, bytes)); };
+  if (header.account == nullptr) return from_heap();
   KeptBlocks& kept = header.account->kept();
-  if (std::byte* const data = kept.take(header.block)) return data;
+  if (bytes >= kLarge) {
+    header.block = align_up(bytes, kPage);
+    if (std::byte* const data = kept.take(header.block)) return data;
+  }
   header.account->trim_kept();
+  if (header.block == 0) return from_heap();
   try {
     return map_memory(header.block);
   } catch (const std::bad_alloc&) {
@@ -71,7 +74,6 @@ class CountingAllocator final : public c10::Allocator {
       if (header.account != nullptr) header.account->credit(header.charged);
       throw;
     }
-    if (header.account != nullptr) header.account->trim_kept();
     std::memcpy(raw, &header, sizeof header);
     void* data = raw + kTensorAlignment;
     return {data, data, &free_block, c10::Device(c10::DeviceType::CPU)};

@@ -192,8 +192,10 @@ bool Executor::request_input(DeviceState& device, const std::shared_ptr<Slot>& s
   }
   const DeviceState& holder = *devices_[boundary.device];
   std::vector<DeviceHold> there;  // on another device that this one reads from: nobody waits for the host
-  if (!boundary.kept.empty() && device.device->reads_from(*holder.device)) there = boundary.kept;
-  if (!boundary.kept.empty()) send_home(slot->trial, boundary);
+  if (!boundary.kept.empty()) {
+    if (device.device->reads_from(*holder.device)) there = boundary.kept;
+    send_home(slot->trial, boundary);
+  }
   if (there.empty() && boundary.in_host != Boundary::InHost::there) return true;
   std::vector<CopyRequest> transfers;
   try {

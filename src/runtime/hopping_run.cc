@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/thread_name.h"
-
 #include "report/table.h"
 
 namespace hopyard {
