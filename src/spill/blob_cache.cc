@@ -120,9 +120,9 @@ std::vector<BlobVersion> BlobCache::commit(Bytes version_bytes) {
 }
 
 void BlobCache::drop_superseded() {
-  const std::lock_guard lock(state_->mutex);
+  std::unique_lock lock(state_->mutex);
   for (const Version version : std::exchange(state_->superseded, {})) state_->references.remove(version);
-  state_->start_drops();
+  state_->drop_unneeded(lock);
 }
 
 BlobPlace BlobCache::place(std::uint32_t blob) const {

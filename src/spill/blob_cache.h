@@ -72,7 +72,8 @@ class BlobCache {
   /// from one thread, not of the IoPool, while no blob is pinned for writing. Returns where the latest bytes of all
   /// persistent blobs are, but for those of zero bytes and those never written. When it throws, nothing is lost: what
   /// was committed before still is, and what was dirty is in memory or in a version, so that it can be called again.
-  /// Versions that this commit supersedes are kept until drop_superseded() (call it after the journal's COMMIT).
+  /// Versions that this commit supersedes are kept until drop_superseded() (call it after the journal's COMMIT), on
+  /// whose return the next commit, of whichever trial, has their room.
   std::vector<BlobVersion> commit(Bytes version_bytes = 256 * MiB);
   void drop_superseded();
 
