@@ -197,6 +197,7 @@ TrialForecast Planner::plan(TrialSetup& setup) {
   forecast.workspace = largest_workspace(setup.plan);
   forecast.disk = forecast.state + frozen_blob_bytes(setup);
   forecast.spilled = trial_disk_bytes(setup) - committed_bytes(setup);
+  forecast.spilled_least = forecast.spilled - std::min(forecast.spilled, setup.window);
   forecast.spilled_per_step = spilled_per_step(setup, inputs_.execute.prefetch_tasks);
   const Bytes blobs = trial_state_bytes(setup);
   forecast.spilled_per_admission = std::min(derived_bytes(setup), blobs - std::min(blobs, setup.window));
@@ -278,16 +279,28 @@ Bytes HostTogether::frozen() const {
   return bytes;
 }
 
-Bytes written_anew(const std::vector<TrialForecast>& forecasts, std::uint32_t active) {
-  Bytes commit = 0;
-  std::vector<Bytes> spilled;
+WrittenAnew written_anew(const std::vector<TrialForecast>& forecasts, std::uint32_t active) {
+  require(active > 0, "no trial is active");
+  WrittenAnew anew;
+  struct Trial {
+    Bytes training, committing;
+  };
+  std::vector<Trial> trials;
   for (const auto& trial : forecasts) {
-    commit = std::max(commit, trial.state);
-    if (trial.spilled_per_step > 0) spilled.push_back(trial.state + trial.spilled);
+    const bool each_step = trial.spilled_per_step > 0;
+    const Bytes spilled = each_step ? trial.spilled : trial.spilled_per_admission;
+    trials.push_back({each_step ? trial.state + spilled : spilled, trial.state + spilled});
+    anew.least = std::max(anew.least, trial.state + trial.spilled_least);
   }
-  std::sort(spilled.rbegin(), spilled.rend());
-  spilled.resize(std::min<std::size_t>(spilled.size(), active));
-  return std::max(commit, std::accumulate(spilled.begin(), spilled.end(), Bytes{0}));
+  std::sort(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) { return a.training > b.training; });
+  const std::size_t others = trials.empty() ? 0 : std::min<std::size_t>(active, trials.size()) - 1;
+  Bytes beside = 0;
+  for (std::size_t i = 0; i < others; ++i) beside += trials[i].training;
+  for (std::size_t i = 0; i < trials.size(); ++i) {
+    const Bytes training = i < others ? beside - trials[i].training + trials[others].training : beside;
+    anew.most = std::max(anew.most, training + trials[i].committing);
+  }
+  return anew;
 }
 
 std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials) {

@@ -33,6 +33,7 @@ struct TrialForecast {
   Bytes workspace = 0;         ///< of a task at most
   Bytes disk = 0;              ///< as committed: `state`, and frozen layers of its own
   Bytes spilled = 0;           ///< on disk besides while it trains, because the window is smaller than its blobs
+  Bytes spilled_least = 0;     ///< of `spilled`, for which the window has no room in any case
   Bytes spilled_per_step = 0;  ///< written to disk beside commits, for the same reason
   Bytes spilled_per_admission = 0;
 };
@@ -89,9 +90,14 @@ class HostTogether {
   std::map<FrozenForm, Bytes> frozen_;
 };
 
-/// What lies on disk at most beside what is committed, while so many trials are active: of those whose windows are too
-/// small, a new version of the state and what else they spill; or else one commit.
-Bytes written_anew(const std::vector<TrialForecast>& forecasts, std::uint32_t active);
+/// What lies on disk beside what is committed.
+struct WrittenAnew {
+  Bytes least = 0;  ///< when the trial that needs most of it commits, however few others are active
+  Bytes most = 0;   ///< one trial commits, and of all active ones whose windows are too small there is what they spill:
+                    ///< in each step a new version of the state, and gradients and copies
+};
+/// While so many trials are active. Requires at least one.
+WrittenAnew written_anew(const std::vector<TrialForecast>& forecasts, std::uint32_t active);
 
 /// How many trials' state the host tier holds at a time when they are admitted in this order.
 std::uint32_t active_at_once(const std::vector<TrialForecast>& forecasts, Bytes host_for_trials);

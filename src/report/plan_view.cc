@@ -125,6 +125,15 @@ std::string tiers_text(const PlanView& view) {
 
 }  // namespace
 
+std::optional<std::string> disk_warning(const PlanView& view) {
+  const Bytes need = view.predicted_peak_disk, granted = view.tiers.disk_budget;
+  if (need <= granted) return std::nullopt;
+  return text::cat("Up to ", text::format_bytes(need), " of disk may be needed and ", text::format_bytes(granted),
+                   " are granted: a run that comes to need more ends with exit code 4, and goes on once "
+                   "resources.disk.capacity is raised",
+                   view.tiers.active_trials > 1 ? "; with fewer execute.active_trials it needs less." : ".");
+}
+
 std::string format_plan(const PlanView& view) {
   const char* mark = view.tiers.emulated ? " (emulated devices)" : "";
   std::string out = text::cat(view.name, ": ", view.trials, view.trials == 1 ? " trial" : " trials",

@@ -126,6 +126,10 @@ void from_json(const Json& json, PlanTiers& tiers);
 void to_json(Json& json, const PlanView& view);
 void from_json(const Json& json, PlanView& view);
 
+/// Where the run may come to need more disk than is granted: a sentence of what follows. The predicted peak is what it
+/// needs at most, so this is no reason to refuse it.
+std::optional<std::string> disk_warning(const PlanView& view);
+
 /// For people; ends with a newline.
 std::string format_plan(const PlanView& view);
 

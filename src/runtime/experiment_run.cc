@@ -33,6 +33,7 @@ ExperimentRun::ExperimentRun(const ExperimentConfig& config, RunDirectory direct
       view_(std::cout, [] { return terminal_size(1); }) {
   view_.event("planning: measuring each kind of layer once");
   plan_ = objects_.bench->plan_all(visits_done());
+  if (const auto warning = disk_warning(plan_)) view_.event("warning: " + *warning);
   keep_partitions(journal(), objects_.bench->partitions());
   keep_row_groups(journal(), objects_.bench->config().search.row_groups, paths().root);
   keep_rotations(journal(), objects_.bench->rotations());

@@ -296,12 +296,13 @@ PlanView Workbench::plan_all(const std::map<std::string, std::uint32_t>& visits_
   }
   view.tiers = describe_tiers(setups, forecasts);
   view.predicted_peak_host = view.tiers.host_need;
-  view.predicted_peak_disk =
-      view.tiers.disk_need - written_anew(forecasts, 0) + written_anew(forecasts, view.tiers.active_trials);
+  const WrittenAnew anew = written_anew(forecasts, view.tiers.active_trials);
+  view.predicted_peak_disk = view.tiers.disk_need - anew.least + anew.most;
   view.sharing = describe_sharing(setups);
   view.group_by = config_.data.group_by;
   view.row_groups = describe_row_groups();
   if (!sharing_note_.empty()) view.notes.push_back(sharing_note_);
+  if (const auto warning = disk_warning(view)) view.notes.push_back(*warning);
   auto simulated = simulated_trials(setups, forecasts);
   const auto epochs = epochs_of(setups);
   for (std::size_t i = 0; i < setups.size(); ++i)

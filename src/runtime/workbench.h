@@ -109,6 +109,8 @@ class Workbench {
                                          const std::vector<TrialForecast>& forecasts) const;
   double predict_seconds(std::vector<SimTrial> trials, const DeviceLimits& device, std::uint32_t active) const;
   std::string describe_teams() const;
+  /// How many are admitted at a time, as long as they are admitted in this order.
+  std::uint32_t active_trials(const std::vector<TrialForecast>& forecasts) const;
   PlanGroup describe_group(const TrialSetup& setup, const TrialForecast& forecast) const;
   PlanTiers describe_tiers(const std::vector<TrialSetup>& setups, const std::vector<TrialForecast>& forecasts) const;
 

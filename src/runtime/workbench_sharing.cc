@@ -110,22 +110,24 @@ void Workbench::share(const std::map<std::string, std::uint32_t>& visits_done) {
   plan_trials();
 }
 
-/// What there is beside trials: on the host as many of the largest as there are devices, on disk the states of all, and
-/// of those that each device may write anew while what it replaces is still there.
+/// What there is beside trials: on the host as many of the largest as there are devices; on disk the states of all,
+/// what may lie there anew as it is now, and what may once features narrow the windows of as many as there are devices.
 SharingBudget Workbench::sharing_budget() const {
   Bytes largest = 0, states = 0, largest_state = 0, spilled = 0;
   HostTogether all;
+  std::vector<TrialForecast> forecasts;
   for (const auto& trial : planned_) {
     largest = std::max(largest, trial.forecast.host);
     all.add(trial.forecast);
     largest_state = std::max(largest_state, trial.forecast.state);
-    // What a window does not hold lies on disk twice for a while: as committed, and as it is now.
-    states += trial.forecast.disk + (trial.forecast.spilled_per_step > 0 ? trial.forecast.state : 0);
-    spilled = std::max(spilled, trial.forecast.spilled);
+    states += trial.forecast.disk;
+    spilled = std::max(spilled, trial_state_bytes(trial.setup) - committed_bytes(trial.setup));
+    forecasts.push_back(trial.forecast);
   }
   const Bytes together = std::min<Bytes>(planner_->device_count(), planned_.size()) * largest + all.frozen();
-  const Bytes committing = (1 + planner_->device_count() + clones_expected(config_.search)) * largest_state +
-                           planner_->device_count() * spilled;
+  const Bytes narrowed = (1 + planner_->device_count()) * largest_state + planner_->device_count() * spilled;
+  const Bytes committing = clones_expected(config_.search) * largest_state +
+                           std::max(narrowed, written_anew(forecasts, active_trials(forecasts)).most);
   const auto rest = [](Bytes all, Bytes taken) { return all - std::min(all, taken); };
   const auto granted = [](const char* key, const std::optional<Bytes>& wanted, Bytes there, const char* tier) {
     if (!wanted || *wanted <= there) return wanted.value_or(there);

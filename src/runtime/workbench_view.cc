@@ -67,6 +67,11 @@ PlanGroup Workbench::describe_group(const TrialSetup& setup, const TrialForecast
   return group;
 }
 
+std::uint32_t Workbench::active_trials(const std::vector<TrialForecast>& forecasts) const {
+  const std::uint32_t fit = active_at_once(forecasts, planner_->host_for_trials());
+  return std::max(1u, std::min(fit, config_.execute.active_trials.value_or(fit)));
+}
+
 PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
                                     const std::vector<TrialForecast>& forecasts) const {
   PlanTiers tiers;
@@ -84,10 +89,7 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   tiers.device_budget = config_.devices.front().memory;
   tiers.host_budget = config_.host_memory;
   tiers.disk_budget = config_.disk_capacity;
-  tiers.active_trials = active_at_once(forecasts, planner_->host_for_trials());
-  if (config_.execute.active_trials)
-    tiers.active_trials = std::min(tiers.active_trials, *config_.execute.active_trials);
-  tiers.active_trials = std::max(1u, tiers.active_trials);
+  tiers.active_trials = active_trials(forecasts);
   const Bytes beside = planner_->inputs().host_memory - planner_->host_for_trials();
   HostTogether together;
   Bytes largest = 0;
@@ -111,13 +113,15 @@ PlanTiers Workbench::describe_tiers(const std::vector<TrialSetup>& setups,
   tiers.host_need = std::max(beside + together.bytes(), materialising_bytes(setups));
   tiers.disk_need += largest * clones_expected(config_.search);
   tiers.disk_need += sharing_.disk_bytes();
+  // A commit writes the new version before it drops the old one.
+  tiers.disk_need += written_anew(forecasts, tiers.active_trials).least;
   for (const auto& prefix : sharing_.prefixes)
     for (const auto& depth : prefix.depths) tiers.disk_written += depth.disk_bytes;
-  tiers.disk_need += largest;  // a commit writes the new version before it drops the old one
   if (tiers.disk_need > tiers.disk_budget)
-    fail(ExitCode::capacity, "resources.disk.capacity: the states of ", setups.size(), " trials and one commit need ",
-         tiers.disk_need, " bytes (", text::format_bytes(tiers.disk_need), ") and ", tiers.disk_budget, " (",
-         text::format_bytes(tiers.disk_budget), ") are granted; raise it or run fewer trials");
+    fail(ExitCode::capacity, "resources.disk.capacity: the states of ", setups.size(),
+         " trials and one commit need at least ", tiers.disk_need, " bytes (", text::format_bytes(tiers.disk_need),
+         ") and ", tiers.disk_budget, " (", text::format_bytes(tiers.disk_budget),
+         ") are granted; raise it or run fewer trials");
   return tiers;
 }
 

@@ -65,6 +65,7 @@ TEST_F(PlannerTest, DiskFiguresCountBfloatCopiesThatSpill) {
   EXPECT_GT(with.disk, with.state) << "frozen layers of its own are";
   EXPECT_EQ(without.spilled, 0u);
   EXPECT_EQ(with.spilled, derived_bytes(rounded));
+  EXPECT_EQ(with.spilled_least, with.spilled - std::min(with.spilled, rounded.window));
   EXPECT_EQ(without.spilled_per_admission, 0u);
   EXPECT_GT(with.spilled_per_admission, 0u);
   Planner roomy(inputs(DeviceSpec::Type::emulated, 500 * KiB, 64 * MiB));
@@ -122,16 +123,36 @@ TEST_F(PlannerTest, FrozenLayersAreSharedWhereTheyFit) {
   EXPECT_GT(forecast.frozen, 0u);
 }
 
-TEST(WrittenAnewTest, IsWhatActiveTrialsSpillOrElseOneCommit) {
-  TrialForecast held, spilling;
+TEST(WrittenAnewTest, IsWhatActiveTrialsSpillAndOneCommit) {
+  TrialForecast held, spilling, admitted;
   held.state = 15;
   spilling.state = 10;
   spilling.spilled = 3;
   spilling.spilled_per_step = 1;
-  EXPECT_EQ(written_anew({held, held}, 2), 15u);
-  EXPECT_EQ(written_anew({held, spilling, spilling}, 1), 15u);
-  EXPECT_EQ(written_anew({held, spilling, spilling}, 2), 26u);
-  EXPECT_EQ(written_anew({spilling}, 1), 13u);
+  admitted.state = 12;
+  admitted.spilled = 9;
+  admitted.spilled_per_admission = 4;
+  EXPECT_EQ(written_anew({held, held}, 2).most, 15u) << "one commit at a time";
+  EXPECT_EQ(written_anew({held, spilling, spilling}, 1).most, 15u);
+  EXPECT_EQ(written_anew({held, spilling, spilling}, 2).most, 13u + 15u) << "one commits beside what another spills";
+  EXPECT_EQ(written_anew({held, spilling, spilling}, 3).most, 13u + 13u + 15u);
+  EXPECT_EQ(written_anew({spilling}, 4).most, 13u);
+  EXPECT_EQ(written_anew({admitted}, 1).most, 16u) << "what it spilled when it was admitted lies there at its commit";
+  EXPECT_EQ(written_anew({admitted, admitted, spilling}, 2).most, 13u + 16u);
+  EXPECT_EQ(written_anew({admitted, admitted, spilling}, 3).most, 13u + 4u + 16u);
+}
+
+TEST(WrittenAnewTest, AtLeastOneTrialCommitsWithWhatNoWindowHolds) {
+  TrialForecast small, streaming;
+  small.state = 15;
+  streaming.state = 10;
+  streaming.spilled = 9;
+  streaming.spilled_per_step = 1;
+  EXPECT_EQ(written_anew({small, streaming}, 2).least, 15u) << "its window may hold all that is derived";
+  streaming.spilled_least = 7;
+  EXPECT_EQ(written_anew({small, streaming}, 2).least, 17u);
+  EXPECT_EQ(written_anew({}, 1).least, 0u);
+  EXPECT_EQ(written_anew({}, 1).most, 0u);
 }
 
 TEST(ActiveAtOnceTest, CountsSharedFrozenLayersOnce) {

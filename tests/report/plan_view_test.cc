@@ -61,6 +61,18 @@ TEST(PlanView, TextSaysWhatWillHappen) {
   EXPECT_THAT(text, Not(HasSubstr("Predicted and measured")));
 }
 
+TEST(PlanView, ADiskThatMayNotDoIsWarnedOf) {
+  PlanView view = plan();
+  EXPECT_FALSE(disk_warning(view));
+  view.tiers.disk_budget = view.predicted_peak_disk;
+  EXPECT_FALSE(disk_warning(view)) << "it is the most";
+  view.tiers.disk_budget = view.predicted_peak_disk - GiB;
+  EXPECT_THAT(disk_warning(view).value_or(""), HasSubstr("Up to 3 GiB of disk may be needed and 2 GiB are"));
+  EXPECT_THAT(disk_warning(view).value_or(""), HasSubstr("execute.active_trials"));
+  view.tiers.active_trials = 1;
+  EXPECT_THAT(disk_warning(view).value_or(""), Not(HasSubstr("execute.active_trials")));
+}
+
 TEST(PlanView, AfterARunMeasurementsStandBeside) {
   PlanView view = plan();
   view.comparisons = {{"time of the run", 400, 500, "s"}};

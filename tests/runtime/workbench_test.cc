@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "fakes/failure_of.h"
 #include "fakes/small_world.h"
+#include "fakes/sweep_run.h"
 
 namespace hopyard {
 namespace {
@@ -19,9 +21,10 @@ class WorkbenchTest : public ::testing::Test {
                   "batch_size: 8, micro_batch_size: {grid: [1, 8]}, optimizer: {type: adamw, lr: {grid: [1.0e-3, ",
                   "3.0e-3]}}}\nsearch: {method: grid, metric: valid/accuracy}\nresources: {devices: [", devices,
                   "], host_memory: ", host, ", disk: {path: spill, capacity: 1GiB}}\n"),
-        "config.yaml", {});
+        "config.yaml", more_);
   }
   fakes::SmallWorld world_{fakes::kTinyBert};
+  std::vector<std::pair<std::string, std::string>> more_;
 };
 
 TEST_F(WorkbenchTest, WhatIsRunIsWhatWasPlanned) {
@@ -63,6 +66,52 @@ TEST_F(WorkbenchTest, EveryWindowLeavesRoomForTheWorkspaceOfCpuDevices) {
   }
   EXPECT_GT(planned, 5);
   EXPECT_GT(otherwise_at_first, 0) << "no trial had to be planned again: this shows nothing";
+}
+
+constexpr const char* kCutting = "{type: emulated, count: 2, memory: 16MiB, link: 1GiB/s}";
+
+std::string in_kib(Bytes bytes) { return text::cat((bytes + KiB - 1) / KiB, "KiB"); }
+
+TEST_F(WorkbenchTest, ASweepTakesAtLeastTheDiskThatItNeedsAndAtMostThePredictedPeak) {
+  int spilling = 0;
+  for (const char* precision : {"fp32", "bf16"})
+    for (const Bytes host : {8 * MiB + 400 * KiB, 9 * MiB, 64 * MiB}) {
+      more_ = {{"train.precision", precision}, {"execute.cuts", "[2, 4]"}};
+      const std::string where = text::cat(precision, " ", in_kib(host));
+      fakes::SweepStore store;
+      const auto run = fakes::run_sweep(config(kCutting, in_kib(host)), store);
+      ASSERT_EQ(run.outcomes.size(), 4u) << where;
+      EXPECT_GE(run.disk_peak, run.plan.tiers.disk_need) << where;
+      EXPECT_LE(run.disk_peak, run.plan.predicted_peak_disk) << where;
+      spilling += run.plan.predicted_peak_disk > run.plan.tiers.disk_need;
+    }
+  EXPECT_GE(spilling, 3);
+}
+
+TEST_F(WorkbenchTest, ADiskTooSmallIsRefusedAndOneThatMayDoIsWarnedOf) {
+  const auto plan = [&](Bytes host, Bytes disk) {
+    more_ = {{"execute.cuts", "[2, 4]"}, {"resources.disk.capacity", in_kib(disk)}};
+    return Workbench(config(kCutting, in_kib(host)), 1e9, 1e9).plan_all();
+  };
+  const PlanView roomy = plan(9 * MiB, GiB);
+  ASSERT_GT(roomy.predicted_peak_disk, roomy.tiers.disk_need + 2 * KiB) << "windows are too small";
+  EXPECT_FALSE(disk_warning(roomy));
+  const auto refusal = fakes::failure_of(ExitCode::capacity, [&] { plan(9 * MiB, roomy.tiers.disk_need - KiB); });
+  EXPECT_NE(refusal.find("resources.disk.capacity: the states of 4 trials and one commit need at least"),
+            std::string::npos)
+      << refusal;
+  const PlanView tight = plan(9 * MiB, roomy.tiers.disk_need);
+  ASSERT_TRUE(disk_warning(tight));
+  EXPECT_NE(std::find(tight.notes.begin(), tight.notes.end(), *disk_warning(tight)), tight.notes.end());
+  EXPECT_FALSE(disk_warning(plan(9 * MiB, roomy.predicted_peak_disk)));
+}
+
+TEST_F(WorkbenchTest, WhatIsNotRefusedRunsOnADiskThatHoldsNoByteMore) {
+  more_ = {{"execute.cuts", "[2, 4]"}};
+  const Bytes need = Workbench(config(kCutting, "64MiB"), 1e9, 1e9).plan_all().tiers.disk_need;
+  more_.push_back({"resources.disk.capacity", in_kib(need)});
+  fakes::SweepStore store;
+  EXPECT_EQ(fakes::run_sweep(config(kCutting, "64MiB"), store).outcomes.size(), 4u);
 }
 
 }  // namespace
