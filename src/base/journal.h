@@ -32,8 +32,7 @@ struct VisitCommit {
   std::vector<BlobVersion> state;   ///< every trainable blob and where its bytes are
   std::optional<TrialScore> score;  ///< set where an epoch ends, and where the search had it pause
   double seconds = 0;               ///< device-busy seconds that the visit took
-  /// Of its steps, those whose gradients were not finite, of a trial with a loss scale. Said once, and not recorded.
-  std::uint64_t skipped_steps = 0;
+  std::uint64_t skipped_steps = 0;  ///< of the visit, whose gradients were not finite, of a trial with a loss scale
   bool operator==(const VisitCommit&) const = default;
 };
 
@@ -54,6 +53,7 @@ struct TrialRecord {
   std::vector<TrialScore> scores;      ///< in their order
   std::vector<CurvePoint> curve;       ///< from committed visits only
   double seconds = 0;                  ///< device-busy, of all committed visits
+  std::uint64_t skipped_steps = 0;     ///< of all committed visits
 };
 
 /// What a search was told: a trial's score, or how it ended.

@@ -176,6 +176,7 @@ void Experiment::committed(Entry& entry, const VisitCommit& commit) {
   entry.state = commit.state;
   entry.digest = commit.digest;
   entry.steps = commit.steps;
+  entry.status.skipped_steps += commit.skipped_steps;
   entry.loss_sum = commit.loss_sum;
   entry.loss_items = commit.loss_items;
   entry.visited.push_back(commit.partition);

@@ -64,6 +64,7 @@ void Experiment::take_up(const TrialRecord& known) {
   Entry& entry = add(record.spec, settings_after(record.spec, operations_, visits_done));
   entry.status.state = record.state == TrialState::active ? TrialState::waiting : record.state;
   entry.status.reason = record.reason;
+  entry.status.skipped_steps = record.skipped_steps;
   if (record.last) {
     const auto& last = *record.last;
     entry.state = last.state;

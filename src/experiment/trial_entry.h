@@ -25,8 +25,9 @@ struct TrialStatus {
   std::uint32_t visits_done = 0;  ///< of all epochs
   double visit_fraction = 0;      ///< of the visit under way
   std::optional<double> loss, metric;
-  double predicted_s = 0;  ///< device time of the whole trial
-  bool held = false;       ///< a person has paused it
+  double predicted_s = 0;           ///< device time of the whole trial
+  std::uint64_t skipped_steps = 0;  ///< so far, whose gradients were not finite
+  bool held = false;                ///< a person has paused it
 };
 
 /// A trial's next visit, where a coordinator decides it.

@@ -78,8 +78,8 @@ std::string score_cell(const std::optional<double>& value) {
   return sorted_cell(value ? text::format_number(*value, 4) : "-", value);
 }
 
-std::string leaderboard_row(const LeaderboardRow& row, const std::vector<std::string>& paths,
-                            const std::string& color) {
+std::string leaderboard_row(const LeaderboardRow& row, const std::vector<std::string>& paths, const std::string& color,
+                            bool with_skipped) {
   const auto rank = row.rank == 0 ? std::nullopt : std::optional<double>(row.rank);
   std::string out = "<tr>" + sorted_cell(rank ? std::to_string(row.rank) : "-", rank) + cell(swatch(color, row.trial));
   for (const auto& path : paths) out += setting_cell(row, path);
@@ -88,6 +88,7 @@ std::string leaderboard_row(const LeaderboardRow& row, const std::vector<std::st
   out += sorted_cell(to_string(row.epochs), row.epochs.value());
   out += score_cell(row.train_loss) + score_cell(row.valid_loss) + score_cell(row.metric);
   out += sorted_cell(row.seconds > 0 ? format_in_unit(row.seconds, "s") : "-", row.seconds);
+  if (with_skipped) out += sorted_cell(std::to_string(row.skipped_steps), static_cast<double>(row.skipped_steps));
   return out +
          cat("<td><code title=\"", escape_html(row.digest), "\">", escape_html(row.digest), "</code></td></tr>\n");
 }
@@ -100,16 +101,18 @@ std::string leaderboard_section(const ReportInput& input) {
   const auto paths = setting_paths(rows);
   std::vector<std::string> headers{"rank", "trial"};
   for (const auto& name : short_setting_names(paths)) headers.push_back(name);
-  for (const std::string& name :
-       {std::string("state"), std::string("epochs"), std::string("train/loss"), std::string("valid/loss"),
-        rows.front().metric_name, std::string("time"), std::string("digest")})
+  for (const std::string& name : {std::string("state"), std::string("epochs"), std::string("train/loss"),
+                                  std::string("valid/loss"), rows.front().metric_name, std::string("time")})
     headers.push_back(name);
+  const bool with_skipped = any_skipped(rows);
+  if (with_skipped) headers.push_back("skipped steps");
+  headers.push_back("digest");
   std::string out =
       "<section id=\"leaderboard\"><h2>Leaderboard</h2><div class=\"wide\"><table class=\"sortable\"><thead><tr>";
   for (const auto& name : headers) out += cat("<th><button>", escape_html(name), "</button></th>");
   out += "</tr></thead><tbody>\n";
   for (const auto& row : rows)
-    out += leaderboard_row(row, paths, colors.count(row.trial) ? colors[row.trial] : "#8a8f98");
+    out += leaderboard_row(row, paths, colors.count(row.trial) ? colors[row.trial] : "#8a8f98", with_skipped);
   out += "</tbody></table></div>";
   for (const auto& row : rows)
     if (!row.reason.empty())

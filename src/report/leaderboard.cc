@@ -80,6 +80,7 @@ std::string table_text(const std::vector<LeaderboardRow>& rows) {
        {std::string("epochs"), std::string("train/loss"), std::string("valid/loss"), metric_name_of(rows)})
     columns.push_back({header, Align::right});
   if (timed) columns.push_back({"time", Align::right});
+  if (any_skipped(rows)) columns.push_back({"skipped", Align::right});
   columns.push_back({"digest"});
   Table table(columns);
   for (const auto& row : rows) {
@@ -88,6 +89,7 @@ std::string table_text(const std::vector<LeaderboardRow>& rows) {
     cells.insert(cells.end(), {to_string(row.state), to_string(row.epochs), fixed(row.train_loss),
                                fixed(row.valid_loss), fixed(row.metric)});
     if (timed) cells.push_back(text::format_seconds(row.seconds));
+    if (any_skipped(rows)) cells.push_back(std::to_string(row.skipped_steps));
     cells.push_back(row.digest);
     table.add_row(cells);
   }
@@ -112,16 +114,17 @@ std::string csv_text(const std::vector<LeaderboardRow>& rows) {
   const auto paths = setting_paths(rows);
   std::vector<std::string> header{"rank", "trial"};
   header.insert(header.end(), paths.begin(), paths.end());
-  for (const std::string& name :
-       {std::string("state"), std::string("reason"), std::string("epochs"), std::string("train/loss"),
-        std::string("valid/loss"), metric_name_of(rows), std::string("digest"), std::string("seconds")})
+  for (const std::string& name : {std::string("state"), std::string("reason"), std::string("epochs"),
+                                  std::string("train/loss"), std::string("valid/loss"), metric_name_of(rows),
+                                  std::string("digest"), std::string("seconds"), std::string("skipped_steps")})
     header.push_back(name);
   std::string out = csv_line(header);
   for (const auto& row : rows) {
     std::vector<std::string> cells{row.rank == 0 ? "" : std::to_string(row.rank), row.trial};
     for (const auto& path : paths) cells.push_back(value_text(row, path));
-    cells.insert(cells.end(), {to_string(row.state), row.reason, to_string(row.epochs), exact(row.train_loss),
-                               exact(row.valid_loss), exact(row.metric), row.digest, exact(row.seconds)});
+    cells.insert(cells.end(),
+                 {to_string(row.state), row.reason, to_string(row.epochs), exact(row.train_loss), exact(row.valid_loss),
+                  exact(row.metric), row.digest, exact(row.seconds), std::to_string(row.skipped_steps)});
     out += csv_line(cells);
   }
   return out;
@@ -134,6 +137,7 @@ LeaderboardRow row_of(const TrialRecord& record, const std::string& metric_name)
   row.state = record.state;
   row.reason = record.reason;
   row.seconds = record.seconds;
+  row.skipped_steps = record.skipped_steps;
   row.metric_name = metric_name;
   row.lineage = record.spec.lineage;
   row.replicate = record.spec.replicate;
@@ -161,7 +165,8 @@ void to_json(Json& json, const LeaderboardRow& row) {
           {"metric_name", row.metric_name},
           {"metric", optional_to_json(row.metric)},
           {"digest", row.digest},
-          {"seconds", row.seconds}};
+          {"seconds", row.seconds},
+          {"skipped_steps", row.skipped_steps}};
   if (row.replicate && row.replicate->row_group) json["row_group"] = *row.replicate->row_group;
   if (row.lineage) json["parent"] = row.lineage->parent, json["parent_epochs"] = row.lineage->epochs;
 }
@@ -183,8 +188,13 @@ void from_json(const Json& json, LeaderboardRow& row) {
   row.metric = optional_from_json(json, "metric");
   row.digest = json_get<std::string>(json, "digest", kWhere);
   row.seconds = read_number(json, "seconds", kWhere);
+  if (json.contains("skipped_steps")) row.skipped_steps = json_get<std::uint64_t>(json, "skipped_steps", kWhere);
   if (json.contains("parent"))
     row.lineage = Lineage{json_get<std::string>(json, "parent", kWhere), read_small(json, "parent_epochs", kWhere)};
+}
+
+bool any_skipped(const std::vector<LeaderboardRow>& rows) {
+  return std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.skipped_steps > 0; });
 }
 
 std::vector<std::string> setting_paths(const std::vector<LeaderboardRow>& rows) {

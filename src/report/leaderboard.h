@@ -26,6 +26,7 @@ struct LeaderboardRow {
   double seconds = 0;                                    ///< device-busy; 0 when not known
   std::optional<Lineage> lineage;                        ///< whose clone it is
   std::optional<Replicate> replicate;                    ///< its place in its group; of JSON the group of rows alone
+  std::uint64_t skipped_steps = 0;                       ///< whose gradients were not finite, in fp16
   bool operator==(const LeaderboardRow&) const = default;
 };
 
@@ -35,6 +36,9 @@ void from_json(const Json& json, LeaderboardRow& row);
 /// One row for each record, best first by the metric of the last score (select's rank()). A score that is not finite
 /// ranks as none.
 std::vector<LeaderboardRow> make_leaderboard(const std::vector<TrialRecord>& records, const SearchSpec& search);
+
+/// Whether any row has skipped steps: people are shown the column only then.
+bool any_skipped(const std::vector<LeaderboardRow>& rows);
 
 /// All paths that any row sets, in order of appearance.
 std::vector<std::string> setting_paths(const std::vector<LeaderboardRow>& rows);

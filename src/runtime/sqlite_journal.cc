@@ -83,7 +83,7 @@ class SqliteJournal final : public Journal {
     Transaction transaction = writing();
     require_next(commit, curve);
     add_visit_.run(commit.trial, commit.epoch, commit.visit, commit.partition, commit.steps, commit.loss_sum,
-                   commit.loss_items, commit.digest, commit.seconds);
+                   commit.loss_items, commit.digest, commit.seconds, commit.skipped_steps);
     drop_state_.run(commit.trial);
     for (std::size_t i = 0; i < commit.state.size(); ++i)
       add_state_.run(commit.trial, i, commit.state[i].blob, number_text(commit.state[i].version));
@@ -265,11 +265,20 @@ class SqliteJournal final : public Journal {
       TrialRecord& record = records.of(row);
       if (record.last && record.last->epoch != row.small(1)) record.visited.clear();
       record.visited.push_back(row.small(3));
-      record.last =
-          VisitCommit{row.text(0), row.small(1), row.small(2), row.small(3), static_cast<std::uint64_t>(row.integer(4)),
-                      row.real(5), row.real(6),  row.text(7),  {},           std::nullopt,
-                      row.real(8)};
+      record.last = VisitCommit{row.text(0),
+                                row.small(1),
+                                row.small(2),
+                                row.small(3),
+                                static_cast<std::uint64_t>(row.integer(4)),
+                                row.real(5),
+                                row.real(6),
+                                row.text(7),
+                                {},
+                                std::nullopt,
+                                row.real(8),
+                                static_cast<std::uint64_t>(row.integer(9))};
       record.seconds += record.last->seconds;
+      record.skipped_steps += record.last->skipped_steps;
     });
     all_state_.each([&](const Statement& row) {
       auto& last = records.of(row).last;
@@ -300,7 +309,7 @@ class SqliteJournal final : public Journal {
   Statement add_row_group_{*connection_, "INSERT INTO row_groups VALUES(?,?)"};
   Statement add_decision_{*connection_, "INSERT INTO decisions VALUES(?,?,?,?,?,?)"};
   Statement add_news_{*connection_, "INSERT INTO news VALUES(?,?,?,?,?,?,?)"};
-  Statement add_visit_{*connection_, "INSERT INTO visits VALUES(?,?,?,?,?,?,?,?,?)"};
+  Statement add_visit_{*connection_, "INSERT INTO visits VALUES(?,?,?,?,?,?,?,?,?,?)"};
   Statement drop_state_{*connection_, "DELETE FROM state WHERE trial=?"};
   Statement add_state_{*connection_, "INSERT INTO state VALUES(?,?,?,?)"};
   Statement add_point_{*connection_, "INSERT INTO curve VALUES(?,?,?)"};

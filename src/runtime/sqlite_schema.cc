@@ -47,26 +47,37 @@ constexpr const char* kLaterTables[] = {
     "PRIMARY KEY(look, position)) STRICT, WITHOUT ROWID",
     "row_groups(trial TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"};
 
+/// A column that a later version added, and what it is in rows of older ones.
+struct LaterColumn {
+  std::string table, name, value;
+
+  std::string defined() const { return text::cat(name, " INTEGER NOT NULL DEFAULT ", value); }
+};
+
 /// Version 5 counts epochs in parts: in these tables `epoch`, `until_epoch` or `epochs` is a number of
-/// parts, and `parts` of them are an epoch.
-constexpr const char* kTablesInParts[] = {"scores", "decisions", "news", "looks"};
-constexpr const char* kWholeEpochs = "1";
+/// parts, and `parts` of them are an epoch. Version 7 counts skipped steps.
+const LaterColumn kLaterColumns[] = {{"scores", "parts", "1"},
+                                     {"decisions", "parts", "1"},
+                                     {"news", "parts", "1"},
+                                     {"looks", "parts", "1"},
+                                     {"visits", "skipped_steps", "0"}};
 
 bool has_table(Connection& connection, const std::string& name) {
   return connection.query_integer("SELECT count(*) FROM main.sqlite_master WHERE name='" + name + "'") > 0;
 }
 
-bool counts_in_parts(Connection& connection, const std::string& table) {
-  return connection.query_integer("SELECT count(*) FROM pragma_table_info('" + table + "') WHERE name='parts'") > 0;
+bool has_column(Connection& connection, const LaterColumn& column) {
+  return connection.query_integer("SELECT count(*) FROM pragma_table_info('" + column.table + "') WHERE name='" +
+                                  column.name + "'") > 0;
 }
 
 /// What versions after the first added.
 void create_later_tables(Connection& connection) {
   for (const char* table : kLaterTables) connection.execute(text::cat("CREATE TABLE IF NOT EXISTS ", table));
   for (const char* table : kOperationTables) connection.execute(text::cat("CREATE TABLE IF NOT EXISTS ", table));
-  for (const char* table : kTablesInParts)
-    if (!counts_in_parts(connection, table))
-      connection.execute(text::cat("ALTER TABLE ", table, " ADD COLUMN parts INTEGER NOT NULL DEFAULT ", kWholeEpochs));
+  for (const LaterColumn& column : kLaterColumns)
+    if (!has_column(connection, column))
+      connection.execute(text::cat("ALTER TABLE ", column.table, " ADD COLUMN ", column.defined()));
 }
 
 /// Stands in for what an older file lacks: empty tables, and copies where columns are missing.
@@ -76,13 +87,13 @@ void create_stand_ins(Connection& connection) {
   };
   for (const char* table : kLaterTables) stand_in(table);
   for (const char* table : kOperationTables) stand_in(table);
-  for (const std::string table : kTablesInParts) {
-    if (counts_in_parts(connection, table)) continue;
-    if (has_table(connection, table))
-      connection.execute(
-          text::cat("CREATE TEMP TABLE ", table, " AS SELECT *, ", kWholeEpochs, " AS parts FROM main.", table));
+  for (const LaterColumn& column : kLaterColumns) {
+    if (has_column(connection, column)) continue;
+    if (has_table(connection, column.table))
+      connection.execute(text::cat("CREATE TEMP TABLE ", column.table, " AS SELECT *, ", column.value, " AS ",
+                                   column.name, " FROM main.", column.table));
     else
-      connection.execute(text::cat("ALTER TABLE ", table, " ADD COLUMN parts INTEGER NOT NULL DEFAULT ", kWholeEpochs));
+      connection.execute(text::cat("ALTER TABLE ", column.table, " ADD COLUMN ", column.defined()));
   }
 }
 

@@ -8,7 +8,7 @@
 
 namespace hopyard {
 
-inline constexpr FileKind kJournalFile{"journal", 0x486f7079 /* "Hopy" */, 6};
+inline constexpr FileKind kJournalFile{"journal", 0x486f7079 /* "Hopy" */, 7};
 
 /// For the one writer, in durable mode: a new file gets all tables, an older one those that it lacks. Failure(input)
 /// when it is another program's, or a newer Hopyard's.

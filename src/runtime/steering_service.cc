@@ -142,6 +142,7 @@ TrialProgress trial_progress(const TrialStatus& trial, const std::vector<Operati
                               lineage->epochs > 0 ? text::cat(" after epoch ", lineage->epochs) : ""));
   if (trial.held && trial.state <= TrialState::active)
     notes.push_back("paused " + signature(*newest(operations, trial.spec.id, {OperationVerb::pause})));
+  if (trial.skipped_steps > 0) notes.push_back(text::cat(trial.skipped_steps, " steps skipped"));
   if (!trial.reason.empty()) notes.push_back(to_string(trial.state) + " " + trial.reason);
   row.note = text::join(notes, "; ");
   return row;
@@ -156,6 +157,7 @@ std::vector<TrialStatus> status_from_journal(const ExperimentConfig& config, con
     trial.spec = record.spec;
     trial.state = record.state == TrialState::active ? TrialState::waiting : record.state;
     trial.reason = record.reason;
+    trial.skipped_steps = record.skipped_steps;
     trial.visits_per_epoch = visits_per_epoch;
     if (record.last) {
       trial.visits_done = record.last->epoch * visits_per_epoch + record.last->visit + 1;

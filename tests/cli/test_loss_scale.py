@@ -1,6 +1,7 @@
 """Trials in fp16, some of whose steps are skipped: the loss scale is resumed, hops, is cloned and is agreed upon by those who train a
 step together."""
 import contextlib
+import pathlib
 import re
 import unittest
 
@@ -9,6 +10,10 @@ from workers import TRIALS, WorkersTest
 
 PBT = ("search={method: pbt, trials: 4, deterministic: true, quantile_fraction: 0.5, resample_probability: 0.5, "
        "metric: valid/accuracy, goal: max}")
+
+
+def skipped_steps(directory):
+    return {row["trial"]: row["skipped_steps"] for row in leaderboard(directory)}
 
 
 class LossScale(WorkersTest):
@@ -31,6 +36,11 @@ class LossScale(WorkersTest):
         skipped = re.findall(r"(t\d+): epoch .*, (\d+) of its steps skipped", said)
         self.assertGreater(len(skipped), TRIALS)  # not in the first sub-epochs alone
         self.assertEqual({trial for trial, _ in skipped}, set(self.expected))
+        self.assertEqual(skipped_steps(directory), {
+            trial: sum(int(steps) for whose, steps in skipped if whose == trial) for trial in self.expected})
+        _, status, _ = hopyard("status", directory)
+        self.assertEqual(len(re.findall(r"\d+ steps skipped", status)), TRIALS, status)
+        self.assertIn("skipped steps", (pathlib.Path(directory) / "report.html").read_text())
 
     def test_a_scale_of_another_size_is_another_trial(self):
         directory, _ = self.alone("other", "--set", "train.loss_scale.initial=1024")
@@ -54,6 +64,7 @@ class LossScale(WorkersTest):
         for process in self.start_all(directory):
             self.end_of(process, 0)
         self.expect_whole(directory)
+        self.assertTrue(all(skipped_steps(directory).values()))
 
     def test_a_worker_that_dies_is_replaced_by_the_other(self):
         directory = self.sweep.directory("dies")

@@ -39,6 +39,7 @@ class JournalConformance : public testing::TestWithParam<JournalFactory> {
     commit.digest = "00112233445566778899aabbccddeeff";
     commit.state = {{0, 1}, {7, 0xffffffffffffffffULL}};
     commit.seconds = 0.1;
+    commit.skipped_steps = 2 + visit;
     return commit;
   }
   static TrialScore score(const std::string& trial, std::uint32_t epoch, double metric) {
@@ -49,6 +50,7 @@ class JournalConformance : public testing::TestWithParam<JournalFactory> {
               std::tie(b.trial, b.epoch, b.visit, b.partition, b.steps, b.loss_sum, b.loss_items, b.digest, b.state));
     EXPECT_EQ(a.score, b.score);
     EXPECT_EQ(a.seconds, b.seconds);
+    EXPECT_EQ(a.skipped_steps, b.skipped_steps);
   }
   TrialRecord only() {
     const auto all = journal_->trials();

@@ -36,6 +36,7 @@ class MemoryJournal final : public Journal {
     record.last = commit;
     commits_.push_back(commit);
     record.seconds += commit.seconds;
+    record.skipped_steps += commit.skipped_steps;
     record.curve.insert(record.curve.end(), curve.begin(), curve.end());
     if (commit.score) record.scores.push_back(*commit.score);
     record.state = TrialState::active;

@@ -99,8 +99,25 @@ TEST(Leaderboard, CsvQuotesAndKeepsEveryDigit) {
   row.metric = 1.0 / 3.0;
   EXPECT_EQ(format_leaderboard({row}, TableFormat::csv),
             "rank,trial,model.note,train.optimizer.lr,state,reason,epochs,train/loss,valid/loss,valid/"
-            "accuracy,digest,seconds\n"
-            "1,t00,\"a,\"\"b\"\"\nc\",0.30000000000000004,waiting,,0,,,0.3333333333333333,,0\n");
+            "accuracy,digest,seconds,skipped_steps\n"
+            "1,t00,\"a,\"\"b\"\"\nc\",0.30000000000000004,waiting,,0,,,0.3333333333333333,,0,0\n");
+}
+
+TEST(Leaderboard, SkippedStepsAreShownWhereThereAreAny) {
+  auto trials = sample::trials();
+  EXPECT_THAT(format_leaderboard(make_leaderboard(trials, SearchSpec{}), TableFormat::table),
+              Not(HasSubstr("skipped")));
+  trials[3].skipped_steps = 17;
+  const auto board = make_leaderboard(trials, SearchSpec{});
+  ASSERT_EQ(board[0].trial, "t03");
+  EXPECT_EQ(board[0].skipped_steps, 17u);
+  const auto lines = text::split(format_leaderboard(board, TableFormat::table), '\n');
+  EXPECT_THAT(lines[0], HasSubstr("skipped"));
+  EXPECT_THAT(lines[1], HasSubstr("17  0f1e2d"));
+  EXPECT_THAT(format_leaderboard(board, TableFormat::csv), HasSubstr(",17\n2"));
+  Json older = board;
+  for (auto& row : older) row.erase("skipped_steps");
+  EXPECT_EQ(older.get<std::vector<LeaderboardRow>>()[0].skipped_steps, 0u);
 }
 
 TEST(Leaderboard, JsonReadsBack) {

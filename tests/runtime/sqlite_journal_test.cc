@@ -104,8 +104,8 @@ TEST(SqliteJournal, RefusesWhatIsNoJournal) {
 TEST(SqliteJournal, RefusesANewerSchema) {
   const std::string path = new_path();
   open_journal(path, false);
-  run_sql(path, "PRAGMA user_version=7");
-  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 7, this one reads up to 6)"));
+  run_sql(path, "PRAGMA user_version=8");
+  EXPECT_THAT(failure_of(path, false), testing::HasSubstr("newer Hopyard (journal schema 8, this one reads up to 7)"));
   EXPECT_THAT(failure_of(path, true), testing::HasSubstr("newer Hopyard"));
 }
 
@@ -151,6 +151,25 @@ TEST(SqliteJournal, WholeEpochsOfAnOlderSchemaAreReadAndKept) {
     if (!read_only) journal->add_decision(later);
   }
   EXPECT_EQ(open_journal(path, true)->decisions().at(1), later);
+}
+
+/// Version 6 did not record skipped steps.
+TEST(SqliteJournal, VisitsOfAnOlderSchemaHaveNoSkippedSteps) {
+  const std::string path = new_path();
+  VisitCommit first = visit("t00", 0), second = visit("t00", 1);
+  first.skipped_steps = 3;
+  second.skipped_steps = 5;
+  {
+    const auto journal = open_journal(path, false);
+    journal->add_trial({"t00", 0, 1, {}});
+    journal->commit(first, {});
+  }
+  run_sql(path, "ALTER TABLE visits DROP COLUMN skipped_steps; PRAGMA user_version=6");
+  EXPECT_EQ(open_journal(path, true)->trials().at(0).last->skipped_steps, 0u);
+  open_journal(path, false)->commit(second, {});
+  const auto record = open_journal(path, true)->trials().at(0);
+  EXPECT_EQ(record.last->skipped_steps, 5u);
+  EXPECT_EQ(record.skipped_steps, 5u);
 }
 
 TEST(SqliteJournal, DamagedRowsAreASentence) {
