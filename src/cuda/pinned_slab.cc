@@ -3,11 +3,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <thread>
 #include <vector>
 
 #include "base/failure.h"
+#include "base/huge_pages.h"
 #include "base/log.h"
 #include "cuda/numa_node.h"
 
@@ -19,20 +19,6 @@ constexpr Bytes kPage = 4 * KiB, kHugePage = 2 * MiB;
 constexpr int kHalvingsMax = 3;
 constexpr Bytes kLeftOfLimit = 8;  ///< an eighth of a limit is for what is not pinned
 constexpr unsigned kPopulatorsMax = 16;
-
-/// Null when there is none. Starts at a huge page.
-std::byte* map_region(Bytes bytes) {
-  void* const mapped =
-      ::mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED) return nullptr;
-  auto* const raw = static_cast<std::byte*>(mapped);
-  const Bytes before =
-      align_up(reinterpret_cast<std::uintptr_t>(raw), kHugePage) - reinterpret_cast<std::uintptr_t>(raw);
-  if (before > 0) ::munmap(raw, before);
-  if (before < kHugePage) ::munmap(raw + before + bytes, kHugePage - before);
-  ::madvise(raw + before, bytes, MADV_HUGEPAGE);  // a wish
-  return raw + before;
-}
 
 /// Pinning brings pages in one after the other; several threads zero them sooner. A wish as well.
 void populate([[maybe_unused]] std::byte* data, [[maybe_unused]] Bytes bytes) {
@@ -53,12 +39,12 @@ std::unique_ptr<PinnedSlab> PinnedSlab::make(Bytes bytes, Pinning pinning, std::
   Bytes granted = wanted;
   if (limit) granted = std::min(granted, (*limit - *limit / kLeftOfLimit) / kPage * kPage);
   for (int halvings = 0; granted > 0 && halvings <= kHalvingsMax; ++halvings, granted = granted / 2 / kPage * kPage) {
-    std::byte* const data = map_region(granted);
+    std::byte* const data = map_uncommitted_memory(granted);
     if (data == nullptr) continue;
     if (node) prefer_numa_node(data, granted, *node);
     populate(data, granted);
     if (!pinning.pin(data, granted)) {
-      ::munmap(data, granted);
+      unmap_memory(data, granted);
       continue;
     }
     if (granted < wanted)
@@ -77,7 +63,7 @@ PinnedSlab::PinnedSlab(std::byte* data, Bytes bytes, Pinning pinning)
 
 PinnedSlab::~PinnedSlab() {
   pinning_.unpin(data_);
-  ::munmap(data_, bytes_);
+  unmap_memory(data_, bytes_);
 }
 
 std::byte* PinnedSlab::map(Bytes bytes) {

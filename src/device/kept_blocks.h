@@ -3,10 +3,9 @@
 
 #include <atomic>
 #include <cstddef>
-#include <map>
 #include <mutex>
-#include <vector>
 
+#include "base/blocks_by_size.h"
 #include "base/bytes.h"
 
 namespace hopyard {
@@ -26,9 +25,9 @@ class KeptBlocks {
   Bytes bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
-  std::mutex mutex_;                                 // guards blocks_
-  std::map<Bytes, std::vector<std::byte*>> blocks_;  // by size
-  std::atomic<Bytes> bytes_{0};                      // changed under the mutex
+  std::mutex mutex_;  // guards blocks_
+  BlocksBySize blocks_;
+  std::atomic<Bytes> bytes_{0};  // changed under the mutex
 };
 
 }  // namespace hopyard

@@ -67,7 +67,7 @@ HostReservation HostBuffer::release() {
 }
 
 HostTier::~HostTier() {
-  while (!spare_.empty()) unmap_spare(spare_.begin());
+  while (!spare_.empty()) unmap_longest_spare();
 }
 
 std::optional<HostReservation> HostTier::reserve(Bytes bytes) {
@@ -95,14 +95,9 @@ Bytes HostTier::mapped() const {
 
 std::byte* HostTier::map(Bytes bytes) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = spare_.find(bytes); found != spare_.end()) {
-    std::byte* const data = found->second.back();
-    found->second.pop_back();
-    if (found->second.empty()) spare_.erase(found);
-    return data;
-  }
+  if (const auto spare = spare_.take(bytes, bytes)) return spare->data;
   // What buffers hold is reserved, so spare memory is all that can be in the way.
-  while (mapped_ + bytes > capacity_) unmap_spare(std::prev(spare_.end()));
+  while (mapped_ + bytes > capacity_) unmap_longest_spare();
   std::byte* const data = map_fresh(bytes);
   mapped_ += bytes;
   return data;
@@ -112,7 +107,7 @@ std::byte* HostTier::map_fresh(Bytes bytes) {
   if (memory_ != nullptr) {
     if (std::byte* const data = memory_->map(bytes)) return data;
     while (!spare_.empty()) {  // its free pieces may be too small by themselves
-      unmap_spare(std::prev(spare_.end()));
+      unmap_longest_spare();
       if (std::byte* const data = memory_->map(bytes)) return data;
     }
   }
@@ -121,21 +116,18 @@ std::byte* HostTier::map_fresh(Bytes bytes) {
   return data;
 }
 
-void HostTier::unmap_spare(std::map<Bytes, std::vector<std::byte*>>::iterator spare) {
-  const Bytes bytes = spare->first;
-  std::byte* const data = spare->second.back();
-  spare->second.pop_back();
-  if (spare->second.empty()) spare_.erase(spare);
-  mapped_ -= bytes;
-  if (memory_ == nullptr || from_kernel_.erase(data) > 0)
-    unmap_memory(data, bytes);
+void HostTier::unmap_longest_spare() {
+  const MemoryBlock spare = spare_.take_longest();
+  mapped_ -= spare.bytes;
+  if (memory_ == nullptr || from_kernel_.erase(spare.data) > 0)
+    unmap_memory(spare.data, spare.bytes);
   else
-    memory_->unmap(data, bytes);
+    memory_->unmap(spare.data, spare.bytes);
 }
 
 void HostTier::unmap(std::byte* data, Bytes bytes) {
   const std::lock_guard lock(mutex_);
-  spare_[bytes].push_back(data);
+  spare_.put({data, bytes});
 }
 
 void HostTier::give_back(Bytes bytes) {

@@ -2,13 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <span>
-#include <vector>
 
+#include "base/blocks_by_size.h"
 #include "base/bytes.h"
 #include "device/host_memory.h"
 
@@ -90,14 +89,14 @@ class HostTier {
   void unmap(std::byte* data, Bytes bytes);
 
   std::byte* map_fresh(Bytes bytes);
-  void unmap_spare(std::map<Bytes, std::vector<std::byte*>>::iterator spare);
+  void unmap_longest_spare();
 
   const Bytes capacity_;
   HostMemory* const memory_;
   mutable std::mutex mutex_;  // guards all below
   Bytes used_ = 0, peak_ = 0, mapped_ = 0;
-  std::map<Bytes, std::vector<std::byte*>> spare_;  // by size
-  std::set<std::byte*> from_kernel_;                // beside memory_
+  BlocksBySize spare_;
+  std::set<std::byte*> from_kernel_;  // beside memory_
 };
 
 }  // namespace hopyard
