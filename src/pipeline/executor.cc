@@ -265,7 +265,7 @@ std::string Executor::idle_cause(const DeviceState& device) const {
     return committing_ > 0 ? "commit" : "no work";
   }
   const Slot& slot = *device.ahead.front();
-  if (!slot.pinned) return slot.trial->has_copies(slot.pins) ? "disk" : "rounding";
+  if (!slot.pinned) return slot.trial->has_copies(slot.pins) || !slot.trial->rounds_copies() ? "disk" : "rounding";
   if (!slot.state_requested) return "store";
   if (!slot.state_loaded || !slot.frozen_there()) return "load";
   return "activation";

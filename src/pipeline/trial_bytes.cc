@@ -116,10 +116,13 @@ void TrialRun::make_copies_of(std::uint32_t layer) {
     if (!from || !copy) return;
     const std::uint32_t both[] = {*from, *copy};
     cache_->acquire_blocking(both);
+    rounding_ = true;
+    wake_();
     const bool bf16 = setup_.train.precision == Precision::bf16;
     (bf16 ? pack_to_bf16 : pack_to_fp16)(cache_->bytes(*from), cache_->bytes(*copy));
     cache_->release(std::span(both).first(1), false);
     cache_->release(std::span(both).last(1), true);
+    rounding_ = false;
   };
   if (keeps_copies_) make(state.parameters, state.own_copy);
   make(state.frozen_blob, state.frozen_copy);

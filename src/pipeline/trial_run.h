@@ -240,6 +240,8 @@ class TrialRun {
   bool has_copies(std::span<const std::uint32_t> blobs) const;
   /// The same; rethrows what ended the making of them.
   bool copies_made(std::span<const std::uint32_t> blobs) const;
+  /// What a layer's copies are made from is there, and they are being made. wake() comes when that begins.
+  bool rounds_copies() const { return rounding_; }
   /// A part of a layer's parameters in host memory, as tasks that do not update read it: a blob, which must be pinned,
   /// or bytes shared with other trials, which nobody may write. Null where it has no bytes.
   std::byte* in_host(const LayerState& layer, Part part);
@@ -330,7 +332,7 @@ class TrialRun {
   std::atomic<std::uint64_t> tasks_done_ = 0;
   std::function<void()> wake_;
   std::vector<std::atomic<bool>> copied_;  // of each layer: it has its copies
-  std::atomic<bool> copying_failed_ = false;
+  std::atomic<bool> rounding_ = false, copying_failed_ = false;
   std::exception_ptr copying_error_;  // set before copying_failed_
   std::jthread copying_;              // ends before what it uses
 };
