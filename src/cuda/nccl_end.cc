@@ -169,17 +169,17 @@ class NcclEnd final : public WorkerEnd {
                                    const Tell& tell) {
     Told told;
     // An id that nobody uses keeps a thread of NCCL's.
-    const std::function<void()> steps[] = {[] {}, [&] { make_ids(own.mine, member == 0 ? own.lanes.size() : 0); },
-                                           [&] {
-                                             connect(own.lanes, told[0].ids, members.size(), member,
-                                                     std::min(kConnectSeconds, stall_s * kShareToConnect));
-                                           }};
+    const std::function<void()> steps[] = {
+        [&] { refuse_apart(members); }, [&] { make_ids(own.mine, member == 0 ? own.lanes.size() : 0); },
+        [&] {
+          connect(own.lanes, told[0].ids, members.size(), member, std::min(kConnectSeconds, stall_s * kShareToConnect));
+        }};
     for (const auto& step : steps) {
       attempt(own.mine, step);
       told = tell(own.mine);
       const std::string why = why_none(members, told);
       if (why.empty()) continue;
-      fall_back(why);
+      fall_back(members, why, &step == std::end(steps) - 1);
       return {};
     }
     return std::move(own.lanes);
@@ -212,8 +212,16 @@ class NcclEnd final : public WorkerEnd {
     for (auto& lane : lanes) lane.communicator->connect(std::max(0.0, until_s - monotonic_seconds()));
   }
 
-  void fall_back(const std::string& why) {
+  /// Those who could not connect do not wait for it again. All of them heard so, and one that missed it hears it now.
+  void refuse_apart(const std::vector<WorkerId>& members) {
     const std::lock_guard lock(mutex_);
+    if (apart_.contains(members)) throw std::runtime_error("they could not connect before");
+  }
+
+  void fall_back(const std::vector<WorkerId>& members, const std::string& why, bool while_connecting) {
+    const std::lock_guard lock(mutex_);
+    if (apart_.contains(members)) return;  // which was said
+    if (while_connecting && apart_.size() < kReasonsMax) apart_.insert(members);
     if (told_.size() < kReasonsMax && told_.insert(why).second)
       warn_(text::cat("workers.links: nccl: bulk bytes go over Gloo: ", why));
   }
@@ -225,8 +233,9 @@ class NcclEnd final : public WorkerEnd {
   const std::function<void(const std::string&)> warn_;
   const std::shared_ptr<NcclStagings> stagings_;  ///< null where NCCL lacks
   const std::shared_ptr<TrafficCounter> traffic_;
-  std::mutex mutex_;  // guards told_
+  std::mutex mutex_;  // guards all below
   std::set<std::string> told_;
+  std::set<std::vector<WorkerId>> apart_;  // a worker that comes back is another
 };
 
 }  // namespace

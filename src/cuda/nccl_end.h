@@ -22,7 +22,7 @@ struct NcclParts {
 /// which communicators they meet. What then goes over NCCL are chunks of transfers that are not small, and sums of
 /// many values; all else, and the word that a chunk may come, goes over the link or group beneath, which breaks with
 /// this one. Where NCCL cannot be had at one end, all use what is beneath, and `warn` is told why, once for each
-/// reason.
+/// reason. Members that could not connect once are not waited for again, as long as all of them live.
 ///
 /// All ends must be so: with one that is not, opening fails. Opening takes up to three of `stall_s` longer. A chunk
 /// goes host memory → pinned staging (NcclStagings) → card → card → pinned staging → host memory.
