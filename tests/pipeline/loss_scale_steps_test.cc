@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "fakes/small_world.h"
+#include "fakes/trial_home.h"
 
 namespace hopyard {
 namespace {
@@ -108,24 +109,20 @@ TEST_F(LossScaleSteps, ScaleIsCommittedWithTheTrial) {
   const TrialToRun trial = trial_of(world, ModelTask::sequence_classification);
   EngineSetup engine;
   engine.cuts = {1};
-  const TrialSetup setup = fakes::trial_setup(world, trial, 0, engine);
-  HostTier host(64 * MiB);
-  FrozenStore frozen(host);
-  IoPool pool(1);
-  MemoryDiskTier disk;
-  TrialRun first(setup, *grant_trial(setup, host, frozen), disk, pool, [] {});
-  first.initialise();
-  auto state = first.commit();
+  fakes::TrialHome home(world, trial, engine);
+  const TrialSetup& setup = home.setup;
+  const auto first = home.run();
+  first->initialise();
+  auto state = first->commit();
   const auto is_scale = [&](const BlobVersion& place) { return place.blob == loss_scale_blob(setup); };
   ASSERT_EQ(std::count_if(state.begin(), state.end(), is_scale), 1);
-  TrialRun second(setup, *grant_trial(setup, host, frozen), disk, pool, [] {});
-  second.restore(state);
-  EXPECT_EQ(*second.loss_scale(), *first.loss_scale());
-  EXPECT_EQ(second.loss_scale()->scale, 0x1p20);
+  const auto second = home.run();
+  second->restore(state);
+  EXPECT_EQ(*second->loss_scale(), *first->loss_scale());
+  EXPECT_EQ(second->loss_scale()->scale, 0x1p20);
   EXPECT_EQ(blob_bytes(setup, loss_scale_blob(setup)), kLossScaleBytes);
   std::erase_if(state, is_scale);
-  TrialRun third(setup, *grant_trial(setup, host, frozen), disk, pool, [] {});
-  EXPECT_THROW(third.restore(state), std::logic_error);
+  EXPECT_THROW(home.run()->restore(state), std::logic_error);
 }
 
 TEST_F(LossScaleSteps, BytesAreThoseOfAClippedBf16Trial) {

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "fakes/small_world.h"
+#include "fakes/trial_home.h"
 #include "partitioner/shard_tasks.h"
 #include "pipeline/host_copies.h"
 #include "pipeline/step_program.h"
@@ -336,30 +337,27 @@ TEST_F(WorkingCopies, CommitsNameNoneAndRestoredTrialsMakeThem) {
   engine.cuts = {2, 4};
   engine.frozen_in_window = true;
   engine.window_share = 0.3;
-  const TrialSetup setup = fakes::trial_setup(world, trial, 0, engine);
-  HostTier host(64 * MiB);
-  FrozenStore frozen(host);
-  IoPool pool(1);
-  MemoryDiskTier disk;
-  TrialRun first(setup, *grant_trial(setup, host, frozen), disk, pool, [] {});
-  first.initialise();
-  const auto state = first.cache().commit();
-  EXPECT_GT(disk.used(), committed_bytes(setup)) << "copies that the window does not hold are spilled";
-  EXPECT_LE(disk.used(), trial_disk_bytes(setup));
+  fakes::TrialHome home(world, trial, engine);
+  const TrialSetup& setup = home.setup;
+  const auto first = home.run();
+  first->initialise();
+  const auto state = first->cache().commit();
+  EXPECT_GT(home.disk.used(), committed_bytes(setup)) << "copies that the window does not hold are spilled";
+  EXPECT_LE(home.disk.used(), trial_disk_bytes(setup));
   const auto layers = static_cast<std::uint32_t>(setup.costs.size());
   for (const auto& place : state) EXPECT_LT(place.blob, copies_blob(setup, 0, Part::own));
   std::mutex mutex;
   std::condition_variable changed;
   std::atomic<TrialRun*> restored = nullptr;
   std::atomic<int> rounded = 0;
-  TrialRun second(setup, *grant_trial(setup, host, frozen), disk, pool, [&] {
+  const auto second = home.run([&] {
     const TrialRun* const run = restored;
     if (run != nullptr && run->rounds_copies()) ++rounded;
     const std::lock_guard lock(mutex);
     changed.notify_all();
   });
-  restored = &second;
-  second.restore(state);
+  restored = second.get();
+  second->restore(state);
   for (std::uint32_t l = 0; l < layers; ++l) {
     const bool own = is_trainable(setup, l);
     const std::uint32_t master = own ? parameters_blob(l) : frozen_blob(setup, l);
@@ -367,17 +365,17 @@ TEST_F(WorkingCopies, CommitsNameNoneAndRestoredTrialsMakeThem) {
     const std::uint32_t both[] = {master, copy};
     {
       std::unique_lock lock(mutex);
-      ASSERT_TRUE(changed.wait_for(lock, std::chrono::seconds(20), [&] { return second.copies_made(both); })) << l;
+      ASSERT_TRUE(changed.wait_for(lock, std::chrono::seconds(20), [&] { return second->copies_made(both); })) << l;
     }
-    second.cache().acquire_blocking(both);
-    const auto floats = second.cache().bytes(master);
+    second->cache().acquire_blocking(both);
+    const auto floats = second->cache().bytes(master);
     std::vector<std::byte> packed(packed_bytes(floats.size()));
     pack_to_bf16(floats, packed);
-    EXPECT_EQ(std::memcmp(packed.data(), second.cache().bytes(copy).data(), floats.size() / 2), 0) << l;
-    second.cache().release(both, false);
+    EXPECT_EQ(std::memcmp(packed.data(), second->cache().bytes(copy).data(), floats.size() / 2), 0) << l;
+    second->cache().release(both, false);
   }
   EXPECT_GE(rounded, static_cast<int>(layers)) << "it tells when what it rounds is there";
-  EXPECT_FALSE(second.rounds_copies());
+  EXPECT_FALSE(second->rounds_copies());
 }
 
 }  // namespace
