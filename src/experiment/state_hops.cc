@@ -111,6 +111,7 @@ std::string StateHops::send(const Hop& hop, HopEnd& end) {
   const auto state = await_state(hop);
   if (!state) return text::cat(after_visits(hop), " is not here");
   std::string error;
+  bool damaged = false;
   if (state->digest != hop.digest || !same_bytes(state->blobs, hop.blobs)) {
     error = text::cat(after_visits(hop), " is another state here");
   } else {
@@ -123,9 +124,11 @@ std::string StateHops::send(const Hop& hop, HopEnd& end) {
       const auto sent = send_state(link, parts_.disk, state->blobs, std::move(*memory));
       end.digest = sent.digest;
       end.link_broke = sent.link_broke;
+      damaged = sent.damaged;
       return sent.error;
     });
   }
+  if (damaged) parts_.states.remove(hop.trial, hop.visits);  // others hold it, too
   parts_.states.give_back(*state);
   return error;
 }
@@ -151,6 +154,7 @@ std::string StateHops::receive(const Hop& hop, HopEnd& end) {
     if (!memory) return text::cat("no host memory to receive ", after_visits(hop));
     if (const auto broken = say_ready(link); !broken.empty()) return broken;
     auto received = receive_state(link, parts_.disk, hop.blobs, std::move(*memory));
+    if (received.disk_full) throw DiskFull(received.error);  // no other hop would end better
     end.digest = received.digest;
     if (received.error.empty())
       parts_.states.put_received({hop.trial, hop.visits, hop.digest, std::move(received.blobs)});

@@ -50,7 +50,7 @@ class StateHops {
   /// The hop is given up: it ends with an error, unless it is over. One that waits for its other end to come ends when
   /// that wait does.
   void call_off(std::uint64_t number);
-  /// Those that ended since, in the order of ending. Throws what no peer, disk or link did.
+  /// Those that ended since, in the order of ending. Throws what no peer, disk or link did, and DiskFull.
   std::vector<HopEnd> take();
   /// A hop could go on if somebody gave host memory back.
   bool waits_for_memory() const;

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/clock.h"
 #include "formats/digest.h"
 
 namespace hopyard {
 
 namespace {
+
+constexpr double kLookAgainSeconds = 0.02;  // for room on a full disk
 
 /// Blobs [begin, end) of a state: what one transfer carries, and one version holds.
 struct Group {
@@ -123,6 +126,17 @@ std::vector<BlobToWrite> pieces_of(std::span<const HeldBlob> blobs, std::span<co
   return pieces;
 }
 
+/// Waits for room, unless nobody is there any more who would send the rest.
+Version write_when_there_is_room(DiskTier& disk, std::span<const BlobToWrite> pieces, const Link& link) {
+  for (const double until_s = monotonic_seconds() + kDiskRoomSeconds;; sleep_seconds(kLookAgainSeconds)) {
+    try {
+      return disk.write(pieces, Durability::durable);
+    } catch (const DiskFull&) {
+      if (link.broken() || monotonic_seconds() >= until_s) throw;
+    }
+  }
+}
+
 }  // namespace
 
 std::string say_ready(Link& link) {
@@ -162,6 +176,10 @@ StateTransfer send_state(Link& link, const DiskTier& disk, std::span<const HeldB
                                const auto chunk = ring[offset / kChunkBytes % ring.size()].span().first(bytes);
                                try {
                                  reader.read(offset, chunk);
+                               } catch (const DiskDamage& damage) {
+                                 result.damaged = true;
+                                 unread = damage.fact;
+                                 return std::span<const std::byte>();
                                } catch (const Failure& failure) {
                                  unread = failure.what();
                                  return std::span<const std::byte>();
@@ -198,9 +216,12 @@ StateTransfer receive_state(Link& link, DiskTier& disk, std::span<const HeldBlob
       if (groups[i].bytes > 0) result.error = link.receive(transfer_of(i, groups[i]), sink).error;
       if (!result.error.empty()) break;
       const auto group = blobs.subspan(groups[i].begin, groups[i].end - groups[i].begin);
-      written.push_back(disk.write(pieces_of(group, buffer.span().first(groups[i].bytes)), Durability::durable));
+      written.push_back(write_when_there_is_room(disk, pieces_of(group, buffer.span().first(groups[i].bytes)), link));
       for (const auto& blob : group) result.blobs.push_back({blob.blob, blob.bytes, written.back()});
     }
+  } catch (const DiskFull& full) {
+    result.error = full.what();
+    result.disk_full = !link.broken();
   } catch (const Failure& failure) {
     result.error = failure.what();
   }

@@ -14,11 +14,15 @@ namespace hopyard {
 
 /// A version that a hop writes has at most so many bytes, or one blob.
 constexpr Bytes kHopVersionBytes = 64 * MiB;
+/// So long a receiver whose disk is full waits for room: older states may be about to go.
+constexpr double kDiskRoomSeconds = 2;
 
 /// How one end of a hop went.
 struct StateTransfer {
   std::string error;            ///< empty when all is well
   bool link_broke = false;      ///< of the sender: the error is the link's, which the other end may have torn
+  bool damaged = false;         ///< of the sender: its disk has not what was written
+  bool disk_full = false;       ///< of the receiver: there was no room for kDiskRoomSeconds
   std::string digest;           ///< of the bytes as they were here, in the order of the blobs
   std::vector<HeldBlob> blobs;  ///< of the receiver: where they are now, durable
 };

@@ -16,8 +16,8 @@ constexpr Bytes kBlobBytes = 100'000;
 
 /// What a worker has for its hops.
 struct HoppingNode {
-  HoppingNode(fakes::MemoryNetwork& network, std::uint32_t rank, Bytes memory)
-      : end(network.join(rank)), host(memory), hops({*end, host, disk, states, [] {}}) {}
+  HoppingNode(fakes::MemoryNetwork& network, std::uint32_t rank, Bytes memory, Bytes disk_bytes = GiB)
+      : end(network.join(rank)), host(memory), below(disk_bytes), hops({*end, host, disk, states, [] {}}) {}
 
   void hold(const std::string& trial) {
     const std::vector<std::byte> content(kBlobBytes, std::byte{static_cast<unsigned char>(trial.size())});
@@ -137,6 +137,37 @@ TEST_F(StateHopsTest, AStateThatIsSentMayBeForgottenMeanwhile) {
   from.await_ends(2, ends);
   for (const auto& end : ends) EXPECT_EQ(end.error, "");
   EXPECT_TRUE(from.disk.versions().empty());
+}
+
+TEST_F(StateHopsTest, AStateThatTheDiskDamagedIsHeldNoMore) {
+  HoppingNode from(network_, 0, MiB), to(network_, 1, MiB);
+  from.hold("t");
+  from.below.faults.damaged = from.states.find("t", 1)->blobs.front().version;
+  order(from, to, "t");
+  std::vector<HopEnd> ends;
+  ASSERT_EQ(from.await_ends(1, ends), 1u);
+  EXPECT_NE(ends[0].error.find("is damaged"), std::string::npos) << ends[0].error;
+  EXPECT_FALSE(ends[0].link_broke);
+  EXPECT_FALSE(from.states.find("t", 1));
+  ASSERT_EQ(to.await_ends(2, ends), 2u);
+  EXPECT_NE(ends[1].error, "");
+}
+
+TEST_F(StateHopsTest, AFullDiskIsWaitedForAndThenEndsTheWorker) {
+  HoppingNode from(network_, 0, MiB), to(network_, 1, MiB, 2 * kBlobBytes);
+  for (const char* trial : {"old", "new", "newer"}) from.hold(trial);
+  to.hold("old");
+  order(from, to, "new");  // one of them has room, and not a second one
+  std::vector<HopEnd> ends;
+  sleep_seconds(0.1);
+  EXPECT_EQ(to.hops.take().size(), 0u);
+  to.states.remove("old", 1);
+  ASSERT_EQ(to.await_ends(1, ends), 1u);
+  EXPECT_EQ(ends[0].error, "");
+  EXPECT_TRUE(to.states.find("new", 1));
+  order(from, to, "newer");
+  EXPECT_THROW(to.await_ends(2, ends), DiskFull);
+  EXPECT_EQ(to.below.versions().size(), 1u);
 }
 
 }  // namespace
