@@ -56,7 +56,7 @@ void HoppingTrainer::heard(const CoordinatorEvent& event) {
         if (members_[worker.rank].id == worker) return heard(worker.rank, message);
         if (const auto* broken = std::get_if<Broken>(&message)) said_broken(worker.rank, *broken);  // before its Hello
       } catch (const Failure& nonsense) {
-        if (nonsense.code() != ExitCode::input) throw;
+        if (nonsense.code() != ExitCode::input || home_broke_) throw;
         parts_.end.expel(worker, nonsense.what());
       }
       return;
@@ -93,7 +93,10 @@ void HoppingTrainer::heard(std::uint32_t worker, const ToCoordinator& message) {
 
 void HoppingTrainer::said_broken(std::uint32_t worker, const Broken& broken) {
   parts_.event(text::cat("worker ", worker, ": ", broken.sentence));
-  if (worker == 0) fail(broken.code, "worker 0: ", broken.sentence);
+  if (worker == 0) {
+    home_broke_ = true;
+    fail(broken.code, "worker 0: ", broken.sentence);
+  }
   members_[worker].broken = broken.sentence;
 }
 

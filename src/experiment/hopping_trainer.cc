@@ -16,6 +16,13 @@ constexpr double kHomeSeconds = 60;       // for states of ended trials to come 
 constexpr double kFarewellSeconds = 5;    // for workers to leave
 constexpr double kTeamsWaitSeconds = 20;  // from the start, for workers that have not come yet
 
+/// "worker 1" or "workers 1, 2".
+std::string workers_named(const std::set<std::uint32_t>& workers) {
+  std::vector<std::string> names;
+  for (const std::uint32_t worker : workers) names.push_back(std::to_string(worker));
+  return (names.size() == 1 ? "worker " : "workers ") + text::join(names, ", ");
+}
+
 std::vector<ShopWorker> absent(std::vector<ShopWorker> workers) {
   for (auto& worker : workers) worker.alive = false;
   return workers;
@@ -210,6 +217,22 @@ void HoppingTrainer::check_waiting(TrialEntries trials, bool paused) {
        " s (workers.wait_for_worker)", broken, "; what is committed stays: start the workers again");
 }
 
+/// Of a team that has to be whole; empty where it can be.
+std::string HoppingTrainer::what_its_team_misses(const Job& job) const {
+  const DataParallelSpec& team = job.entry->setup.train.data_parallel;
+  if (team.is_exact()) return "";
+  const std::string team_of =
+      text::cat(job.entry->status.spec.id, " trains on ", team.degree, " workers together, and ");
+  if (living() < team.degree) return text::cat(team_of, living(), living() == 1 ? " lives" : " live");
+  if (!job.number || shop_.trial(*job.number).done()) return "";
+  const std::uint32_t next = shop_.trial(*job.number).next_in_order();
+  if (shop_.team_size(*job.number, next) > 0) return "";
+  std::set<std::uint32_t> gone;
+  for (const std::uint32_t home : shop_.homes(next))
+    if (!alive(home)) gone.insert(home);
+  return text::cat(team_of, "too few homes of partition ", next, " live without ", workers_named(gone));
+}
+
 std::string HoppingTrainer::what_is_missing(TrialEntries trials) const {
   const std::string homeless = describe_homeless(parts_.placement, shop_.living());
   if (!homeless.empty()) return homeless;
@@ -218,17 +241,16 @@ std::string HoppingTrainer::what_is_missing(TrialEntries trials) const {
   });
   if (judging) return "of the validation rows, " + describe_homeless(parts_.valid_placement, shop_.living());
   for (const auto& trial : trials) {
-    const auto job = jobs_.find(trial->status.spec.id);
     if (!trial->has_work()) continue;
-    const std::uint32_t degree = trial->setup.train.data_parallel.degree;
-    if (!trial->setup.train.data_parallel.is_exact() && living() < degree)
-      return text::cat(trial->status.spec.id, " trains on ", degree, " workers together, and ", living(),
-                       living() == 1 ? " lives" : " live");
-    if (trial->status.visits_done == 0) continue;
-    const auto& holders = job->second.holders;
-    if (std::none_of(holders.begin(), holders.end(), [&](std::uint32_t holder) { return alive(holder); }))
-      return text::cat("no living worker holds the state of ", trial->status.spec.id, " after ",
-                       trial->status.visits_done, " visits");
+    const Job& job = jobs_.at(trial->status.spec.id);
+    if (std::string team = what_its_team_misses(job); !team.empty()) return team;
+    const auto& holders = job.holders;
+    if (trial->status.visits_done == 0 ||
+        std::any_of(holders.begin(), holders.end(), [&](std::uint32_t holder) { return alive(holder); }))
+      continue;
+    return text::cat("no living worker holds the state of ", trial->status.spec.id, " after ",
+                     trial->status.visits_done, " visits",
+                     holders.empty() ? "" : text::cat(": it is with ", workers_named(holders)));
   }
   return "no worker has a place for what is wanted";
 }

@@ -153,6 +153,7 @@ class HoppingTrainer final : public VisitTrainer {
   void send_all(const ToWorker& message);
   void check_waiting(TrialEntries trials, bool paused);
   std::string what_is_missing(TrialEntries trials) const;
+  std::string what_its_team_misses(const Job& job) const;
 
   // hopping_members.cc: workers that come and go
   void heard(const CoordinatorEvent& event);
@@ -216,6 +217,7 @@ class HoppingTrainer final : public VisitTrainer {
   std::vector<VisitEnd> ends_;  // for the next wait()
   std::optional<double> waiting_since_s_;
   const double begun_s_;
+  bool home_broke_ = false;                      // worker 0, without whom there is no run
   bool finished_ = false, interrupted_ = false;  // as the workers were told
   HoppingReport report_;
 };

@@ -236,6 +236,52 @@ TEST_F(HoppingTrainerTest, AnOrderedTeamGoesOnWithThoseWhoLiveAndOthersSayWhoIsM
   }
 }
 
+TEST_F(HoppingTrainerTest, WhatARunWaitedForInVainIsNamed) {
+  replication_ = 2;
+  patience_s_ = 0.05;
+  const auto sentence = [&](std::size_t visits) -> std::string {
+    journal_ = std::make_unique<MemoryJournal>();
+    PaperWorkers workers(workers_, partitions_, 1, {});
+    meanwhile_ = [this, visits](Experiment&, PaperWorkers& all) {
+      if (journal_->commits().size() >= visits) all.stay_away(2);
+    };
+    try {
+      run(workers);
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.code(), ExitCode::interrupted);
+      return failure.what();
+    }
+    return "it came to its end";
+  };
+  team_.degree = 2;
+  team_.sum = DataParallelSpec::Sum::all_reduce;
+  EXPECT_NE(sentence(0).find("trains on 2 workers together, and too few homes of partition"), std::string::npos)
+      << sentence(0);
+  EXPECT_NE(sentence(0).find("live without worker 2, and nobody came"), std::string::npos) << sentence(0);
+  team_ = {};
+  replication_ = 3;
+  state_replicas_ = 1;
+  const std::string held = sentence(6);
+  EXPECT_NE(held.find("no living worker holds the state of"), std::string::npos) << held;
+  EXPECT_NE(held.find(": it is with worker 2, and nobody came"), std::string::npos) << held;
+}
+
+/// Whatever the reason: also what looks as if the message itself were wrong.
+TEST_F(HoppingTrainerTest, ARunWhoseOwnWorkerBreaksEndsAtOnceWithItsSentence) {
+  for (const auto code : {ExitCode::input, ExitCode::capacity}) {
+    journal_ = std::make_unique<MemoryJournal>();
+    PaperWorkers workers(workers_, partitions_, 1, {});
+    meanwhile_ = [&](Experiment&, PaperWorkers& all) { all.break_off(0, "its disk is odd", code); };
+    try {
+      run(workers);
+      FAIL() << "the run went on without worker 0";
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.code(), code);
+      EXPECT_STREQ(failure.what(), "worker 0: its disk is odd");
+    }
+  }
+}
+
 TEST_F(HoppingTrainerTest, ANudgeEndsAWaitAtOnce) {
   MemoryNetwork network;
   const auto end = network.open_coordinator();

@@ -82,6 +82,11 @@ class PaperWorkers {
     kill(rank);
     workers_[rank].back_in = 0;
   }
+  /// Says why it ends.
+  void break_off(std::uint32_t rank, const std::string& sentence, ExitCode code) {
+    if (workers_[rank].end) workers_[rank].end->send(encode(ToCoordinator(Broken{sentence, code})));
+    stay_away(rank);
+  }
   /// Says good-bye, and comes back.
   void depart(std::uint32_t rank) {
     if (!workers_[rank].end) return;
