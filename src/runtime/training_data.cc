@@ -101,8 +101,10 @@ Placement placement_of(const ExperimentConfig& config, std::uint32_t partitions,
   if (workers == 1) return place_partitions(partitions, 1, 1);  // also of what several workers trained
   if (spec.replication != 0) return place_partitions(partitions, workers, spec.replication);
   const bool all = !cut || spec.scheduler == VisitSchedulerKind::task;
-  return place_partitions(partitions, workers,
-                          all ? workers : std::min(std::max(kHomes, config.teams.degree_max), workers));
+  const TeamsAsked& teams = config.teams;
+  // What is not exact waits where a home of its team is missing, so there is one to spare.
+  const std::uint32_t for_teams = teams.degree_max + (teams.exact ? 0 : 1);
+  return place_partitions(partitions, workers, all ? workers : std::min(std::max(kHomes, for_teams), workers));
 }
 
 }  // namespace hopyard
