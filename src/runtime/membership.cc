@@ -61,6 +61,15 @@ std::string SharedSecret::read() const {
   return secret;
 }
 
+void check_bind(const WorkersSpec& spec) {
+  std::string error;
+  const auto hosts = resolve(spec.bind, error);
+  if (!hosts.empty()) error = try_to_listen(hosts.front());
+  if (error.empty()) return;
+  fail(ExitCode::usage, "workers.bind: on ", spec.bind, " this machine cannot listen: ", error,
+       "; name an address of its own that the other workers reach");
+}
+
 TransportOptions transport_options(const WorkersSpec& spec, const std::string& experiment) {
   TransportOptions options;
   options.membership.hash = keyed_hash;
@@ -71,13 +80,18 @@ TransportOptions transport_options(const WorkersSpec& spec, const std::string& e
 }
 
 std::string experiment_identity(const ExperimentConfig& config) {
-  std::string identity = config_digest(config);
-  for (const std::string& folder : {config.data.train, config.data.valid})
-    // Who opens which partitions follows from the replication, too.
-    if (PartitionSet::is_one(folder))
-      identity += text::cat("-", PartitionSet(folder).digest(), "-", config.workers.replication);
+  std::string identity = "config " + config_digest(config);
+  bool cut = false;
+  for (const auto& [key, folder] : {std::pair("data.train", config.data.train), {"data.valid", config.data.valid}}) {
+    const bool is_cut = PartitionSet::is_one(folder);
+    identity += text::cat(";", key, is_cut ? " cut as " + PartitionSet(folder).digest() : " not cut");
+    cut = cut || is_cut;
+  }
+  // Who opens which partitions follows from the replication, too.
+  const std::uint32_t replication = config.workers.replication;
+  if (cut) identity += text::cat(";workers.replication ", replication == 0 ? "auto" : std::to_string(replication));
   // An end that speaks by NCCL waits for words that one without it does not say.
-  if (config.workers.links == WorkersSpec::Links::nccl) identity += "-nccl";
+  identity += text::cat(";workers.links ", config.workers.links == WorkersSpec::Links::nccl ? "nccl" : "gloo");
   return identity;
 }
 

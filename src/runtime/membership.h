@@ -25,9 +25,12 @@ class SharedSecret {
   bool in_directory_ = false;  // file_ is in the run directory
 };
 
+/// Failure(usage) unless workers.bind is of this machine: where nobody can listen, no state arrives.
+void check_bind(const WorkersSpec& spec);
+
 /// All but the secret. `experiment`: what must be the same for all workers.
 TransportOptions transport_options(const WorkersSpec& spec, const std::string& experiment);
-/// Over config and training data.
+/// Over config and data, in parts, so that who is turned away hears which differ.
 std::string experiment_identity(const ExperimentConfig& config);
 
 }  // namespace hopyard

@@ -140,7 +140,13 @@ ExitCode run_experiment(const RunRequest& request) {
     check_workers(config, launch.world_size);  // a number that is refused is not the run's
     if (launch.world_size > 1) workers = open_experiment(config, launch, directory.paths(), *journal);
   }
-  return train(config, std::move(directory), recorded, workers ? &*workers : nullptr);
+  try {
+    return train(config, std::move(directory), recorded, workers ? &*workers : nullptr);
+  } catch (const Failure& failure) {
+    const bool its_own = failure.code() == ExitCode::input || failure.code() == ExitCode::capacity;
+    if (!workers || !its_own) throw;
+    fail_as_worker(0, failure);
+  }
 }
 
 }  // namespace hopyard

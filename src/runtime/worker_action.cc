@@ -43,8 +43,10 @@ bool is_finished(const Journal& journal, const ExperimentConfig& config) {
   return journal.fact("finished") && !has_work(journal, resources_json(config));
 }
 
-ExitCode run_worker(const RunRequest& request, const ExperimentConfig& config, const std::string& where,
-                    const LaunchSpec& launch) {
+namespace {
+
+ExitCode live(const RunRequest& request, const ExperimentConfig& config, const std::string& where,
+              const LaunchSpec& launch) {
   const std::atomic<bool>& interrupted = catch_interrupts();
   const RunPaths run(where);
   const bool fresh = request.fresh && launch.restarts == 0;
@@ -81,6 +83,20 @@ ExitCode run_worker(const RunRequest& request, const ExperimentConfig& config, c
   if (ending == WorkerEnding::finished || (ending == WorkerEnding::lost && !interrupted)) return ExitCode::done;
   event("interrupted; what is committed stays");
   return ExitCode::interrupted;
+}
+
+}  // namespace
+
+ExitCode run_worker(const RunRequest& request, const ExperimentConfig& config, const std::string& where,
+                    const LaunchSpec& launch) try {
+  return live(request, config, where, launch);
+} catch (const Failure& failure) {
+  fail_as_worker(launch.rank, failure);
+}
+
+void fail_as_worker(std::uint32_t rank, const Failure& failure) {
+  const std::string sentence = failure.what(), name = text::cat("worker ", rank);
+  fail(failure.code(), sentence.starts_with(name) ? "" : name + ": ", sentence);
 }
 
 }  // namespace hopyard

@@ -13,6 +13,8 @@ namespace {
 
 constexpr double kTrySeconds = 2;      // to join, before somebody is asked whether to go on
 constexpr double kBetweenTries = 0.2;  // seconds
+// Who is out again soon after it came waits twice as long before it comes again, up to a bound.
+constexpr double kShortLifeSeconds = 10, kBetweenLivesMax = 10;
 
 /// Why it is not in yet; nothing when `end` is set.
 std::string try_to_join(const WorkerSession& session, double seconds, std::unique_ptr<WorkerEnd>& end) {
@@ -40,7 +42,9 @@ WorkerSession::WorkerSession(const ExperimentConfig& config, const LaunchSpec& l
     : launch(launched),
       secret(config.workers, launched, paths),
       options(transport_options(config.workers, experiment_identity(config))),
-      wait_for_worker_s(config.workers.wait_for_worker_s) {}
+      wait_for_worker_s(config.workers.wait_for_worker_s) {
+  check_bind(config.workers);
+}
 
 std::unique_ptr<CoordinatorEnd> open_coordinator(const WorkerSession& session, Journal& journal,
                                                  const RunPaths& paths) {
@@ -66,6 +70,15 @@ std::unique_ptr<WorkerEnd> join(const WorkerSession& session, const std::functio
   return nullptr;
 }
 
+namespace {
+
+void wait_before_joining(double seconds, const std::function<bool()>& given_up) {
+  for (const double until_s = monotonic_seconds() + seconds; monotonic_seconds() < until_s && !given_up();)
+    sleep_seconds(kBetweenTries);
+}
+
+}  // namespace
+
 WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<WorkerEnd> end) {
   RunObjects& objects = parts.objects;
   const ExperimentConfig& config = objects.bench->config();
@@ -73,7 +86,9 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
                         config.search.metric, config.execute.active_trials, parts.event});
   // What is under way ends before the trainer goes.
   const std::shared_ptr<void> stop(nullptr, [&](void*) { objects.executor->stop(); });
+  double pause_s = kBetweenTries;
   for (end = with_links(std::move(end), config); end; end = with_links(join(parts.session, parts.given_up), config)) {
+    const double begin_s = monotonic_seconds();
     {
       Worker worker({*end, trainer, *objects.shared, *objects.host, *objects.book, parts.resolve, parts.event,
                      parts.interrupted, &objects.trace});
@@ -85,6 +100,9 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
       parts.event(text::cat("out of the experiment: ", worker.reason()));
     }  // its hops leave the end before that goes
     end.reset();
+    const bool short_life = monotonic_seconds() - begin_s < kShortLifeSeconds;
+    pause_s = short_life ? std::min(2 * pause_s, kBetweenLivesMax) : kBetweenTries;
+    wait_before_joining(pause_s, parts.given_up);
   }
   return WorkerEnding::lost;
 }

@@ -1,5 +1,6 @@
 #include "transport/frame.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/failure.h"
@@ -10,6 +11,7 @@ namespace {
 constexpr std::string_view kMagic = "HYF1";
 constexpr std::size_t kMinTag = 8, kMaxTag = 64;
 constexpr std::size_t kMaxJoinText = 256;
+constexpr char kPartEnd = ';';  // of what workers have in common
 
 template <class Number>
 void put(std::string& out, Number number) {
@@ -139,6 +141,19 @@ std::optional<JoinRequest> decode_join(std::string_view bytes) {
   return request;
 }
 
+namespace {
+
+/// Of the parts of `one` those that `other` does not have.
+std::string differing(const std::string& one, const std::string& other) {
+  const auto others = text::split(other, kPartEnd);
+  std::vector<std::string> parts;
+  for (const auto& part : text::split(one, kPartEnd))
+    if (std::find(others.begin(), others.end(), part) == others.end()) parts.push_back(part);
+  return parts.empty() ? "nothing else" : text::join(parts, ", ");
+}
+
+}  // namespace
+
 std::optional<std::string> refusal_of(const JoinRequest& request, bool tag_is_right, const Membership& membership,
                                       std::uint32_t world_size) {
   if (request.version != membership.version) {
@@ -146,8 +161,8 @@ std::optional<std::string> refusal_of(const JoinRequest& request, bool tag_is_ri
   }
   if (!tag_is_right) return "its secret is another than the coordinator's";
   if (request.experiment != membership.experiment) {
-    return text::cat("its experiment (digest ", request.experiment, ") is not the coordinator's (digest ",
-                     membership.experiment, "): their configs differ");
+    return text::cat("its experiment is another one: it has ", differing(request.experiment, membership.experiment),
+                     ", and the coordinator ", differing(membership.experiment, request.experiment));
   }
   if (request.world_size != world_size) {
     return text::cat("it was started as one of ", request.world_size, " workers and the coordinator as one of ",

@@ -26,7 +26,7 @@ struct Membership {
   std::string secret;
   KeyedHash hash;
   std::string version;     ///< of Hopyard
-  std::string experiment;  ///< digest of the resolved config
+  std::string experiment;  ///< parts, with ; between them; who is turned away hears which differ
 };
 
 struct TransportOptions {

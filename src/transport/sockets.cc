@@ -125,6 +125,15 @@ ListeningSocket::~ListeningSocket() {
 
 int ListeningSocket::take() { return std::exchange(descriptor_, -1); }
 
+std::string try_to_listen(const std::string& numeric_host) {
+  auto address = address_of({numeric_host, 0});
+  const int descriptor = ::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return system_error(errno);
+  const std::string why = ::bind(descriptor, address.get(), address.size) == 0 ? "" : system_error(errno);
+  ::close(descriptor);
+  return why;
+}
+
 std::string try_to_connect(const Endpoint& endpoint, double seconds) {
   const auto address = address_of(endpoint);
   const int descriptor = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

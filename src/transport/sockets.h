@@ -33,6 +33,9 @@ class ListeningSocket {
   int descriptor_ = -1;
 };
 
+/// Whether one could listen there, on any port: empty, or else why not, as the system puts it.
+std::string try_to_listen(const std::string& numeric_host);
+
 /// Tries to connect for at most `seconds`. Empty when somebody accepts, else why not, as the system puts it.
 std::string try_to_connect(const Endpoint& endpoint, double seconds);
 

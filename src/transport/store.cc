@@ -26,7 +26,7 @@ std::chrono::milliseconds milliseconds(double seconds) {
 // sentence.
 void prepare_process() {
   ignore_broken_pipes();
-  if (!environment_variable("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = c10::GLOG_ERROR;
+  if (!environment_variable("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
 }
 
 // While it lives, this thread asks no name server. Addresses are numeric here, and c10d wants to know whose they are

@@ -3,6 +3,7 @@ written, a full disk, partitions without a living home. What is committed stays,
 import contextlib
 import os
 import pathlib
+import shutil
 import subprocess
 import threading
 import time
@@ -14,7 +15,7 @@ from workers import WORKERS, WorkersTest, free_port, slow_down, stopped
 PAUSE_SECONDS = 3
 ONE_HOME = "workers.replication=1"
 SHORT_WAIT = "workers.wait_for_worker=3s"
-SMALL_DISK = "24m"  # the states of a run take more
+SMALL_DISKS = "8m", "24m"  # the states of a run take more: of some of its trials, and of each
 
 
 def ip(*words):
@@ -151,7 +152,7 @@ class WorkerFaults(WorkersTest):
     def expect_partition_1_named(self, directory, sentence):
         """Of which worker 1 alone is home."""
         first, second = self.start_all(directory, None, "--set", ONE_HOME, "--set", SHORT_WAIT)
-        self.assertIn(sentence, self.end_of(second, 3))
+        self.assertRegex(self.end_of(second, 3), f"hopyard: worker 1: .*{sentence}")
         self.assertIn("partition 1 has no living home: worker 1 is gone", self.end_of(first, 5))
 
     def test_a_file_that_is_gone_when_a_run_goes_on_costs_nothing(self):
@@ -186,11 +187,16 @@ class WorkerFaults(WorkersTest):
         self.expect_all_end(directory, first)
 
     def test_a_worker_whose_disk_is_full_is_named_and_the_other_goes_on(self):
-        directory, port = self.sweep.directory("full-disk"), free_port()
+        for size in SMALL_DISKS:
+            with self.subTest(size=size):
+                self.expect_a_full_disk_named(size)
+
+    def expect_a_full_disk_named(self, size):
+        directory, port = self.sweep.directory(f"full-disk-{size}"), free_port()
         spill = pathlib.Path(directory) / "workers/1/spill"
         spill.mkdir(parents=True)
         on_a_small_disk = ["unshare", "--mount", "sh", "-c",
-                           f'mount -t tmpfs -o size={SMALL_DISK} tmpfs "{spill}" && exec "$@"', "sh"]
+                           f'mount -t tmpfs -o size={size} tmpfs "{spill}" && exec "$@"', "sh"]
         tried = subprocess.run([*on_a_small_disk, "true"], capture_output=True, text=True)
         if tried.returncode != 0:
             self.skipTest(f"a small disk cannot be made: {tried.stderr.strip()}")
@@ -200,6 +206,54 @@ class WorkerFaults(WorkersTest):
         said = self.end_of(first, 0)
         self.assertRegex(said, "(?m)^worker 1: .*/workers/1/spill/.*: No space left on device: free some space")
         self.expect_whole(directory)
+
+    def states_of(self, directory, rank):
+        folder = pathlib.Path(directory) / ("spill" if rank == 0 else f"workers/{rank}/spill")
+        return folder, [file for file in folder.glob("versions/*") if file.stat().st_size > 50_000]
+
+    def interrupted_run(self, name):
+        directory = self.sweep.directory(name)
+        workers = self.start_all(directory)
+        self.goes_on(directory, *workers, visits=8)
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            self.end_of(worker, 5)
+        return directory
+
+    def test_states_that_a_disk_has_lost_come_from_the_other_worker(self):
+        for rank in range(WORKERS):
+            with self.subTest(rank=rank):
+                directory = self.interrupted_run(f"lost-{rank}")
+                folder, files = self.states_of(directory, rank)
+                self.assertTrue(files)
+                shutil.rmtree(folder)
+                self.expect_all_end(directory, *self.start_all(directory))
+
+    def test_states_that_a_disk_has_damaged_come_from_the_other_worker(self):
+        for rank in range(WORKERS):
+            with self.subTest(rank=rank):
+                directory = self.interrupted_run(f"damaged-{rank}")
+                for file in self.states_of(directory, rank)[1]:
+                    written = bytearray(file.read_bytes())
+                    written[len(written) // 2] ^= 1
+                    file.write_bytes(written)
+                workers = self.start_all(directory, None, "--set", SHORT_WAIT)
+                said = self.end_of(workers[rank], 3)
+                self.assertRegex(said, rf"worker {rank}: .* other bytes than were written.* damaged states are given up")
+                self.end_of(workers[1 - rank], 0 if rank == 1 else 5)
+                if rank == 0:  # without whom there is no run
+                    workers = self.start_all(directory)
+                    self.end_of(workers[0], 0)
+                    self.end_of(workers[1], 0)
+                self.expect_whole(directory)
+
+    def test_a_worker_that_cannot_listen_where_it_is_to_is_refused(self):
+        directory, port = self.sweep.directory("no-address"), free_port()
+        first = self.start(0, directory, port)
+        second = self.start(1, directory, port, None, "--set", "workers.bind=192.0.2.1")
+        self.assertIn("worker 1: workers.bind: on 192.0.2.1 this machine cannot listen", self.end_of(second, 2))
+        self.expect_all_end(directory, first)
 
     def test_a_partition_without_a_living_home_ends_the_run_which_goes_on_later(self):
         directory = self.sweep.directory("homeless")

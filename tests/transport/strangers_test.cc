@@ -53,7 +53,8 @@ TEST_F(Strangers, AreTurnedAwayWithAReason) {
   };
   contains(refusal([](auto&, auto& options) { options.membership.secret = "guessed"; }), "secret");
   contains(refusal([](auto&, auto& options) { options.membership.version = "0.9"; }), "version 0.9");
-  contains(refusal([](auto&, auto& options) { options.membership.experiment = "other"; }), "configs differ");
+  contains(refusal([](auto&, auto& options) { options.membership.experiment = "config 1;data 5;links a"; }),
+           "it has data 5, and the coordinator data 4");
   contains(refusal([](auto& launch, auto&) { launch.world_size = 2; }), "one of 2 workers");
   EXPECT_NE(join(), nullptr);
 }

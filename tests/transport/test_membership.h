@@ -17,7 +17,7 @@ inline std::string test_hash(std::string_view key, std::string_view bytes) {
 
 inline TransportOptions test_options() {
   TransportOptions options;
-  options.membership = {"a secret", test_hash, "1.0", "digest-of-the-config"};
+  options.membership = {"a secret", test_hash, "1.0", "config 1;data 4;links a"};
   return options;
 }
 
