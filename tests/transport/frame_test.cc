@@ -56,7 +56,8 @@ TEST(Frame, JoinRequestsAreReadBackOrNotAtAll) {
 
 TEST(Frame, RefusalsSayWhy) {
   const auto membership = test_options().membership;
-  const JoinRequest right{1, 3, "1.0", "digest-of-the-config", "mailbox"};
+  const std::string& ours = membership.experiment;
+  const JoinRequest right{1, 3, "1.0", ours, "mailbox"};
   EXPECT_EQ(refusal_of(right, true, membership, 3), std::nullopt);
   const auto refused = [&](JoinRequest request, bool tag, const char* why) {
     const auto refusal = refusal_of(request, tag, membership, 3);
@@ -64,10 +65,11 @@ TEST(Frame, RefusalsSayWhy) {
     EXPECT_NE(refusal->find(why), std::string::npos) << *refusal;
   };
   refused(right, false, "secret");
-  refused({1, 3, "2.0", "digest-of-the-config", "m"}, true, "version 2.0");
-  refused({1, 3, "1.0", "another", "m"}, true, "digest another");
-  refused({1, 4, "1.0", "digest-of-the-config", "m"}, true, "one of 4 workers");
-  refused({3, 3, "1.0", "digest-of-the-config", "m"}, true, "rank 3");
+  refused({1, 3, "2.0", ours, "m"}, true, "version 2.0");
+  refused({1, 3, "1.0", "another", "m"}, true, "it has another, and the coordinator config 1, data 4, links a");
+  refused({1, 3, "1.0", ours + ";more", "m"}, true, "it has more, and the coordinator nothing else");
+  refused({1, 4, "1.0", ours, "m"}, true, "one of 4 workers");
+  refused({3, 3, "1.0", ours, "m"}, true, "rank 3");
 }
 
 TEST(Assembly, TakesFramesOnceInOrderAndNoGaps) {
