@@ -127,6 +127,7 @@ std::string format_hopping(const HoppingReport& report) {
   Table table({{"worker", Align::right},
                {"sub-epochs", Align::right},
                {"rows read", Align::right},
+               {"bytes read", Align::right},
                {"rows judged", Align::right},
                {"busy", Align::right},
                {"sent", Align::right},
@@ -137,13 +138,17 @@ std::string format_hopping(const HoppingReport& report) {
   for (std::size_t rank = 0; rank < report.workers.size(); ++rank) {
     const HoppingReport::Worker& worker = report.workers[rank];
     table.add_row({std::to_string(rank), std::to_string(worker.visits), std::to_string(worker.account.rows_read),
-                   std::to_string(worker.account.rows_judged), text::format_seconds(worker.account.busy_s),
-                   text::format_bytes(worker.account.sent), text::format_seconds(worker.account.waited_s),
-                   text::format_seconds(worker.account.hop_s), std::to_string(worker.deaths),
-                   std::to_string(worker.departures)});
+                   text::format_bytes(worker.account.bytes_read), std::to_string(worker.account.rows_judged),
+                   text::format_seconds(worker.account.busy_s), text::format_bytes(worker.account.sent),
+                   text::format_seconds(worker.account.waited_s), text::format_seconds(worker.account.hop_s),
+                   std::to_string(worker.deaths), std::to_string(worker.departures)});
   }
-  Bytes exchanged = 0;
-  for (const auto& worker : report.workers) exchanged += worker.account.exchanged;
+  Bytes exchanged = 0, sent = 0, read = 0;
+  for (const auto& worker : report.workers) {
+    exchanged += worker.account.exchanged;
+    sent += worker.account.sent;
+    read += worker.account.bytes_read;
+  }
   std::string page =
       text::cat("Workers\n", table.to_text(2), "  ", report.hops, " hops of states, ",
                 counted(report.hop_bytes, report.hop_bytes_expected), "; ", report.failed_hops, " failed\n");
@@ -151,6 +156,9 @@ std::string format_hopping(const HoppingReport& report) {
     page += text::cat("  ", report.team_visits, " sub-epochs trained together, steps of ",
                       counted(exchanged, report.exchange_bytes_expected), "; ", report.parted_teams,
                       " begun in vain, since a worker was gone\n");
+  page += text::cat("  over links ", text::format_bytes(sent), ": states ", text::format_bytes(report.hop_bytes),
+                    ", gradients ", text::format_bytes(exchanged), ", training rows none; ", text::format_bytes(read),
+                    " of rows were read by the workers that have them\n");
   return page;
 }
 

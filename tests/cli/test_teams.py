@@ -91,9 +91,14 @@ class Teams(WorkersTest):
     def test_bytes_over_the_network_are_those_of_the_formulas(self):
         directory = self.sweep.directory("bytes-hops")
         first, second = self.start_all(directory)
-        self.assertIn("by formula", self.end_of(first, 0))
+        said = self.end_of(first, 0)
+        self.assertIn("by formula", said)
+        self.assertRegex(said, r"over links .*: states .*, gradients 0 B, training rows none; ")
         self.end_of(second, 0)
         hops = self.hopping(directory)
+        sent, read = (sum(worker[key] for worker in hops["workers"]) for key in ("sent_bytes", "bytes_read"))
+        self.assertAlmostEqual(sent / hops["hop_bytes"], 1, delta=0.01)  # and so nothing else
+        self.assertLess(sent - hops["hop_bytes"], read)
         self.assertEqual(hops["hops"], TRIALS * self.epochs * PARTITIONS)
         self.assertAlmostEqual(hops["hop_bytes"] / hops["hop_bytes_expected"], 1, delta=0.01)
         directory = self.sweep.directory("bytes-steps")
