@@ -81,8 +81,8 @@ std::string describe_homeless(const Placement& placement, const Bits& alive) {
   if (found.empty()) return "";
   std::vector<std::string> names;
   for (const std::uint32_t home : placement.homes[found.front()]) names.push_back(std::to_string(home));
-  const std::string gone =
-      names.size() == 1 ? "worker " + names[0] + " is gone" : "workers " + text::join(names, ", ") + " are gone";
+  const std::string gone = names.size() == 1 ? "worker " + names[0] + " is not here"
+                                             : "workers " + text::join(names, ", ") + " are not here";
   return text::cat("partition ", found.front(), " has no living home: ", gone,
                    found.size() > 1 ? text::cat("; nor have ", found.size() - 1, " more") : std::string());
 }

@@ -24,7 +24,7 @@ Placement place_partitions(std::uint32_t partitions, std::uint32_t workers, std:
 
 /// Partitions all of whose homes are outside `alive` (by worker), ascending.
 std::vector<std::uint32_t> homeless(const Placement& placement, const Bits& alive);
-/// "partition 3 has no living home: workers 1 and 4 are gone"; of several partitions, the first, and how many more.
+/// "partition 3 has no living home: workers 1, 4 are not here"; of several partitions, the first, and how many more.
 /// Empty when each has one.
 std::string describe_homeless(const Placement& placement, const Bits& alive);
 

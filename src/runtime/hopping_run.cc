@@ -143,10 +143,9 @@ std::string format_hopping(const HoppingReport& report) {
                    text::format_seconds(worker.account.waited_s), text::format_seconds(worker.account.hop_s),
                    std::to_string(worker.deaths), std::to_string(worker.departures)});
   }
-  Bytes exchanged = 0, sent = 0, read = 0;
+  Bytes exchanged = 0, read = 0;
   for (const auto& worker : report.workers) {
     exchanged += worker.account.exchanged;
-    sent += worker.account.sent;
     read += worker.account.bytes_read;
   }
   std::string page =
@@ -156,8 +155,8 @@ std::string format_hopping(const HoppingReport& report) {
     page += text::cat("  ", report.team_visits, " sub-epochs trained together, steps of ",
                       counted(exchanged, report.exchange_bytes_expected), "; ", report.parted_teams,
                       " begun in vain, since a worker was gone\n");
-  page += text::cat("  over links ", text::format_bytes(sent), ": states ", text::format_bytes(report.hop_bytes),
-                    ", gradients ", text::format_bytes(exchanged), ", training rows none; ", text::format_bytes(read),
+  page += text::cat("  between workers: states ", text::format_bytes(report.hop_bytes), ", gradients ",
+                    text::format_bytes(exchanged), ", training rows none; ", text::format_bytes(read),
                     " of rows were read by the workers that have them\n");
   return page;
 }

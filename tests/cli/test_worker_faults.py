@@ -153,7 +153,7 @@ class WorkerFaults(WorkersTest):
         """Of which worker 1 alone is home."""
         first, second = self.start_all(directory, None, "--set", ONE_HOME, "--set", SHORT_WAIT)
         self.assertRegex(self.end_of(second, 3), f"hopyard: worker 1: .*{sentence}")
-        self.assertIn("partition 1 has no living home: worker 1 is gone", self.end_of(first, 5))
+        self.assertIn("partition 1 has no living home: worker 1 is not here", self.end_of(first, 5))
 
     def test_a_file_that_is_gone_when_a_run_goes_on_costs_nothing(self):
         directory = self.sweep.directory("file-gone")
@@ -261,7 +261,7 @@ class WorkerFaults(WorkersTest):
         self.goes_on(directory, first, second)
         second.kill()
         out = self.end_of(first, 5)
-        self.assertIn("partition 1 has no living home: worker 1 is gone", out)
+        self.assertIn("partition 1 has no living home: worker 1 is not here", out)
         self.assertIn("3 s (workers.wait_for_worker)", out)
         self.expect_all_end(directory, *self.start_all(directory, None, "--set", ONE_HOME))
 

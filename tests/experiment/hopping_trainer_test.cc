@@ -504,7 +504,8 @@ TEST_F(HoppingTrainerTest, APartitionWithoutALivingHomeEndsTheRunWithItsName) {
     FAIL() << "the run ended without partition 2";
   } catch (const Failure& failure) {
     EXPECT_EQ(failure.code(), ExitCode::interrupted);
-    EXPECT_NE(std::string(failure.what()).find("partition 2 has no living home: worker 2 is gone"), std::string::npos)
+    EXPECT_NE(std::string(failure.what()).find("partition 2 has no living home: worker 2 is not here"),
+              std::string::npos)
         << failure.what();
   }
   for (const auto& record : journal_->trials()) EXPECT_LE(record.state, TrialState::active);

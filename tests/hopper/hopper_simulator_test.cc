@@ -248,7 +248,7 @@ TEST(HopperSimulatorTest, APartitionWithoutALivingHomeIsNamed) {
   auto spec = fakes::cluster(epochs_s, 2, 2);
   spec.workers[1].outages = {{1, SimOutage{}.end_s}};
   const auto result = simulate_hopper(spec, *make_visit_scheduler(VisitSchedulerKind::lrtf, 0));
-  EXPECT_EQ(result.stuck, "partition 1 has no living home: worker 1 is gone");
+  EXPECT_EQ(result.stuck, "partition 1 has no living home: worker 1 is not here");
 }
 
 /// A spec with stragglers, late joiners, and workers that die; always such that all can be done.

@@ -61,11 +61,11 @@ TEST(PlacementTest, PartitionsWithoutALivingHomeAreNamed) {
   EXPECT_EQ(describe_homeless(placement, alive), "");
   alive.reset(2);
   EXPECT_THAT(homeless(placement, alive), ElementsAre(1));
-  EXPECT_EQ(describe_homeless(placement, alive), "partition 1 has no living home: workers 1, 2 are gone");
+  EXPECT_EQ(describe_homeless(placement, alive), "partition 1 has no living home: workers 1, 2 are not here");
   alive.reset(0);
   EXPECT_EQ(describe_homeless(placement, alive),
-            "partition 0 has no living home: workers 0, 1 are gone; nor have 2 more");
-  EXPECT_EQ(describe_homeless({2, {{1}}}, Bits(2)), "partition 0 has no living home: worker 1 is gone");
+            "partition 0 has no living home: workers 0, 1 are not here; nor have 2 more");
+  EXPECT_EQ(describe_homeless({2, {{1}}}, Bits(2)), "partition 0 has no living home: worker 1 is not here");
 }
 
 }  // namespace
