@@ -297,6 +297,7 @@ void Executor::settled(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   slot->drop_bytes();
   Active& active = active_.at(trial.setup().number);
   --active.slots;
+  if (slot->task.task.kind == TaskKind::backward) note_home(active, slot->first_layer, slot->end_layer);
   begin_exchange_if_due(active);
   finish_visit_if_done(active);
 }

@@ -260,7 +260,7 @@ std::shared_ptr<Slot> Executor::await_next(DeviceState& device, std::unique_lock
 std::string Executor::idle_cause(const DeviceState& device) const {
   if (device.ahead.empty()) {
     if (device.refused_for_memory) return "memory";
-    if (any_exchange()) return "exchange";
+    if (waits_for_exchange()) return "exchange";
     if (!active_.empty()) return "no idle trial";
     return committing_ > 0 ? "commit" : "no work";
   }

@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -111,6 +112,8 @@ class Executor {
   /// Of a visit whose steps are exchanged: the thread that waits for the other members.
   struct Exchanging {
     bool due = false, over = false;
+    bool early = false;             ///< begins with what is home, while layers before are still computed
+    std::vector<bool> home;         ///< by layer: the gradients of the step under way are in host memory
     std::shared_ptr<VisitTie> tie;  ///< of the visit that is over: ends without the lock, since links take time
     std::jthread thread;
   };
@@ -137,13 +140,20 @@ class Executor {
 
   // exchange.cc: steps that several processes compute; under the lock, but for run_exchanges()
   void start_exchanging(Active& active);
+  void note_home(Active& active, std::uint32_t begin, std::uint32_t end);  ///< gradients of layers [begin, end)
   void begin_exchange_if_due(Active& active);
   void run_exchanges(Exchanging& own, const std::shared_ptr<TrialRun>& trial);
+  /// Each is called with the lock and may return, or throw, with it or without.
+  std::vector<StepLosses> serve_step(Active& active, std::unique_lock<std::mutex>& lock);
+  std::vector<StepLosses> exchange_step(Active& active, std::unique_lock<std::mutex>& lock);
+  /// For what this process itself has still to do for the step; throws when it will not.
+  void await_own(const Active& active, std::unique_lock<std::mutex>& lock, const std::function<bool()>& condition);
+  void trace_exchange(const TrialRun& trial, double begin);
   void exchanged(Active& active, std::span<const StepLosses> steps, const std::exception_ptr& error);
   void leave_members(const Active& active, const std::exception_ptr& error);
   void cancel_exchanges(const std::string& reason);
   void end_exchanges();  ///< without the lock; after stop()
-  bool any_exchange() const;
+  bool waits_for_exchange() const;
 
   // choose.cc: choosing tasks; under the lock
   void dispatch();

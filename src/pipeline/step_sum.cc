@@ -18,75 +18,78 @@ GradientPart part_over(std::span<std::byte> bytes, Bytes piece, std::uint32_t pi
   return {floats(bytes.first(piece)), floats(bytes.subspan(piece, after)), pieces};
 }
 
+Bytes held_bytes(const TrialRun& trial, std::uint32_t layer) {
+  return HostBuffer::rounded(gradient_bytes(trial.setup(), trial.layers()[layer].own));
+}
+
+/// Of gradients at a time: all, where the window holds everything; else so many that most of the other state may stay.
+Bytes held_max(const TrialRun& trial) {
+  const TrialSetup& setup = trial.setup();
+  return setup.window >= trial_state_bytes(setup) ? setup.window : setup.window / 4;
+}
+
 class StepSum {
  public:
-  explicit StepSum(TrialRun& trial)
+  StepSum(TrialRun& trial, const StepToSum& step)
       : trial_(trial),
+        step_(step),
         exchange_(trial.exchange()),
-        own_(trial.micro_batches_of(*trial.peek(0))),
-        trained_(trained_layers(trial)) {
-    pieces_ = trial.keeps_apart() ? own_.count() : std::min(own_.count(), 1u);
-  }
+        pieces_(trial.keeps_apart() ? step.own.count() : std::min(step.own.count(), 1u)) {}
 
   std::vector<MicroBatchLoss> gather_losses() {
-    const auto count = trial_.micro_batches_in_batch(*trial_.peek(0));
-    require(trial_.losses().size() == own_.count(), trial_.setup().id, ": ", trial_.losses().size(), " losses of ",
-            own_.count(), " micro-batches");
-    std::vector<double> values(2 * count);
-    for (std::uint32_t m = 0; m < own_.count(); ++m) {
-      values[2 * (own_.begin + m)] = trial_.losses()[m].sum;
-      values[2 * (own_.begin + m) + 1] = static_cast<double>(trial_.losses()[m].items);
+    const MicroBatchRange own = step_.own;
+    require(step_.losses.size() == own.count(), trial_.setup().id, ": ", step_.losses.size(), " losses of ",
+            own.count(), " micro-batches");
+    std::vector<double> values(2 * step_.micro_batches);
+    for (std::uint32_t m = 0; m < own.count(); ++m) {
+      values[2 * (own.begin + m)] = step_.losses[m].sum;
+      values[2 * (own.begin + m) + 1] = static_cast<double>(step_.losses[m].items);
     }
-    if (exchange_ != nullptr) exchange_->gather(values, {2 * own_.begin, 2 * own_.end});
+    if (exchange_ != nullptr) exchange_->gather(values, {2 * own.begin, 2 * own.end});
     std::vector<MicroBatchLoss> losses;
-    for (std::uint32_t m = 0; m < count; ++m)
+    for (std::uint32_t m = 0; m < step_.micro_batches; ++m)
       losses.push_back({values[2 * m], static_cast<std::int64_t>(values[2 * m + 1])});
     return losses;
   }
 
-  void sum_tied() {
-    std::vector<GradientPart> parts;
-    for (auto& use : trial_.tied())
-      if (use.trainable) parts.push_back(part_over(use.gradient.span(), use.piece_bytes, pieces_));
-    sum(parts);
-  }
-
-  void sum_layers() {
-    for (auto rest = std::span<const std::uint32_t>(trained_); !rest.empty();) {
-      const auto some = rest.first(fitting(rest));
-      std::vector<std::uint32_t> blobs;
-      for (const auto l : some) blobs.push_back(*trial_.layers()[l].gradients);
-      const Pinned pinned(trial_.cache(), blobs, true);
-      std::vector<GradientPart> parts;
-      for (std::size_t i = 0; i < some.size(); ++i)
-        parts.push_back(part_over(trial_.cache().bytes(blobs[i]), trial_.layers()[some[i]].own.bytes, pieces_));
-      sum(parts);
-      for (const auto l : some) finish_layer(l);
-      rest = rest.subspan(some.size());
+  /// Those layers, the last first, whatever the members' cuts: all of them bring the same parts in the same order.
+  void sum_layers(std::uint32_t begin, std::uint32_t end) {
+    while (end > begin) {
+      const std::uint32_t first = fitting(begin, end);
+      sum_held(first, end);
+      end = first;
     }
   }
 
  private:
-  void sum(std::span<const GradientPart> parts) {
-    if (exchange_ != nullptr && !parts.empty()) exchange_->sum(parts, trial_.staging());
-  }
-
-  /// How many of these layers to hold at a time: all, where the window holds everything; else so many that most of the
-  /// other state may stay, but at least one.
-  std::size_t fitting(std::span<const std::uint32_t> layers) const {
-    const Bytes window = trial_.cache().window();
-    if (window >= trial_state_bytes(trial_.setup())) return layers.size();
+  /// The first of the layers before `end` whose gradients are held at a time.
+  std::uint32_t fitting(std::uint32_t begin, std::uint32_t end) const {
     Bytes bytes = 0;
-    std::size_t count = 0;
-    for (const auto l : layers) {
-      bytes += HostBuffer::rounded(gradient_bytes(trial_.setup(), trial_.layers()[l].own));
-      if (count > 0 && bytes > window / 4) break;
-      ++count;
+    for (std::uint32_t l = end; l-- > begin;) {
+      if (trial_.layers()[l].gradients) bytes += held_bytes(trial_, l);
+      if (l + 1 < end && bytes > step_.held_max) return l + 1;
     }
-    return count;
+    return begin;
   }
 
-  /// What the backward of the layer's shard does where there is no exchange.
+  void sum_held(std::uint32_t begin, std::uint32_t end) {
+    std::vector<std::uint32_t> blobs;
+    for (std::uint32_t l = begin; l < end; ++l)
+      if (const auto& gradients = trial_.layers()[l].gradients) blobs.push_back(*gradients);
+    const Pinned pinned(trial_.cache(), blobs, true);
+    std::vector<GradientPart> parts;
+    for (std::uint32_t l = end; l-- > begin;) {
+      const auto& layer = trial_.layers()[l];
+      for (auto& use : trial_.tied())
+        if (use.trainable && use.layer == l) parts.push_back(part_over(use.gradient.span(), use.piece_bytes, pieces_));
+      if (layer.gradients) parts.push_back(part_over(trial_.cache().bytes(*layer.gradients), layer.own.bytes, pieces_));
+    }
+    if (exchange_ != nullptr && !parts.empty()) exchange_->sum(parts, trial_.staging());
+    for (std::uint32_t l = end; l-- > begin;)
+      if (trial_.layers()[l].gradients) finish_layer(l);
+  }
+
+  /// What the backward of the layer's shard does where there is no exchange. Later layers are finished.
   void finish_layer(std::uint32_t l) {
     auto& layer = trial_.layers()[l];
     const auto gradient = add_tied_uses(trial_, l);
@@ -99,23 +102,43 @@ class StepSum {
   }
 
   TrialRun& trial_;
+  const StepToSum& step_;
   StepExchange* const exchange_;
-  const MicroBatchRange own_;
-  const std::vector<std::uint32_t> trained_;
-  std::uint32_t pieces_ = 0;
+  const std::uint32_t pieces_;
 };
 
 }  // namespace
 
-std::vector<StepLosses> complete_step(TrialRun& trial) {
-  if (trial.server() != nullptr) return complete_served_step(trial);
-  StepSum step(trial);
-  auto losses = step.gather_losses();
-  const std::uint64_t now = trial.step_of(*trial.peek(0));
-  require_finite(total(losses).sum, now);
-  step.sum_tied();
-  step.sum_layers();
-  return {{now, std::move(losses)}};
+StepToSum step_to_sum(const TrialRun& trial) {
+  const PlannedTask task = *trial.peek(0);
+  const auto losses = trial.losses();
+  return {trial.step_of(task),
+          trial.micro_batches_in_batch(task),
+          trial.micro_batches_of(task),
+          {losses.begin(), losses.end()},
+          held_max(trial)};
+}
+
+std::vector<MicroBatchLoss> sum_step(TrialRun& trial, const StepToSum& step, const AwaitGradients& await) {
+  StepSum sum(trial, step);
+  auto losses = sum.gather_losses();
+  require_finite(total(losses).sum, step.step);
+  const std::uint32_t first = trained_layers(trial).front();
+  for (auto end = static_cast<std::uint32_t>(trial.layers().size()); end > first;) {
+    const std::uint32_t begin = std::max(await(end), first);
+    sum.sum_layers(begin, end);
+    end = begin;
+  }
+  return losses;
+}
+
+bool sums_early(const TrialRun& trial) {
+  const TrialSetup& setup = trial.setup();
+  if (trial.server() != nullptr) return false;
+  if (setup.window >= trial_state_bytes(setup)) return true;
+  Bytes held = held_max(trial);
+  for (const auto l : trained_layers(trial)) held = std::max(held, held_bytes(trial, l));
+  return trial_window_min(setup) + held <= setup.window;
 }
 
 }  // namespace hopyard

@@ -14,7 +14,7 @@ inline std::span<float> floats(std::span<std::byte> bytes) {
   return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
 }
 
-/// The layers that have gradients, ascending.
+/// The layers that have gradients, ascending: at least one, of a trial that trains.
 std::vector<std::uint32_t> trained_layers(const TrialRun& trial);
 
 /// Adds the gradients of later uses of the layer's parameters to its own, in the order of layers; returns these.
