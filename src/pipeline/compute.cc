@@ -6,6 +6,7 @@
 #include "device/device_kernels.h"
 #include "model/layer.h"
 #include "pipeline/batches.h"
+#include "pipeline/hand_over.h"
 #include "pipeline/outcome.h"
 #include "pipeline/step_verdict.h"
 
@@ -211,13 +212,14 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
 void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
                                 std::span<const at::Tensor> gradients, Outcome& outcome) {
   TrialRun& trial = *slot.trial;
-  BackwardOutput output =
-      slot.kept ? backward_of_graph(context, slot.kept->graph, gradients)
-                : backward_shard(context, inputs, gradients, trial.passes_gradient_down(slot.task.task.shard));
+  const auto handed = hand_over(slot, context.layers);
+  BackwardOutput output = slot.kept ? backward_of_graph(context, slot.kept->graph, gradients)
+                                    : backward_shard(context, inputs, gradients,
+                                                     trial.passes_gradient_down(slot.task.task.shard), handed.get());
   outcome.outputs = std::move(output.input_gradients);
   outcome.losses = std::move(output.losses);
   if (exchanges_gradients(trial.setup())) {
-    leave_for_exchange(trial, context.layers, output, outcome);
+    leave_for_exchange(trial, context.layers, output, handed.get(), outcome);
     return;
   }
   if (context.has_head) require_finite(total(outcome.losses).sum, context.step);
@@ -225,21 +227,27 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
   update_or_keep(slot, context, outcome);
 }
 
-/// What a step that is exchanged leaves: every accumulator by itself, since others add to them.
+/// What a step that is exchanged leaves and the exchange has not got yet: every accumulator by itself, since others add
+/// to them.
 void Executor::leave_for_exchange(TrialRun& trial, std::span<LoadedLayer> layers, BackwardOutput& output,
-                                  Outcome& outcome) {
+                                  const HandOver* handed, Outcome& outcome) {
+  const auto is_left = [&](std::uint32_t layer) {
+    return layer >= layers.front().index && layer <= layers.back().index &&
+           (handed == nullptr || !handed->has(layer - layers.front().index));
+  };
   if (!trial.keeps_apart()) {
     auto& all = output.apart.emplace_back();
     for (auto& loaded : layers) all.push_back(gradients_of(loaded));
   }
   for (std::uint32_t piece = 0; piece < output.apart.size(); ++piece) {
     for (auto& use : trial.tied()) {
-      if (!use.trainable || use.layer < layers.front().index || use.layer > layers.back().index) continue;
+      if (!use.trainable || !is_left(use.layer)) continue;
       const auto& gradients = output.apart[piece][use.layer - layers.front().index];
       outcome.tied.push_back({&use, piece, gradients[use.parameter].contiguous()});
     }
     for (std::size_t i = 0; i < layers.size(); ++i)
-      if (layers[i].trainable) outcome.gradients.push_back({layers[i].index, piece, std::move(output.apart[piece][i])});
+      if (layers[i].trainable && is_left(layers[i].index))
+        outcome.gradients.push_back({layers[i].index, piece, std::move(output.apart[piece][i])});
   }
 }
 

@@ -128,6 +128,7 @@ class Executor {
     std::unique_ptr<Exchanging> exchanging;
   };
   struct Outcome;
+  class HandOver;
 
   // executor.cc: threads and visits
   void run_device(DeviceState& device);
@@ -217,7 +218,10 @@ class Executor {
   Outcome compute(DeviceState& device, Slot& slot);
   void compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
                         std::span<const at::Tensor> gradients, Outcome& outcome);
-  void leave_for_exchange(TrialRun& trial, std::span<LoadedLayer> layers, BackwardOutput& output, Outcome& outcome);
+  void leave_for_exchange(TrialRun& trial, std::span<LoadedLayer> layers, BackwardOutput& output,
+                          const HandOver* handed, Outcome& outcome);
+  /// Null where an exchange takes nothing before the task has ended. (hand_over.cc)
+  std::unique_ptr<HandOver> hand_over(const Slot& slot, std::span<LoadedLayer> layers);
   void add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome& outcome);
   void update_or_keep(Slot& slot, const ComputeContext& context, Outcome& outcome);
   void compute_update(Slot& slot);

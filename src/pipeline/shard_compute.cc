@@ -8,6 +8,7 @@
 
 #include "base/failure.h"
 #include "model/layer.h"
+#include "pipeline/last_gradients.h"
 
 namespace hopyard {
 
@@ -95,6 +96,18 @@ void keep_apart(const ComputeContext& context, BackwardOutput& result) {
     piece.push_back(gradients_of(loaded));
     for (std::size_t i = 0; i < loaded.layer->bound().size(); ++i) loaded.gradient(i).reset();
   }
+}
+
+/// Before the backward of the last micro-batch; `result` has what those before it left, and outlives this.
+std::unique_ptr<LayersDone> tell_of_last(const ComputeContext& context, const BackwardOutput& result,
+                                         LastGradients& last) {
+  if (context.has_head) last.losses(result.losses);
+  return std::make_unique<LayersDone>(context.layers, [&](std::size_t place) {
+    std::vector<LayerGradients> pieces;
+    for (const auto& piece : result.apart) pieces.push_back(piece[place]);
+    pieces.push_back(gradients_of(context.layers[place]));
+    last.layer(place, pieces);
+  });
 }
 
 }  // namespace
@@ -202,7 +215,8 @@ std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<c
 }
 
 BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
-                              std::span<const at::Tensor> output_gradients, bool want_input_gradients) {
+                              std::span<const at::Tensor> output_gradients, bool want_input_gradients,
+                              LastGradients* last) {
   BackwardOutput result;
   std::vector<at::Tensor> losses;
   const auto rows = static_cast<std::int64_t>(context.batch_rows);
@@ -211,15 +225,23 @@ BackwardOutput backward_shard(const ComputeContext& context, std::span<const at:
     const at::AutoGradMode graph(true);
     at::Tensor input = inputs.empty() ? at::Tensor() : inputs[m].detach();
     if (want_input_gradients) input.requires_grad_(true);
-    const at::Tensor output = run_layers(context, m, input);
+    at::Tensor output = run_layers(context, m, input), gradient;
     if (context.has_head) {
       const LossSum loss = context.source.loss(output, context.batches[m]);
       losses.push_back(loss.sum.detach());
       result.losses.push_back({0, loss.items});
-      torch::autograd::backward({loss.sum}, {at::full({}, context.loss_scale / counted, losses.back().options())});
+      gradient = at::full({}, context.loss_scale / counted, losses.back().options());
+      output = loss.sum;
     } else {
-      torch::autograd::backward({output}, {output_gradients[m]});
+      gradient = output_gradients[m];
     }
+    std::unique_ptr<LayersDone> told;
+    if (last != nullptr && m + 1 == context.batches.size()) {
+      read_losses(losses, result.losses);
+      told = tell_of_last(context, result, *last);
+    }
+    torch::autograd::backward({output}, {gradient});
+    told.reset();
     if (want_input_gradients) result.input_gradients.push_back(input.grad().contiguous());
     keep_apart(context, result);
   }

@@ -48,6 +48,8 @@ at::ScalarType compute_type(Precision precision);
 /// another among them is a view of the other's copy. Charged to the present account.
 void make_copies(std::span<LoadedLayer> layers, at::ScalarType type);
 
+class LastGradients;  // last_gradients.h
+
 /// Everything that a task's bits depend on beside the layers' bytes.
 struct ComputeContext {
   const ModelSource& source;
@@ -97,9 +99,11 @@ struct BackwardOutput {
 };
 /// Recomputes with a graph and goes backward, micro-batch by micro-batch in order. `output_gradients` is empty when the
 /// head is here: the loss is then the sum over counted items ÷ their number in the whole batch, scaled; losses are not.
-/// Afterwards each trainable bound parameter has its gradient, unless they are kept apart.
+/// Afterwards each trainable bound parameter has its gradient, unless they are kept apart. `last`, which may be null,
+/// hears of them as they come; only on the CPU.
 BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
-                              std::span<const at::Tensor> output_gradients, bool want_input_gradients);
+                              std::span<const at::Tensor> output_gradients, bool want_input_gradients,
+                              LastGradients* last = nullptr);
 
 /// A forward pass whose graph stays until its backward, which then recomputes nothing. The layers' bytes may leave the
 /// device between the two, and their copies do: the graph reads them through stand-ins, which are pointed to where the
