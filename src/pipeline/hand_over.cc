@@ -4,26 +4,29 @@
 
 namespace hopyard {
 
+Executor::HandOver::HandOver(Executor& executor, Active& active, std::span<LoadedLayer> layers)
+    : executor_(executor), active_(active), trial_(*active.trial), layers_(layers) {
+  for (const auto& loaded : layers_) handed_.push_back(active.exchanging->home[loaded.index]);
+}
+
 void Executor::HandOver::losses(std::span<const MicroBatchLoss> losses) {
   const std::lock_guard lock(executor_.mutex_);
   trial_.note_losses({losses.begin(), losses.end()});
 }
 
 void Executor::HandOver::layer(std::size_t place, std::span<const LayerGradients> pieces) {
-  const std::uint32_t layer = layers_[place].index;
-  Active* active = nullptr;
-  bool is_home = false;  // a backward before this one ran out of memory after it had handed the layer over
-  {
-    const std::lock_guard lock(executor_.mutex_);
-    active = &executor_.active_.at(trial_.setup().number);
-    is_home = active->exchanging->home[layer];
-  }
-  handed_[place] = true;
-  if (is_home) return;
+  if (handed_[place]) return;
   for (std::uint32_t piece = 0; piece < pieces.size(); ++piece) copy_home(place, piece, pieces[piece]);
+  handed_[place] = true;
+  const std::uint32_t layer = layers_[place].index;
+  if (const auto& blob = trial_.layers()[layer].gradients) {  // newer than on disk, also if the task is given up
+    const std::uint32_t one[] = {*blob};
+    trial_.cache().acquire_blocking(one);
+    trial_.cache().release(one, true);
+  }
   const std::lock_guard lock(executor_.mutex_);
-  executor_.note_home(*active, layer, layer + 1);
-  executor_.begin_exchange_if_due(*active);
+  executor_.note_home(active_, layer, layer + 1);
+  executor_.begin_exchange_if_due(active_);
 }
 
 void Executor::HandOver::copy_home(std::size_t place, std::uint32_t piece, const LayerGradients& gradients) {
@@ -43,9 +46,9 @@ void Executor::HandOver::copy_home(std::size_t place, std::uint32_t piece, const
 std::unique_ptr<Executor::HandOver> Executor::hand_over(const Slot& slot, std::span<LoadedLayer> layers) {
   if (devices_[slot.device]->device->has_own_memory()) return nullptr;
   const std::lock_guard lock(mutex_);
-  const Active& active = active_.at(slot.trial->setup().number);
+  Active& active = active_.at(slot.trial->setup().number);
   if (!active.exchanging || !active.exchanging->early) return nullptr;
-  return std::make_unique<HandOver>(*this, *slot.trial, layers);
+  return std::make_unique<HandOver>(*this, active, layers);
 }
 
 }  // namespace hopyard

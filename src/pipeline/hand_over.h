@@ -9,8 +9,8 @@ namespace hopyard {
 /// Of one backward, whose gradients are pinned. On the thread that computes, without the executor's lock.
 class Executor::HandOver final : public LastGradients {
  public:
-  HandOver(Executor& executor, TrialRun& trial, std::span<LoadedLayer> layers)
-      : executor_(executor), trial_(trial), layers_(layers), handed_(layers.size(), false) {}
+  /// With the lock. A task before this one may have handed some of the layers over and then run out of memory.
+  HandOver(Executor& executor, Active& active, std::span<LoadedLayer> layers);
 
   void losses(std::span<const MicroBatchLoss> losses) override;
   void layer(std::size_t place, std::span<const LayerGradients> pieces) override;
@@ -21,6 +21,7 @@ class Executor::HandOver final : public LastGradients {
   void copy_home(std::size_t place, std::uint32_t piece, const LayerGradients& gradients);
 
   Executor& executor_;
+  Active& active_;  // while the task is under way
   TrialRun& trial_;
   const std::span<LoadedLayer> layers_;
   std::vector<bool> handed_;

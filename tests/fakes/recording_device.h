@@ -15,7 +15,7 @@ struct LinkActions {
   std::vector<std::string> loads, stores;
 };
 
-class RecordingDevice final : public Device {
+class RecordingDevice : public Device {
  public:
   RecordingDevice(std::unique_ptr<Device> inner, LinkActions& actions) : inner_(std::move(inner)), actions_(actions) {}
   const std::string& name() const override { return inner_->name(); }
