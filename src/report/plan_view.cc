@@ -66,7 +66,7 @@ std::string group_text(const PlanGroup& group) {
   if (group.degree > 1)
     out += text::cat("    data-parallel: ", group.degree, " workers train each step together, sum: ", group.sum,
                      group.sum == "server" ? text::cat(", staleness: ", group.staleness, "; at most ") : "; ",
-                     text::format_bytes(group.step_bytes), " over the network in a step\n");
+                     text::format_bytes(group.step_bytes), " over the network in a step, whose time is not counted\n");
   return out;
 }
 
