@@ -57,7 +57,10 @@ void Executor::run_exchanges(Exchanging& own, const std::shared_ptr<TrialRun>& t
     if (!lock.owns_lock()) lock.lock();
     own.due = false;
     std::fill(own.home.begin(), own.home.end(), false);
-    exchanged(active, losses, error);
+    if (!error || !stopping_)
+      exchanged(active, losses, error);
+    else
+      changed_.notify_all();  // the step stays as it is, and nobody hears of it
   }
 }
 

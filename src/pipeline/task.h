@@ -9,8 +9,8 @@ namespace hopyard {
 /// forward: without a graph, keeping the boundary activation. backward: recompute with a graph, backward, and, unless
 /// the step has a second pass, update; of the last shard: forward and backward in one. update: that second pass, in
 /// host memory. evaluate: forward on validation rows. materialise: forward of frozen layers, for all trials that share
-/// them. exchange: of all shards, of a step that several processes compute: between its two passes, or in the place of
-/// the second where a server updates; no device runs it.
+/// them. exchange: of all shards, of a step that several processes compute: between its two passes, where it ends that
+/// began with the first gradients, or in the place of the second where a server updates; no device runs it.
 enum class TaskKind : std::uint8_t { forward, backward, update, evaluate, materialise, exchange };
 
 struct TaskRef {
