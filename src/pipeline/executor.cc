@@ -45,20 +45,25 @@ void Executor::end() {
   stop();
   for (auto& device : devices_)
     if (device->thread.joinable()) device->thread.join();
-  end_exchanges();
-  // Trials are let go without the lock, which their disk work takes to wake us.
+  // Trials and slots are let go without the lock, which their disk work takes to wake us.
   std::vector<std::shared_ptr<Slot>> last;
-  std::map<std::uint32_t, Active> visits;
-  std::vector<std::shared_ptr<TrialRun>> retired;
   {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return transfers_in_flight_ == 0; });
+    const std::lock_guard lock(mutex_);
     for (auto& device : devices_) {
       if (device->current) device->ahead.push_front(std::move(device->current));
       for (; !device->ahead.empty(); device->ahead.pop_back()) {
         give_up(*device, device->ahead.back());
         last.push_back(device->ahead.back());
       }
+    }
+  }
+  end_exchanges();  // now that no task has what they wait for
+  std::map<std::uint32_t, Active> visits;
+  std::vector<std::shared_ptr<TrialRun>> retired;
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return transfers_in_flight_ == 0; });
+    for (auto& device : devices_) {
       for (auto& [trial, resident] : device->residents) {
         unpin(*resident.slot, resident.dirty);
         last.push_back(std::move(resident.slot));

@@ -28,13 +28,13 @@ class LayersDone::Hook : public torch::autograd::PostAccumulateGradHook {
 
 LayersDone::LayersDone(std::span<LoadedLayer> layers, std::function<void(std::size_t place)> done)
     : layers_(layers), done_(std::move(done)), left_(layers.size(), 0) {
+  each_parameter([&](std::size_t place, const at::Tensor&) { ++left_[place]; });
+  for (std::size_t place = 0; place < left_.size(); ++place)
+    if (left_[place] == 0) done_(place);
   each_parameter([&](std::size_t place, const at::Tensor& parameter) {
-    ++left_[place];
     auto inner = std::move(impl::post_acc_grad_hooks(parameter));
     impl::set_post_acc_grad_hooks(parameter, std::make_unique<Hook>(*this, place, std::move(inner)));
   });
-  for (std::size_t place = 0; place < left_.size(); ++place)
-    if (left_[place] == 0) done_(place);
 }
 
 LayersDone::~LayersDone() {

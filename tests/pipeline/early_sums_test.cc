@@ -7,6 +7,7 @@
 
 #include "fakes/memory_exchange.h"
 #include "fakes/train_together.h"
+#include "fakes/trial_home.h"
 #include "pipeline/step_sum.h"
 
 namespace hopyard {
@@ -150,12 +151,8 @@ TEST_F(EarlySumsTest, ATrialWhoseWindowHasNoRoomForItSumsAtTheEnd) {
     EngineSetup engine;
     engine.cuts = {1, 2, 3, 4, 5};
     engine.window_share = window_share;
-    HostTier host(engine.host_memory);
-    IoPool pool(1);
-    FrozenStore frozen(host);
-    MemoryDiskTier disk;
-    const TrialSetup setup = fakes::trial_setup(world, trial, 0, engine);
-    return sums_early(TrialRun(setup, *grant_trial(setup, host, frozen), disk, pool, [] {}));
+    fakes::TrialHome home(world, trial, engine);
+    return sums_early(*home.run());
   };
   EXPECT_TRUE(is_early(1));
   EXPECT_TRUE(is_early(0.7));
