@@ -13,8 +13,11 @@ namespace {
 /// What both kinds have in common: they compute on the CPU with a fixed number of threads.
 class ComputesOnCpu : public Device {
  public:
-  ComputesOnCpu(const DeviceSpec& spec, std::string name, Bytes memory)
-      : spec_(spec), name_(std::move(name)), account_(name_, memory), generator_(at::detail::createCPUGenerator(0)) {}
+  ComputesOnCpu(const DeviceSpec& spec, std::string name, Bytes memory, Keeping keeping)
+      : spec_(spec),
+        name_(std::move(name)),
+        account_(name_, memory, keeping),
+        generator_(at::detail::createCPUGenerator(0)) {}
   const std::string& name() const override { return name_; }
   const DeviceSpec& spec() const override { return spec_; }
   at::Device place() const override { return at::kCPU; }
@@ -39,7 +42,7 @@ class ComputesOnCpu : public Device {
 class CpuDevice final : public ComputesOnCpu {
  public:
   CpuDevice(const DeviceSpec& spec, std::uint32_t index, Bytes workspace)
-      : ComputesOnCpu(spec, text::cat("cpu:", index), workspace) {}
+      : ComputesOnCpu(spec, text::cat("cpu:", index), workspace, Keeping::within_limit) {}
   bool has_own_memory() const override { return false; }
   void load(std::vector<CopyRequest>, std::string, std::function<void()>) override { no_link(); }
   void store(std::vector<CopyRequest>, std::string, std::function<void()>) override { no_link(); }
@@ -52,7 +55,7 @@ class CpuDevice final : public ComputesOnCpu {
 class EmulatedDevice final : public ComputesOnCpu {
  public:
   EmulatedDevice(const DeviceSpec& spec, std::uint32_t index, TraceRecorder* trace)
-      : ComputesOnCpu(spec, text::cat("emulated:", index), spec.memory),
+      : ComputesOnCpu(spec, text::cat("emulated:", index), spec.memory, Keeping::as_a_device_has),
         load_(spec.link_bytes_per_s, spec.latency_s, trace, name() + "/load", "load"),
         store_(spec.link_bytes_per_s, spec.latency_s, trace, name() + "/store", "store") {}
   bool has_own_memory() const override { return true; }

@@ -28,24 +28,32 @@ struct Header {
 };
 static_assert(sizeof(Header) <= kTensorAlignment);
 
+std::byte* large_block(MemoryAccount& account, Bytes bytes) {
+  account.large_begins(bytes);
+  if (std::byte* const data = account.kept().take(bytes)) return data;
+  account.trim_kept();
+  try {
+    return map_memory(bytes);
+  } catch (const std::bad_alloc&) {
+    account.kept().trim(0);
+  }
+  try {
+    return map_memory(bytes);
+  } catch (const std::bad_alloc&) {
+    account.large_ends(bytes);
+    throw;
+  }
+}
+
 /// Sets header.block. Null or std::bad_alloc when there is none.
 std::byte* make_block(Header& header) {
   const Bytes bytes = header.charged + kTensorAlignment;
-  const auto from_heap = [&] { return static_cast<std::byte*>(std::aligned_alloc(kTensorAlignment, bytes)); };
-  if (header.account == nullptr) return from_heap();
-  KeptBlocks& kept = header.account->kept();
-  if (bytes >= kLarge) {
+  if (header.account != nullptr && bytes >= kLarge) {
     header.block = align_up(bytes, kPage);
-    if (std::byte* const data = kept.take(header.block)) return data;
+    return large_block(*header.account, header.block);
   }
-  header.account->trim_kept();
-  if (header.block == 0) return from_heap();
-  try {
-    return map_memory(header.block);
-  } catch (const std::bad_alloc&) {
-    kept.trim(0);
-    return map_memory(header.block);
-  }
+  if (header.account != nullptr) header.account->trim_kept();
+  return static_cast<std::byte*>(std::aligned_alloc(kTensorAlignment, bytes));
 }
 
 void free_block(void* data) {
@@ -56,6 +64,7 @@ void free_block(void* data) {
   if (header.account != nullptr) header.account->credit(header.charged);
   if (header.block == 0) return std::free(raw);
   header.account->kept().keep(raw, header.block);
+  header.account->large_ends(header.block);
   header.account->trim_kept();
 }
 

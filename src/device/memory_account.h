@@ -19,10 +19,17 @@ class DeviceOutOfMemory : public std::runtime_error {
   Bytes needed, available;
 };
 
+/// How much memory of large tensors that were let go an account keeps for others.
+enum class Keeping {
+  within_limit,     ///< with all that is in use no more than the limit: others want that memory, too
+  as_a_device_has,  ///< with the large tensors in use no more than the limit: a device's memory is nobody else's
+};
+
 /// Bytes in use against a limit. Thread-safe; counting is lock-free. Must outlive the tensors that were charged to it.
 class MemoryAccount {
  public:
-  MemoryAccount(std::string name, Bytes limit) : name_(std::move(name)), limit_(limit) {}
+  MemoryAccount(std::string name, Bytes limit, Keeping keeping = Keeping::within_limit)
+      : name_(std::move(name)), limit_(limit), keeping_(keeping) {}
   /// False, and nothing charged, when the limit would be exceeded by even one byte.
   bool charge(Bytes bytes);
   void credit(Bytes bytes) { used_.fetch_sub(bytes, std::memory_order_relaxed); }
@@ -37,17 +44,22 @@ class MemoryAccount {
   /// Starts a new peak from what is in use now; for profiling.
   void reset_peak() { peak_.store(used(), std::memory_order_relaxed); }
   const std::string& name() const { return name_; }
-  /// Of large tensors that were charged here. What is in use and what is kept, together, are within the limit.
+  /// Of large tensors that were charged here.
   KeptBlocks& kept() { return kept_; }
   void trim_kept() {
-    const Bytes most = limit_ - std::min(limit_, used());
+    const Bytes beside = keeping_ == Keeping::within_limit ? used() : large_.load(std::memory_order_relaxed);
+    const Bytes most = limit_ - std::min(limit_, beside);
     if (kept_.bytes() > most) kept_.trim(most);
   }
+  void large_begins(Bytes bytes) { large_.fetch_add(bytes, std::memory_order_relaxed); }
+  void large_ends(Bytes bytes) { large_.fetch_sub(bytes, std::memory_order_relaxed); }
 
  private:
   const std::string name_;
   const Bytes limit_;
+  const Keeping keeping_;
   std::atomic<Bytes> used_{0}, peak_{0};
+  std::atomic<Bytes> large_{0};  // of large tensors in use
   KeptBlocks kept_;
 };
 

@@ -88,6 +88,24 @@ TEST(CountingAllocatorTest, WhatIsKeptAndWhatIsInUseAreWithinTheLimit) {
   EXPECT_LT(kept, 36 * MiB);
 }
 
+TEST(CountingAllocatorTest, ADeviceKeepsWhatLargeTensorsLeaveOfTheLimit) {
+  install_counting_allocator();
+  MemoryAccount account("test", 120 * MiB, Keeping::as_a_device_has);
+  const AccountScope charged(&account);
+  const auto make = [](Bytes mebibytes) { return at::empty({static_cast<std::int64_t>(mebibytes * MiB)}, at::kByte); };
+  make(70);
+  const at::Tensor small = make(30), another = make(30);
+  EXPECT_GE(account.kept().bytes(), 70 * MiB);  // beside 60 MiB from the heap
+  make(40);                                     // not in the block of 70
+  EXPECT_GE(account.kept().bytes(), 110 * MiB);
+  EXPECT_THROW(make(70), DeviceOutOfMemory);  // what is kept does not change what may be used
+  {
+    const at::Tensor large = make(55);  // in neither block
+    EXPECT_LT(account.kept().bytes(), 65 * MiB);
+  }
+  EXPECT_LT(account.kept().bytes(), 120 * MiB);
+}
+
 TEST(CountingAllocatorTest, NothingIsKeptOfWhatNobodyIsChargedFor) {
   install_counting_allocator();
   MemoryAccount account("test", 100 * MiB);
