@@ -102,7 +102,10 @@ TaskTimes task_times(const std::string& directory) {
       tasks[slice.name].push_back({slice.seconds(), std::exchange(loaded_s[slice.name], 0), 0});
       times.compute_s += slice.seconds();
     } else if (slice.thread == "store") {
-      if (!tasks[slice.name].empty()) tasks[slice.name].back().store_s += slice.seconds();
+      constexpr std::string_view kMoments = " moments";  // of the same task
+      const bool moments = slice.name.ends_with(kMoments);
+      auto& stored = tasks[slice.name.substr(0, slice.name.size() - (moments ? kMoments.size() : 0))];
+      if (!stored.empty()) stored.back().store_s += slice.seconds();
       times.store_s += slice.seconds();
     }
   }

@@ -77,7 +77,9 @@ ShardTask forward_task(const ShardPlan& shard, const DeviceLimits& device) {
 ShardTask backward_task(const ShardPlan& shard, const DeviceLimits& device) {
   ShardTask task = make_task(shard.backward_s, shard.backward_load_bytes, shard.frozen_bytes, shard.store_bytes,
                              shard.backward_workspace, device);
-  if (has_link(device)) task.state += shard.new_copy_bytes;
+  if (!has_link(device)) return task;
+  task.state += shard.new_copy_bytes;
+  task.stored_first = shard.moment_bytes;
   return task;
 }
 

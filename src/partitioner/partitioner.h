@@ -60,6 +60,7 @@ struct ShardPlan {
   Bytes backward_load_bytes = 0;         ///< parameters, moments
   Bytes frozen_bytes = 0;                ///< of both: what is not loaded again where another trial's task has it
   Bytes store_bytes = 0;                 ///< what backward writes back; 0 when frozen
+  Bytes moment_bytes = 0;                ///< of store_bytes: home before the rest
   Bytes new_copy_bytes = 0;              ///< own_copies: of store_bytes, what backward makes beside what it loads
   Bytes forward_workspace = 0;           ///< device bytes beyond the loaded state during forward
   Bytes backward_workspace = 0;          ///< the same for backward with recompute: gradients, saved, transient

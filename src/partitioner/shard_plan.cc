@@ -86,6 +86,7 @@ void add_backward_bytes(ShardPlan& shard, const std::vector<LayerCost>& layers, 
     if (device.update_on_host) {
       shard.store_bytes += layer.gradient_bytes;
     } else {
+      shard.moment_bytes += layer.moment_bytes;
       shard.backward_load_bytes += layer.moment_bytes;
       shard.store_bytes += own_bytes(layer) + layer.moment_bytes;
       if (!device.own_copies) continue;

@@ -13,6 +13,7 @@ struct ShardTask {
   Bytes state = 0;           ///< on the device from the start of its load to the end of its compute
   Bytes workspace = 0;       ///< beside the state, while it computes
   Bytes stored = 0;          ///< what stays of the state until its store has ended
+  Bytes stored_first = 0;    ///< of stored: what leaves as soon as it is home, before the rest
 };
 
 ShardTask forward_task(const ShardPlan& shard, const DeviceLimits& device);

@@ -55,6 +55,9 @@ bool Executor::get_on() {
   choose_where([](const DeviceState& device) { return device.ahead.empty() && !device.current; });
   choose_where([](const DeviceState& device) { return device.ahead.empty(); });
   choose_where([](const DeviceState& device) { return !device.ahead.empty(); });
+  if (!changed)
+    for (auto& device : devices_)
+      if (may_choose_early(*device)) changed |= choose(*device, true);
   for (auto& device : devices_) changed |= fetch(*device);
   return changed;
 }
@@ -90,7 +93,30 @@ bool Executor::may_choose(const DeviceState& device) const {
   return device.ahead.size() < (deep ? spec_.lookahead : 1);
 }
 
-bool Executor::choose(DeviceState& device) {
+/// Its load begins as soon as there is room for its bytes, and it computes when its workspace has room, too. Not where
+/// an allocator keeps two pools, which would have to give each other what is let go.
+bool Executor::may_choose_early(const DeviceState& device) const {
+  return device.ahead.empty() && device.refused_for_memory && spec_.double_buffer && device.device->has_own_memory() &&
+         device.device->tensor_account() != nullptr;
+}
+
+Bytes Executor::leaving_bytes(const DeviceState& device) const {
+  Bytes bytes = 0;
+  const auto add = [&](const DeviceHold& hold) { bytes += hold && hold.use_count() == 1 ? hold->bytes() : 0; };
+  const auto add_all = [&](const Slot& slot) {
+    for (const auto& layer : slot.layers)
+      for (const auto* hold : {&layer.parameters, &layer.copies, &layer.moments}) add(*hold);
+  };
+  if (device.current && !device.current->trial->resident()) add_all(*device.current);
+  for (const auto& slot : device.storing) add_all(*slot);
+  return bytes;
+}
+
+bool Executor::has_room(const DeviceState& device, Bytes workspace) const {
+  return quiet(device) || *device.ledger - kept_bytes(device) + workspace <= usable_memory(device.limit);
+}
+
+bool Executor::choose(DeviceState& device, bool early) {
   if (!may_choose(device)) return false;
   const bool deepens = !device.ahead.empty();
   auto held = trials_held(device);
@@ -120,7 +146,7 @@ bool Executor::choose(DeviceState& device) {
           }))
         return false;
     }
-    if (!full && fits(device, *active.trial, *task_of(active))) return true;
+    if (!full && fits(device, *active.trial, *task_of(active), early)) return true;
     // A longer queue is filled in order: what happens to fit would be kept from other devices.
     (deepens ? full : device.refused_for_memory) = true;
     return false;
@@ -132,21 +158,23 @@ bool Executor::choose(DeviceState& device) {
   Active& active = active_.at(*picked);
   const PlannedTask planned = *task_of(active);
   set_idle(active, false);
-  assign(device, active, planned);
+  assign(device, active, planned, early);
   return true;
 }
 
-bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTask& planned) const {
+bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTask& planned, bool early) const {
   if (!device.device->has_own_memory() || planned.task.kind == TaskKind::update) return true;
   // Alone on the device, whether it fits is found by trying: the figures are predictions.
   const bool alone = quiet(device) && device.ahead.empty() &&
                      (device.residents.empty() || device.residents.contains(trial.setup().number));
   if (alone) return true;
   Bytes need = input_bytes(trial, planned);
+  const Bytes leaving = early ? leaving_bytes(device) : 0;
   const auto& plan = trial.shard(planned.task.shard);
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {
     const auto& layer = trial.layers()[l];
-    const LayerOnDevice there = bytes_there(device, trial, planned.task, l, layer.writes_chosen, nullptr);
+    const LayerOnDevice there =  // what leaves would be counted twice
+        early ? LayerOnDevice() : bytes_there(device, trial, planned.task, l, layer.writes_chosen, nullptr);
     const OwnNeeds needs = trial.own_needs(planned.task);
     if (needs.parameters && !there.parameters) need += charged_bytes(layer.own.bytes);
     if ((needs.copies && !there.copies) || needs.new_copies) need += packed_bytes(layer.own.bytes);
@@ -157,7 +185,7 @@ bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTas
   }
   need += borrowed_bytes_missing(device, trial, plan);
   const Bytes workspace = std::max(workspace_of(trial, planned.task), workspace_needed(device));
-  return *device.ledger - kept_bytes(device) + need + workspace <= usable_memory(device.limit);
+  return *device.ledger - kept_bytes(device) - leaving + need + workspace <= usable_memory(device.limit);
 }
 
 Bytes Executor::workspace_needed(const DeviceState& device) const {
@@ -204,8 +232,9 @@ LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& t
   return there;
 }
 
-void Executor::assign(DeviceState& device, Active& active, const PlannedTask& planned) {
+void Executor::assign(DeviceState& device, Active& active, const PlannedTask& planned, bool early) {
   auto slot = std::make_shared<Slot>();
+  slot->early = early;
   TrialRun& trial = *active.trial;
   const TaskRef& task = planned.task;
   slot->trial = active.trial;
@@ -236,7 +265,7 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
   if (trial.resident() && device.device->has_own_memory()) active.home = device.index;
   forget_kept(trial, &device);  // nobody will come for it there
   device.ahead.push_back(std::move(slot));
-  if (device.device->has_own_memory()) drop_kept(device, workspace_needed(device));
+  if (device.device->has_own_memory() && !early) drop_kept(device, workspace_needed(device));
 }
 
 void Executor::take_over(DeviceState& device, Slot& slot) {

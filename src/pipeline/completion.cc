@@ -136,7 +136,18 @@ bool Executor::keep_resident(DeviceState& device, const std::shared_ptr<Slot>& s
   return true;
 }
 
-std::vector<CopyRequest> Executor::write_back(const Slot& holder) const {
+std::vector<CopyRequest> Executor::moments_back(const Slot& holder) const {
+  std::vector<CopyRequest> transfers;
+  const auto layers = holder.trial_layers();
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i].own.bytes == 0 || !layers[i].moments) continue;
+    const auto to = holder.trial->cache().bytes(*layers[i].moments);
+    transfers.push_back({to.data(), holder.layers[i].moments->tensor.data_ptr(), to.size()});
+  }
+  return transfers;
+}
+
+std::vector<CopyRequest> Executor::values_back(const Slot& holder) const {
   std::vector<CopyRequest> transfers;
   const auto layers = holder.trial_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -144,14 +155,17 @@ std::vector<CopyRequest> Executor::write_back(const Slot& holder) const {
     const auto& held = holder.layers[i];
     transfers.push_back(
         {holder.trial->own_in_host(layers[i]), held.parameters->tensor.data_ptr(), layers[i].own.bytes});
-    if (held.copies) {
-      const auto to = holder.trial->own_copy_in_host(layers[i]);
-      transfers.push_back({to.data(), held.copies->tensor.data_ptr(), to.size()});
-    }
-    if (!layers[i].moments) continue;
-    const auto to = holder.trial->cache().bytes(*layers[i].moments);
-    transfers.push_back({to.data(), held.moments->tensor.data_ptr(), to.size()});
+    if (!held.copies) continue;
+    const auto to = holder.trial->own_copy_in_host(layers[i]);
+    transfers.push_back({to.data(), held.copies->tensor.data_ptr(), to.size()});
   }
+  return transfers;
+}
+
+std::vector<CopyRequest> Executor::write_back(const Slot& holder) const {
+  auto transfers = moments_back(holder);
+  const auto values = values_back(holder);
+  transfers.insert(transfers.end(), values.begin(), values.end());
   return transfers;
 }
 
@@ -228,7 +242,10 @@ void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slo
   TrialRun& trial = *slot->trial;
   std::vector<CopyRequest> transfers;
   std::vector<at::Tensor> sources;
-  if (outcome.gradients.empty()) transfers = write_back(*slot);
+  if (outcome.gradients.empty()) {
+    store_moments(device, slot);
+    transfers = values_back(*slot);
+  }
   for (auto& kept : outcome.gradients) {
     const auto& places = trial.layers()[kept.layer].own.places;
     std::byte* const to = trial.gradient_piece(kept.layer, kept.piece).data();
@@ -250,6 +267,17 @@ void Executor::store_state(DeviceState& device, const std::shared_ptr<Slot>& slo
           for (auto* use : uses) use->left = true;
           settle(device, slot);
         });
+}
+
+/// Before the values, which tasks behind this one may have taken over: moments go as soon as they are home.
+void Executor::store_moments(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  auto transfers = moments_back(*slot);
+  if (transfers.empty()) return;
+  ++slot->stores_left;
+  store(device, std::move(transfers), slot->label() + " moments", [this, &device, slot] {
+    for (auto& layer : slot->layers) layer.moments.reset();
+    settle(device, slot);
+  });
 }
 
 void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {

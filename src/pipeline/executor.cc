@@ -252,7 +252,7 @@ std::shared_ptr<Slot> Executor::await_next(DeviceState& device, std::unique_lock
   dispatch();
   double since = monotonic_seconds();
   while (!stopping_) {
-    if (!device.ahead.empty() && device.ahead.front()->state == SlotState::ready) return device.ahead.front();
+    if (!device.ahead.empty() && may_compute(device, *device.ahead.front())) return device.ahead.front();
     const std::string cause = idle_cause(device);
     changed_.wait(lock);
     const double now = monotonic_seconds();
@@ -270,6 +270,7 @@ std::string Executor::idle_cause(const DeviceState& device) const {
     return committing_ > 0 ? "commit" : "no work";
   }
   const Slot& slot = *device.ahead.front();
+  if (slot.early && slot.pinned && (!slot.state_requested || slot.state == SlotState::ready)) return "memory";
   if (!slot.pinned) return slot.trial->has_copies(slot.pins) || !slot.trial->rounds_copies() ? "disk" : "rounding";
   if (!slot.state_requested) return "store";
   if (!slot.state_loaded || !slot.frozen_there()) return "load";

@@ -163,14 +163,18 @@ class Executor {
   std::uint32_t tasks_held(const DeviceState& device, const TrialRun& trial) const;  ///< computing and ahead
   std::vector<Active*> trials_held(DeviceState& device);
   bool may_choose(const DeviceState& device) const;
-  bool choose(DeviceState& device);
-  bool fits(const DeviceState& device, TrialRun& trial, const PlannedTask& task) const;
-  Bytes workspace_needed(const DeviceState& device) const;  ///< of the widest task there
+  /// `early`: a task whose room is not there yet, for a device that has no other to choose.
+  bool choose(DeviceState& device, bool early = false);
+  bool may_choose_early(const DeviceState& device) const;
+  bool fits(const DeviceState& device, TrialRun& trial, const PlannedTask& task, bool early) const;
+  Bytes leaving_bytes(const DeviceState& device) const;             ///< with what is computed and what is stored
+  bool has_room(const DeviceState& device, Bytes workspace) const;  ///< for what was chosen early
+  Bytes workspace_needed(const DeviceState& device) const;          ///< of the widest task there
   /// What of a layer, as it is after so many writes, a task need not load, since tasks before it leave it there.
   /// `until`: of those ahead, only the ones before this.
   LayerOnDevice bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task, std::uint32_t layer,
                             std::uint64_t after, const Slot* until) const;
-  void assign(DeviceState& device, Active& active, const PlannedTask& task);
+  void assign(DeviceState& device, Active& active, const PlannedTask& task, bool early);
   void take_over(DeviceState& device, Slot& slot);
   void take_what_came(DeviceState& device, Slot& slot);
   static IdleTrial as_idle(const Active& active, std::uint32_t tasks_held);
@@ -191,6 +195,7 @@ class Executor {
   bool fetch(DeviceState& device);                                         ///< true when it gave up a task
   bool pin(const DeviceState& device, const std::shared_ptr<Slot>& slot);  ///< false when the trial failed
   bool may_load(const DeviceState& device, const Slot& slot) const;
+  bool may_compute(const DeviceState& device, const Slot& slot) const;
   bool begin_load(DeviceState& device, const std::shared_ptr<Slot>& slot);  ///< false when there is no memory
   bool allocate(DeviceState& device, Slot& slot);
   void request_state(DeviceState& device, const std::shared_ptr<Slot>& slot);
@@ -237,13 +242,16 @@ class Executor {
                       std::function<void()> done);
   void send_home(const std::shared_ptr<TrialRun>& trial, Boundary& boundary);  ///< what is kept on a device
   void store_state(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
+  void store_moments(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void store_features(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
   void store(DeviceState& device, std::vector<CopyRequest> transfers, std::string label, std::function<void()> done);
   void settle(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void update_beside(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void settled(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void save_input_for_recompute(DeviceState& device, const std::shared_ptr<Slot>& slot);
-  std::vector<CopyRequest> write_back(const Slot& holder) const;
+  std::vector<CopyRequest> moments_back(const Slot& holder) const;
+  std::vector<CopyRequest> values_back(const Slot& holder) const;  ///< parameters, and copies of them
+  std::vector<CopyRequest> write_back(const Slot& holder) const;   ///< both
   void evict_resident(DeviceState& device, std::uint32_t trial, std::function<void()> then);
   void make_room(DeviceState& device, std::uint32_t trial);
   bool keep_resident(DeviceState& device, const std::shared_ptr<Slot>& slot);

@@ -20,6 +20,7 @@ struct SimTask {
   Bytes state_bytes = 0;           ///< on the device from its choice to the end of its compute
   Bytes workspace_bytes = 0;       ///< beside the state, while it computes
   Bytes stored_bytes = 0;          ///< what stays of the state until its store has ended
+  Bytes stored_first = 0;          ///< of stored_bytes: what leaves as soon as it is home, before the rest
   bool updates_host = false;       ///< writes all shards in host memory: what devices hold of them is old
   std::uint64_t frozen = 0;        ///< equal for tasks with the same frozen bytes, which a device holds once; 0: none
   Bytes frozen_bytes = 0;          ///< of state_bytes
@@ -56,6 +57,7 @@ struct SimOptions {
   bool interleave = true;           ///< false: a device stays with its trial until the trial ends
   bool successor_competes = true;   ///< the running trial's next task stands for choice among the idle trials;
                                     ///< false: it is chosen only when no trial is idle
+  bool choose_early = true;         ///< also what has no room yet, for a device that can choose nothing else
   std::uint32_t lookahead = 1;      ///< a device queues at most so many chosen tasks
   std::uint32_t active_trials = 0;  ///< at most so many are admitted at a time; 0: all
   std::size_t timeline_limit = 0;   ///< slices to keep
@@ -90,9 +92,10 @@ struct SimResult {
 
 /// The rules, as the executor's. A device runs one task and queues up to `lookahead` chosen ones beside it; a trial has
 /// tasks on one device at a time. Devices without a chosen task choose first; a longer queue is for trials that move
-/// bytes, and holds several of them only while no other device has nothing. A task is chosen only if its state fits
-/// beside all states on the device and the largest workspace. Frozen bytes are loaded by the first task that needs them
-/// and stay while any does. A task that only reads takes over its shard's bytes where
+/// bytes, and holds several of them only while no other device has nothing. A task is chosen if its state fits
+/// beside all states on the device and the largest workspace; a device for which there is no such task chooses one
+/// early, loads it as soon as its state has room and computes it when its workspace has, too. Frozen bytes are loaded
+/// by the first task that needs them and stay while any does. A task that only reads takes over its shard's bytes where
 /// they are on the device, also on their way home; any other load waits for the store of the same shard and for updates
 /// in host memory. Loads enter the link one after another, in the queue's order but for those that wait; stores leave
 /// in order. O(log n) a task, O(devices · lookahead) a moment. Requires that every task fits the memory by itself.

@@ -8,6 +8,14 @@ namespace hopyard::sim {
 
 /// Devices that have nothing come first, then those that have nothing after what they compute, then longer queues.
 void Simulation::dispatch() {
+  choose_what_fits();
+  if (!options_.double_buffer) return;
+  for (std::uint32_t d = 0; d < devices_.size(); ++d) {
+    if (may_choose_early(devices_[d])) choose_for(d, true);
+  }
+}
+
+void Simulation::choose_what_fits() {
   for (std::uint32_t d = 0; d < devices_.size(); ++d) {
     if (!devices_[d].running && devices_[d].ahead.empty()) choose_for(d);
   }
@@ -28,21 +36,26 @@ bool Simulation::may_choose(const Device& device) const {
   return device.ahead.size() < options_.lookahead;
 }
 
-bool Simulation::choose_for(std::uint32_t d) {
+/// Its room will come with what the device computes and stores.
+bool Simulation::may_choose_early(const Device& device) const {
+  return options_.choose_early && device.ahead.empty() && device.refused;
+}
+
+bool Simulation::choose_for(std::uint32_t d, bool early) {
   Device& device = devices_[d];
   if (!may_choose(device)) return false;
   const bool deepens = !device.ahead.empty();
   const bool after_refusal = !deepens && std::exchange(device.refused, false);
   const bool holds_nothing = !device.running && !deepens;
-  const auto picked = holds_nothing ? choose_idle(device) : choose_beside(device);
+  const auto picked = holds_nothing ? choose_idle(device, early) : choose_beside(device, early);
   if (!picked) return false;
-  take(d, *picked, after_refusal);
+  take(d, *picked, after_refusal, early);
   try_load(d);
   try_compute(d);
   return true;
 }
 
-void Simulation::take(std::uint32_t d, std::uint32_t index, bool after_refusal) {
+void Simulation::take(std::uint32_t d, std::uint32_t index, bool after_refusal, bool early) {
   Device& device = devices_[d];
   Trial& trial = trials_[index];
   Held held;
@@ -53,9 +66,13 @@ void Simulation::take(std::uint32_t d, std::uint32_t index, bool after_refusal) 
   held.copy = copy_there(device, index, *held.task);
   held.takes_over = held.copy != nullptr;
   if (!held.copy) held.copy = std::make_shared<Copy>();
+  const Bytes before = device.used;
   share(device, *held.copy, held.own_bytes());
   held.frozen = hold_frozen(device, *held.task);
   if (held.frozen) share(device, held.frozen->copy, held.task->frozen_bytes);
+  held.early = early;
+  if (early) held.pending = device.used - before;
+  device.pending += held.pending;
   device.ahead.push_back(std::move(held));
   device.refused = false;
   note_peak(device);
@@ -68,38 +85,38 @@ void Simulation::take(std::uint32_t d, std::uint32_t index, bool after_refusal) 
   trial.at_home = true;
 }
 
-std::optional<std::uint32_t> Simulation::choose_idle(Device& device) {
-  if (!device.home) return pick(device);
-  return trials_[*device.home].idle && admits(device, *device.home) ? device.home : std::nullopt;
+std::optional<std::uint32_t> Simulation::choose_idle(Device& device, bool early) {
+  if (!device.home) return pick(device, early);
+  return trials_[*device.home].idle && admits(device, *device.home, early) ? device.home : std::nullopt;
 }
 
 /// For a device that has tasks: an idle trial, or the next task of one that it has.
-std::optional<std::uint32_t> Simulation::choose_beside(Device& device) {
+std::optional<std::uint32_t> Simulation::choose_beside(Device& device, bool early) {
   auto own = trials_held(device);
   if (!device.ahead.empty() && own.size() > 1 && another_starves(device)) return std::nullopt;
   const bool all_end = std::all_of(own.begin(), own.end(), [&](std::uint32_t i) { return trials_[i].chosen.done(); });
   std::erase_if(own, [&](std::uint32_t i) { return !trials_[i].can_follow(); });
-  if (own.empty()) return options_.interleave || all_end ? pick(device) : std::nullopt;
+  if (own.empty()) return options_.interleave || all_end ? pick(device, early) : std::nullopt;
   if (options_.interleave && options_.successor_competes) {
     for (const std::uint32_t i : own) scheduler_->add(as_idle(i));
-    const auto best = pick(device, own);
+    const auto best = pick(device, early, own);
     for (const std::uint32_t i : own) scheduler_->remove(i);
     return best;
   }
   if (options_.interleave) {
-    if (const auto idle = pick(device)) return idle;
+    if (const auto idle = pick(device, early)) return idle;
   }
-  const auto first = std::find_if(own.begin(), own.end(), [&](std::uint32_t i) { return admits(device, i); });
+  const auto first = std::find_if(own.begin(), own.end(), [&](std::uint32_t i) { return admits(device, i, early); });
   return first == own.end() ? std::nullopt : std::optional(*first);
 }
 
 /// The best trial whose next task fits the device now, among the idle ones and `own`, which stand as idle.
-std::optional<std::uint32_t> Simulation::pick(Device& device, const std::vector<std::uint32_t>& own) {
+std::optional<std::uint32_t> Simulation::pick(Device& device, bool early, const std::vector<std::uint32_t>& own) {
   bool full = false;  // a longer queue is filled in order: what happens to fit would be kept from other devices
   const auto accepts = [&](std::uint32_t index) {
     const bool elsewhere = trials_[index].at_home && std::find(own.begin(), own.end(), index) == own.end();
     if (elsewhere || full) return false;
-    const bool fits = admits(device, index);
+    const bool fits = admits(device, index, early);
     full = !fits && !device.ahead.empty() && trials_[index].moves;
     return fits;
   };
@@ -130,10 +147,10 @@ bool Simulation::another_starves(const Device& device) const {
                      [&](const Device& other) { return &other != &device && !other.running && other.ahead.empty(); });
 }
 
-bool Simulation::admits(Device& device, std::uint32_t index) {
+bool Simulation::admits(Device& device, std::uint32_t index, bool early) {
   const bool deepens = !device.ahead.empty();
-  if (deepens && !trials_[index].moves) return false;  // nothing to bring ahead
-  const bool fits = fits_beside(device, index);
+  if (deepens && !trials_[index].moves) return false;     // nothing to bring ahead
+  const bool fits = early || fits_beside(device, index);  // by itself, every task does
   if (!fits && !deepens) device.refused = true;
   return fits;
 }

@@ -131,8 +131,16 @@ void Simulation::try_load(std::uint32_t d) {
     Held& held = device.ahead[place];
     if (held.step != Held::Step::chosen) continue;
     const bool link_free = !device.loading || load_seconds(held) == 0;
+    const Bytes running = device.running ? device.running->task->workspace_bytes : 0;
+    if (held.early && !has_room(device, running)) continue;
     if (link_free && (held.takes_over || bytes_home(d, place))) begin_load(d, held);
   }
+}
+
+/// For what was chosen early.
+bool Simulation::has_room(const Device& device, Bytes workspace) const {
+  const bool quiet = !device.running && device.storing.empty();
+  return quiet || device.used + workspace <= options_.memory;
 }
 
 double Simulation::load_seconds(const Held& held) {
@@ -164,6 +172,7 @@ void Simulation::begin_load(std::uint32_t d, Held& held) {
   held.brings_frozen = held.frozen && !std::exchange(held.frozen->requested, true);
   device.gauges.load_s += load_s;
   held.load_begin_s = now_s_;
+  device.pending -= std::exchange(held.pending, 0);
   held.step = load_s > 0 ? Held::Step::loading : Held::Step::ready;
   if (load_s == 0) {
     if (held.brings_frozen) held.frozen->there = true;
@@ -187,6 +196,7 @@ void Simulation::load_ended(std::uint32_t d) {
 void Simulation::try_compute(std::uint32_t d) {
   Device& device = devices_[d];
   if (device.running || device.ahead.empty() || !device.ahead.front().ready()) return;
+  if (device.ahead.front().early && !has_room(device, device.ahead.front().task->workspace_bytes)) return;
   device.running = std::move(device.ahead.front());
   device.ahead.pop_front();
   explain_gap(device, *device.running);
@@ -217,10 +227,16 @@ void Simulation::begin_store(std::uint32_t d, const Held& ended) {
   if (ended.task->store_s > 0) {
     const double begin_s = std::max(now_s_, device.store_free_s);
     device.store_free_s = end_s = begin_s + ended.task->store_s;
-    device.storing.push_back({ended.trial, shard, ended.copy, ended.task->stored_bytes, end_s});
-    share(device, *ended.copy, ended.task->stored_bytes);
+    const auto hold_until = [&](Bytes bytes, double until_s) {
+      device.storing.push_back({ended.trial, shard, ended.copy, bytes, until_s});
+      share(device, *ended.copy, bytes);
+      push(until_s, EventKind::store_end, d);
+    };
+    const Bytes stored = ended.task->stored_bytes, first = ended.task->stored_first;
+    if (first > 0 && first < stored)
+      hold_until(stored, begin_s + ended.task->store_s * static_cast<double>(first) / static_cast<double>(stored));
+    hold_until(first < stored ? stored - first : stored, end_s);
     device.gauges.store_s += ended.task->store_s;
-    push(end_s, EventKind::store_end, d);
     record(SimSlice::Kind::store, d, ended, begin_s, end_s);
     if (trial.stored_s.size() <= shard) trial.stored_s.resize(shard + 1, 0);
     trial.stored_s[shard] = end_s;
@@ -283,7 +299,7 @@ void Simulation::explain_gap(Device& device, const Held& next) const {
 
 void Simulation::note_peak(Device& device) {
   const Bytes workspace = device.running ? device.running->task->workspace_bytes : 0;
-  device.gauges.peak_bytes = std::max(device.gauges.peak_bytes, device.used + workspace);
+  device.gauges.peak_bytes = std::max(device.gauges.peak_bytes, device.used - device.pending + workspace);
 }
 
 void Simulation::record(SimSlice::Kind kind, std::uint32_t device, const Held& held, double begin_s, double end_s) {

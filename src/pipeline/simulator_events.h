@@ -45,6 +45,8 @@ struct Held {
   Bytes own_bytes() const { return task->state_bytes - task->frozen_bytes; }
   bool ready() const { return step == Step::ready && (!frozen || frozen->there); }
   enum class Step { chosen, loading, ready } step = Step::chosen;
+  bool early = false;          ///< chosen before its room is there
+  Bytes pending = 0;           ///< early: what its load will bring, while that has not begun
   bool after_refusal = false;  ///< before, no idle trial's task fitted the device's memory
   double chosen_s = 0, load_begin_s = 0;
   double retry_s = -1;  ///< when its load is tried again
@@ -67,6 +69,7 @@ struct Device {
   double free_since_s = 0;            ///< end of the last compute
   double store_free_s = 0;            ///< when the last store given to the engine ends
   Bytes used = 0;                     ///< by states, also those being stored; workspace comes on top
+  Bytes pending = 0;                  ///< of used: is not there yet
   bool refused = false;               ///< an idle trial's task did not fit when the device last chose
   std::optional<std::uint32_t> home;  ///< without interleaving: the trial it stays with
   SimDevice gauges;
@@ -104,15 +107,17 @@ class Simulation {
   void leave_active_set(std::uint32_t index, Device& device);
   // Choosing: simulator_choose.cc
   void dispatch();
-  bool choose_for(std::uint32_t d);
+  void choose_what_fits();
+  bool choose_for(std::uint32_t d, bool early = false);
+  bool may_choose_early(const Device& device) const;
   bool may_choose(const Device& device) const;
-  void take(std::uint32_t d, std::uint32_t index, bool after_refusal);
-  std::optional<std::uint32_t> choose_idle(Device& device);
-  std::optional<std::uint32_t> choose_beside(Device& device);
-  std::optional<std::uint32_t> pick(Device& device, const std::vector<std::uint32_t>& own = {});
+  void take(std::uint32_t d, std::uint32_t index, bool after_refusal, bool early);
+  std::optional<std::uint32_t> choose_idle(Device& device, bool early);
+  std::optional<std::uint32_t> choose_beside(Device& device, bool early);
+  std::optional<std::uint32_t> pick(Device& device, bool early, const std::vector<std::uint32_t>& own = {});
   std::vector<std::uint32_t> trials_held(const Device& device) const;
   bool another_starves(const Device& device) const;
-  bool admits(Device& device, std::uint32_t index);
+  bool admits(Device& device, std::uint32_t index, bool early);
   bool fits_beside(const Device& device, std::uint32_t index) const;
   std::shared_ptr<Copy> copy_there(const Device& device, std::uint32_t index, const SimTask& task) const;
   static std::shared_ptr<FrozenCopy> frozen_there(const Device& device, const SimTask& task);
@@ -123,6 +128,7 @@ class Simulation {
   bool bytes_home(std::uint32_t d, std::size_t place);
   void begin_load(std::uint32_t d, Held& held);
   static double load_seconds(const Held& held);
+  bool has_room(const Device& device, Bytes bytes) const;
   void load_ended(std::uint32_t d);
   void try_compute(std::uint32_t d);
   void compute_ended(std::uint32_t d);

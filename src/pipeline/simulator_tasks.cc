@@ -14,6 +14,7 @@ SimTask sim_task(std::uint32_t shard, const ShardTask& from, std::span<const std
   task.state_bytes = from.state;
   task.workspace_bytes = from.workspace;
   task.stored_bytes = from.stored;
+  task.stored_first = from.stored_first;
   if (shard < frozen.size() && frozen[shard] != 0) {
     task.frozen = frozen[shard];
     task.frozen_bytes = from.frozen;
@@ -26,7 +27,7 @@ SimTask sim_task(std::uint32_t shard, const ShardTask& from, std::span<const std
 void keep_on_device(std::vector<SimTask>& tasks) {
   for (SimTask& task : tasks) {
     task.load_s = task.store_s = task.frozen_load_s = 0;
-    task.stored_bytes = 0;
+    task.stored_bytes = task.stored_first = 0;
   }
 }
 

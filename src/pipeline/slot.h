@@ -67,6 +67,7 @@ struct Slot {
   std::vector<std::uint32_t> written;  ///< blobs that the task changes
   bool writes = false;                 ///< leaves newer bytes in the host tier
   bool cancelled = false;
+  bool early = false;  ///< chosen before its room is there: bytes that leave the device make it
   std::vector<std::uint32_t> pins;
   bool pinned = false, state_requested = false, state_loaded = false;
   std::vector<LayerOnDevice> layers;  ///< own memory: one for each layer of the shard

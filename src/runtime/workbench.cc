@@ -354,6 +354,7 @@ double Workbench::predict_seconds(std::vector<SimTrial> trials, const DeviceLimi
   options.double_buffer = config_.execute.double_buffer;
   options.interleave = config_.execute.interleave;
   options.lookahead = config_.execute.lookahead;
+  options.choose_early = planner_->inputs().devices.front().type != DeviceSpec::Type::cuda;
   options.active_trials = active;
   return estimate_makespan(std::move(trials), options, kSimulatedTasksMax);
 }

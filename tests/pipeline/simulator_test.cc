@@ -89,6 +89,32 @@ TEST(Simulator, ALoadWaitsForMemory) {
   EXPECT_EQ(makespan[15], 4 * (1 + 2 + 1));
 }
 
+TEST(Simulator, WhatIsChosenEarlyIsLoadedBesideWhatIsStored) {
+  const SimTask task{
+      .compute_s = 2, .load_s = 1, .store_s = 1, .state_bytes = 10, .workspace_bytes = 5, .stored_bytes = 10};
+  SimTask other = task;
+  other.shard = 1;
+  // 20: both states, but not with a workspace.
+  SimOptions options = one_device(20);
+  const SimResult early = simulate({trial_of({task, other}, 2)}, options);
+  EXPECT_EQ(early.makespan_s, 1 + 4 * 2 + 3 * 1 + 1);
+  EXPECT_LE(early.devices[0].peak_bytes, 20u);
+  options.choose_early = false;
+  EXPECT_EQ(predict_makespan({trial_of({task, other}, 2)}, options), 4 * (1 + 2 + 1));
+}
+
+TEST(Simulator, WhatIsHomeFirstMakesRoomBeforeTheRestIs) {
+  SimTask task{.compute_s = 2, .load_s = 1, .store_s = 2, .state_bytes = 10, .workspace_bytes = 5, .stored_bytes = 10};
+  const auto makespan = [&task] {
+    SimTask other = task;
+    other.shard = 1;
+    return predict_makespan({trial_of({task, other}, 2)}, one_device(15));
+  };
+  EXPECT_EQ(makespan(), 1 + 4 * 2 + 3 * (2 + 1) + 2);
+  task.stored_first = 5;  // home after 1 s
+  EXPECT_EQ(makespan(), 1 + 4 * 2 + 3 * 2 + 2);
+}
+
 TEST(Simulator, ALoadWaitsForTheStoreOfTheSameShardOnAnotherDevice) {
   // Three trials on two devices: FIFO makes them change their devices.
   const SimTask slow_store{.compute_s = 1, .load_s = 1, .store_s = 5, .state_bytes = 1, .stored_bytes = 1};
