@@ -96,12 +96,8 @@ bool Executor::may_choose(const DeviceState& device) const {
 /// Its load begins as soon as there is room for its bytes, and it computes when its workspace has room, too. Not where
 /// an allocator keeps two pools, which would have to give each other what is let go.
 bool Executor::may_choose_early(const DeviceState& device) const {
-  if (!spec_.double_buffer || !device.device->has_own_memory() || device.device->tensor_account() == nullptr)
-    return false;
-  if (device.ahead.empty()) return device.refused_for_memory;
-  const bool waits =
-      std::any_of(device.ahead.begin(), device.ahead.end(), [](const auto& slot) { return slot->early; });
-  return device.full && !device.shallow && !waits;
+  return device.ahead.empty() && device.refused_for_memory && spec_.double_buffer && device.device->has_own_memory() &&
+         device.device->tensor_account() != nullptr;
 }
 
 Bytes Executor::leaving_bytes(const DeviceState& device) const {
@@ -111,17 +107,13 @@ Bytes Executor::leaving_bytes(const DeviceState& device) const {
     for (const auto& layer : slot.layers)
       for (const auto* hold : {&layer.parameters, &layer.copies, &layer.moments}) add(*hold);
   };
-  const auto leaves = [&](const Slot& slot) { return !slot.trial->resident(); };
-  if (device.current && leaves(*device.current)) add_all(*device.current);
-  for (const auto& slot : device.ahead)
-    if (leaves(*slot)) add_all(*slot);
+  if (device.current && !device.current->trial->resident()) add_all(*device.current);
   for (const auto& slot : device.storing) add_all(*slot);
   return bytes;
 }
 
-bool Executor::has_room(const DeviceState& device, const Slot& slot, Bytes workspace) const {
-  const bool alone = quiet(device) && device.ahead.front().get() == &slot;
-  return alone || *device.ledger - kept_bytes(device) + workspace <= usable_memory(device.limit);
+bool Executor::has_room(const DeviceState& device, Bytes workspace) const {
+  return quiet(device) || *device.ledger - kept_bytes(device) + workspace <= usable_memory(device.limit);
 }
 
 bool Executor::choose(DeviceState& device, bool early) {
@@ -135,7 +127,7 @@ bool Executor::choose(DeviceState& device, bool early) {
     };
     if (std::any_of(devices_.begin(), devices_.end(), starves)) return false;
   }
-  (deepens ? device.full : device.refused_for_memory) = false;
+  if (!deepens) device.refused_for_memory = false;
   // The trials that the device has tasks of stand for choice among the idle ones, with the task that follows those:
   // else the longest trial would lose its device after each task (docs/GOTCHAS.md has the figures).
   const auto task_of = [&](const Active& active) {
@@ -143,9 +135,9 @@ bool Executor::choose(DeviceState& device, bool early) {
     return task && task->task.kind == TaskKind::exchange ? std::nullopt : task;
   };
   std::erase_if(held, [&](const Active* active) { return !task_of(*active); });
+  bool full = false;
   const auto accepts = [&](std::uint32_t number) {
     const Active& active = active_.at(number);
-    if (early && deepens && std::find(held.begin(), held.end(), &active) == held.end()) return false;
     if (active.home && *active.home != device.index) return false;
     if (deepens && active.trial->resident()) return false;  // resident: nothing to bring ahead
     if (!spec_.interleave) {
@@ -154,9 +146,9 @@ bool Executor::choose(DeviceState& device, bool early) {
           }))
         return false;
     }
-    if (!device.full && fits(device, *active.trial, *task_of(active), early)) return true;
+    if (!full && fits(device, *active.trial, *task_of(active), early)) return true;
     // A longer queue is filled in order: what happens to fit would be kept from other devices.
-    (deepens ? device.full : device.refused_for_memory) = true;
+    (deepens ? full : device.refused_for_memory) = true;
     return false;
   };
   for (const Active* active : held) scheduler_->add(as_idle(*active, tasks_held(device, *active->trial)));
@@ -204,15 +196,6 @@ Bytes Executor::workspace_needed(const DeviceState& device) const {
   if (device.device->tensor_account() == nullptr)
     for (const auto& [number, active] : active_)
       workspace = std::max(workspace, largest_workspace(active.trial->setup().plan));
-  return workspace;
-}
-
-Bytes Executor::workspace_before(const DeviceState& device, const Slot& slot) const {
-  Bytes workspace = device.current ? device.current->workspace : 0;
-  for (const auto& before : device.ahead) {
-    if (before.get() == &slot) break;
-    workspace = std::max(workspace, before->workspace);
-  }
   return workspace;
 }
 

@@ -100,11 +100,10 @@ class Executor {
     std::map<FrozenKey, std::weak_ptr<DeviceBytes>> frozen;  ///< what any task holds there of frozen bytes
     std::optional<std::uint32_t> bound;                      ///< without interleaving: the one trial that it works on
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
-    bool refused_for_memory = false;  ///< when it last chose its next task
-    bool full = false;                ///< when it last chose one behind that
-    bool failed = false;              ///< and its trials were told
-    bool shallow = false;             ///< memory was short: no task beyond the next until that one computes
-    int given_up_loads = 0;           ///< of tasks that were given up while their bytes were on their way
+    bool refused_for_memory = false;
+    bool failed = false;     ///< and its trials were told
+    bool shallow = false;    ///< memory was short: no task beyond the next until that one computes
+    int given_up_loads = 0;  ///< of tasks that were given up while their bytes were on their way
     int stores_in_flight = 0;
     DeviceReport report;
     std::uint32_t track = 0;
@@ -164,15 +163,13 @@ class Executor {
   std::uint32_t tasks_held(const DeviceState& device, const TrialRun& trial) const;  ///< computing and ahead
   std::vector<Active*> trials_held(DeviceState& device);
   bool may_choose(const DeviceState& device) const;
-  /// `early`: a task whose room is not there yet, for a device that has no other to choose; one behind others follows
-  /// them in its trial.
+  /// `early`: a task whose room is not there yet, for a device that has no other to choose.
   bool choose(DeviceState& device, bool early = false);
   bool may_choose_early(const DeviceState& device) const;
   bool fits(const DeviceState& device, TrialRun& trial, const PlannedTask& task, bool early) const;
-  Bytes workspace_before(const DeviceState& device, const Slot& slot) const;  ///< of the widest before it
-  Bytes leaving_bytes(const DeviceState& device) const;  ///< with what is ahead, computed and stored
-  bool has_room(const DeviceState& device, const Slot& slot, Bytes workspace) const;  ///< which was chosen early
-  Bytes workspace_needed(const DeviceState& device) const;                            ///< of the widest task there
+  Bytes leaving_bytes(const DeviceState& device) const;             ///< with what is computed and what is stored
+  bool has_room(const DeviceState& device, Bytes workspace) const;  ///< for what was chosen early
+  Bytes workspace_needed(const DeviceState& device) const;          ///< of the widest task there
   /// What of a layer, as it is after so many writes, a task need not load, since tasks before it leave it there.
   /// `until`: of those ahead, only the ones before this.
   LayerOnDevice bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task, std::uint32_t layer,

@@ -47,7 +47,7 @@ bool Executor::pin(const DeviceState& device, const std::shared_ptr<Slot>& slot)
 bool Executor::may_load(const DeviceState& device, const Slot& slot) const {
   // In host memory itself the order of a trial's tasks is enough.
   if (!device.device->has_own_memory()) return true;
-  if (slot.early && !has_room(device, slot, workspace_before(device, slot))) return false;
+  if (slot.early && !has_room(device, device.current ? device.current->workspace : 0)) return false;
   const auto layers = slot.trial_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const bool reads_host = slot.layers.empty() || slot.layers[i].reads_host();
@@ -59,12 +59,12 @@ bool Executor::may_load(const DeviceState& device, const Slot& slot) const {
 }
 
 bool Executor::may_compute(const DeviceState& device, const Slot& slot) const {
-  return slot.state == SlotState::ready && (!slot.early || has_room(device, slot, slot.workspace));
+  return slot.state == SlotState::ready && (!slot.early || has_room(device, slot.workspace));
 }
 
 bool Executor::begin_load(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   const bool own = device.device->has_own_memory() && slot->task.task.kind != TaskKind::update;
-  if (slot->early) drop_kept(device, workspace_before(device, *slot));
+  if (slot->early) drop_kept(device, device.current ? device.current->workspace : 0);
   if (own) take_what_came(device, *slot);
   if (own && !allocate(device, *slot)) return false;
   slot->go(SlotState::loading);

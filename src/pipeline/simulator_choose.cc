@@ -9,6 +9,7 @@ namespace hopyard::sim {
 /// Devices that have nothing come first, then those that have nothing after what they compute, then longer queues.
 void Simulation::dispatch() {
   choose_what_fits();
+  if (!options_.double_buffer) return;
   for (std::uint32_t d = 0; d < devices_.size(); ++d) {
     if (may_choose_early(devices_[d])) choose_for(d, true);
   }
@@ -37,17 +38,13 @@ bool Simulation::may_choose(const Device& device) const {
 
 /// Its room will come with what the device computes and stores.
 bool Simulation::may_choose_early(const Device& device) const {
-  if (!options_.choose_early || !options_.double_buffer) return false;
-  if (device.ahead.empty()) return device.refused;
-  const bool waits = std::any_of(device.ahead.begin(), device.ahead.end(), [](const Held& held) { return held.early; });
-  return device.full && !waits;
+  return options_.choose_early && device.ahead.empty() && device.refused;
 }
 
 bool Simulation::choose_for(std::uint32_t d, bool early) {
   Device& device = devices_[d];
   if (!may_choose(device)) return false;
   const bool deepens = !device.ahead.empty();
-  device.full = false;
   const bool after_refusal = !deepens && std::exchange(device.refused, false);
   const bool holds_nothing = !device.running && !deepens;
   const auto picked = holds_nothing ? choose_idle(device, early) : choose_beside(device, early);
@@ -115,13 +112,12 @@ std::optional<std::uint32_t> Simulation::choose_beside(Device& device, bool earl
 
 /// The best trial whose next task fits the device now, among the idle ones and `own`, which stand as idle.
 std::optional<std::uint32_t> Simulation::pick(Device& device, bool early, const std::vector<std::uint32_t>& own) {
-  // A longer queue is filled in order: what happens to fit would be kept from other devices.
-  const bool deepens = !device.ahead.empty();
+  bool full = false;  // a longer queue is filled in order: what happens to fit would be kept from other devices
   const auto accepts = [&](std::uint32_t index) {
-    const bool is_own = std::find(own.begin(), own.end(), index) != own.end();
-    if ((trials_[index].at_home && !is_own) || device.full || (early && deepens && !is_own)) return false;
+    const bool elsewhere = trials_[index].at_home && std::find(own.begin(), own.end(), index) == own.end();
+    if (elsewhere || full) return false;
     const bool fits = admits(device, index, early);
-    device.full = !fits && deepens && trials_[index].moves;
+    full = !fits && !device.ahead.empty() && trials_[index].moves;
     return fits;
   };
   if (options_.scheduler != SchedulerKind::lrtf) return scheduler_->pick(accepts);

@@ -131,22 +131,16 @@ void Simulation::try_load(std::uint32_t d) {
     Held& held = device.ahead[place];
     if (held.step != Held::Step::chosen) continue;
     const bool link_free = !device.loading || load_seconds(held) == 0;
-    if (held.early && !has_room(device, place, workspace_before(device, place))) continue;
+    const Bytes running = device.running ? device.running->task->workspace_bytes : 0;
+    if (held.early && !has_room(device, running)) continue;
     if (link_free && (held.takes_over || bytes_home(d, place))) begin_load(d, held);
   }
 }
 
 /// For what was chosen early.
-bool Simulation::has_room(const Device& device, std::size_t place, Bytes workspace) const {
-  const bool alone = place == 0 && !device.running && device.storing.empty();
-  return alone || device.used + workspace <= options_.memory;
-}
-
-Bytes Simulation::workspace_before(const Device& device, std::size_t place) {
-  Bytes workspace = device.running ? device.running->task->workspace_bytes : 0;
-  for (std::size_t before = 0; before < place; ++before)
-    workspace = std::max(workspace, device.ahead[before].task->workspace_bytes);
-  return workspace;
+bool Simulation::has_room(const Device& device, Bytes workspace) const {
+  const bool quiet = !device.running && device.storing.empty();
+  return quiet || device.used + workspace <= options_.memory;
 }
 
 double Simulation::load_seconds(const Held& held) {
@@ -202,7 +196,7 @@ void Simulation::load_ended(std::uint32_t d) {
 void Simulation::try_compute(std::uint32_t d) {
   Device& device = devices_[d];
   if (device.running || device.ahead.empty() || !device.ahead.front().ready()) return;
-  if (device.ahead.front().early && !has_room(device, 0, device.ahead.front().task->workspace_bytes)) return;
+  if (device.ahead.front().early && !has_room(device, device.ahead.front().task->workspace_bytes)) return;
   device.running = std::move(device.ahead.front());
   device.ahead.pop_front();
   explain_gap(device, *device.running);

@@ -70,7 +70,6 @@ struct Device {
   double store_free_s = 0;            ///< when the last store given to the engine ends
   Bytes used = 0;                     ///< by states, also those being stored; workspace comes on top
   Bytes pending = 0;                  ///< of used: is not there yet
-  bool full = false;                  ///< a task to be queued behind others did not fit when it last chose one
   bool refused = false;               ///< an idle trial's task did not fit when the device last chose
   std::optional<std::uint32_t> home;  ///< without interleaving: the trial it stays with
   SimDevice gauges;
@@ -129,8 +128,7 @@ class Simulation {
   bool bytes_home(std::uint32_t d, std::size_t place);
   void begin_load(std::uint32_t d, Held& held);
   static double load_seconds(const Held& held);
-  bool has_room(const Device& device, std::size_t place, Bytes workspace) const;
-  static Bytes workspace_before(const Device& device, std::size_t place);
+  bool has_room(const Device& device, Bytes bytes) const;
   void load_ended(std::uint32_t d);
   void try_compute(std::uint32_t d);
   void compute_ended(std::uint32_t d);
