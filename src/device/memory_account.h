@@ -22,7 +22,8 @@ class DeviceOutOfMemory : public std::runtime_error {
 /// How much memory of large tensors that were let go an account keeps for others.
 enum class Keeping {
   within_limit,     ///< with all that is in use no more than the limit: others want that memory, too
-  as_a_device_has,  ///< with the large tensors in use no more than the limit: a device's memory is nobody else's
+  as_a_device_has,  ///< with the large tensors in use no more than the limit: a device's memory is nobody else's.
+                    ///< Beside what lies on the heap, so that up to twice the limit is of the machine's memory
 };
 
 /// Bytes in use against a limit. Thread-safe; counting is lock-free. Must outlive the tensors that were charged to it.

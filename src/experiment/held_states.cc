@@ -7,27 +7,10 @@ namespace hopyard {
 
 namespace {
 
-constexpr Bytes kReadBytes = 4 * MiB;
-
 std::set<Version> distinct_versions(const HeldState& state) {
   std::set<Version> versions;
   for (const auto& blob : state.blobs) versions.insert(blob.version);
   return versions;
-}
-
-/// Reads all of it.
-bool is_whole(const HeldState& state, const DiskTier& disk) {
-  std::vector<std::byte> piece;
-  for (const auto& blob : state.blobs)
-    for (Bytes at = 0; at < blob.bytes; at += piece.size()) {
-      piece.resize(std::min(kReadBytes, blob.bytes - at));
-      try {
-        disk.read(blob.version, blob.blob, at, piece);
-      } catch (const DiskDamage&) {
-        return false;
-      }
-    }
-  return true;
 }
 
 bool names(const HeldState& state, std::uint32_t blob) {
@@ -47,24 +30,16 @@ std::vector<BlobVersion> versions_of(const HeldState& state) {
   return versions;
 }
 
-std::size_t forget_unnamed(StateBook& book, SharedVersions& disk) {
+void forget_unnamed(const StateBook& book, SharedVersions& disk) {
   std::set<Version> named;
   std::vector<BlobVersion> again;
-  std::size_t lost = 0;
-  const auto there = disk.versions();
-  for (const auto& state : book.all()) {
-    const auto versions = distinct_versions(state);
-    if (!std::includes(there.begin(), there.end(), versions.begin(), versions.end())) {
-      book.remove(state.trial, state.visits);
-      ++lost;
-      continue;
-    }
-    for (const Version version : versions)
+  const auto states = book.all();
+  for (const auto& state : states) {
+    for (const Version version : distinct_versions(state))
       if (!named.insert(version).second) again.push_back({0, version});
   }
   disk.keep_only(named);
   for (const auto& one : again) disk.share(std::span(&one, 1));
-  return lost;
 }
 
 HeldStates::HeldStates(StateBook& book, SharedVersions& disk) : book_(book), disk_(disk) {
@@ -154,20 +129,6 @@ void HeldStates::committed(const HeldState& lent, const HeldState& state) {
   for (const auto& blob : lent.blobs)
     if (names(state, blob.blob)) taken_over.push_back({blob.blob, blob.version});
   disk_.share(taken_over);
-}
-
-std::size_t HeldStates::remove_damaged() {
-  std::size_t damaged = 0;
-  for (const auto& held : all()) {
-    const auto state = lend(held.trial, held.visits);
-    if (!state) continue;
-    if (!is_whole(*state, disk_)) {
-      remove(state->trial, state->visits);
-      ++damaged;
-    }
-    give_back(*state);
-  }
-  return damaged;
 }
 
 void HeldStates::give_back(const HeldState& state) {

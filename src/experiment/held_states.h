@@ -38,8 +38,6 @@ class HeldStates {
   /// stays. `state` holds its versions from here on; put() it, or give it back.
   void committed(const HeldState& lent, const HeldState& state);
   void give_back(const HeldState& state);
-  /// Reads all that is held; what the disk has damaged is held no more. How many states that were.
-  std::size_t remove_damaged();
 
  private:
   using Key = std::pair<std::string, std::uint32_t>;
@@ -57,8 +55,7 @@ bool same_bytes(const std::vector<HeldBlob>& one, const std::vector<HeldBlob>& o
 std::vector<BlobVersion> versions_of(const HeldState& state);
 
 /// Drops what a crash left in the disk tier: all that the book does not name; and counts the states that name a
-/// version. States of which the disk has lost a version go from the book, since others hold them too: how many. Call
-/// once for a SharedVersions, before anything is written to it.
-std::size_t forget_unnamed(StateBook& book, SharedVersions& disk);
+/// version. Call once for a SharedVersions, before anything is written to it.
+void forget_unnamed(const StateBook& book, SharedVersions& disk);
 
 }  // namespace hopyard

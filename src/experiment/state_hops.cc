@@ -111,7 +111,6 @@ std::string StateHops::send(const Hop& hop, HopEnd& end) {
   const auto state = await_state(hop);
   if (!state) return text::cat(after_visits(hop), " is not here");
   std::string error;
-  bool damaged = false;
   if (state->digest != hop.digest || !same_bytes(state->blobs, hop.blobs)) {
     error = text::cat(after_visits(hop), " is another state here");
   } else {
@@ -124,11 +123,9 @@ std::string StateHops::send(const Hop& hop, HopEnd& end) {
       const auto sent = send_state(link, parts_.disk, state->blobs, std::move(*memory));
       end.digest = sent.digest;
       end.link_broke = sent.link_broke;
-      damaged = sent.damaged;
       return sent.error;
     });
   }
-  if (damaged) parts_.states.remove(hop.trial, hop.visits);  // others hold it, too
   parts_.states.give_back(*state);
   return error;
 }

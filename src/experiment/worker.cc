@@ -89,14 +89,6 @@ class Worker::Impl {
       const WorkerEnding ending = work();
       if (ending != WorkerEnding::lost) parts_.trainer.stop();
       return ending;
-    } catch (const DiskDamage& damage) {
-      const std::size_t states = states_.remove_damaged();
-      const Failure failure(
-          damage.code(),
-          text::cat(damage.fact, "; ", states,
-                    " damaged states are given up: start it again, and they come from workers that have them, too"));
-      break_off({failure.what(), failure.code()});
-      throw failure;
     } catch (const Failure& failure) {
       break_off({failure.what(), failure.code()});
       throw;

@@ -176,10 +176,6 @@ StateTransfer send_state(Link& link, const DiskTier& disk, std::span<const HeldB
                                const auto chunk = ring[offset / kChunkBytes % ring.size()].span().first(bytes);
                                try {
                                  reader.read(offset, chunk);
-                               } catch (const DiskDamage& damage) {
-                                 result.damaged = true;
-                                 unread = damage.fact;
-                                 return std::span<const std::byte>();
                                } catch (const Failure& failure) {
                                  unread = failure.what();
                                  return std::span<const std::byte>();

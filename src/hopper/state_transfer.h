@@ -21,7 +21,6 @@ constexpr double kDiskRoomSeconds = 2;
 struct StateTransfer {
   std::string error;            ///< empty when all is well
   bool link_broke = false;      ///< of the sender: the error is the link's, which the other end may have torn
-  bool damaged = false;         ///< of the sender: its disk has not what was written
   bool disk_full = false;       ///< of the receiver: there was no room for kDiskRoomSeconds
   std::string digest;           ///< of the bytes as they were here, in the order of the blobs
   std::vector<HeldBlob> blobs;  ///< of the receiver: where they are now, durable

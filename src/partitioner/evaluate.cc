@@ -80,6 +80,7 @@ ShardTask backward_task(const ShardPlan& shard, const DeviceLimits& device) {
   if (!has_link(device)) return task;
   task.state += shard.new_copy_bytes;
   task.stored_first = shard.moment_bytes;
+  if (shard.moment_bytes > 0) task.store_s += device.latency_s;  // of a transfer of their own
   return task;
 }
 
@@ -94,7 +95,7 @@ bool first_shard_stays(bool first_has_backward, std::size_t shards, const Device
 SlotCost slot_cost(const ShardTask* previous, const ShardTask& now, const ShardTask* next, const DeviceLimits& device) {
   const double compute = now.compute_s;
   const double load = next ? next->load_s : 0, store = previous ? previous->store_s : 0;
-  // The executor begins a load only where the state has its own workspace as well.
+  // As where nothing is chosen early, on a card: a load begins only where the state has its own workspace as well.
   const Bytes own = now.state + now.workspace;
   const Bytes pair = now.state + std::max(now.workspace, next ? next->workspace : 0);
   const Bytes coming = next ? next->state : 0, going = previous ? previous->stored : 0;

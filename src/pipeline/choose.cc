@@ -112,8 +112,9 @@ Bytes Executor::leaving_bytes(const DeviceState& device) const {
   return bytes;
 }
 
-bool Executor::has_room(const DeviceState& device, Bytes workspace) const {
-  return quiet(device) || *device.ledger - kept_bytes(device) + workspace <= usable_memory(device.limit);
+bool Executor::has_room(const DeviceState& device, const Slot& slot, Bytes workspace) const {
+  const Bytes inputs = slot.state_requested ? 0 : input_bytes(*slot.trial, slot.task);  // later they are in the ledger
+  return quiet(device) || *device.ledger - kept_bytes(device) + inputs + workspace <= usable_memory(device.limit);
 }
 
 bool Executor::choose(DeviceState& device, bool early) {

@@ -270,7 +270,8 @@ std::string Executor::idle_cause(const DeviceState& device) const {
     return committing_ > 0 ? "commit" : "no work";
   }
   const Slot& slot = *device.ahead.front();
-  if (slot.early && slot.pinned && (!slot.state_requested || slot.state == SlotState::ready)) return "memory";
+  const bool to_load = slot.pinned && !slot.state_requested, to_compute = slot.state == SlotState::ready;
+  if (slot.early && (to_load || to_compute) && !has_room(device, slot, to_load ? 0 : slot.workspace)) return "memory";
   if (!slot.pinned) return slot.trial->has_copies(slot.pins) || !slot.trial->rounds_copies() ? "disk" : "rounding";
   if (!slot.state_requested) return "store";
   if (!slot.state_loaded || !slot.frozen_there()) return "load";

@@ -167,9 +167,9 @@ class Executor {
   bool choose(DeviceState& device, bool early = false);
   bool may_choose_early(const DeviceState& device) const;
   bool fits(const DeviceState& device, TrialRun& trial, const PlannedTask& task, bool early) const;
-  Bytes leaving_bytes(const DeviceState& device) const;             ///< with what is computed and what is stored
-  bool has_room(const DeviceState& device, Bytes workspace) const;  ///< for what was chosen early
-  Bytes workspace_needed(const DeviceState& device) const;          ///< of the widest task there
+  Bytes leaving_bytes(const DeviceState& device) const;  ///< with what is computed and what is stored
+  bool has_room(const DeviceState& device, const Slot& slot, Bytes workspace) const;  ///< which was chosen early
+  Bytes workspace_needed(const DeviceState& device) const;                            ///< of the widest task there
   /// What of a layer, as it is after so many writes, a task need not load, since tasks before it leave it there.
   /// `until`: of those ahead, only the ones before this.
   LayerOnDevice bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task, std::uint32_t layer,

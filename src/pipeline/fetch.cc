@@ -47,7 +47,7 @@ bool Executor::pin(const DeviceState& device, const std::shared_ptr<Slot>& slot)
 bool Executor::may_load(const DeviceState& device, const Slot& slot) const {
   // In host memory itself the order of a trial's tasks is enough.
   if (!device.device->has_own_memory()) return true;
-  if (slot.early && !has_room(device, device.current ? device.current->workspace : 0)) return false;
+  if (slot.early && !has_room(device, slot, device.current ? device.current->workspace : 0)) return false;
   const auto layers = slot.trial_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const bool reads_host = slot.layers.empty() || slot.layers[i].reads_host();
@@ -59,7 +59,7 @@ bool Executor::may_load(const DeviceState& device, const Slot& slot) const {
 }
 
 bool Executor::may_compute(const DeviceState& device, const Slot& slot) const {
-  return slot.state == SlotState::ready && (!slot.early || has_room(device, slot.workspace));
+  return slot.state == SlotState::ready && (!slot.early || has_room(device, slot, slot.workspace));
 }
 
 bool Executor::begin_load(DeviceState& device, const std::shared_ptr<Slot>& slot) {

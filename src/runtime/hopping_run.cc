@@ -155,9 +155,9 @@ std::string format_hopping(const HoppingReport& report) {
     page += text::cat("  ", report.team_visits, " sub-epochs trained together, steps of ",
                       counted(exchanged, report.exchange_bytes_expected), "; ", report.parted_teams,
                       " begun in vain, since a worker was gone\n");
-  page += text::cat("  between workers: states ", text::format_bytes(report.hop_bytes), ", gradients ",
-                    text::format_bytes(exchanged), ", training rows none; ", text::format_bytes(read),
-                    " of rows were read by the workers that have them\n");
+  page += text::cat("  between workers: states ", text::format_bytes(report.hop_bytes), ", steps ",
+                    text::format_bytes(exchanged), "; no message carries rows: ", text::format_bytes(read),
+                    " of them were read by the workers that have them\n");
   return page;
 }
 

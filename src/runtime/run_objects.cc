@@ -49,9 +49,7 @@ RunObjects::RunObjects(const ExperimentConfig& config, RunDirectory opened,
   shared = std::make_unique<SharedVersions>(*disk);
   if (place.several()) {
     book = open_state_book(paths.states(), false);
-    if (const std::size_t lost = forget_unnamed(*book, *shared); lost > 0)
-      HOPYARD_WARN << "worker " << place.rank << ": " << lost << " states are not on its disk any more ("
-                   << claimed_disk_folder(paths, *journal) << "); they come from workers that have them, if there are any";
+    forget_unnamed(*book, *shared);
   } else {
     forget_uncommitted(*journal, *disk);
   }

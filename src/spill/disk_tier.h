@@ -39,19 +39,9 @@ class DiskFull : public Failure {
   explicit DiskFull(const std::string& sentence) : Failure(ExitCode::capacity, sentence) {}
 };
 
-/// What was written is not there any more, or not as it was. The sentence says what a single process can do about it;
-/// `fact` is what is wrong, without that, for whoever has other copies.
-class DiskDamage : public Failure {
- public:
-  explicit DiskDamage(const std::string& fact)
-      : Failure(ExitCode::input, fact + ": start again with --fresh, on another disk if it happens again"),
-        fact(fact) {}
-  const std::string fact;
-};
-
 /// One implementation over RocksDB (rocks_disk_tier.cc), one fake in tests/fakes; both pass tests/conformance.
-/// Thread-safe: several writes and reads may be in flight. I/O errors throw Failure, corruption DiskDamage; DiskFull
-/// when the disk is full or the granted capacity would be exceeded.
+/// Thread-safe: several writes and reads may be in flight. I/O errors and corruption throw Failure, DiskFull when the
+/// disk is full or the granted capacity would be exceeded.
 class DiskTier {
  public:
   virtual ~DiskTier() = default;

@@ -121,7 +121,8 @@ class RocksDiskTier : public DiskTier {
     const auto entry = ledger_.find(version);
     const StoredBlob* stored = entry ? entry->stored->find(blob) : nullptr;
     if (stored == nullptr)
-      throw DiskDamage(text::cat("the disk tier in ", folder_, " has no version ", version, " with blob ", blob));
+      fail(ExitCode::input, "the disk tier in ", folder_, " has no version ", version, " with blob ", blob,
+           ": start again with --fresh");
     read_version_file(path_of(version), *stored, offset, out, direct_io_);
     const std::lock_guard lock(mutex_);
     counters_.read += out.size();
@@ -141,8 +142,8 @@ class RocksDiskTier : public DiskTier {
     const auto there = ledger_.versions();
     for (const Version version : kept)
       if (!std::binary_search(there.begin(), there.end(), version))
-        throw DiskDamage(
-            text::cat("the disk tier in ", folder_, " has lost version ", version, ", which a commit names"));
+        fail(ExitCode::input, "the disk tier in ", folder_, " has lost version ", version,
+             ", which a commit names: start again with --fresh");
     for (const Version version : there)
       if (!kept.contains(version)) drop(version);
   }

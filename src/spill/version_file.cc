@@ -128,8 +128,8 @@ StoredBlob write_blob(SectorFile& file, const BlobToWrite& blob, Bytes begin) {
 
 void check_piece(const SectorFile& file, const StoredBlob& stored, Bytes piece, std::span<const std::byte> bytes) {
   if (checksum_bytes(bytes) == stored.checksums[piece]) return;
-  throw DiskDamage(text::cat(file.path(), ": the disk gave back other bytes than were written, in blob ", stored.blob,
-                             " from byte ", piece * kPiece, " on"));
+  fail(ExitCode::input, file.path(), ": the disk gave back other bytes than were written, in blob ", stored.blob,
+       " from byte ", piece * kPiece, " on: start again with --fresh, on another disk if it happens again");
 }
 
 /// Whole pieces, straight to where they belong; while one is checked, the next ones are on their way. Requires that
@@ -215,8 +215,8 @@ StoredVersion write_version_file(const std::string& path, std::span<const BlobTo
 void read_version_file(const std::string& path, const StoredBlob& stored, Bytes offset, std::span<std::byte> out,
                        bool direct_io) {
   if (offset > stored.bytes || out.size() > stored.bytes - offset)
-    throw DiskDamage(
-        text::cat(path, ": the disk tier has no byte ", std::max(offset, stored.bytes), " of blob ", stored.blob));
+    fail(ExitCode::input, path, ": the disk tier has no byte ", std::max(offset, stored.bytes), " of blob ",
+         stored.blob, ": start again with --fresh");
   if (out.empty()) return;
   SectorFile file(path, O_RDONLY, direct_io);
   while (!out.empty()) {

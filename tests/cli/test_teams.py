@@ -93,7 +93,7 @@ class Teams(WorkersTest):
         first, second = self.start_all(directory)
         said = self.end_of(first, 0)
         self.assertIn("by formula", said)
-        self.assertRegex(said, r"between workers: states .*, gradients 0 B, training rows none; ")
+        self.assertRegex(said, r"between workers: states .*, steps 0 B; no message carries rows: ")
         self.end_of(second, 0)
         hops = self.hopping(directory)
         sent, read = (sum(worker[key] for worker in hops["workers"]) for key in ("sent_bytes", "bytes_read"))

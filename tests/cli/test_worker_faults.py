@@ -221,32 +221,17 @@ class WorkerFaults(WorkersTest):
             self.end_of(worker, 5)
         return directory
 
-    def test_states_that_a_disk_has_lost_come_from_the_other_worker(self):
-        for rank in range(WORKERS):
-            with self.subTest(rank=rank):
-                directory = self.interrupted_run(f"lost-{rank}")
-                folder, files = self.states_of(directory, rank)
-                self.assertTrue(files)
-                shutil.rmtree(folder)
-                self.expect_all_end(directory, *self.start_all(directory))
-
-    def test_states_that_a_disk_has_damaged_come_from_the_other_worker(self):
-        for rank in range(WORKERS):
-            with self.subTest(rank=rank):
-                directory = self.interrupted_run(f"damaged-{rank}")
-                for file in self.states_of(directory, rank)[1]:
-                    written = bytearray(file.read_bytes())
-                    written[len(written) // 2] ^= 1
-                    file.write_bytes(written)
-                workers = self.start_all(directory, None, "--set", SHORT_WAIT)
-                said = self.end_of(workers[rank], 3)
-                self.assertRegex(said, rf"worker {rank}: .* other bytes than were written.* damaged states are given up")
-                self.end_of(workers[1 - rank], 0 if rank == 1 else 5)
-                if rank == 0:  # without whom there is no run
-                    workers = self.start_all(directory)
-                    self.end_of(workers[0], 0)
-                    self.end_of(workers[1], 0)
-                self.expect_whole(directory)
+    def test_a_disk_that_is_not_there_is_refused_and_nothing_is_forgotten(self):
+        directory = self.interrupted_run("unmounted")
+        folder, files = self.states_of(directory, 0)
+        self.assertTrue(files)
+        folder.rename(folder.with_name("elsewhere"))
+        workers = self.start_all(directory, None, "--set", SHORT_WAIT)
+        self.assertIn("has lost version", self.end_of(workers[0], 3))
+        self.end_of(workers[1], 5)
+        shutil.rmtree(folder)
+        folder.with_name("elsewhere").rename(folder)
+        self.expect_all_end(directory, *self.start_all(directory))
 
     def test_a_worker_that_cannot_listen_where_it_is_to_is_refused(self):
         directory, port = self.sweep.directory("no-address"), free_port()

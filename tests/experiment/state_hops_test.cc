@@ -139,20 +139,6 @@ TEST_F(StateHopsTest, AStateThatIsSentMayBeForgottenMeanwhile) {
   EXPECT_TRUE(from.disk.versions().empty());
 }
 
-TEST_F(StateHopsTest, AStateThatTheDiskDamagedIsHeldNoMore) {
-  HoppingNode from(network_, 0, MiB), to(network_, 1, MiB);
-  from.hold("t");
-  from.below.faults.damaged = from.states.find("t", 1)->blobs.front().version;
-  order(from, to, "t");
-  std::vector<HopEnd> ends;
-  ASSERT_EQ(from.await_ends(1, ends), 1u);
-  EXPECT_NE(ends[0].error.find("is damaged"), std::string::npos) << ends[0].error;
-  EXPECT_FALSE(ends[0].link_broke);
-  EXPECT_FALSE(from.states.find("t", 1));
-  ASSERT_EQ(to.await_ends(2, ends), 2u);
-  EXPECT_NE(ends[1].error, "");
-}
-
 TEST_F(StateHopsTest, AFullDiskIsWaitedForAndThenEndsTheWorker) {
   HoppingNode from(network_, 0, MiB), to(network_, 1, MiB, 2 * kBlobBytes);
   for (const char* trial : {"old", "new", "newer"}) from.hold(trial);

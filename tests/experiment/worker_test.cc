@@ -362,26 +362,6 @@ TEST_F(WorkerTest, AWorkerWhoseDiskFailsSaysSoAndLeaves) {
   EXPECT_EQ(held(node.book.all()), (Held{{courses_[0].spec.id, 1}}));
 }
 
-TEST_F(WorkerTest, StatesThatItsDiskLostOrDamagedAreGivenUp) {
-  WorkerNode node(0);
-  auto life = greet(node);
-  for (auto* course : {&courses_[0], &courses_[1]}) train(*course, life->id);
-  life->interrupted = true;
-  EXPECT_EQ(life->ending(), WorkerEnding::interrupted) << life->thrown;
-  life.reset();
-  node.medium->versions.erase(node.book.all().at(0).blobs.front().version);
-  life = live(node);
-  EXPECT_EQ(held(coordinator_.expect<Hello>(life->id).held), held(node.book.all()));
-  EXPECT_EQ(held(node.book.all()), (Held{{courses_[1].spec.id, 1}}));
-  life->disk.faults.damaged = node.book.all().at(0).blobs.front().version;
-  coordinator_.send(life->id, next_visit(courses_[1]));
-  const auto broken = coordinator_.expect<Broken>(life->id);
-  EXPECT_EQ(broken.code, ExitCode::input);
-  EXPECT_NE(broken.sentence.find("is damaged; 1 damaged states are given up"), std::string::npos) << broken.sentence;
-  EXPECT_FALSE(life->ending().has_value());
-  EXPECT_TRUE(node.book.all().empty());
-}
-
 TEST_F(WorkerTest, AnInterruptedWorkerKeepsWhatItHolds) {
   WorkerNode node(0);
   auto life = greet(node);

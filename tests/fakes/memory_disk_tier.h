@@ -28,8 +28,7 @@ struct MemoryDisk {
 struct DiskFaults {
   std::atomic<int> writes_until_failure{-1};  ///< 0: the next write fails, once; -1: none does
   std::atomic<int> reads_until_failure{-1};
-  std::atomic<Version> damaged{0};  ///< reads of this one find other bytes
-  std::atomic<double> delay_s{0};   ///< before each read and write
+  std::atomic<double> delay_s{0};  ///< before each read and write
 };
 
 class MemoryDiskTier : public DiskTier {
@@ -74,7 +73,6 @@ class MemoryDiskTier : public DiskTier {
     const std::lock_guard lock(mutex_);
     const auto entry = ledger_.find(version);
     if (!entry) fail(ExitCode::input, "no version ", version);
-    if (version == faults.damaged) throw DiskDamage(text::cat("version ", version, " is damaged"));
     if (out.empty()) return;
     const auto& blobs = entry->durability == Durability::durable ? disk_->versions.at(version) : spilled_.at(version);
     const auto found = blobs.find(blob);
