@@ -66,13 +66,13 @@ void CopyLane::issue(Transfer& transfer) {
                     stream_.get());
     transfer.whole = true;
   } catch (...) {
-    failure_.note(std::current_exception());
+    failure_.keep(std::current_exception());
   }
   try {
     calls_.record(transfer.events->end.get(), stream_.get());
     transfer.recorded = true;
   } catch (...) {
-    failure_.note(std::current_exception());
+    failure_.keep(std::current_exception());
   }
 }
 
@@ -115,7 +115,7 @@ double CopyLane::await(const Transfer& transfer) {
     calls_.synchronize(transfer.events->end.get());
     if (transfer.whole) return calls_.elapsed_s(transfer.events->begin.get(), transfer.events->end.get());
   } catch (...) {
-    failure_.note(std::current_exception());
+    failure_.keep(std::current_exception());
   }
   return 0;
 }

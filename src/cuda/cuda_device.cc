@@ -29,7 +29,7 @@ MemoryAccount& CudaDevice::account() {
     const CudaMemory memory = calls_->memory();
     account_.observe(memory.used, memory.peak);
   } catch (const CudaFailure&) {
-    failure_.note(std::current_exception());  // what was known last stays
+    failure_.keep(std::current_exception());  // what was known last stays
   }
   return account_;
 }
@@ -58,7 +58,7 @@ at::Tensor CudaDevice::allocate(at::IntArrayRef sizes, at::ScalarType type) {
   try {
     if (!failure_.get()) return allocate_in(door_.load_stream(), sizes, type);
   } catch (const CudaFailure&) {
-    failure_.note(std::current_exception());
+    failure_.keep(std::current_exception());
   }
   return at::empty(sizes, type);
 }
@@ -72,7 +72,7 @@ at::Tensor CudaDevice::bring(const at::Tensor& value) {
     staging_.send(brought.data_ptr(), from.const_data_ptr(), from.nbytes());
     return brought;
   } catch (const CudaFailure&) {
-    failure_.note(std::current_exception());
+    failure_.keep(std::current_exception());
     throw;
   }
 }
@@ -87,7 +87,7 @@ void CudaDevice::finish_compute() {
     calls_->record(computed_.get(), calls_->compute_stream());
     calls_->synchronize(computed_.get());
   } catch (const CudaFailure&) {
-    failure_.note(std::current_exception());
+    failure_.keep(std::current_exception());
   }
   if (const auto failed = failure_.get()) std::rethrow_exception(failed);
 }

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "base/failure.h"
-#include "cuda/first_reason.h"
+#include "cuda/first_kept.h"
 #include "cuda/nccl_link.h"
 
 namespace hopyard {
@@ -17,7 +17,7 @@ struct Core {
   const std::unique_ptr<Group> inner;
   NcclLane lane;
   const double stall_s;
-  FirstReason broken;
+  FirstKept<std::string> broken;  // why; empty while all is well
 
   /// Breaks the group, if it is whole; the words that it broke with.
   std::string break_off(const std::string& reason) {

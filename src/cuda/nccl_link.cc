@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/failure.h"
-#include "cuda/first_reason.h"
+#include "cuda/first_kept.h"
 
 namespace hopyard {
 
@@ -47,7 +47,7 @@ struct Core {
   const WorkerId peer;
   const int peer_member;
   const double stall_s;
-  FirstReason broken;
+  FirstKept<std::string> broken;  // why; empty while all is well
 
   std::mutex mutex;      // guards sending
   bool sending = false;  ///< there is a transfer in lanes.sending
