@@ -5,11 +5,11 @@
 
 namespace hopyard {
 
-/// For what the calling thread computes from here on. at::set_num_threads() also sets a number for the whole process,
-/// which a thread takes over when it first computes: asking settles it now, before another thread sets another.
+/// For what the calling thread computes from here on, whatever others set. at::set_num_threads() also sets a number for
+/// the whole process, which a thread takes over when it first computes or asks: that is done with before its own is set.
 inline void compute_with_threads(int threads) {
-  at::set_num_threads(threads);
   (void)at::get_num_threads();
+  at::set_num_threads(threads);
 }
 
 }  // namespace hopyard
