@@ -11,7 +11,7 @@ import unittest
 
 from program import HOPYARD, PATIENCE, ROOT, Sweep, committed, digests, first_rows, hopyard, journal, leaderboard
 
-WORKERS, PARTITIONS, TRIALS = 2, 4, 4
+WORKERS, PARTITIONS, TRIALS, ROWS = 2, 4, 4, 160
 SLOW_RUNS, SLOW_PAUSES = 0.03, 0.3  # seconds: a tenth of the speed, and shorter than what makes a worker dead
 
 
@@ -56,7 +56,7 @@ class WorkersTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.sweep = Sweep()
-        data = first_rows(ROOT / "data/sections/valid", 160, cls.sweep.directory("data"))
+        data = first_rows(ROOT / "data/sections/valid", ROWS, cls.sweep.directory("data"))
         cls.cut = cls.sweep.directory("cut")
         code, out, err = hopyard("partition", data, f"--into={PARTITIONS}", "--out", cls.cut, "--seed=3")
         assert code == 0, out + err
