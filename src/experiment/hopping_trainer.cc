@@ -225,12 +225,21 @@ std::string HoppingTrainer::what_its_team_misses(const Job& job) const {
       text::cat(job.entry->status.spec.id, " trains on ", team.degree, " workers together, and ");
   if (living() < team.degree) return text::cat(team_of, living(), living() == 1 ? " lives" : " live");
   if (!job.number || shop_.trial(*job.number).done()) return "";
-  const std::uint32_t next = shop_.trial(*job.number).next_in_order();
-  if (shop_.team_size(*job.number, next) > 0) return "";
+  const OpenTrial& open = shop_.trial(*job.number);
+  const std::uint32_t next = open.next_in_order();
+  std::optional<std::uint32_t> short_of;
+  const auto look_at = [&](std::uint32_t partition) {
+    if (!short_of && shop_.team_size(*job.number, partition) == 0) short_of = partition;
+  };
+  if (open.to_visit.test(next))
+    look_at(next);
+  else  // under `order: free` the team has been there
+    open.to_visit.for_each(look_at);
+  if (!short_of) return "";
   std::set<std::uint32_t> gone;
-  for (const std::uint32_t home : shop_.homes(next))
+  for (const std::uint32_t home : shop_.homes(*short_of))
     if (!alive(home)) gone.insert(home);
-  return text::cat(team_of, "too few homes of partition ", next, " live without ", workers_named(gone));
+  return text::cat(team_of, "too few homes of partition ", *short_of, " live without ", workers_named(gone));
 }
 
 std::string HoppingTrainer::what_is_missing(TrialEntries trials) const {

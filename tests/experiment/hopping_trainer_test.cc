@@ -258,6 +258,21 @@ TEST_F(HoppingTrainerTest, WhatARunWaitedForInVainIsNamed) {
   EXPECT_NE(sentence(0).find("trains on 2 workers together, and too few homes of partition"), std::string::npos)
       << sentence(0);
   EXPECT_NE(sentence(0).find("live without worker 2, and nobody came"), std::string::npos) << sentence(0);
+  for (const auto kind : kVisitSchedulerKinds) {
+    kind_ = kind;
+    for (const std::size_t visits : {3, 6, 9}) {
+      const std::string said = sentence(visits), mark = "too few homes of partition ";
+      const auto place = said.find(mark);
+      ASSERT_NE(place, std::string::npos) << said;
+      const auto partition = static_cast<std::uint32_t>(std::stoul(said.substr(place + mark.size())));
+      std::vector<std::uint32_t> visited;
+      for (const auto& commit : journal_->commits())
+        if (said.find(commit.trial + " trains on 2 workers") != std::string::npos) visited.push_back(commit.partition);
+      visited.erase(visited.begin(), visited.end() - static_cast<std::ptrdiff_t>(visited.size() % partitions_));
+      EXPECT_EQ(std::count(visited.begin(), visited.end(), partition), 0) << to_string(kind) << ": " << said;
+    }
+  }
+  kind_ = VisitSchedulerKind::seed;
   team_ = {};
   replication_ = 3;
   state_replicas_ = 1;
