@@ -258,7 +258,7 @@ TEST_F(PartlyFrozenTest, OneLoadOfFrozenBytesServesAllTrials) {
     setup.devices = devices;
     setup.link_bytes_per_s = 5e6;  // a layer takes several times as long as computing it, on a busy machine as well
     const Bytes shared = loaded_bytes(world, trials, setup, false), apart = loaded_bytes(world, trials, setup, true);
-    EXPECT_GT(5 * apart, 6 * shared) << devices;  // by as much as trials meet, which others on the machine delay
+    EXPECT_GT(2 * apart, 3 * shared) << devices;  // by as much as trials meet, which others on the machine delay
   }
 }
 
