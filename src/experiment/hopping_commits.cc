@@ -1,4 +1,4 @@
-// From a trained visit to its commit: copies of the state, and hops.
+// From a trained visit to its commit.
 #include <algorithm>
 #include <utility>
 
@@ -12,14 +12,7 @@ namespace hopyard {
 
 namespace {
 
-constexpr std::uint32_t kHopTries = 3;   // in a visit; then it begins elsewhere
-constexpr std::uint32_t kTeamTries = 3;  // of a visit; then somebody has to leave, or the trial has failed
-
-Bytes total_bytes(const std::vector<HeldBlob>& blobs) {
-  Bytes sum = 0;
-  for (const auto& blob : blobs) sum += blob.bytes;
-  return sum;
-}
+constexpr std::uint32_t kTeamTries = 3;  // of a visit; then it changes, somebody has to leave, or the trial has failed
 
 }  // namespace
 
@@ -51,6 +44,7 @@ void HoppingTrainer::trained(std::uint32_t worker, Trained end) {
   end = join(std::exchange(job->parts[worker], {}), std::move(end));
   ++report_.workers[worker].visits;
   job->said[worker] = std::move(end);
+  job->nowhere_since_s.reset();
   if (job->said.size() < visit.size() || !agrees(*job)) return;
   shop_.trained(visit);
   if (visit.size() > 1) ++report_.team_visits;
@@ -110,15 +104,21 @@ void HoppingTrainer::missing(std::uint32_t worker, const Missing& end) {
   set_holders(*job, std::move(holders));
 }
 
-/// Without the one who says so, others get on, and it may come again.
+/// Where one worker gives the same bits, it trains the visit. Otherwise others get on without the one who says so, and
+/// it may come again.
 void HoppingTrainer::parted(std::uint32_t worker, const Parted& end) {
   Job* job = ordered(end.trial, end.number);
   if (job == nullptr) return;
   ++report_.parted_teams;
   parts_.event(text::cat(end.trial, ": its team fell apart at worker ", worker, ": ", end.sentence));
   call_back(*job);
+  gets_nowhere(*job, text::cat("its team falls apart at worker ", worker, ": ", end.sentence));
   if (++job->failed_teams < kTeamTries) return;
   job->failed_teams = 0;
+  if (job->entry->setup.train.data_parallel.is_exact()) {
+    parts_.event(text::cat(end.trial, ": one worker trains its next visit alone"));
+    return shop_.leave_alone(*job->number);
+  }
   parts_.end.expel(*members_[worker].id, text::cat("its teams fall apart: ", end.sentence));
 }
 
@@ -139,11 +139,14 @@ void HoppingTrainer::get_on(Job& job) {
   if (goes_home) needed.insert(needed.begin(), 0);
   const auto next = goes_next(job);
   const auto go_to = [&](std::uint32_t target) {
-    if (!job.copies.contains(target) && !under_way_to(trial.status.spec.id, job.trained->commit.digest, target))
-      order_hop(job, job.visit->worker, target, visits, job.trained->blobs, target == next);
+    if (const auto way = way_to(job, target, job.copies, job.visit->worker))
+      order_hop(job, way->from, way->to, visits, job.trained->blobs, way->to == next);
   };
   for (const std::uint32_t target : needed) go_to(target);
-  for (const std::uint32_t target : replica_targets(shop_, parts_.scheduler, *job.visit, enough)) {
+  std::vector<std::uint32_t> replicas = replica_targets(shop_, parts_.scheduler, *job.visit, living());
+  std::stable_partition(replicas.begin(), replicas.end(),
+                        [&](std::uint32_t target) { return sender_to(target, job.copies).has_value(); });
+  for (const std::uint32_t target : replicas) {
     if (copies_coming(job) >= enough) break;
     go_to(target);
   }
@@ -158,15 +161,6 @@ std::optional<std::uint32_t> HoppingTrainer::goes_next(const Job& job) const {
   const auto next = parts_.scheduler.after(shop_, *job.visit);
   if (!next || job.visit->is_at(next->worker) || next->is_at(job.visit->worker)) return std::nullopt;
   return next->worker;
-}
-
-/// Of the trained state: those that are there, and those on their way.
-std::size_t HoppingTrainer::copies_coming(const Job& job) const {
-  std::size_t coming = job.copies.size();
-  for (const auto& [number, flight] : flights_)
-    coming += flight.trial == job.entry->status.spec.id && flight.digest == job.trained->commit.digest &&
-              !job.copies.contains(flight.to);
-  return coming;
 }
 
 void HoppingTrainer::commit(Job& job) {
@@ -184,6 +178,7 @@ void HoppingTrainer::commit(Job& job) {
   job.blobs = std::move(done.blobs);
   job.visit.reset();
   job.failed_teams = job.disagreements = 0;
+  job.nowhere_since_s.reset();
   trial.under_way = trial.committing = false;
   if (!done.curve.empty()) trial.status.loss = done.curve.back().loss;
   const Keep keep{trial.status.spec.id, trial.status.visits_done + 1};
@@ -211,127 +206,6 @@ void HoppingTrainer::expect_bytes(const Job& job, const Trained& done) {
         state * std::max(goes_home ? 1u : 0u, std::max(parts_.state_replicas, visit.size()) - visit.size());
   else
     report_.hop_bytes_expected += state;
-}
-
-bool HoppingTrainer::under_way_to(const std::string& trial, const std::string& digest, std::uint32_t worker) const {
-  return std::any_of(flights_.begin(), flights_.end(), [&](const auto& flight) {
-    return flight.second.trial == trial && flight.second.digest == digest && flight.second.to == worker;
-  });
-}
-
-void HoppingTrainer::order_hop(Job& job, std::uint32_t from, std::uint32_t to, std::uint32_t visits,
-                               const std::vector<HeldBlob>& blobs, bool leaves) {
-  const TrialEntry& trial = *job.entry;
-  Hop hop;
-  hop.number = ++links_ordered_;
-  hop.trial = trial.status.spec.id;
-  hop.visits = visits;
-  hop.digest = visits == trial.status.visits_done ? trial.digest : job.trained->commit.digest;
-  hop.blobs = blobs;
-  flights_[hop.number] = {hop.trial, from, to, hop.digest, total_bytes(blobs), {}, {}};
-  hop.peer = *members_[to].id;
-  hop.send = true;
-  hop.leaves = leaves;
-  send(from, hop);
-  hop.peer = *members_[from].id;
-  hop.send = hop.leaves = false;
-  send(to, hop);
-}
-
-/// The state that the visit begins at goes to those of its workers that have none. False when nobody who lives has it.
-bool HoppingTrainer::order_starts(Job& job) {
-  const TrialEntry& trial = *job.entry;
-  if (trial.status.visits_done == 0) return true;
-  for (const std::uint32_t worker : job.visit->members()) {
-    if (job.holders.contains(worker) || under_way_to(trial.status.spec.id, trial.digest, worker)) continue;
-    const auto from = shop_.source(*job.number);
-    if (!from) return false;
-    order_hop(job, *from, worker, trial.status.visits_done, job.blobs);
-  }
-  return true;
-}
-
-/// All of the visit's workers have the state that it begins at.
-bool HoppingTrainer::all_can_start(const Job& job) const {
-  if (job.entry->status.visits_done == 0) return true;
-  const auto members = job.visit->members();
-  return std::all_of(members.begin(), members.end(),
-                     [&](std::uint32_t member) { return job.holders.contains(member); });
-}
-
-void HoppingTrainer::ended(std::uint32_t worker, const HopEnd& end) {
-  const auto found = flights_.find(end.number);
-  if (found == flights_.end() || worker != (end.sent ? found->second.from : found->second.to)) return;
-  Flight& flight = found->second;
-  (end.sent ? flight.sent : flight.received) = end;
-  if (end.error.empty() && !(flight.sent && flight.received)) return;
-  const Flight over = flight;
-  flights_.erase(found);
-  if (!end.error.empty()) return torn(over, end.error);
-  if (over.sent->digest == over.received->digest) return arrived(over);
-  // Whoever received it has it in the book; nobody may begin there.
-  Job& job = jobs_[over.trial];
-  if (job.visit && !job.trained && job.visit->is_at(over.to)) call_back(job);
-  send(over.to, Keep{over.trial, over.digest == job.entry->digest ? 0 : job.entry->status.visits_done});
-  torn(over, "other bytes arrived than were sent");
-}
-
-void HoppingTrainer::arrived(const Flight& flight) {
-  ++report_.hops;
-  report_.hop_bytes += flight.bytes;
-  Job& job = jobs_[flight.trial];
-  if (job.trained && flight.digest == job.trained->commit.digest) {
-    job.copies.insert(flight.to);
-    return get_on(job);
-  }
-  if (flight.digest != job.entry->digest) {  // of a visit that was given up, or that has been followed by others
-    // Who trains that visit again puts its own state in the place of this one, and may have done so.
-    if (job.visit && job.visit->is_at(flight.to)) return;
-    return send(flight.to, Keep{flight.trial, job.entry->status.visits_done});
-  }
-  auto holders = job.holders;
-  holders.insert(flight.to);
-  set_holders(job, std::move(holders));
-  if (job.entry->ended()) return bring_home(job);
-  get_on(job);
-}
-
-void HoppingTrainer::torn(const Flight& flight, const std::string& why) {
-  ++report_.failed_hops;
-  parts_.event(
-      text::cat(flight.trial, ": its way from worker ", flight.from, " to worker ", flight.to, " failed: ", why));
-  Job& job = jobs_[flight.trial];
-  const bool of_now = flight.digest == (job.trained ? job.trained->commit.digest : job.entry->digest);
-  if (!of_now || finished_) return;
-  if (++job.failed_hops >= kHopTries) return give_up_on(flight, why);
-  if (job.entry->ended()) return bring_home(job);
-  get_on(job);
-}
-
-/// One of both ends does not get on: without it others do, and it may come again. That is the one that says so. Who
-/// sends and says that the link broke may have met an end that broke it: then it is the one that is to get the state.
-void HoppingTrainer::give_up_on(const Flight& flight, const std::string& why) {
-  jobs_[flight.trial].failed_hops = 0;
-  const bool sender = flight.sent && !flight.sent->error.empty() && !flight.sent->link_broke;
-  const std::uint32_t worker = sender ? flight.from : flight.to;
-  if (alive(worker)) parts_.end.expel(*members_[worker].id, text::cat("states do not get through: ", why));
-}
-
-/// An ended trial's state is needed at rank 0 alone.
-void HoppingTrainer::bring_home(Job& job) {
-  if (job.at_home) return;
-  const TrialEntry& trial = *job.entry;
-  const std::string& id = trial.status.spec.id;
-  const bool needed = trial.status.visits_done > 0;
-  if (needed && !job.holders.contains(0)) {
-    const auto from = std::find_if(job.holders.begin(), job.holders.end(), [&](auto holder) { return alive(holder); });
-    if (from == job.holders.end() || !alive(0) || under_way_to(id, trial.digest, 0)) return;
-    return order_hop(job, *from, 0, trial.status.visits_done, job.blobs);
-  }
-  job.at_home = true;
-  for (std::uint32_t worker = 0; worker < members_.size(); ++worker)
-    if (worker != 0 || !needed) send(worker, Keep{id, 0});
-  set_holders(job, needed ? std::set<std::uint32_t>{0} : std::set<std::uint32_t>());
 }
 
 }  // namespace hopyard

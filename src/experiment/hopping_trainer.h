@@ -12,6 +12,7 @@
 
 #include "experiment/committer.h"
 #include "experiment/visit_trainer.h"
+#include "hopper/cut_links.h"
 #include "hopper/messages.h"
 #include "hopper/open_shop.h"
 #include "hopper/visit_scheduler.h"
@@ -128,6 +129,7 @@ class HoppingTrainer final : public VisitTrainer {
     std::uint32_t failed_hops = 0;             // since the visit began
     std::uint32_t failed_teams = 0;            // since the last commit
     std::uint32_t disagreements = 0;           // of its teams, since then
+    std::optional<double> nowhere_since_s;     // when a hop or a team first failed since something came of one
     bool at_home = false;                      // it has ended, and nobody else's copy is needed
   };
   struct Flight {
@@ -136,6 +138,9 @@ class HoppingTrainer final : public VisitTrainer {
     std::string digest;  // of the trial's parameters
     Bytes bytes = 0;
     std::optional<HopEnd> sent, received;
+  };
+  struct Way {
+    std::uint32_t from = 0, to = 0;
   };
 
   // hopping_trainer.cc: what is to be trained, and where
@@ -192,16 +197,23 @@ class HoppingTrainer final : public VisitTrainer {
   void commit(Job& job);
   void expect_bytes(const Job& job, const Trained& done);
   std::optional<std::uint32_t> goes_next(const Job& job) const;
+
+  // hopping_hops.cc: states on their way
+  std::optional<std::uint32_t> sender_to(std::uint32_t worker, const std::set<std::uint32_t>& have,
+                                         std::optional<std::uint32_t> first = {}) const;
+  std::optional<Way> way_to(const Job& job, std::uint32_t worker, const std::set<std::uint32_t>& have,
+                            std::optional<std::uint32_t> first) const;
   void order_hop(Job& job, std::uint32_t from, std::uint32_t to, std::uint32_t visits,
                  const std::vector<HeldBlob>& blobs, bool leaves = false);
   bool order_starts(Job& job);
   bool all_can_start(const Job& job) const;
+  bool under_way_to(const std::string& trial, const std::string& digest, std::uint32_t worker) const;
+  std::size_t copies_coming(const Job& job) const;
   void ended(std::uint32_t worker, const HopEnd& end);
   void arrived(const Flight& flight);
   void torn(const Flight& flight, const std::string& why);
   void give_up_on(const Flight& flight, const std::string& why);
-  bool under_way_to(const std::string& trial, const std::string& digest, std::uint32_t worker) const;
-  std::size_t copies_coming(const Job& job) const;
+  void gets_nowhere(Job& job, const std::string& why);
   void bring_home(Job& job);
 
   HoppingParts parts_;
@@ -213,6 +225,7 @@ class HoppingTrainer final : public VisitTrainer {
   std::vector<Job*> by_number_;      // of the shop
   std::vector<Job*> in_order_;       // of the loop's trials, as far as start_visits() has seen them
   std::map<std::uint64_t, Flight> flights_;
+  CutLinks cut_links_;
   std::uint64_t links_ordered_ = 0, visits_ordered_ = 0;
   std::vector<VisitEnd> ends_;  // for the next wait()
   std::optional<double> waiting_since_s_;

@@ -90,11 +90,9 @@ void StateHops::work(Lane& lane, std::size_t thread) {
 
 void StateHops::record(const std::string& track, const Hop& hop, double begin_s) const {
   if (parts_.trace == nullptr) return;
-  Bytes bytes = 0;
-  for (const auto& blob : hop.blobs) bytes += blob.bytes;
   parts_.trace->add({parts_.trace->track(track),
                      text::cat(hop.trial, hop.send ? " to worker " : " from worker ", hop.peer.rank), "hop", begin_s,
-                     monotonic_seconds(), bytes});
+                     monotonic_seconds(), total_bytes(hop.blobs)});
 }
 
 HopEnd StateHops::perform(const Hop& hop) {

@@ -146,6 +146,13 @@ void OpenShop::let_alone(bool now) {
   for (const std::uint32_t trial : idle_teams_) changed_trials_.set(trial);
 }
 
+void OpenShop::leave_alone(std::uint32_t trial) {
+  OpenTrial& progress = trials_.at(trial);
+  require(progress.may_be_alone && !progress.under_way, "trial ", trial, " trains, or not alone");
+  progress.alone = true;
+  if (is_idle(trial)) changed_trials_.set(trial);
+}
+
 void OpenShop::join(std::uint32_t worker) {
   require(!workers_.at(worker).alive, "worker ", worker, " joins twice");
   workers_[worker].alive = true;
@@ -215,6 +222,7 @@ std::uint32_t OpenShop::team_size(std::uint32_t number, std::uint32_t partition)
   const auto& at = homes(partition);
   const auto living = static_cast<std::uint32_t>(
       std::count_if(at.begin(), at.end(), [&](std::uint32_t home) { return workers_[home].alive; }));
+  if (trial.alone) return living > 0 ? 1 : 0;
   return living >= trial.degree ? trial.degree : trial.may_be_alone && let_alone_ && living > 0 ? 1 : 0;
 }
 
@@ -242,6 +250,7 @@ void OpenShop::commit(const PlacedVisit& visit, std::vector<std::uint32_t> holde
   OpenTrial& trial = trials_[visit.trial];
   if (!trial.trained) trained(visit);
   trial.under_way.reset();
+  trial.alone = false;
   trial.holders = std::move(holders);
   put_in_order(visit.trial, false);
   trial.to_visit.reset(visit.partition);

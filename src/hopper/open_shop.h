@@ -78,6 +78,7 @@ struct OpenTrial {
   std::optional<PlacedVisit> under_way;  ///< from begin() to commit() or give_up()
   std::optional<std::uint32_t> last_at;  ///< where its last visit, or the one under way, began
   bool trained = false;                  ///< under way, but for its commit
+  bool alone = false;                    ///< one worker trains its next visit, though a team could
   bool held = false;                     ///< begins nothing: evaluates, is paused, was stopped
   std::uint64_t turn = 0;                ///< of a team, while idle: its turn comes when so many visits have begun
 
@@ -117,6 +118,8 @@ class OpenShop {
   /// Whether trials that may be alone are now, where homes of a partition are missing: not while those are on their
   /// way.
   void let_alone(bool now);
+  /// Of a trial that may be alone: whatever lives, one worker trains its visits until one is committed.
+  void leave_alone(std::uint32_t trial);
   /// Comes, or comes back, with its partitions and with the states that it holds.
   void join(std::uint32_t worker);
   /// Is dead. What it had under way is given up and returned.

@@ -17,6 +17,12 @@ struct HeldBlob {
   bool operator==(const HeldBlob&) const = default;
 };
 
+inline Bytes total_bytes(const std::vector<HeldBlob>& blobs) {
+  Bytes sum = 0;
+  for (const auto& blob : blobs) sum += blob.bytes;
+  return sum;
+}
+
 /// A trial's state after so many visits, durable.
 struct HeldState {
   std::string trial;

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "transport/loose_thread.h"
+#include "transport/sockets.h"
 #include "transport/store.h"
 
 namespace hopyard {
@@ -15,12 +16,14 @@ Meeting meet_now(const MeetingOrder& order) {
   const auto store = connect_store(order.store, order.open_s, meeting.error);
   if (!store) return meeting;
   try {
+    const auto before = open_descriptors();
     meeting.store = c10::make_intrusive<CornerStore>(order.corner, store);
     auto options = c10d::ProcessGroupGloo::Options::create(milliseconds(order.open_s));
     options->threads = 1;
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(order.bind_address));
     meeting.group =
         c10::make_intrusive<c10d::ProcessGroupGloo>(meeting.store, order.member, order.members, std::move(options));
+    tune_connections(before);
   } catch (const std::exception& problem) {
     meeting.error = plain_text(problem);
   }

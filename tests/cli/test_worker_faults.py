@@ -1,6 +1,7 @@
 """Faults of an experiment on several workers: one that is stopped or slow, a cut link, data that are not as they were
 written, a full disk, partitions without a living home. What is committed stays, and the digests are those of one process."""
 import contextlib
+import itertools
 import os
 import pathlib
 import shutil
@@ -24,23 +25,31 @@ def ip(*words):
         raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
 
 
-class TwoMachines:
-    """Two network namespaces and a cable between them; OSError where they cannot be made."""
-    address = ("10.213.7.1", "10.213.7.2")
+class Machines:
+    """Network namespaces, and a cable between any two of them; OSError where they cannot be made."""
 
-    def __init__(self, test):
-        self.spaces = tuple(f"hopyard-{os.getpid()}-{rank}" for rank in range(WORKERS))
-        for space in self.spaces:
+    def __init__(self, test, count):
+        self.address = [f"10.213.7.{rank + 1}" for rank in range(count)]
+        self.spaces = [f"hopyard-{os.getpid()}-{rank}" for rank in range(count)]
+        for space, address in zip(self.spaces, self.address):
             ip("netns", "add", space)
             test.addCleanup(ip, "netns", "delete", space)
-        ip("link", "add", "cable", "netns", self.spaces[0], "type", "veth", "peer", "cable", "netns", self.spaces[1])
-        for space, address in zip(self.spaces, self.address):
-            ip("-n", space, "address", "add", address + "/24", "dev", "cable")
             ip("-n", space, "link", "set", "lo", "up")
-            ip("-n", space, "link", "set", "cable", "up")
+            ip("-n", space, "address", "add", address + "/32", "dev", "lo")
+        for one, other in itertools.combinations(range(count), 2):
+            ip("link", "add", f"to-{other}", "netns", self.spaces[one], "type", "veth",
+               "peer", f"to-{one}", "netns", self.spaces[other])
+            self.plug_in(one, other)
 
-    def cable(self, how):
-        ip("-n", self.spaces[0], "link", "set", "cable", how)
+    def plug_in(self, one, other):
+        for here, there in (one, other), (other, one):
+            ip("-n", self.spaces[here], "link", "set", f"to-{there}", "up")
+        for here, there in (one, other), (other, one):
+            ip("-n", self.spaces[here], "route", "replace", self.address[there] + "/32", "dev", f"to-{there}",
+               "src", self.address[here])
+
+    def pull_out(self, one, other):
+        ip("-n", self.spaces[one], "link", "set", f"to-{other}", "down")
 
     def within(self, rank):
         return ["ip", "netns", "exec", self.spaces[rank]]
@@ -113,22 +122,37 @@ class WorkerFaults(WorkersTest):
         self.addCleanup(second.kill)
         self.expect_all_end(directory, first, second)
 
-    def test_a_cut_link_comes_back(self):
+    def start_on_machines(self, directory, count, *options):
         try:
-            machines = TwoMachines(self)
+            machines = Machines(self, count)
         except OSError as error:
-            self.skipTest(f"two network namespaces cannot be made: {error}")
-        directory, port = self.sweep.directory("cut-link"), free_port()
-        first, second = (self.start(rank, directory, port, None, "--set", f"workers.bind={machines.address[rank]}",
-                                    within=machines.within(rank), master=machines.address[0]) for rank in range(WORKERS))
+            self.skipTest(f"network namespaces cannot be made: {error}")
+        port = free_port()
+        return machines, [self.start(rank, directory, port, None, "--set", f"workers.bind={machines.address[rank]}",
+                                     *options, within=machines.within(rank), master=machines.address[0], workers=count)
+                          for rank in range(count)]
+
+    def test_a_cut_link_comes_back(self):
+        directory = self.sweep.directory("cut-link")
+        machines, (first, second) = self.start_on_machines(directory, 2)
         self.goes_on(directory, first, second)
-        machines.cable("down")
+        machines.pull_out(0, 1)
         self.wait_until_said("worker 1: is gone", first)
         self.goes_on(directory, first, second)
         with self.back_before_the_end(directory, first):
             time.sleep(PAUSE_SECONDS)
-            machines.cable("up")
+            machines.plug_in(0, 1)
         self.expect_all_end(directory, first, second)
+
+    def test_states_go_around_a_cut_link_between_two_workers(self):
+        directory = self.sweep.directory("cut-beside")
+        machines, workers = self.start_on_machines(directory, 3, "--set", ONE_HOME)
+        self.goes_on(directory, *workers, visits=2)
+        machines.pull_out(1, 2)
+        self.wait_until_said("workers 1 and 2 do not reach each other", workers[0])
+        self.goes_on(directory, *workers)
+        self.expect_all_end(directory, *workers)
+        self.assertNotIn("is gone", workers[0].log.read_text())
 
     def test_an_altered_partition_is_named(self):
         directory = self.sweep.directory("altered")

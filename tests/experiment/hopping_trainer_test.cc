@@ -1,6 +1,7 @@
 // The coordinator's decisions with workers that train on paper: what is committed, exactly once, whatever dies.
 #include "experiment/hopping_trainer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -18,6 +19,7 @@ namespace {
 using fakes::MemoryNetwork;
 using fakes::PaperFaults;
 using fakes::PaperWorkers;
+using ::testing::ContainsRegex;
 
 struct Death : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -482,6 +484,60 @@ TEST_F(HoppingTrainerTest, AWorkerWhereNoStateArrivesIsGivenUpAndNotThoseThatSen
   EXPECT_GT(report_.workers[1].deaths, 0u) << log_;
 }
 
+/// Both ends reach the coordinator and rank 0, and train on.
+TEST_F(HoppingTrainerTest, StatesGoByWayOfAThirdWhereTwoDoNotReachEachOther) {
+  for (const auto kind : kVisitSchedulerKinds)
+    for (const std::uint32_t replication : {1, 2})
+      for (const std::uint32_t degree : {1, 2}) {
+        SCOPED_TRACE(text::cat(to_string(kind), ' ', replication, ' ', degree));
+        kind_ = kind;
+        replication_ = replication;
+        team_.degree = degree;
+        journal_ = std::make_unique<MemoryJournal>();
+        log_.clear();
+        PaperWorkers workers(workers_, partitions_, 1, {.cut = {{1, 2}}});
+        ASSERT_EQ(run(workers), ExperimentEnd::finished);
+        expect_exactly_once();
+        expect_only_last_states_at_home(workers);
+        if (kind == VisitSchedulerKind::seed) {
+          EXPECT_EQ(digests(), undisturbed());
+        }
+        for (const auto& worker : report_.workers) EXPECT_EQ(worker.deaths, 0u) << log_;
+        EXPECT_EQ(workers.missing, 0u);
+      }
+}
+
+TEST_F(HoppingTrainerTest, AStateThatGetsNowhereEndsTheRunWithTheWorkersNames) {
+  workers_ = 2;
+  replication_ = 1;
+  patience_s_ = 0.3;
+  PaperWorkers workers(workers_, partitions_, 1, {.patience = 2, .cut = {{0, 1}}});
+  try {
+    run(workers);
+    FAIL() << "ended\n" << log_;
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.code(), ExitCode::interrupted);
+    EXPECT_THAT(failure.what(),
+                ContainsRegex("has got nowhere for 0.3 s .workers.wait_for_worker.: its way from worker "
+                              "[01] to worker [01] fails: no link; .*what is committed stays"));
+  }
+}
+
+TEST_F(HoppingTrainerTest, ATeamThatHasToBeWholeAndNeverMeetsEndsTheRun) {
+  workers_ = team_.degree = 2;
+  team_.sum = DataParallelSpec::Sum::all_reduce;
+  patience_s_ = 0.3;
+  PaperWorkers workers(workers_, partitions_, 1, {.torn_team = 1, .patience = 2});
+  try {
+    run(workers);
+    FAIL() << "ended\n" << log_;
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.code(), ExitCode::interrupted);
+    EXPECT_THAT(failure.what(),
+                ContainsRegex("has got nowhere for 0.3 s .*its team falls apart at worker [01]: a link"));
+  }
+}
+
 /// Rank 0's worker is away when the last trial ends, and comes back.
 TEST_F(HoppingTrainerTest, StatesComeHomeAlsoWhenTheirHomeWasAwayAtTheEnd) {
   PaperWorkers workers(workers_, partitions_, 1, {});
@@ -617,6 +673,10 @@ class DrawnRuns : public HoppingTrainerTest {
     faults_.departure = between(0, 1) * 0.01 * draw_->uniform();
     faults_.late = between(0, 1) * between(1, 100);
     faults_.straggler = between(0, 2) == 0;
+    if (most_ > 2 && between(0, 2) == 0) {
+      const std::uint32_t one = between(0, most_ - 2);
+      faults_.cut = {{one, between(one + 1, most_ - 1)}};
+    }
   }
   /// Each newest state is with one of the first so many.
   bool states_stay(const PaperWorkers& workers, std::uint32_t count) const {

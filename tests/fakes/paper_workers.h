@@ -38,6 +38,7 @@ struct PaperFaults {
   std::uint32_t late = 0;                       ///< those but rank 0 first come after up to so many steps
   bool straggler = false;                       ///< the last rank does a twentieth of what others do
   std::optional<std::uint32_t> full_disk = {};  ///< of this rank: no state gets there
+  std::set<std::pair<std::uint32_t, std::uint32_t>> cut = {};  ///< links that never open; the lower rank first
 };
 
 class PaperWorkers {
@@ -104,6 +105,10 @@ class PaperWorkers {
         continue;
       }
       while (auto text = worker.end->receive(0)) take(rank, decode_to_worker(*text, "the coordinator"));
+      if (!worker.finished && worker.end->standing().over()) {  // it was expelled
+        kill(rank);
+        continue;
+      }
       if (worker.finished) {
         worker.end.reset();
       } else if (chance(faults_.death)) {
@@ -252,7 +257,7 @@ class PaperWorkers {
                     return one.team && one.team->number == order.team->number && is_ready(worker, one);
                   });
     }
-    if (all_here && !chance(faults_.torn_team)) {
+    if (all_here && !is_cut(order.team->members) && !chance(faults_.torn_team)) {
       if (all_ready) trained_teams_.insert(order.team->number);
       return all_ready;
     }
@@ -260,6 +265,16 @@ class PaperWorkers {
     workers_[rank].end->send(encode(ToCoordinator(Parted{order.number, order.spec.id, "a link was torn"})));
     std::erase(workers_[rank].to_train, Train(order));
     return false;
+  }
+
+  /// Whether a link between two of them is.
+  bool is_cut(const std::vector<WorkerId>& members) const {
+    return std::any_of(faults_.cut.begin(), faults_.cut.end(), [&](const auto& link) {
+      const auto count = std::count_if(members.begin(), members.end(), [&](const WorkerId& member) {
+        return member.rank == link.first || member.rank == link.second;
+      });
+      return count == 2;
+    });
   }
 
   void judge(std::uint32_t rank, const Train& order) {
@@ -284,7 +299,9 @@ class PaperWorkers {
     hops_.erase(at);
     HopEnd sent{known.hop.number, true, "digest", "", false, 0.1};
     HopEnd received{known.hop.number, false, "digest", "", false, 0.1};
-    if (state == held.end() || state->second != known.hop.digest)
+    if (faults_.cut.contains(std::minmax(*known.from, *known.to)))
+      sent.error = received.error = "no link", sent.link_broke = received.link_broke = true;
+    else if (state == held.end() || state->second != known.hop.digest)
       sent.error = received.error = "it is not there";
     else if (*known.to == faults_.full_disk)
       std::tie(sent.error, sent.link_broke, received.error) = std::tuple("closed by the other end", true, "disk full");
