@@ -8,6 +8,7 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "gpu_session.h"
+#include "resident_loop.h"
 
 namespace hopyard {
 
@@ -174,38 +175,57 @@ double over_bound(const CardTimes& times, const LinkSpeed& link) {
   return times.wall_s / std::max({times.compute_s(), load_s, store_s});
 }
 
+/// What a figure of a real card must reach counts only where the card's own record says what kernels took: tasks by the
+/// host's clock contain their waits, and would pass by that.
+std::optional<double> must(GpuSession& session, const CardTimes& times, double value) {
+  return times.activity || !session.card().is_real() ? std::optional(value) : std::nullopt;
+}
+
 std::string cut_text(GpuSession& session) {
   const TrialSetup& plan = session.cut_plan();
   return cat(session.text_of_work(), "; ", plan.plan.shards.size(), " shards in ", text::format_bytes(session.budget()),
              ", micro-batches of ", plan.train.micro_batch_size, " rows");
 }
 
+/// With micro-batches for the whole card, not for the small one of the rows above.
+TrialSetup whole_plan(GpuSession& session) {
+  constexpr std::uint32_t kMicroRows = 16;  // halved until they fit
+  TrainSpec train = session.train();
+  for (train.micro_batch_size = std::min(session.rows(), kMicroRows);; train.micro_batch_size /= 2) {
+    try {
+      return plan_on_card(session.model(), train, session.card(), session.whole_card(), uncut());
+    } catch (const std::exception& error) {
+      std::cout << "  whole, micro-batches of " << train.micro_batch_size << " rows: " << error.what() << std::endl;
+      if (train.micro_batch_size == 1) throw;
+    }
+  }
+}
+
 std::vector<BenchRow> bench_whole(GpuSession& session) {
   const std::uint32_t few = 2, many = session.quick() ? 3 : 6;
   session.let_go_of_trials();
-  const TrialSetup plan = plan_on_card(session.model(), session.train(), session.card(), session.whole_card(), uncut());
+  const TrialSetup plan = whole_plan(session);
   StandingTrials trials(session.model(), session.card(), session.whole_card(), session.pinned_host(), plan, 1);
   const CardTimes fewer = trials.run({.steps = few, .records_activity = false});
   const CardTimes more = trials.run({.steps = many, .records_activity = false});
   // The state goes there before the first step and back after the last.
   const double seconds = (more.wall_s - fewer.wall_s) / (many - few);
-  const double loop_s = session.resident_step_s(false);
+  const double loop_s =
+      run_resident_loop(session.model(), plan.train, session.card().maker(session.whole_card()), {}, many) / many;
   const double peak = peak_flops_per_s(session.card().name()), rate = session.flops_per_step() / seconds;
   std::vector<BenchRow> out;
   if (peak > 0 || session.quick())
-    out.push_back(
-        {"one trial whole on the card, share of the chip's dense bf16 peak", peak > 0 ? rate / peak : 0, "ratio", 0.40,
-         0.55, false,
-         cat(session.text_of_work(), "; ", format_number(rate * 1e-12, 1), " of ", format_number(peak * 1e-12, 0),
-             " TFLOP/s; ", format_number(seconds, 3), " s a step, and ", format_number(more.wall_s - many * seconds, 3),
-             " s for its state there and back; peak ", text::format_bytes(more.memory_peak))});
+    out.push_back({"one trial whole on the card, share of the chip's dense bf16 peak", peak > 0 ? rate / peak : 0,
+                   "ratio", 0.40, 0.55, false,
+                   cat(session.text_of_work(), ", micro-batches of ", plan.train.micro_batch_size, " rows; ",
+                       format_number(rate * 1e-12, 1), " of ", format_number(peak * 1e-12, 0), " TFLOP/s; ",
+                       format_number(seconds, 3), " s a step, and ", format_number(more.wall_s - many * seconds, 3),
+                       " s for its state there and back; peak ", text::format_bytes(more.memory_peak))});
   else
     std::cout << "  no peak is known of " << session.card().name() << '\n';
   out.push_back({"one trial whole on the card ÷ a plain loop by the same functions, time", seconds / loop_s, "ratio",
                  std::nullopt, std::nullopt, true,
-                 cat("a plain loop takes ", format_number(loop_s, 3),
-                     " s a step, and with the forwards of a cut trial computed twice ",
-                     format_number(session.resident_step_s(true), 3))});
+                 cat("the same micro-batches; a plain loop takes ", format_number(loop_s, 3), " s a step")});
   return out;
 }
 
@@ -215,7 +235,8 @@ std::vector<BenchRow> bench_cut(GpuSession& session) {
   const CardTimes times = session.cut_trials().run({.steps = steps, .execute = session.execute()});
   const CardTimes kept = session.cut_trials().run({.steps = steps, .records_activity = false});
   const double seconds = times.wall_s / steps, kept_s = kept.wall_s / steps;
-  return {{"one cut trial, time ÷ max(compute, bytes ÷ link)", over_bound(times, link), "ratio", 1.10, 1.03, true,
+  return {{"one cut trial, time ÷ max(compute, bytes ÷ link)", over_bound(times, link), "ratio",
+           must(session, times, 1.10), must(session, times, 1.03), true,
            cat(cut_text(session), "; ", describe(times, steps), "; whole and recomputing ",
                format_number(session.resident_step_s(true), 3))},
           {cat("seconds a step, one cut trial, ", session.text_of_work()), std::min(seconds, kept_s), "s", std::nullopt,
@@ -230,8 +251,9 @@ std::vector<BenchRow> bench_card_interleaved(GpuSession& session) {
   const CardTimes& four = session.four_interleaved();
   const double steps = GpuSession::kTrials * GpuSession::kSteps;
   const double again = session.resident_step_s(true), plain = session.resident_step_s(false);
-  return {{"four cut trials interleaved, kernel-busy share of wall time", four.compute_s() / four.wall_s, "ratio", 0.95,
-           0.99, false, cat(cut_text(session), "; ", describe(four, steps))},
+  return {{"four cut trials interleaved, kernel-busy share of wall time", four.compute_s() / four.wall_s, "ratio",
+           must(session, four, 0.95), must(session, four, 0.99), false,
+           cat(cut_text(session), "; ", describe(four, steps))},
           {"four cut trials interleaved, throughput ÷ one trial that is whole and computes the same layers twice",
            steps * again / four.wall_s, "ratio", 0.90, 0.98, false,
            cat("÷ plain, whole: ", format_number(steps * plain / four.wall_s, 3), "; a step takes ",
@@ -239,14 +261,13 @@ std::vector<BenchRow> bench_card_interleaved(GpuSession& session) {
                format_number(plain, 3))}};
 }
 
-std::vector<BenchRow> bench_card_ablations(GpuSession& session) {
+BenchRow ablation(const char* name, double ratio, const CardTimes& times, double steps) {
+  return {cat("ablation on a card: ", name), ratio, "ratio", std::nullopt, std::nullopt, false, describe(times, steps)};
+}
+
+std::vector<BenchRow> bench_ablations_of_four(GpuSession& session) {
   const std::uint32_t steps = session.quick() ? 1 : 2;
   const double full_s = session.four_interleaved().wall_s / (GpuSession::kTrials * GpuSession::kSteps);
-  std::vector<BenchRow> out;
-  const auto shown = [&](const char* name, double ratio, const CardTimes& times, double all_steps) {
-    out.push_back({cat("ablation on a card: ", name), ratio, "ratio", std::nullopt, std::nullopt, false,
-                   describe(times, all_steps)});
-  };
   const auto of_four = [&](bool double_buffer, bool interleave) {
     CardRun run{.trials = GpuSession::kTrials, .steps = steps, .execute = session.execute()};
     run.execute.double_buffer = double_buffer;
@@ -255,23 +276,27 @@ std::vector<BenchRow> bench_card_ablations(GpuSession& session) {
   };
   const double all = GpuSession::kTrials * steps;
   const CardTimes single = of_four(false, true), in_turn = of_four(true, false), neither = of_four(false, false);
-  shown("four trials without double buffering ÷ full", single.wall_s / all / full_s, single, all);
-  shown("four trials without interleaving ÷ full", in_turn.wall_s / all / full_s, in_turn, all);
-  shown("four trials without both ÷ full", neither.wall_s / all / full_s, neither, all);
+  return {ablation("four trials without double buffering ÷ full", single.wall_s / all / full_s, single, all),
+          ablation("four trials without interleaving ÷ full", in_turn.wall_s / all / full_s, in_turn, all),
+          ablation("four trials without both ÷ full", neither.wall_s / all / full_s, neither, all)};
+}
+
+std::vector<BenchRow> bench_ablations_of_one(GpuSession& session) {
+  const std::uint32_t steps = session.quick() ? 1 : 2;
   const CardRun one{.steps = steps, .execute = session.execute()};
-  const double pinned_s = session.cut_trials().run(one).wall_s;
   session.let_go_of_trials();
   const auto alone = [&](HostTier& host, const TrialSetup& plan) {
     return StandingTrials(session.model(), session.card(), session.small_card(), host, plan, 1).run(one);
   };
+  const CardTimes pinned = alone(session.pinned_host(), session.cut_plan());
   const TrialSetup on_host = plan_on_card(session.model(), session.train(UpdatePlace::host), session.card(),
                                           session.small_card(), session.execute());
   const CardTimes host_update = alone(session.pinned_host(), on_host);
-  shown("one trial, update on the host ÷ on the device", host_update.wall_s / pinned_s, host_update, steps);
   HostTier pageable(host_bytes(session.cut_plan()));
   const CardTimes slow = alone(pageable, session.cut_plan());
-  shown("one trial, pageable host memory ÷ pinned", slow.wall_s / pinned_s, slow, steps);
-  return out;
+  return {
+      ablation("one trial, update on the host ÷ on the device", host_update.wall_s / pinned.wall_s, host_update, steps),
+      ablation("one trial, pageable host memory ÷ pinned", slow.wall_s / pinned.wall_s, slow, steps)};
 }
 
 }  // namespace
@@ -284,9 +309,14 @@ std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const Ben
       return *session == nullptr ? std::vector<BenchRow>() : measure(**session);
     };
   };
-  return {{"gpu/link", with_card(bench_link)},   {"gpu/tolerance", with_card(bench_tolerance)},
-          {"gpu/cut", with_card(bench_cut)},     {"gpu/interleaved", with_card(bench_card_interleaved)},
-          {"gpu/whole", with_card(bench_whole)}, {"gpu/ablation", with_card(bench_card_ablations)}};
+  // What matters most first: where time ends, what was measured before is there.
+  return {{"gpu/link", with_card(bench_link)},
+          {"gpu/cut", with_card(bench_cut)},
+          {"gpu/interleaved", with_card(bench_card_interleaved)},
+          {"gpu/ablation/four", with_card(bench_ablations_of_four)},
+          {"gpu/whole", with_card(bench_whole)},
+          {"gpu/ablation/one", with_card(bench_ablations_of_one)},
+          {"gpu/tolerance", with_card(bench_tolerance)}};
 }
 
 }  // namespace hopyard

@@ -1,7 +1,6 @@
 #include "gpu_card.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "base/failure.h"
@@ -31,8 +30,7 @@ class RealCard final : public GpuCard {
     DeviceSpec spec;
     spec.type = DeviceSpec::Type::cuda;
     spec.memory = budget;
-    // What is updated in host memory is, on all cores but those that drive the card.
-    spec.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) - 2);
+    spec.threads = host_threads_of_card(1);
     return resolve_cuda_device(spec, 0);
   }
 

@@ -117,6 +117,7 @@ def fsdp2_offload(options, where):
 def stepper(options, where):
     """step(batch): one optimizer step over its micro-batches; its loss. And the number of parameters."""
     import torch
+    accumulates = True
     model, optimizer, loss_of = (resident if options.peer == "torch" else fsdp2_offload)(options, where)
 
     def update():
@@ -130,13 +131,30 @@ def stepper(options, where):
             optimizer = torch.optim.AdamW(model.parameters(), **HYPERPARAMETERS)
             optimizer.step()
 
-    def step(batch):
+    def accumulate(micro_batches, on_card):
+        """Gradients of all; of FSDP2 they stay on the card until those of the last are there, where there is room."""
         total = 0.0
-        micro_batches = batch.split(options.micro_rows)
-        for ids in micro_batches:
+        for number, ids in enumerate(micro_batches, 1):
+            if options.peer == "fsdp2-offload":
+                model.set_requires_gradient_sync(number == len(micro_batches) or not on_card)
             loss = loss_of(ids) / len(micro_batches)
             loss.backward()
             total += loss.detach()
+        return total
+
+    def step(batch):
+        nonlocal accumulates
+        micro_batches = batch.split(options.micro_rows)
+        try:
+            total = accumulate(micro_batches, accumulates)
+        except torch.OutOfMemoryError:
+            if options.peer != "fsdp2-offload" or not accumulates:
+                raise
+            print("gpu_step.py: no room for gradients on the card: each micro-batch's go to the host", file=sys.stderr)
+            accumulates = False
+            optimizer.zero_grad()
+            torch.cuda.empty_cache()
+            total = accumulate(micro_batches, accumulates)
         update()
         optimizer.zero_grad()
         return float(total)

@@ -29,6 +29,8 @@ struct CudaCards {
   std::string driver, runtime;  ///< "13.0"; empty without a driver
 };
 CudaCards cuda_cards();
+/// Their names alone. Nothing is made on them, as cuda_cards() makes a context on each.
+std::vector<std::string> cuda_card_names();
 
 /// Those that the driver shows to this process; none where there is no CUDA.
 std::uint32_t cuda_card_count();

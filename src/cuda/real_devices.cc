@@ -49,7 +49,8 @@ std::string held_by(const std::string& bus_id) {
   return held;
 }
 
-CudaCard describe_card(int index) {
+/// What is known of it without using it.
+CudaCard properties_of(int index) {
   CudaCard card;
   card.index = static_cast<std::uint32_t>(index);
   cudaDeviceProp properties{};
@@ -60,6 +61,11 @@ CudaCard describe_card(int index) {
     card.memory = properties.totalGlobalMem;
   }
   card.bus_id = bus_id_of(card.index);
+  return card;
+}
+
+CudaCard describe_card(int index) {
+  CudaCard card = properties_of(index);
   std::size_t free = 0, whole = 0;
   if (const cudaError_t error = card_memory(static_cast<c10::DeviceIndex>(index), free, whole); error == cudaSuccess) {
     card.free = free;
@@ -128,6 +134,14 @@ Bytes budget_on(const CudaCard& card, Bytes wanted) {
 }
 
 }  // namespace
+
+std::vector<std::string> cuda_card_names() {
+  int count = 0;
+  (void)count_cards(count);
+  std::vector<std::string> names;
+  for (int index = 0; index < count; ++index) names.push_back(properties_of(index).name);
+  return names;
+}
 
 CudaCards cuda_cards() {
   int count = 0;

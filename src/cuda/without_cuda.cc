@@ -12,6 +12,7 @@ constexpr const char* kWithout = "this program was built without CUDA: build it 
 }  // namespace
 
 CudaCards cuda_cards() { return {{}, kWithout, "", ""}; }
+std::vector<std::string> cuda_card_names() { return {}; }
 
 std::uint32_t cuda_card_count() { return 0; }
 

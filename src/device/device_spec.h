@@ -1,8 +1,10 @@
 // One entry of `resources.devices`.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/bytes.h"
@@ -33,5 +35,12 @@ struct DevicePlace {
 /// All of these entries, which must outlive them.
 std::vector<DevicePlace> each_device(const std::vector<DeviceSpec>& specs);
 std::uint32_t device_count(const std::vector<DeviceSpec>& specs);
+
+/// For what is updated in host memory: each of so many cards has its share of the cores, but for two that drive it (its
+/// compute thread, and autograd's). How many does not show in the bits of updates.
+inline int host_threads_of_card(int cards) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, (cores - 2 * cards) / cards);
+}
 
 }  // namespace hopyard

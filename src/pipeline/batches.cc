@@ -74,10 +74,23 @@ std::vector<Batch> make_batches(const Dataset& data, ModelTask task, std::span<c
   return batches;
 }
 
-void bring_batches(Device& device, std::span<Batch> batches) {
-  for (auto& batch : batches)
-    for (at::Tensor* value : {&batch.inputs, &batch.attention_mask, &batch.labels})
-      if (value->defined()) *value = device.bring(*value);
+void bring_batches(Device& device, std::span<Batch> batches, const BatchParts& parts) {
+  const auto bring = [&](at::Tensor Batch::*part) {
+    std::vector<at::Tensor> values;
+    std::vector<std::int64_t> rows;
+    for (const auto& batch : batches) {
+      if (!(batch.*part).defined()) return;
+      values.push_back(batch.*part);
+      rows.push_back(values.back().size(0));
+    }
+    if (values.empty()) return;
+    const auto brought = device.bring(values.size() == 1 ? values.front() : at::cat(values)).split_with_sizes(rows);
+    for (std::size_t m = 0; m < batches.size(); ++m) batches[m].*part = brought[m];
+  };
+  if (device.tensor_account() != nullptr) return;  // its tensors are the host's
+  if (parts.inputs) bring(&Batch::inputs);
+  if (parts.attention_mask) bring(&Batch::attention_mask);
+  if (parts.labels) bring(&Batch::labels);
 }
 
 DataShape data_shape(const Dataset& data, ModelTask task) {

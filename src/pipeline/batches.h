@@ -17,8 +17,14 @@ namespace hopyard {
 std::vector<Batch> make_batches(const Dataset& data, ModelTask task, std::span<const std::uint32_t> rows,
                                 std::uint32_t micro_batch_size);
 
-/// To where they are computed on.
-void bring_batches(Device& device, std::span<Batch> batches);
+/// What tasks read of a batch.
+struct BatchParts {
+  bool inputs = true, attention_mask = true, labels = true;
+};
+
+/// To where they are computed on, each part of all of them in one piece: on a card's way in it waits behind whatever is
+/// being loaded. Parts that are not named stay where they are.
+void bring_batches(Device& device, std::span<Batch> batches, const BatchParts& parts = {});
 
 /// What the data say about the model, from dataset.json alone: no row is read. Failure(input) names the file unless
 /// there is one of the columns 'input_ids' and 'features', with one axis beside the rows, an 'attention_mask' beside

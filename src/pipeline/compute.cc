@@ -33,11 +33,29 @@ void make_contiguous(LayerGradients& gradients) {
     if (gradient.defined()) gradient = gradient.contiguous();
 }
 
-/// As squared_norm(), in the same order, wherever the gradient is.
-double squared_norm_there(const at::Tensor& gradient) {
-  if (gradient.is_cpu()) return squared_norm(gradient);
-  return kernels_of(gradient.device().type()).squared_norm(gradient.contiguous()).item<double>();
-}
+/// Squared norms as squared_norm() has them, in the same order, wherever gradients are. Those of a card are read
+/// together: each reading waits for all that is computed before it.
+class SquaredNorms {
+ public:
+  /// `to` is written at once or by read().
+  void add(const at::Tensor& gradient, double& to) {
+    if (gradient.is_cpu()) {
+      to = squared_norm(gradient);
+      return;
+    }
+    there_.push_back(kernels_of(gradient.device().type()).squared_norm(gradient.contiguous()));
+    to_.push_back(&to);
+  }
+  void read() {
+    if (there_.empty()) return;
+    const at::Tensor norms = at::stack(there_).to(at::kCPU);
+    for (std::size_t i = 0; i < to_.size(); ++i) *to_[i] = norms.const_data_ptr<double>()[i];
+  }
+
+ private:
+  std::vector<at::Tensor> there_;
+  std::vector<double*> to_;
+};
 
 at::Tensor tensor_of(const DeviceHold& hold) { return hold ? hold->tensor : at::Tensor(); }
 
@@ -173,8 +191,8 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   make_copies(layers, compute_type(setup.train.precision));
   const Dataset& data = slot.task.evaluation ? *setup.valid_data : *setup.train_data;
   auto batches = make_batches(data, setup.source->spec().task, trial.rows_of(slot.task), setup.train.micro_batch_size);
-  bring_batches(*device.device, batches);
-  const bool head = trial.has_head(slot.task.task.shard);
+  const bool head = trial.has_head(slot.task.task.shard), first = trial.shard(slot.task.task.shard).begin == 0;
+  bring_batches(*device.device, batches, {.inputs = first || head, .labels = head});
   const ComputeContext context{.source = *setup.source,
                                .layers = layers,
                                .batches = batches,
@@ -288,17 +306,21 @@ void Executor::update_or_keep(Slot& slot, const ComputeContext& context, Outcome
            "command goes on from the last commits");
     }
   };
+  SquaredNorms norms;
   for (auto& loaded : context.layers) {
     if (!loaded.trainable) continue;
     auto own = gradients_of(loaded);
     if (whole)
-      for (std::size_t p = 0; p < own.size(); ++p)
-        trial.norms()[loaded.index][p] = owned_here(loaded, p) && own[p].defined() ? squared_norm_there(own[p]) : 0;
+      for (std::size_t p = 0; p < own.size(); ++p) {
+        double& norm = trial.norms()[loaded.index][p] = 0;
+        if (owned_here(loaded, p) && own[p].defined()) norms.add(own[p], norm);
+      }
     if (keeps)
       outcome.gradients.push_back({loaded.index, 0, std::move(own)});
     else if (!whole)
       update(loaded, own);
   }
+  norms.read();
   if (!whole || keeps) return;
   const StepVerdict verdict = judge_step(trial, context.step);
   if (verdict.skipped) return;

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "base/parallel.h"
 #include "base/thread_name.h"
 #include "model/layer.h"
 #include "pipeline/host_copies.h"
@@ -11,6 +12,8 @@
 namespace hopyard {
 
 namespace {
+
+constexpr std::size_t kZeroedByThread = 64 * MiB;  // some milliseconds
 
 HostBuffer buffer_from(HostReservation& granted, Bytes bytes) {
   return HostBuffer(granted.split(HostBuffer::rounded(bytes)), bytes);
@@ -105,7 +108,10 @@ void TrialRun::initialise() {
     if (layers_[l].parameters) fill_parameters(l, Part::own, *layers_[l].parameters);
     if (layers_[l].frozen_blob) fill_parameters(l, Part::shared, *layers_[l].frozen_blob);
     if (layers_[l].moments)
-      fill(*layers_[l].moments, [](std::span<std::byte> out) { std::memset(out.data(), 0, out.size()); });
+      fill(*layers_[l].moments, [](std::span<std::byte> out) {
+        for_ranges(out.size(), kZeroedByThread,
+                   [&](std::size_t begin, std::size_t end) { std::memset(out.data() + begin, 0, end - begin); });
+      });
     make_copies_of(l);
   }
 }

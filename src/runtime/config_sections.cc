@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <thread>
 
 #include "base/failure.h"
 
@@ -38,9 +37,7 @@ DeviceSpec read_device(MapReader map) {
   using Type = DeviceSpec::Type;
   device.type = type.word<Type>({{"cpu", Type::cpu}, {"emulated", Type::emulated}, {"cuda", Type::cuda}});
   if (const auto value = map.find("count")) device.count = count(*value, kDevicesMax);
-  // A card's host updates have all cores; how many does not show in their bits.
-  if (device.type == Type::cuda)
-    device.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency() / device.count));
+  if (device.type == Type::cuda) device.threads = host_threads_of_card(device.count);
   if (const auto value = map.find("threads")) device.threads = static_cast<int>(value->whole(1, kThreadsMax));
   if (device.type == Type::emulated) {
     device.memory = map.at("memory").bytes();

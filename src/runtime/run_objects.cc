@@ -150,7 +150,7 @@ std::string fingerprint_of(const ExperimentConfig& config) {
   Json fingerprint{{"libtorch", facts.libtorch}, {"cpu_capability", facts.cpu_capability}};
   if (config.devices.front().type == DeviceSpec::Type::cuda) {
     Json cards = Json::array();
-    for (const auto& card : cuda_cards().cards) cards.push_back(card.name);
+    for (const auto& name : cuda_card_names()) cards.push_back(name);
     fingerprint["cards"] = cards;
   } else {
     Json threads = Json::array();
