@@ -5,10 +5,11 @@
 
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "base/failure.h"
 #include "model/families.h"
-#include "model/judged.h"
+#include "model/judge.h"
 #include "model/model.h"
 
 namespace hopyard {
@@ -30,10 +31,12 @@ at::Tensor in_float32(const at::Tensor& logits) { return logits.to(at::kFloat); 
 
 at::Tensor rows_of(const at::Tensor& logits) { return logits.view({-1, logits.size(-1)}); }
 
+/// One read of a card, for all of them.
 template <class Value>
-std::vector<Value> values_of(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.to(at::kCPU).contiguous();
-  const Value* begin = flat.data_ptr<Value>();
+std::vector<Value> read_all(const std::vector<at::Tensor>& tensors) {
+  if (tensors.empty()) return {};
+  const at::Tensor flat = at::cat(tensors).to(at::kCPU).contiguous();
+  const Value* begin = flat.const_data_ptr<Value>();
   return {begin, begin + flat.numel()};
 }
 
@@ -41,38 +44,7 @@ at::Tensor cross_entropy_each(const at::Tensor& logits, const at::Tensor& labels
   return at::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::None, kIgnored);
 }
 
-RowOutcomes outcomes_of_classes(const at::Tensor& logits, const at::Tensor& labels) {
-  RowOutcomes rows;
-  const at::Tensor predicted = logits.argmax(1);
-  rows.losses = values_of<float>(cross_entropy_each(logits, labels));
-  rows.correct = values_of<float>(predicted.eq(labels).to(at::kFloat));
-  rows.predicted = values_of<std::int64_t>(predicted);
-  rows.width = static_cast<std::uint32_t>(logits.size(1));
-  rows.values = values_of<float>(at::softmax(logits, 1));
-  rows.labels = values_of<std::int64_t>(labels);
-  return rows;
-}
-
-RowOutcomes outcomes_of_tokens(const at::Tensor& logits, const at::Tensor& labels) {
-  RowOutcomes rows;
-  const std::int64_t count = logits.size(0), counted = logits.size(1) - 1;  // the last token predicts nothing
-  const auto mean_of_row = [&](const at::Tensor& each) {
-    return values_of<float>(each.to(at::kFloat).view({count, counted + 1}).sum(1).div(static_cast<double>(counted)));
-  };
-  rows.losses = mean_of_row(cross_entropy_each(rows_of(logits), labels));
-  rows.correct = mean_of_row(rows_of(logits).argmax(1).eq(labels));
-  return rows;
-}
-
-RowOutcomes outcomes_of_values(const at::Tensor& logits, const at::Tensor& labels) {
-  RowOutcomes rows;
-  const at::Tensor values = logits.squeeze(1);
-  rows.losses = values_of<float>(at::mse_loss(values, labels, at::Reduction::None));
-  rows.width = 1;
-  rows.values = values_of<float>(values);
-  rows.targets = values_of<float>(labels);
-  return rows;
-}
+double sum_of(const std::vector<float>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 template <class Value>
 void append(std::vector<Value>& all, const std::vector<Value>& more) {
@@ -119,20 +91,58 @@ LossSum ModelSource::loss(const at::Tensor& computed, const Batch& batch) const 
   return {};
 }
 
-MetricSums ModelSource::judge(const at::Tensor& computed, const Batch& batch) const {
+void Judge::add(const at::Tensor& computed, const Batch& batch) {
   const at::NoGradGuard no_grad;
   const at::Tensor logits = in_float32(computed);
-  const LossSum sum = loss(logits, batch);
-  MetricSums sums;
-  sums.loss = sum.sum.item<double>();
-  sums.items = sum.items;
-  if (spec_.task == ModelTask::regression) {
-    sums.squared_error = sums.loss;
-    return sums;
+  items_ += source_.counted_items(logits.size(0));
+  switch (source_.spec().task) {
+    case ModelTask::sequence_classification: {
+      const at::Tensor predicted = logits.argmax(1);
+      losses_.push_back(cross_entropy_each(logits, batch.labels));
+      correct_.push_back(predicted.eq(batch.labels).to(at::kFloat));
+      predicted_.push_back(predicted);
+      values_.push_back(at::softmax(logits, 1).view({-1}));
+      labels_.push_back(batch.labels);
+      width_ = logits.size(1);
+      return;
+    }
+    case ModelTask::causal_lm: {
+      const at::Tensor labels = next_tokens(batch.inputs);
+      const auto by_row = [&](const at::Tensor& each) { return each.view({logits.size(0), logits.size(1)}).sum(1); };
+      losses_.push_back(by_row(cross_entropy_each(rows_of(logits), labels)));
+      correct_.push_back(by_row(rows_of(logits).argmax(1).eq(labels).to(at::kFloat)));
+      counted_ = logits.size(1) - 1;  // the last token predicts nothing
+      return;
+    }
+    case ModelTask::regression:
+      values_.push_back(logits.squeeze(1));
+      losses_.push_back(at::mse_loss(values_.back(), batch.labels, at::Reduction::None));
+      labels_.push_back(batch.labels);
+      width_ = 1;
   }
-  const at::Tensor labels = spec_.task == ModelTask::causal_lm ? next_tokens(batch.inputs) : batch.labels;
-  sums.correct = rows_of(logits).argmax(1).eq(labels).sum().item<double>();
-  return sums;
+}
+
+Judged Judge::read() const {
+  Judged judged;
+  RowOutcomes& rows = judged.rows;
+  rows.losses = read_all<float>(losses_);
+  rows.correct = read_all<float>(correct_);
+  judged.sums.items = items_;
+  judged.sums.loss = sum_of(rows.losses);
+  judged.sums.correct = sum_of(rows.correct);
+  const ModelTask task = source_.spec().task;
+  if (task == ModelTask::regression) judged.sums.squared_error = judged.sums.loss;
+  for (auto* const all : {&rows.losses, &rows.correct})
+    for (float& value : *all) value /= static_cast<float>(counted_);
+  rows.width = static_cast<std::uint32_t>(width_);
+  rows.values = read_all<float>(values_);
+  if (task == ModelTask::regression)
+    rows.targets = read_all<float>(labels_);
+  else
+    rows.labels = read_all<std::int64_t>(labels_);
+  rows.predicted = read_all<std::int64_t>(predicted_);
+  if (rows.values.size() > kOutcomeValuesMax) rows.width = 0, rows.values.clear();
+  return judged;
 }
 
 void RowOutcomes::add(const RowOutcomes& more) {
@@ -145,20 +155,6 @@ void RowOutcomes::add(const RowOutcomes& more) {
   append(predicted, more.predicted);
   append(labels, more.labels);
   append(targets, more.targets);
-}
-
-RowOutcomes row_outcomes(const ModelSource& source, const at::Tensor& computed, const Batch& batch) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor logits = in_float32(computed);
-  switch (source.spec().task) {
-    case ModelTask::sequence_classification:
-      return outcomes_of_classes(logits, batch.labels);
-    case ModelTask::causal_lm:
-      return outcomes_of_tokens(logits, next_tokens(batch.inputs));
-    case ModelTask::regression:
-      return outcomes_of_values(logits, batch.labels);
-  }
-  return {};
 }
 
 double ModelSource::metric(const MetricSums& sums, const std::string& name) {

@@ -79,7 +79,6 @@ class ModelSource {
   LossSum loss(const at::Tensor& logits, const Batch& batch) const;
   /// Items that loss() will count, known before the forward pass.
   std::int64_t counted_items(std::int64_t rows) const;
-  MetricSums judge(const at::Tensor& logits, const Batch& batch) const;
   /// metric: "valid/accuracy", "valid/loss", "valid/perplexity", "valid/mse".
   static double metric(const MetricSums& sums, const std::string& name);
 

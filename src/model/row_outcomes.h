@@ -4,14 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace at {
-class Tensor;
-}
-
 namespace hopyard {
-
-struct Batch;
-class ModelSource;
 
 /// By row, in the order of judging; plain values. What the task does not have stays empty.
 struct RowOutcomes {
@@ -28,8 +21,5 @@ struct RowOutcomes {
   void add(const RowOutcomes& more);
 };
 inline constexpr std::size_t kOutcomeValuesMax = 4u << 20;  // 16 MiB
-
-/// Of one micro-batch. The sums of its losses and of what is correct are those of ModelSource::judge(), to rounding.
-RowOutcomes row_outcomes(const ModelSource& source, const at::Tensor& logits, const Batch& batch);
 
 }  // namespace hopyard

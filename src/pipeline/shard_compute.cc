@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include "base/failure.h"
+#include "model/judge.h"
 #include "model/layer.h"
 #include "pipeline/last_gradients.h"
 
@@ -320,13 +321,10 @@ void update_layer(const LoadedLayer& loaded, std::span<const at::Tensor> gradien
 
 Judged judge_shard(const ComputeContext& context, std::span<const at::Tensor> inputs) {
   const at::NoGradGuard no_graph;
-  Judged judged;
-  for (std::size_t m = 0; m < context.batches.size(); ++m) {
-    const at::Tensor logits = run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]);
-    judged.sums.add(context.source.judge(logits, context.batches[m]));
-    judged.rows.add(row_outcomes(context.source, logits, context.batches[m]));
-  }
-  return judged;
+  Judge judge(context.source);
+  for (std::size_t m = 0; m < context.batches.size(); ++m)
+    judge.add(run_layers(context, m, inputs.empty() ? at::Tensor() : inputs[m]), context.batches[m]);
+  return judge.read();
 }
 
 }  // namespace hopyard

@@ -12,6 +12,7 @@
 #include "fakes/temporary_folder.h"
 #include "fakes/whole_model.h"
 #include "model/initial_values.h"
+#include "model/judge.h"
 #include "model/layer.h"
 #include "model/model.h"
 
@@ -306,10 +307,16 @@ TEST_F(Source, ReadsOldNamesAndHalfPrecision) {
   for (float value : initial(loaded, 0, 3)) EXPECT_EQ(value, 0) << "gamma of the file, not a new one";
 }
 
+MetricSums judged(const ModelSource& source, const at::Tensor& logits, const Batch& batch) {
+  Judge judge(source);
+  judge.add(logits, batch);
+  return judge.read().sums;
+}
+
 TEST_F(Source, JudgesClassificationRegressionAndNextTokens) {
   const Batch batch{at::zeros({3, 16}, at::kLong), {}, at::tensor({0, 1, 2}, at::kLong)};
   const at::Tensor logits = at::tensor({9.0, 0.0, 0.0, 0.0, 9.0, 0.0, 9.0, 0.0, 0.0}).to(at::kFloat).view({3, 3});
-  MetricSums sums = open(kBert).judge(logits, batch);
+  MetricSums sums = judged(open(kBert), logits, batch);
   const double sure = std::log(1 + 2 * std::exp(-9)), wrong = 9 + sure;
   EXPECT_EQ(sums.correct, 2);
   EXPECT_NEAR(sums.loss, 2 * sure + wrong, 1e-5);
@@ -321,14 +328,14 @@ TEST_F(Source, JudgesClassificationRegressionAndNextTokens) {
               testing::HasSubstr("valid/loss"));
 
   const Batch values{at::zeros({2, 16}, at::kLong), {}, at::tensor({1.0, 2.0}).to(at::kFloat)};
-  const MetricSums error = open(kBert, ModelTask::regression).judge(at::zeros({2, 1}), values);
+  const MetricSums error = judged(open(kBert, ModelTask::regression), at::zeros({2, 1}), values);
   EXPECT_EQ(ModelSource::metric(error, "valid/mse"), 2.5);
 
   const ModelSource gpt2 = open(kGpt2, ModelTask::causal_lm);
   const Batch tokens{at::arange(16).view({1, 16}), {}, {}};
   at::Tensor next = at::zeros({1, 16, 50});
   for (int i = 0; i < 10; ++i) next[0][i][i + 1] = 5;  // ten of fifteen
-  const MetricSums predicted = gpt2.judge(next, tokens);
+  const MetricSums predicted = judged(gpt2, next, tokens);
   EXPECT_EQ(predicted.items, 15);
   EXPECT_EQ(predicted.correct, 10);
 }

@@ -1,5 +1,5 @@
 // What is kept of each row against what is judged of all of them.
-#include "model/row_outcomes.h"
+#include "model/judge.h"
 
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
@@ -21,6 +21,22 @@ class RowOutcomesTest : public ::testing::Test {
     std::iota(rows.begin(), rows.end(), 3u);
     return make_batches(*world_.data, task, rows, 6).front();
   }
+  /// In two micro-batches.
+  static Judged judged(const ModelSource& source, const at::Tensor& logits, const Batch& rows) {
+    Judge judge(source);
+    const auto half = [](const at::Tensor& value, std::int64_t begin) {
+      return value.defined() ? value.slice(0, begin, begin + 3) : value;
+    };
+    for (const std::int64_t begin : {0, 3})
+      judge.add(half(logits, begin),
+                {half(rows.inputs, begin), half(rows.attention_mask, begin), half(rows.labels, begin)});
+    return judge.read();
+  }
+  /// The loss that training minimises, of all at once.
+  static double loss(const ModelSource& source, const at::Tensor& logits, const Batch& rows) {
+    return source.loss(logits, rows).sum.item<double>();
+  }
+
   fakes::SmallWorld world_{fakes::kTinyBert}, tokens_world_{fakes::kTinyGpt2};
 };
 
@@ -28,8 +44,8 @@ TEST_F(RowOutcomesTest, OfClassesAddUpToWhatIsJudged) {
   const auto source = world_.source(ModelTask::sequence_classification);
   const Batch rows = batch(ModelTask::sequence_classification);
   const at::Tensor logits = at::linspace(-2, 3, 18, at::kFloat).sin().view({6, 3}) * 4;
-  const RowOutcomes outcomes = row_outcomes(*source, logits, rows);
-  const MetricSums sums = source->judge(logits, rows);
+  const auto [sums, outcomes] = judged(*source, logits, rows);
+  EXPECT_NEAR(sums.loss, loss(*source, logits, rows), 1e-5 * std::abs(sums.loss));
   EXPECT_NEAR(sum(outcomes.losses), sums.loss, 1e-5 * std::abs(sums.loss));
   EXPECT_EQ(sum(outcomes.correct), sums.correct);
   ASSERT_EQ(outcomes.values.size(), 18u);
@@ -47,8 +63,8 @@ TEST_F(RowOutcomesTest, OfTokensAreMeansOverARow) {
   const auto source = tokens_world_.source(ModelTask::causal_lm);
   const Batch rows = batch(ModelTask::causal_lm);
   const at::Tensor logits = at::linspace(0, 900, 6 * 8 * 97, at::kFloat).sin().view({6, 8, 97}) * 3;
-  const RowOutcomes outcomes = row_outcomes(*source, logits, rows);
-  const MetricSums sums = source->judge(logits, rows);
+  const auto [sums, outcomes] = judged(*source, logits, rows);
+  EXPECT_NEAR(sums.loss, loss(*source, logits, rows), 1e-5 * std::abs(sums.loss));
   ASSERT_EQ(outcomes.losses.size(), 6u);
   EXPECT_TRUE(outcomes.values.empty());
   EXPECT_TRUE(outcomes.predicted.empty());
@@ -60,8 +76,9 @@ TEST_F(RowOutcomesTest, OfValuesAreSquaredErrors) {
   const auto source = world_.source(ModelTask::regression);
   const Batch rows = batch(ModelTask::regression);
   const at::Tensor logits = at::linspace(-1, 2, 6, at::kFloat).view({6, 1});
-  const RowOutcomes outcomes = row_outcomes(*source, logits, rows);
-  EXPECT_NEAR(sum(outcomes.losses), source->judge(logits, rows).loss, 1e-5);
+  const auto [sums, outcomes] = judged(*source, logits, rows);
+  EXPECT_NEAR(sums.squared_error, loss(*source, logits, rows), 1e-5);
+  EXPECT_NEAR(sum(outcomes.losses), sums.loss, 1e-5);
   ASSERT_EQ(outcomes.targets.size(), 6u);
   for (std::size_t i = 0; i < 6; ++i)
     EXPECT_FLOAT_EQ(std::pow(outcomes.values[i] - outcomes.targets[i], 2.0f), outcomes.losses[i]);
