@@ -10,6 +10,7 @@
 
 #include "base/rng.h"
 #include "fakes/whole_model.h"
+#include "model/judge.h"
 #include "model/layer.h"
 
 namespace hopyard::fakes {
@@ -264,10 +265,10 @@ std::string train_whole(const SmallWorld& world, const TrialToRun& trial) {
     std::vector<std::uint32_t> rows;
     for (std::uint32_t row = begin; row < std::min(kValidRows, begin + trial.train.batch_size); ++row)
       rows.push_back(row);
-    MetricSums chunk;
+    Judge judge(*trial.source);
     for (const Batch& batch : make_batches(*world.data, trial.source->spec().task, rows, trial.train.micro_batch_size))
-      chunk.add(trial.source->judge(whole.logits(batch), batch));
-    sums.add(chunk);
+      judge.add(whole.logits(batch), batch);
+    sums.add(judge.read().sums);
   }
   return outcome(whole.digest(), sums);
 }
