@@ -73,7 +73,7 @@ class HopPair {
     together([&] { here_ = open(*first_, second_->id()); }, [&] { there_ = open(*second_, first_->id()); });
     const auto store = c10::make_intrusive<c10d::HashStore>();
     together([&] { raw_[0] = group(store, 0); }, [&] { raw_[1] = group(store, 1); });
-    const auto before = open_descriptors();
+    const auto before = open_sockets();
     const auto another = c10::make_intrusive<c10d::HashStore>();
     together([&] { tuned_[0] = group(another, 0); }, [&] { tuned_[1] = group(another, 1); });
     tune_connections(before);

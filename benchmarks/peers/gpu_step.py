@@ -117,7 +117,6 @@ def fsdp2_offload(options, where):
 def stepper(options, where):
     """step(batch): one optimizer step over its micro-batches; its loss. And the number of parameters."""
     import torch
-    accumulates = True
     model, optimizer, loss_of = (resident if options.peer == "torch" else fsdp2_offload)(options, where)
 
     def update():
@@ -131,30 +130,15 @@ def stepper(options, where):
             optimizer = torch.optim.AdamW(model.parameters(), **HYPERPARAMETERS)
             optimizer.step()
 
-    def accumulate(micro_batches, on_card):
-        """Gradients of all; of FSDP2 they stay on the card until those of the last are there, where there is room."""
+    def step(batch):
         total = 0.0
+        micro_batches = batch.split(options.micro_rows)
         for number, ids in enumerate(micro_batches, 1):
-            if options.peer == "fsdp2-offload":
-                model.set_requires_gradient_sync(number == len(micro_batches) or not on_card)
+            if options.peer == "fsdp2-offload":  # gradients stay on the card until those of the last are there
+                model.set_requires_gradient_sync(number == len(micro_batches) or options.gradients_to_host)
             loss = loss_of(ids) / len(micro_batches)
             loss.backward()
             total += loss.detach()
-        return total
-
-    def step(batch):
-        nonlocal accumulates
-        micro_batches = batch.split(options.micro_rows)
-        try:
-            total = accumulate(micro_batches, accumulates)
-        except torch.OutOfMemoryError:
-            if options.peer != "fsdp2-offload" or not accumulates:
-                raise
-            print("gpu_step.py: no room for gradients on the card: each micro-batch's go to the host", file=sys.stderr)
-            accumulates = False
-            optimizer.zero_grad()
-            torch.cuda.empty_cache()
-            total = accumulate(micro_batches, accumulates)
         update()
         optimizer.zero_grad()
         return float(total)
@@ -209,13 +193,18 @@ def measure(options, where):
     return {"peer": options.peer, "device": torch.cuda.get_device_name() if where == "cuda" else "cpu",
             "s_per_step": round(statistics.median(times[1:]), 4), "steps_s": [round(seconds, 4) for seconds in times],
             "rows": options.rows, "tokens": options.tokens, "micro_rows": options.micro_rows,
+            "gradients_to_host": options.gradients_to_host,
             "budget_gib": options.budget if options.peer != "torch" else None, "losses": losses, "parameters": parameters,
             "flops_per_step": tokens * (6 * parameters + attention),
             "peak_bytes": torch.cuda.max_memory_reserved() if where == "cuda" else None, "versions": versions}
 
 
-def halved_again(options):
-    """Starts anew with micro-batches half as large: what ran out of memory has left nothing behind then."""
+def smaller_again(options):
+    """Starts anew with less on the card: what ran out of memory has left nothing behind then. First FSDP2's gradients go
+    home with each micro-batch, then micro-batches are halved."""
+    if options.peer == "fsdp2-offload" and not options.gradients_to_host:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.argv, "--gradients-to-host"])
     if options.micro_rows == 1:
         return {"peer": options.peer, "skipped": f"one row does not fit in {options.budget:g} GiB"}
     sys.stdout.flush()
@@ -230,6 +219,7 @@ def arguments():
     add("--steps", type=int, default=3, help="after a warm-up step")
     add("--rows", type=int, default=64, help="of a batch, --tokens each")
     add("--micro-rows", type=int, default=4, help="of the first try")
+    add("--gradients-to-host", action="store_true", help="fsdp2-offload: those of each micro-batch, not their sum alone")
     add("--budget", type=float, default=12, metavar="GiB")
     for name, value in (("width", 2048), ("layers", 20), ("heads", 16), ("vocabulary", 32768), ("tokens", 1024)):
         add(f"--{name}", type=int, default=value)
@@ -252,7 +242,7 @@ def main():
         try:
             result = measure(options, "cuda" if torch.cuda.is_available() else "cpu")
         except torch.OutOfMemoryError:
-            result = halved_again(options)
+            result = smaller_again(options)
     text = json.dumps(result)
     print(text)
     if options.out:

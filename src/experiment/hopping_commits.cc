@@ -44,7 +44,7 @@ void HoppingTrainer::trained(std::uint32_t worker, Trained end) {
   end = join(std::exchange(job->parts[worker], {}), std::move(end));
   ++report_.workers[worker].visits;
   job->said[worker] = std::move(end);
-  job->nowhere_since_s.reset();
+  job->nowhere = {};
   if (job->said.size() < visit.size() || !agrees(*job)) return;
   shop_.trained(visit);
   if (visit.size() > 1) ++report_.team_visits;
@@ -112,10 +112,11 @@ void HoppingTrainer::parted(std::uint32_t worker, const Parted& end) {
   ++report_.parted_teams;
   parts_.event(text::cat(end.trial, ": its team fell apart at worker ", worker, ": ", end.sentence));
   call_back(*job);
-  gets_nowhere(*job, text::cat("its team falls apart at worker ", worker, ": ", end.sentence));
+  const bool is_exact = job->entry->setup.train.data_parallel.is_exact();
+  if (!is_exact) gets_nowhere(*job, text::cat("its team falls apart at worker ", worker, ": ", end.sentence));
   if (++job->failed_teams < kTeamTries) return;
   job->failed_teams = 0;
-  if (job->entry->setup.train.data_parallel.is_exact()) {
+  if (is_exact) {
     parts_.event(text::cat(end.trial, ": one worker trains its next visit alone"));
     return shop_.leave_alone(*job->number);
   }
@@ -178,7 +179,7 @@ void HoppingTrainer::commit(Job& job) {
   job.blobs = std::move(done.blobs);
   job.visit.reset();
   job.failed_teams = job.disagreements = 0;
-  job.nowhere_since_s.reset();
+  job.nowhere = {};
   trial.under_way = trial.committing = false;
   if (!done.curve.empty()) trial.status.loss = done.curve.back().loss;
   const Keep keep{trial.status.spec.id, trial.status.visits_done + 1};

@@ -1,5 +1,6 @@
 // States on their way between workers.
 #include <algorithm>
+#include <tuple>
 
 #include "base/clock.h"
 #include "base/failure.h"
@@ -9,7 +10,8 @@ namespace hopyard {
 
 namespace {
 
-constexpr std::uint32_t kHopTries = 3;  // in a visit; then it begins elsewhere
+constexpr std::uint32_t kHopTries = 3;      // of a visit's state; then one of both ends has to leave
+constexpr std::uint32_t kNowhereTries = 5;  // within a wait for workers; then the run ends
 
 }  // namespace
 
@@ -28,14 +30,17 @@ std::size_t HoppingTrainer::copies_coming(const Job& job) const {
   return coming;
 }
 
-/// One of those that have a state, that reaches the worker: `first`, if it does, or the one with the least to do.
+/// One of those that have a state, that reaches the worker: best over a link that did not fail last, then `first`, then
+/// the one with the least to do.
 std::optional<std::uint32_t> HoppingTrainer::sender_to(std::uint32_t worker, const std::set<std::uint32_t>& have,
                                                        std::optional<std::uint32_t> first) const {
   std::optional<std::uint32_t> best;
   for (const std::uint32_t one : have) {
+    const auto cost = [&](std::uint32_t sender) {
+      return std::tuple(cut_links_.doubted(sender, worker), sender != first, shop_.occupied(sender));
+    };
     if (!alive(one) || cut_links_.cut(one, worker, monotonic_seconds())) continue;
-    if (one == first) return first;
-    if (!best || shop_.occupied(one) < shop_.occupied(*best)) best = one;
+    if (!best || cost(one) < cost(*best)) best = one;
   }
   return best;
 }
@@ -59,12 +64,23 @@ std::optional<HoppingTrainer::Way> HoppingTrainer::way_to(const Job& job, std::u
   return from == have.end() ? std::nullopt : std::optional(Way{*from, worker});
 }
 
-/// A run whose own trial does not get on for so long ends resumably instead of trying for ever.
+/// The flight's link counts as cut, and there is another way for its state.
+bool HoppingTrainer::goes_around(const Job& job, const Flight& flight) const {
+  if (!cut_links_.cut(flight.from, flight.to, monotonic_seconds())) return false;
+  const auto way = way_to(job, flight.to, job.trained ? job.copies : job.holders, flight.from);
+  return !way || way->from != flight.from || way->to != flight.to;
+}
+
+/// A run whose trial fails to get on again and again for so long ends resumably instead of trying for ever. An attempt
+/// that took half of that time was under way meanwhile, and counts as the first.
 void HoppingTrainer::gets_nowhere(Job& job, const std::string& why) {
-  if (job.entry->ended()) return;
+  if (job.entry->ended() || finishing_) return;
   const double now_s = monotonic_seconds();
-  if (!job.nowhere_since_s) job.nowhere_since_s = now_s;
-  if (now_s - *job.nowhere_since_s <= parts_.wait_for_worker_s) return;
+  Nowhere& nowhere = job.nowhere;
+  if (nowhere.times == 0 || now_s - nowhere.last_s > parts_.wait_for_worker_s / 2) nowhere = {0, now_s, now_s};
+  ++nowhere.times;
+  nowhere.last_s = now_s;
+  if (nowhere.times < kNowhereTries || now_s - nowhere.since_s <= parts_.wait_for_worker_s) return;
   fail(ExitCode::interrupted, job.entry->status.spec.id, " has got nowhere for ", parts_.wait_for_worker_s,
        " s (workers.wait_for_worker): ", why,
        "; let the workers reach each other on all ports, and start them again: what is committed stays");
@@ -120,7 +136,7 @@ void HoppingTrainer::ended(std::uint32_t worker, const HopEnd& end) {
   const Flight over = flight;
   flights_.erase(found);
   if (!end.error.empty()) {
-    if (end.link_broke && cut_links_.broke(over.from, over.to, monotonic_seconds()))
+    if (end.no_link && cut_links_.failed(over.from, over.to, monotonic_seconds()))
       parts_.event(text::cat("workers ", std::min(over.from, over.to), " and ", std::max(over.from, over.to),
                              " do not reach each other: states go by way of others, where others reach both"));
     return torn(over, end.error);
@@ -138,7 +154,7 @@ void HoppingTrainer::arrived(const Flight& flight) {
   ++report_.hops;
   report_.hop_bytes += flight.bytes;
   Job& job = jobs_[flight.trial];
-  job.nowhere_since_s.reset();
+  job.nowhere = {};
   if (job.trained && flight.digest == job.trained->commit.digest) {
     job.copies.insert(flight.to);
     return get_on(job);
@@ -162,8 +178,9 @@ void HoppingTrainer::torn(const Flight& flight, const std::string& why) {
   Job& job = jobs_[flight.trial];
   const bool of_now = flight.digest == (job.trained ? job.trained->commit.digest : job.entry->digest);
   if (!of_now || finished_) return;
-  gets_nowhere(job, text::cat("its way from worker ", flight.from, " to worker ", flight.to, " fails: ", why));
-  if (++job.failed_hops >= kHopTries) return give_up_on(flight, why);
+  if (alive(flight.from) && alive(flight.to))
+    gets_nowhere(job, text::cat("its way from worker ", flight.from, " to worker ", flight.to, " fails: ", why));
+  if (!goes_around(job, flight) && ++job.failed_hops >= kHopTries) return give_up_on(flight, why);
   if (job.entry->ended()) return bring_home(job);
   get_on(job);
 }

@@ -172,6 +172,7 @@ void HoppingTrainer::lost(const WorkerId& worker, const std::string& why, bool l
   if (member.id != worker) return;  // an earlier life
   member.id.reset();
   member.progress = {};
+  cut_links_.forget(worker.rank);
   const bool counted = !std::exchange(member.brings, std::nullopt).has_value();
   if (!finished_) {
     parts_.event(text::cat("worker ", worker.rank, left ? ": has left" : ": is gone", why.empty() ? "" : ": ", why));

@@ -265,6 +265,7 @@ std::string HoppingTrainer::what_is_missing(TrialEntries trials) const {
 }
 
 void HoppingTrainer::finish() {
+  finishing_ = true;
   for (auto& [trial, job] : jobs_) call_back(job);  // of an experiment that is interrupted: nobody would hear of it
   const auto look_until = [&](double seconds, const auto& done) {
     const double until = monotonic_seconds() + seconds;

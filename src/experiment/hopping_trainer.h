@@ -28,7 +28,7 @@ struct HoppingParts {
   const VisitScheduler& scheduler;
   bool trials_stay = false;          ///< under this scheduler each trains where it began
   std::uint32_t state_replicas = 2;  ///< a commit counts when so many workers hold the state, or all that live
-  double wait_for_worker_s = 600;    ///< so long nothing may go on for want of a worker
+  double wait_for_worker_s = 600;  ///< so long nothing may go on for want of a worker, or a trial may be tried in vain
   std::function<void(const std::string&)> event;
   KeepOutcomes keep_outcomes = {};  ///< may be empty; called on the loop's thread
   /// Homes of the partitions of validation rows; without any, every worker has all rows and judges what it trained.
@@ -81,7 +81,8 @@ class HoppingTrainer final : public VisitTrainer {
   void let_go(const TrialEntry& trial) override;
   /// Throws Failure(interrupted) when nothing could go on for `wait_for_worker_s`.
   void start_visits(TrialEntries trials, bool paused) override;
-  /// Throws what ended rank 0's worker.
+  /// Throws what ended rank 0's worker, and Failure(interrupted) when a trial got nowhere for `wait_for_worker_s`
+  /// although it was tried.
   std::vector<VisitEnd> wait(double timeout_s) override;
   void abandon(TrialEntry& trial) override;
   void release(TrialEntry&) override {}
@@ -110,6 +111,11 @@ class HoppingTrainer final : public VisitTrainer {
     std::uint64_t order = 0;
     std::vector<std::uint32_t> partitions;
   };
+  /// Attempts that came to nothing, in a row.
+  struct Nowhere {
+    std::uint32_t times = 0;
+    double since_s = 0, last_s = 0;
+  };
   /// What is known of a trial beside its entry.
   struct Job {
     TrialEntry* entry = nullptr;
@@ -126,10 +132,10 @@ class HoppingTrainer final : public VisitTrainer {
     std::map<std::uint32_t, Judging> judging;  // by worker
     std::set<std::uint32_t> holders;           // workers that hold the committed state, dead ones too
     std::vector<HeldBlob> blobs;               // of the committed state
-    std::uint32_t failed_hops = 0;             // since the visit began
+    std::uint32_t failed_hops = 0;             // since the visit began, or an end had to leave
     std::uint32_t failed_teams = 0;            // since the last commit
     std::uint32_t disagreements = 0;           // of its teams, since then
-    std::optional<double> nowhere_since_s;     // when a hop or a team first failed since something came of one
+    Nowhere nowhere;                           // since something came of a hop or a team
     bool at_home = false;                      // it has ended, and nobody else's copy is needed
   };
   struct Flight {
@@ -213,6 +219,7 @@ class HoppingTrainer final : public VisitTrainer {
   void arrived(const Flight& flight);
   void torn(const Flight& flight, const std::string& why);
   void give_up_on(const Flight& flight, const std::string& why);
+  bool goes_around(const Job& job, const Flight& flight) const;
   void gets_nowhere(Job& job, const std::string& why);
   void bring_home(Job& job);
 
@@ -230,7 +237,8 @@ class HoppingTrainer final : public VisitTrainer {
   std::vector<VisitEnd> ends_;  // for the next wait()
   std::optional<double> waiting_since_s_;
   const double begun_s_;
-  bool home_broke_ = false;                      // worker 0, without whom there is no run
+  bool home_broke_ = false;  // worker 0, without whom there is no run
+  bool finishing_ = false;
   bool finished_ = false, interrupted_ = false;  // as the workers were told
   HoppingReport report_;
 };

@@ -162,8 +162,8 @@ std::string StateHops::over_link(const Hop& hop, HopEnd& end, const std::functio
   order.open_s = kHopOpenSeconds;
   order.stall_s = kHopStallSeconds;
   const auto opened = parts_.end.open_link(order);
-  end.link_broke = !opened.link;
-  if (end.link_broke) return opened.error;
+  end.link_broke = end.no_link = !opened.link;
+  if (end.no_link) return opened.error;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return "the worker leaves";

@@ -226,6 +226,7 @@ void list(Form& form, HopEnd& end) {
   form("digest", end.digest);
   form("error", end.error);
   form("link_broke", end.link_broke);
+  form("no_link", end.no_link);
   form("seconds", end.seconds);
 }
 

@@ -156,11 +156,13 @@ struct Parted {
 /// A hop is over at this end.
 struct HopEnd {
   std::uint64_t number = 0;
-  bool sent = false;        ///< this end sent
-  std::string digest;       ///< of the bytes as they were here, in the order of the blobs
-  std::string error;        ///< empty when all is well: the receiver's copy is then durable
-  bool link_broke = false;  ///< of the sender: the error is the link's, which the other end may have torn
-  double seconds = 0;       ///< from when both ends could have begun, as far as this one knows
+  bool sent = false;   ///< this end sent
+  std::string digest;  ///< of the bytes as they were here, in the order of the blobs
+  std::string error;   ///< empty when all is well: the receiver's copy is then durable
+  bool link_broke =
+      false;             ///< the error is the link's, which the other end may have torn; of the receiver no_link alone
+  bool no_link = false;  ///< it did not open
+  double seconds = 0;    ///< from when both ends could have begun, as far as this one knows
   bool operator==(const HopEnd&) const = default;
 };
 

@@ -190,9 +190,10 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   auto layers = loaded_layers(device, slot);
   make_copies(layers, compute_type(setup.train.precision));
   const Dataset& data = slot.task.evaluation ? *setup.valid_data : *setup.train_data;
-  auto batches = make_batches(data, setup.source->spec().task, trial.rows_of(slot.task), setup.train.micro_batch_size);
+  const ModelTask task = setup.source->spec().task;
+  auto batches = make_batches(data, task, trial.rows_of(slot.task), setup.train.micro_batch_size);
   const bool head = trial.has_head(slot.task.task.shard), first = trial.shard(slot.task.task.shard).begin == 0;
-  bring_batches(*device.device, batches, {.inputs = first || head, .labels = head});
+  bring_batches(*device.device, batches, {.inputs = first || (head && task == ModelTask::causal_lm), .labels = head});
   const ComputeContext context{.source = *setup.source,
                                .layers = layers,
                                .batches = batches,

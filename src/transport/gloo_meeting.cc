@@ -16,7 +16,7 @@ Meeting meet_now(const MeetingOrder& order) {
   const auto store = connect_store(order.store, order.open_s, meeting.error);
   if (!store) return meeting;
   try {
-    const auto before = open_descriptors();
+    const auto before = open_sockets();
     meeting.store = c10::make_intrusive<CornerStore>(order.corner, store);
     auto options = c10d::ProcessGroupGloo::Options::create(milliseconds(order.open_s));
     options->threads = 1;

@@ -8,11 +8,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <memory>
 
 #include "base/failure.h"
@@ -55,6 +57,25 @@ SocketAddress address_of(const Endpoint& endpoint) {
 std::string host_of(const sockaddr* address, socklen_t size) {
   char host[NI_MAXHOST];
   return ::getnameinfo(address, size, host, sizeof host, nullptr, 0, NI_NUMERICHOST) == 0 ? host : "";
+}
+
+/// Of one end of a connection; empty where it has none.
+std::string host_of_end(int descriptor, int (*name_of)(int, sockaddr*, socklen_t*)) {
+  SocketAddress address;
+  address.size = sizeof address.storage;
+  return name_of(descriptor, address.get(), &address.size) == 0 ? host_of(address.get(), address.size) : "";
+}
+
+/// Of this process, with their inodes.
+std::map<int, std::uint64_t> sockets_by_descriptor() {
+  std::map<int, std::uint64_t> found;
+  std::error_code unreadable;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", unreadable)) {
+    const int descriptor = std::atoi(entry.path().filename().c_str());
+    struct stat about {};
+    if (::fstat(descriptor, &about) == 0 && S_ISSOCK(about.st_mode)) found[descriptor] = about.st_ino;
+  }
+  return found;
 }
 
 std::string connected_or_why(int descriptor, SocketAddress address, double seconds) {
@@ -139,34 +160,29 @@ std::string try_to_listen(const std::string& numeric_host) {
   return why;
 }
 
-std::set<int> open_descriptors() {
-  std::set<int> open;
-  std::error_code unreadable;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", unreadable))
-    open.insert(std::atoi(entry.path().filename().c_str()));
-  std::erase_if(open, [](int descriptor) { return ::fcntl(descriptor, F_GETFD) < 0; });  // the one that was read
-  return open;
+std::set<std::uint64_t> open_sockets() {
+  std::set<std::uint64_t> inodes;
+  for (const auto& [descriptor, inode] : sockets_by_descriptor()) inodes.insert(inode);
+  return inodes;
 }
 
-void tune_connections(const std::set<int>& before) {
+void tune_connections(const std::set<std::uint64_t>& before) {
   constexpr int kAskAfterSeconds = 5, kAskEverySeconds = 3;
-  for (const int descriptor : open_descriptors()) {
+  for (const auto& [descriptor, inode] : sockets_by_descriptor()) {
     int protocol = 0;
     socklen_t size = sizeof protocol;
-    if (before.contains(descriptor) || ::getsockopt(descriptor, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 ||
+    if (before.contains(inode) || ::getsockopt(descriptor, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 ||
         protocol != IPPROTO_TCP)
       continue;
-    const auto set = [descriptor](int level, int option, int value) {
-      ::setsockopt(descriptor, level, option, &value, sizeof value);
+    const auto set = [socket = descriptor](int level, int option, int value) {
+      ::setsockopt(socket, level, option, &value, sizeof value);
     };
     set(IPPROTO_TCP, TCP_USER_TIMEOUT, 1000 * kUnansweredSeconds);
     set(IPPROTO_TCP, TCP_KEEPIDLE, kAskAfterSeconds);
     set(IPPROTO_TCP, TCP_KEEPINTVL, kAskEverySeconds);
     set(SOL_SOCKET, SO_KEEPALIVE, 1);
-    SocketAddress there;
-    there.size = sizeof there.storage;
-    if (::getpeername(descriptor, there.get(), &there.size) != 0 || !is_loopback(host_of(there.get(), there.size)))
-      continue;
+    const std::string here = host_of_end(descriptor, ::getsockname);
+    if (here.empty() || here != host_of_end(descriptor, ::getpeername)) continue;
     constexpr std::string_view kNotPaced = "reno";  // every Linux has it, and lets anybody choose it
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, kNotPaced.data(), kNotPaced.size());
   }

@@ -1,6 +1,7 @@
 // Addresses and the two things that TCPStore does not do well: listening on one address, and saying who is not there.
 #pragma once
 
+#include <cstdint>
 #include <set>
 #include <string>
 #include <vector>
@@ -37,17 +38,17 @@ class ListeningSocket {
 /// Whether one could listen there, on any port: empty, or else why not, as the system puts it.
 std::string try_to_listen(const std::string& numeric_host);
 
-/// Of this process, whatever they are of.
-std::set<int> open_descriptors();
+/// Those of this process, by inode: descriptors are used again.
+std::set<std::uint64_t> open_sockets();
 
 /// So long what is sent, or asked whether it is there, may go unanswered by the other machine.
 constexpr int kUnansweredSeconds = 15;
 
-/// Of connections that c10d makes, and gives nobody a hold of: the TCP connections of this process whose descriptors
-/// are none of `before`. From now on they fail when nothing is answered for kUnansweredSeconds, as where a cable is
-/// pulled, instead of minutes later; and those that stay on this machine are not paced, which some systems' congestion
-/// control does (BBR) as if there were a network to share. What the system refuses is left as it is.
-void tune_connections(const std::set<int>& before);
+/// Of connections that c10d makes, and gives nobody a hold of: the TCP connections of this process that are none of
+/// `before`. From now on they fail when nothing is answered for kUnansweredSeconds, as where a cable is pulled, instead
+/// of minutes later; and those from one address of this machine to the same are not paced, which some systems'
+/// congestion control does (BBR) as if there were a network to share. What the system refuses is left as it is.
+void tune_connections(const std::set<std::uint64_t>& before);
 
 /// Tries to connect for at most `seconds`. Empty when somebody accepts, else why not, as the system puts it.
 std::string try_to_connect(const Endpoint& endpoint, double seconds);

@@ -124,6 +124,9 @@ TEST_F(WorkerTest, ATrialThatLeavesGivesItsMemoryBackAndMayStay) {
   EXPECT_EQ(first->host.used(), rested);
   train(course, first->id);
   coordinator_.hop(first->id, second->id, course.state, true);
+  // The end of the hop is said by another thread than the one that lets go.
+  for (const double until_s = monotonic_seconds() + 10; first->host.used() >= rested && monotonic_seconds() < until_s;)
+    sleep_seconds(0.01);
   EXPECT_LT(first->host.used(), rested);
   for (std::uint32_t visit = 2; visit < kVisits; ++visit) train(course, first->id);
   expect_as_in_one_run(course);

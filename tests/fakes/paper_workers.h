@@ -297,10 +297,11 @@ class PaperWorkers {
     const auto& held = from.held[known.hop.trial];
     const auto state = held.find(known.hop.visits);
     hops_.erase(at);
-    HopEnd sent{known.hop.number, true, "digest", "", false, 0.1};
-    HopEnd received{known.hop.number, false, "digest", "", false, 0.1};
+    HopEnd sent{known.hop.number, true, "digest", "", false, false, 0.1};
+    HopEnd received{known.hop.number, false, "digest", "", false, false, 0.1};
     if (faults_.cut.contains(std::minmax(*known.from, *known.to)))
-      sent.error = received.error = "no link", sent.link_broke = received.link_broke = true;
+      sent.error = received.error = "no link",
+      sent.no_link = received.no_link = sent.link_broke = received.link_broke = true;
     else if (state == held.end() || state->second != known.hop.digest)
       sent.error = received.error = "it is not there";
     else if (*known.to == faults_.full_disk)

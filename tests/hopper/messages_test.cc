@@ -80,7 +80,7 @@ std::vector<ToCoordinator> to_coordinator() {
           Evaluated{11, "t03", {{2, {{0.1, 3, 0, 4}, trained().rows.value()}}, {5, {{1, 0, 2, 1}, {}}}}},
           Failed{9, "t03", kHostile, true},
           Parted{9, "t03", kHostile},
-          HopEnd{5, true, "ff", kHostile, true, 0.25},
+          HopEnd{5, true, "ff", kHostile, true, true, 0.25},
           Progress{{{"t00", 0.5, 1.25}, {"t01", 0, 0}}, {{"cpu:0", "t00/s1/forward", 3.5}}},
           Progress(),
           Broken{kHostile, ExitCode::capacity},

@@ -6,6 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <memory>
+#include <set>
 #include <string>
 
 namespace hopyard {
@@ -52,7 +55,7 @@ TEST(TuneConnections, TunesThoseThatCameSinceAndNoOthers) {
   ListeningSocket first({"127.0.0.1", 0}), second({"127.0.0.1", 0});
   const Connection old(first);
   const std::string usual = congestion_control(*old.begin());
-  const auto before = open_descriptors();
+  const auto before = open_sockets();
   const Connection fresh(second);
   tune_connections(before);
   for (const int end : old) {
@@ -68,11 +71,17 @@ TEST(TuneConnections, TunesThoseThatCameSinceAndNoOthers) {
   }
 }
 
-TEST(OpenDescriptors, AreThoseThatAreOpen) {
-  const int descriptor = ::socket(AF_INET, SOCK_STREAM, 0);
-  EXPECT_TRUE(open_descriptors().contains(descriptor));
-  ::close(descriptor);
-  EXPECT_FALSE(open_descriptors().contains(descriptor));
+/// The descriptor of one that was open before is used again.
+TEST(TuneConnections, KnowsConnectionsByMoreThanTheirNumbers) {
+  ListeningSocket first({"127.0.0.1", 0}), second({"127.0.0.1", 0});
+  auto old = std::make_unique<Connection>(first);
+  const std::set<int> numbers(old->begin(), old->end());
+  const auto before = open_sockets();
+  old.reset();
+  const Connection fresh(second);
+  EXPECT_TRUE(std::any_of(fresh.begin(), fresh.end(), [&](int end) { return numbers.contains(end); }));
+  tune_connections(before);
+  for (const int end : fresh) EXPECT_EQ(option(end, SOL_SOCKET, SO_KEEPALIVE), 1);
 }
 
 }  // namespace
