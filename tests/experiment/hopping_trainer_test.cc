@@ -83,6 +83,16 @@ class HoppingTrainerTest : public ::testing::Test {
     return result.value_or(ExperimentEnd::interrupted);
   }
 
+  void expect_interrupted(PaperWorkers& workers, const std::string& sentence) {
+    try {
+      run(workers);
+      ADD_FAILURE() << "ended\n" << log_;
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.code(), ExitCode::interrupted);
+      EXPECT_THAT(failure.what(), ContainsRegex(sentence));
+    }
+  }
+
   TrialSetup resolve(const TrialSpec& spec, std::uint32_t number) const {
     TrialSetup setup;
     setup.number = number;
@@ -512,15 +522,9 @@ TEST_F(HoppingTrainerTest, AStateThatGetsNowhereEndsTheRunWithTheWorkersNames) {
   replication_ = 1;
   patience_s_ = 0.3;
   PaperWorkers workers(workers_, partitions_, 1, {.patience = 2, .cut = {{0, 1}}});
-  try {
-    run(workers);
-    FAIL() << "ended\n" << log_;
-  } catch (const Failure& failure) {
-    EXPECT_EQ(failure.code(), ExitCode::interrupted);
-    EXPECT_THAT(failure.what(),
-                ContainsRegex("has got nowhere for 0.3 s .workers.wait_for_worker.: its way from worker "
-                              "[01] to worker [01] fails: no link; .*what is committed stays"));
-  }
+  expect_interrupted(workers,
+                     "has got nowhere for 0.3 s .workers.wait_for_worker.: its way from worker [01] to worker "
+                     "[01] fails: no link; .*what is committed stays");
 }
 
 TEST_F(HoppingTrainerTest, ATeamThatHasToBeWholeAndNeverMeetsEndsTheRun) {
@@ -528,14 +532,7 @@ TEST_F(HoppingTrainerTest, ATeamThatHasToBeWholeAndNeverMeetsEndsTheRun) {
   team_.sum = DataParallelSpec::Sum::all_reduce;
   patience_s_ = 0.3;
   PaperWorkers workers(workers_, partitions_, 1, {.torn_team = 1, .patience = 2});
-  try {
-    run(workers);
-    FAIL() << "ended\n" << log_;
-  } catch (const Failure& failure) {
-    EXPECT_EQ(failure.code(), ExitCode::interrupted);
-    EXPECT_THAT(failure.what(),
-                ContainsRegex("has got nowhere for 0.3 s .*its team falls apart at worker [01]: a link"));
-  }
+  expect_interrupted(workers, "has got nowhere for 0.3 s .*its team falls apart at worker [01]: a link");
 }
 
 /// Rank 0's worker is away when the last trial ends, and comes back.
