@@ -129,7 +129,9 @@ void HoppingTrainer::get_on(Job& job) {
   if (!job.visit) return;
   if (!job.trained) {
     if (!order_starts(job)) return call_back(job);
-    if (!job.asked && (job.visit->size() == 1 || all_can_start(job))) ask(job);
+    const bool one_waits =
+        job.visit->size() == 1 && under_way_to(job.entry->status.spec.id, job.entry->digest, job.visit->worker);
+    if (!job.asked && (one_waits || all_can_start(job))) ask(job);
     return;
   }
   const TrialEntry& trial = *job.entry;

@@ -5,13 +5,15 @@
 #include "base/clock.h"
 #include "base/failure.h"
 #include "experiment/hopping_trainer.h"
+#include "experiment/state_hops.h"
 
 namespace hopyard {
 
 namespace {
 
 constexpr std::uint32_t kHopTries = 3;      // of a visit's state; then one of both ends has to leave
-constexpr std::uint32_t kNowhereTries = 5;  // within a wait for workers; then the run ends
+constexpr std::uint32_t kNowhereTries = 5;  // for as long as workers are waited for; then the run ends
+constexpr double kLongestTrySeconds = 300;  // of a hop that fails: opening, turns and a stall
 
 }  // namespace
 
@@ -19,6 +21,14 @@ bool HoppingTrainer::under_way_to(const std::string& trial, const std::string& d
   return std::any_of(flights_.begin(), flights_.end(), [&](const auto& flight) {
     return flight.second.trial == trial && flight.second.digest == digest && flight.second.to == worker;
   });
+}
+
+/// As many hops are ordered of it as it begins at a time: others wait for their turn.
+bool HoppingTrainer::is_crowded(std::uint32_t worker) const {
+  const auto count = std::count_if(flights_.begin(), flights_.end(), [&](const auto& flight) {
+    return flight.second.from == worker || flight.second.to == worker;
+  });
+  return static_cast<std::size_t>(count) >= kHopsBegun;
 }
 
 /// Of the trained state: those that are there, and those on their way.
@@ -71,13 +81,13 @@ bool HoppingTrainer::goes_around(const Job& job, const Flight& flight) const {
   return !way || way->from != flight.from || way->to != flight.to;
 }
 
-/// A run whose trial fails to get on again and again for so long ends resumably instead of trying for ever. An attempt
-/// that took half of that time was under way meanwhile, and counts as the first.
+/// A run whose trial fails to get on again and again for so long ends resumably instead of trying for ever. After more
+/// than kLongestTrySeconds without a failure it got on meanwhile, and is counted anew.
 void HoppingTrainer::gets_nowhere(Job& job, const std::string& why) {
   if (job.entry->ended() || finishing_) return;
   const double now_s = monotonic_seconds();
   Nowhere& nowhere = job.nowhere;
-  if (nowhere.times == 0 || now_s - nowhere.last_s > parts_.wait_for_worker_s / 2) nowhere = {0, now_s, now_s};
+  if (nowhere.times == 0 || now_s - nowhere.last_s > kLongestTrySeconds) nowhere = {0, now_s, now_s};
   ++nowhere.times;
   nowhere.last_s = now_s;
   if (nowhere.times < kNowhereTries || now_s - nowhere.since_s <= parts_.wait_for_worker_s) return;
@@ -136,7 +146,8 @@ void HoppingTrainer::ended(std::uint32_t worker, const HopEnd& end) {
   const Flight over = flight;
   flights_.erase(found);
   if (!end.error.empty()) {
-    if (end.no_link && cut_links_.failed(over.from, over.to, monotonic_seconds()))
+    const bool by_itself = !is_crowded(over.from) && !is_crowded(over.to);  // otherwise they may have been late
+    if (end.no_link && by_itself && cut_links_.failed(over.from, over.to, monotonic_seconds()))
       parts_.event(text::cat("workers ", std::min(over.from, over.to), " and ", std::max(over.from, over.to),
                              " do not reach each other: states go by way of others, where others reach both"));
     return torn(over, end.error);
@@ -164,6 +175,10 @@ void HoppingTrainer::arrived(const Flight& flight) {
     if (job.visit && job.visit->is_at(flight.to)) return;
     return send(flight.to, Keep{flight.trial, job.entry->status.visits_done});
   }
+  if (job.at_home) {
+    if (flight.to != 0) send(flight.to, Keep{flight.trial, 0});
+    return;
+  }
   auto holders = job.holders;
   holders.insert(flight.to);
   set_holders(job, std::move(holders));
@@ -178,9 +193,10 @@ void HoppingTrainer::torn(const Flight& flight, const std::string& why) {
   Job& job = jobs_[flight.trial];
   const bool of_now = flight.digest == (job.trained ? job.trained->commit.digest : job.entry->digest);
   if (!of_now || finished_) return;
-  if (alive(flight.from) && alive(flight.to))
+  const bool both_live = alive(flight.from) && alive(flight.to);
+  if (both_live)
     gets_nowhere(job, text::cat("its way from worker ", flight.from, " to worker ", flight.to, " fails: ", why));
-  if (!goes_around(job, flight) && ++job.failed_hops >= kHopTries) return give_up_on(flight, why);
+  if (both_live && !goes_around(job, flight) && ++job.failed_hops >= kHopTries) return give_up_on(flight, why);
   if (job.entry->ended()) return bring_home(job);
   get_on(job);
 }
@@ -201,7 +217,7 @@ void HoppingTrainer::bring_home(Job& job) {
   const std::string& id = trial.status.spec.id;
   const bool needed = trial.status.visits_done > 0;
   if (needed && !job.holders.contains(0)) {
-    if (!alive(0)) return;
+    if (!alive(0) || is_crowded(0)) return;  // start_visits() asks again
     if (const auto way = way_to(job, 0, job.holders, {}))
       order_hop(job, way->from, way->to, trial.status.visits_done, job.blobs);
     return;

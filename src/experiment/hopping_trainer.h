@@ -214,6 +214,7 @@ class HoppingTrainer final : public VisitTrainer {
   bool order_starts(Job& job);
   bool all_can_start(const Job& job) const;
   bool under_way_to(const std::string& trial, const std::string& digest, std::uint32_t worker) const;
+  bool is_crowded(std::uint32_t worker) const;
   std::size_t copies_coming(const Job& job) const;
   void ended(std::uint32_t worker, const HopEnd& end);
   void arrived(const Flight& flight);

@@ -45,9 +45,10 @@ std::set<std::uint64_t> open_sockets();
 constexpr int kUnansweredSeconds = 15;
 
 /// Of connections that c10d makes, and gives nobody a hold of: the TCP connections of this process that are none of
-/// `before`. From now on they fail when nothing is answered for kUnansweredSeconds, as where a cable is pulled, instead
-/// of minutes later; and those from one address of this machine to the same are not paced, which some systems'
-/// congestion control does (BBR) as if there were a network to share. What the system refuses is left as it is.
+/// `before`. From now on they fail when nothing is answered for kUnansweredSeconds and a little, as where a cable is
+/// pulled, instead of minutes later; and those from one address of this machine to the same are not paced, which some
+/// systems' congestion control does (BBR) as if there were a network to share. What the system refuses is left as it
+/// is.
 void tune_connections(const std::set<std::uint64_t>& before);
 
 /// Tries to connect for at most `seconds`. Empty when somebody accepts, else why not, as the system puts it.

@@ -503,6 +503,7 @@ TEST_F(HoppingTrainerTest, StatesGoByWayOfAThirdWhereTwoDoNotReachEachOther) {
         kind_ = kind;
         replication_ = replication;
         team_.degree = degree;
+        state_replicas_ = replication == 1 ? degree : 2;
         journal_ = std::make_unique<MemoryJournal>();
         log_.clear();
         PaperWorkers workers(workers_, partitions_, 1, {.cut = {{1, 2}}});
