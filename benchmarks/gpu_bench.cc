@@ -187,24 +187,13 @@ std::string cut_text(GpuSession& session) {
              ", micro-batches of ", plan.train.micro_batch_size, " rows");
 }
 
-/// With micro-batches for the whole card, not for the small one of the rows above.
-TrialSetup whole_plan(GpuSession& session) {
-  constexpr std::uint32_t kMicroRows = 16;  // halved until they fit
-  TrainSpec train = session.train();
-  for (train.micro_batch_size = std::min(session.rows(), kMicroRows);; train.micro_batch_size /= 2) {
-    try {
-      return plan_on_card(session.model(), train, session.card(), session.whole_card(), uncut());
-    } catch (const std::exception& error) {
-      std::cout << "  whole, micro-batches of " << train.micro_batch_size << " rows: " << error.what() << std::endl;
-      if (train.micro_batch_size == 1) throw;
-    }
-  }
-}
-
 std::vector<BenchRow> bench_whole(GpuSession& session) {
   const std::uint32_t few = 2, many = session.quick() ? 3 : 6;
   session.let_go_of_trials();
-  const TrialSetup plan = whole_plan(session);
+  constexpr std::uint32_t kMicroRows = 16;  // of the whole card, not of the small one of the rows above
+  TrainSpec train = session.train();
+  train.micro_batch_size = std::min(session.rows(), kMicroRows);
+  const TrialSetup plan = session.plan_that_fits(train, session.whole_card(), uncut());
   StandingTrials trials(session.model(), session.card(), session.whole_card(), session.pinned_host(), plan, 1);
   const CardTimes fewer = trials.run({.steps = few, .records_activity = false});
   const CardTimes more = trials.run({.steps = many, .records_activity = false});

@@ -80,21 +80,27 @@ TrainSpec GpuSession::train(UpdatePlace update) {
   TrainSpec train = model().train;
   train.precision = Precision::bf16;
   train.optimizer.lr = 1e-5;  // random tokens teach nothing, and the losses stay finite
-  train.micro_batch_size = micro_rows_.value_or(static_cast<std::uint32_t>(FLAGS_gpu_micro_rows));
-  for (; !micro_rows_; train.micro_batch_size /= 2) {
+  if (!micro_rows_) {
+    train.micro_batch_size = static_cast<std::uint32_t>(FLAGS_gpu_micro_rows);
+    train.update = UpdatePlace::device;
+    cut_plan_ = plan_that_fits(train, small_card(), execute());
+    micro_rows_ = cut_plan_->train.micro_batch_size;
+    describe(*cut_plan_);
+  }
+  train.micro_batch_size = *micro_rows_;
+  train.update = update;
+  return train;
+}
+
+TrialSetup GpuSession::plan_that_fits(TrainSpec train, const DeviceSpec& card, const ExecuteSpec& execute) {
+  for (;; train.micro_batch_size /= 2) {
     try {
-      train.update = UpdatePlace::device;
-      cut_plan_ = plan_on_card(model(), train, *card_, small_card(), execute());
-      micro_rows_ = train.micro_batch_size;
-      describe(*cut_plan_);
+      return plan_on_card(model(), train, *card_, card, execute);
     } catch (const std::exception& error) {
       std::cout << "  micro-batches of " << train.micro_batch_size << " rows: " << error.what() << std::endl;
       if (train.micro_batch_size == 1) throw;
     }
   }
-  train.micro_batch_size = *micro_rows_;
-  train.update = update;
-  return train;
 }
 
 const TrialSetup& GpuSession::cut_plan() {

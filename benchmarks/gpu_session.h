@@ -34,6 +34,8 @@ class GpuSession {
   /// With as large micro-batches as fit the budget.
   TrainSpec train(UpdatePlace update = UpdatePlace::device);
   ExecuteSpec execute();
+  /// With micro-batches of as many rows as `train` has, halved until they fit.
+  TrialSetup plan_that_fits(TrainSpec train, const DeviceSpec& card, const ExecuteSpec& execute);
   /// On the small card, with the update on the device.
   const TrialSetup& cut_plan();
   /// kTrials of them in pinned memory, until they are let go.

@@ -121,9 +121,8 @@ bool HoppingTrainer::order_starts(Job& job) {
   if (trial.status.visits_done == 0) return true;
   for (const std::uint32_t worker : job.visit->members()) {
     if (job.holders.contains(worker) || under_way_to(trial.status.spec.id, trial.digest, worker)) continue;
-    const auto source = shop_.source(*job.number);
-    if (!source) return false;
-    if (const auto way = way_to(job, worker, job.holders, source))
+    if (!shop_.source(*job.number)) return false;
+    if (const auto way = way_to(job, worker, job.holders))
       order_hop(job, way->from, way->to, trial.status.visits_done, job.blobs);
   }
   return true;
@@ -218,7 +217,7 @@ void HoppingTrainer::bring_home(Job& job) {
   const bool needed = trial.status.visits_done > 0;
   if (needed && !job.holders.contains(0)) {
     if (!alive(0) || is_crowded(0)) return;  // start_visits() asks again
-    if (const auto way = way_to(job, 0, job.holders, {}))
+    if (const auto way = way_to(job, 0, job.holders))
       order_hop(job, way->from, way->to, trial.status.visits_done, job.blobs);
     return;
   }

@@ -208,7 +208,7 @@ class HoppingTrainer final : public VisitTrainer {
   std::optional<std::uint32_t> sender_to(std::uint32_t worker, const std::set<std::uint32_t>& have,
                                          std::optional<std::uint32_t> first = {}) const;
   std::optional<Way> way_to(const Job& job, std::uint32_t worker, const std::set<std::uint32_t>& have,
-                            std::optional<std::uint32_t> first) const;
+                            std::optional<std::uint32_t> first = {}) const;
   void order_hop(Job& job, std::uint32_t from, std::uint32_t to, std::uint32_t visits,
                  const std::vector<HeldBlob>& blobs, bool leaves = false);
   bool order_starts(Job& job);

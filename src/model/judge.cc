@@ -141,7 +141,6 @@ Judged Judge::read() const {
   else
     rows.labels = read_all<std::int64_t>(labels_);
   rows.predicted = read_all<std::int64_t>(predicted_);
-  if (rows.values.size() > kOutcomeValuesMax) rows.width = 0, rows.values.clear();
   return judged;
 }
 
