@@ -12,18 +12,30 @@ std::uint32_t TraceRecorder::track(const std::string& name) {
   return static_cast<std::uint32_t>(tracks_.size() - 1);
 }
 
+bool TraceRecorder::has_room() {
+  if (slices_.size() + counts_.size() < capacity_) return true;
+  ++dropped_;
+  return false;
+}
+
 void TraceRecorder::add(TraceSlice slice) {
   const std::lock_guard lock(mutex_);
-  if (slices_.size() >= capacity_) {
-    ++dropped_;
-    return;
-  }
-  slices_.push_back(std::move(slice));
+  if (has_room()) slices_.push_back(std::move(slice));
+}
+
+void TraceRecorder::add(TraceCount count) {
+  const std::lock_guard lock(mutex_);
+  if (has_room()) counts_.push_back(std::move(count));
 }
 
 std::vector<TraceSlice> TraceRecorder::slices() const {
   const std::lock_guard lock(mutex_);
   return slices_;
+}
+
+std::vector<TraceCount> TraceRecorder::counts() const {
+  const std::lock_guard lock(mutex_);
+  return counts_;
 }
 
 std::vector<std::string> TraceRecorder::tracks() const {

@@ -56,6 +56,7 @@ struct CardWatch::Functions {
   Result (*clock_max)(Handle, int, unsigned*);
   Result (*power)(Handle, unsigned*);
   Result (*power_limit)(Handle, unsigned*);
+  Result (*energy)(Handle, unsigned long long*);
   Result (*temperature)(Handle, int, unsigned*);
   Result (*memory)(Handle, Memory*);
   Result (*utilization)(Handle, Utilization*);
@@ -80,6 +81,7 @@ struct CardWatch::Functions {
     take(clock_max, "nvmlDeviceGetMaxClockInfo");
     take(power, "nvmlDeviceGetPowerUsage");
     take(power_limit, "nvmlDeviceGetEnforcedPowerLimit");
+    take(energy, "nvmlDeviceGetTotalEnergyConsumption");
     take(temperature, "nvmlDeviceGetTemperature");
     take(memory, "nvmlDeviceGetMemoryInfo");
     take(utilization, "nvmlDeviceGetUtilizationRates");
@@ -157,6 +159,7 @@ CardState CardWatch::state(const std::string& bus_id) const {
   state.memory_mhz = number(nvml.clock, 1, kClockMemory);
   state.power_w = number(nvml.power, 1e-3);
   state.power_limit_w = number(nvml.power_limit, 1e-3);
+  if (const auto millijoules = nvml.ask<unsigned long long>(nvml.energy, *card)) state.energy_j = *millijoules * 1e-3;
   state.celsius = number(nvml.temperature, 1, kSensorOfChip);
   if (const auto memory = nvml.ask<Memory>(nvml.memory, *card)) {
     state.memory_used = memory->used;

@@ -15,6 +15,7 @@ namespace hopyard {
 struct CardState {
   std::optional<double> sm_mhz, sm_mhz_max, memory_mhz;
   std::optional<double> power_w, power_limit_w, celsius;
+  std::optional<double> energy_j;  ///< that it took since the driver was loaded
   std::optional<Bytes> memory_used, memory;
   std::optional<double> busy;  ///< share of the last moments in which any kernel ran
   std::optional<int> pcie_generation, pcie_width, pcie_generation_max, pcie_width_max;

@@ -31,6 +31,8 @@ struct CudaCards {
 CudaCards cuda_cards();
 /// Their names alone. Nothing is made on them, as cuda_cards() makes a context on each.
 std::vector<std::string> cuda_card_names();
+/// Where card `index` is on the bus, "0000:3b:00.0"; empty where the driver does not tell.
+std::string cuda_bus_id(std::uint32_t index);
 
 /// Those that the driver shows to this process; none where there is no CUDA.
 std::uint32_t cuda_card_count();

@@ -187,6 +187,8 @@ DeviceSpec resolve_cuda_device(const DeviceSpec& spec, std::uint32_t first_card)
   return resolved;
 }
 
+std::string cuda_bus_id(std::uint32_t index) { return bus_id_of(index); }
+
 std::unique_ptr<Device> make_cuda_device(const DeviceSpec& spec, std::uint32_t index, TraceRecorder* trace) {
   register_cuda_kernels();
   return told(describe_card(static_cast<int>(index)), [&] {

@@ -13,6 +13,7 @@ constexpr const char* kWithout = "this program was built without CUDA: build it 
 
 CudaCards cuda_cards() { return {{}, kWithout, "", ""}; }
 std::vector<std::string> cuda_card_names() { return {}; }
+std::string cuda_bus_id(std::uint32_t) { return ""; }
 
 std::uint32_t cuda_card_count() { return 0; }
 

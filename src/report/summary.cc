@@ -76,6 +76,37 @@ std::string cards_text(const std::vector<DeviceSummary>& devices) {
   return table.to_text(2) + cut;
 }
 
+std::string told(const std::optional<double>& value, const char* unit) {
+  return value ? text::cat(text::format_number(*value, 0), ' ', unit) : kNothing;
+}
+
+std::string conditions_text(const std::vector<DeviceSummary>& devices) {
+  Table table({{"card"},
+               {"SM clock", Align::right},
+               {"least", Align::right},
+               {"could be", Align::right},
+               {"power", Align::right},
+               {"peak", Align::right},
+               {"limit", Align::right},
+               {"energy", Align::right},
+               {"warmest", Align::right},
+               {"memory of all, peak", Align::right}});
+  std::string slowed;
+  for (const auto& device : devices) {
+    if (!device.condition) continue;
+    const CardCondition& card = *device.condition;
+    const std::optional<double> energy_kj = card.energy_j ? std::optional(*card.energy_j / 1000) : std::nullopt;
+    table.add_row({device.name, told(card.sm_mhz_mean, "MHz"), told(card.sm_mhz_least, "MHz"),
+                   told(card.sm_mhz_max, "MHz"), told(card.power_w_mean, "W"), told(card.power_w_peak, "W"),
+                   told(card.power_limit_w, "W"), told(energy_kj, "kJ"), told(card.celsius_peak, "°C"),
+                   card.memory_peak ? text::format_bytes(*card.memory_peak) : kNothing});
+    for (const auto& [reason, share] : card.slowed_by)
+      slowed += text::cat("  ", device.name, ": clocks were lowered by ", reason, " in ", percent(share, 1),
+                          " of the samples\n");
+  }
+  return table.to_text(2) + slowed;
+}
+
 std::string transfers_text(const RunSummary& summary) {
   Table table({{"from"}, {"to"}, {"bytes moved", Align::right}, {"mean rate", Align::right}});
   for (const auto& transfer : summary.transfers)
@@ -145,6 +176,8 @@ std::string format_summary(const RunSummary& summary) {
   if (!summary.devices.empty()) out += "\nDevices\n" + devices_text(summary.devices);
   if (std::any_of(summary.devices.begin(), summary.devices.end(), [](const auto& device) { return device.card; }))
     out += "\nCards by their own record, share of the run\n" + cards_text(summary.devices);
+  if (std::any_of(summary.devices.begin(), summary.devices.end(), [](const auto& device) { return device.condition; }))
+    out += "\nCards as their driver saw them\n" + conditions_text(summary.devices);
   if (!summary.transfers.empty()) out += "\nTransfers\n" + transfers_text(summary);
   out += "\nPeaks\n" + peaks_text(summary);
   out += text::cat("  disk written ", text::format_bytes(summary.tiers.disk_written), ", read ",

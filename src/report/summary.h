@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "cuda/card_condition.h"
 #include "formats/json.h"
 
 namespace hopyard {
 
 /// For how long a device did not compute, and why: "load", "disk", "rounding", "commit", "no work", "memory",
-/// "activation", "store".
+/// "activation", "store", "update".
 struct IdleCause {
   std::string cause;
   double seconds = 0;
@@ -37,9 +38,10 @@ struct DeviceSummary {
   Bytes memory_peak = 0;
   Bytes loaded = 0, stored = 0;  ///< over its link
   std::uint64_t tasks = 0;
-  double link_bytes_per_s = 0;  ///< each way; 0: no link
-  bool emulated = false;        ///< then every figure that came from it is marked as emulated
-  std::optional<CardUse> card;  ///< of a cuda device whose kernels were recorded
+  double link_bytes_per_s = 0;             ///< each way; 0: no link
+  bool emulated = false;                   ///< then every figure that came from it is marked as emulated
+  std::optional<CardUse> card;             ///< of a cuda device whose kernels were recorded
+  std::optional<CardCondition> condition;  ///< of one whose driver tells
   bool operator==(const DeviceSummary&) const = default;
 };
 

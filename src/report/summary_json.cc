@@ -17,6 +17,51 @@ T object_of(const Json& json, const char* key) {
   return json.at(key).get<T>();
 }
 
+Json json_of(const CardCondition& card) {
+  Json json{{"samples", card.samples}, {"slowed_by", Json::array()}};
+  const auto put = [&](const char* key, const auto& value) {
+    if (value) json[key] = *value;
+  };
+  put("sm_mhz_mean", card.sm_mhz_mean);
+  put("sm_mhz_least", card.sm_mhz_least);
+  put("sm_mhz_max", card.sm_mhz_max);
+  put("power_w_mean", card.power_w_mean);
+  put("power_w_peak", card.power_w_peak);
+  put("power_limit_w", card.power_limit_w);
+  put("energy_j", card.energy_j);
+  put("celsius_peak", card.celsius_peak);
+  put("memory_peak_bytes", card.memory_peak);
+  put("memory_bytes", card.memory);
+  for (const auto& [reason, share] : card.slowed_by)
+    json["slowed_by"].push_back({{"reason", reason}, {"share", share}});
+  return json;
+}
+
+CardCondition condition_of(const Json& json) {
+  CardCondition card;
+  card.samples = json_get<std::uint64_t>(json, "samples", kWhere);
+  const auto number = [&](const char* key) {
+    return json.contains(key) ? std::optional(number_of(json, key)) : std::nullopt;
+  };
+  const auto bytes = [&](const char* key) {
+    return json.contains(key) ? std::optional(bytes_of(json, key)) : std::nullopt;
+  };
+  card.sm_mhz_mean = number("sm_mhz_mean");
+  card.sm_mhz_least = number("sm_mhz_least");
+  card.sm_mhz_max = number("sm_mhz_max");
+  card.power_w_mean = number("power_w_mean");
+  card.power_w_peak = number("power_w_peak");
+  card.power_limit_w = number("power_limit_w");
+  card.energy_j = number("energy_j");
+  card.celsius_peak = number("celsius_peak");
+  card.memory_peak = bytes("memory_peak_bytes");
+  card.memory = bytes("memory_bytes");
+  if (json.contains("slowed_by"))
+    for (const Json& slowed : json.at("slowed_by"))
+      card.slowed_by.emplace_back(text_of(slowed, "reason"), number_of(slowed, "share"));
+  return card;
+}
+
 }  // namespace
 
 void to_json(Json& json, const IdleCause& value) { json = {{"cause", value.cause}, {"seconds", value.seconds}}; }
@@ -49,6 +94,7 @@ void to_json(Json& json, const DeviceSummary& value) {
           {"tasks", value.tasks},
           {"link_bytes_per_s", value.link_bytes_per_s}};
   if (value.card) json["card"] = *value.card;
+  if (value.condition) json["condition"] = json_of(*value.condition);
 }
 
 void from_json(const Json& json, DeviceSummary& value) {
@@ -68,6 +114,7 @@ void from_json(const Json& json, DeviceSummary& value) {
     from_json(json.at("card"), card);
     value.card = card;
   }
+  if (json.contains("condition")) value.condition = condition_of(json.at("condition"));
 }
 
 void to_json(Json& json, const TierSummary& value) {

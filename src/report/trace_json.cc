@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdio>
 #include <fstream>
+#include <limits>
 #include <map>
 
 #include "base/failure.h"
@@ -66,6 +67,12 @@ void write_slice(std::ostream& out, const Place& place, const TraceSlice& slice,
   out << "},\n";
 }
 
+void write_count(std::ostream& out, const Place& place, const TraceCount& count, double start_s) {
+  out << R"({"ph":"C","name":)" << quoted(count.name) << R"(,"pid":)" << place.process << R"(,"tid":)" << place.thread
+      << R"(,"ts":)" << microseconds(count.at_s - start_s) << R"(,"args":{"value":)" << dump_json(Json(count.value))
+      << "}},\n";
+}
+
 /// The first line; of traces whose times are of one clock the same one.
 std::string head_of(const std::optional<TraceWorker>& worker) {
   std::string clock;
@@ -86,15 +93,21 @@ void take_in(std::ostream& out, const std::string& file, const std::string& head
 }  // namespace
 
 void write_trace(std::ostream& out, const std::vector<std::string>& tracks, const std::vector<TraceSlice>& slices,
-                 const std::optional<TraceWorker>& worker) {
-  double start_s = slices.empty() || worker ? 0 : slices.front().begin_s;
-  for (const auto& slice : slices) start_s = std::min(start_s, slice.begin_s);
+                 const std::vector<TraceCount>& counts, const std::optional<TraceWorker>& worker) {
+  double first_s = std::numeric_limits<double>::infinity();
+  for (const auto& slice : slices) first_s = std::min(first_s, slice.begin_s);
+  for (const auto& count : counts) first_s = std::min(first_s, count.at_s);
+  const double start_s = worker ? 0 : first_s;
   const std::string head = head_of(worker);
   out << head << '\n';
   const auto places = write_names(out, tracks, worker);
   for (const auto& slice : slices) {
     require(slice.track < places.size(), "a slice on track ", slice.track, " of ", places.size());
     write_slice(out, places[slice.track], slice, start_s);
+  }
+  for (const auto& count : counts) {
+    require(count.track < places.size(), "a count on track ", count.track, " of ", places.size());
+    write_count(out, places[count.track], count, start_s);
   }
   if (worker)
     for (const auto& file : worker->others) take_in(out, file, head);
@@ -109,7 +122,7 @@ void write_trace_file(const std::string& path, const TraceRecorder& recorder,
   std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
   if (!out)
     fail(ExitCode::input, temporary, ": cannot create the trace: check that its folder exists and may be written");
-  write_trace(out, recorder.tracks(), recorder.slices(), worker);
+  write_trace(out, recorder.tracks(), recorder.slices(), recorder.counts(), worker);
   out.close();
   if (!out || std::rename(temporary.c_str(), path.c_str()) != 0) {
     std::remove(temporary.c_str());

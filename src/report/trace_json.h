@@ -19,10 +19,11 @@ struct TraceWorker {
       {};  ///< files of other workers, whose events are taken in if they are of this machine
 };
 
-/// One process for each device (the track's name before the first '/'), one thread for each track. Times start at the
-/// first slice. Written event by event. `tracks[slice.track]` names a slice's track.
+/// One process for each device (the track's name before the first '/'), one thread for each track; counts are of the
+/// process. Times start at the first slice or count. Written event by event. `tracks[slice.track]` names a slice's
+/// track.
 void write_trace(std::ostream& out, const std::vector<std::string>& tracks, const std::vector<TraceSlice>& slices,
-                 const std::optional<TraceWorker>& worker = {});
+                 const std::vector<TraceCount>& counts, const std::optional<TraceWorker>& worker = {});
 /// Writes beside `path` and renames. Not made durable: it can be had again by running again.
 void write_trace_file(const std::string& path, const TraceRecorder& recorder,
                       const std::optional<TraceWorker>& worker = {});

@@ -18,12 +18,6 @@
 
 namespace hopyard {
 
-namespace {
-
-constexpr double kJoinKernelsSeconds = 1e-4;  // in the trace, what follows so soon on a stream is one slice
-
-}  // namespace
-
 ExperimentRun::ExperimentRun(const ExperimentConfig& config, RunDirectory directory,
                              std::optional<std::vector<TrialSpec>> trials, const Coordinator* workers)
     : image_bytes_(process_bytes()),
@@ -217,12 +211,10 @@ void ExperimentRun::write_trace() {
 void ExperimentRun::report(ExperimentEnd end) {
   const auto records = journal().trials();
   const auto rows = make_leaderboard(records, objects_.bench->config().search);
-  std::optional<ActivityLog> activity;
-  if (objects_.activity) activity = objects_.activity->stop();
-  if (activity) add_to_trace(*activity, kJoinKernelsSeconds, objects_.trace);
+  const CardRecords cards = objects_.end_card_records();
   const RunSummary summary =
       make_summary({objects_.bench->config(), plan_, devices_, *objects_.host, *objects_.disk, wall_s_, materialised_,
-                    records, image_bytes_, activity ? &*activity : nullptr});
+                    records, image_bytes_, cards});
   if (end == ExperimentEnd::finished) journal().put_fact("summary", Json(summary).dump());
   const RigorReport rigor = rigor_of_run(paths(), objects_.bench->config(), records, true);
   std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n';

@@ -17,6 +17,8 @@ namespace hopyard {
 namespace {
 
 constexpr const char* kPartitionsFact = "partitions";
+constexpr double kCardSampleSeconds = 0.5;
+constexpr double kJoinKernelsSeconds = 1e-4;  // in the trace, what follows so soon on a stream is one slice
 constexpr const char* kRowGroupsFact = "row groups";
 
 std::vector<RowGroup> recorded_row_groups(const Journal& journal, const std::string& where) {
@@ -79,6 +81,28 @@ void RunObjects::make_engine() {
     if (!activity) HOPYARD_WARN << "execute.record_kernels: kernels are not recorded: " << why_not;
   }
   executor = std::make_unique<Executor>(execute, config.seed, make_devices(), *host, &trace);
+  if (cuda) watch_cards();
+}
+
+void RunObjects::watch_cards() {
+  std::string why_not;
+  auto watch = CardWatch::open(why_not);
+  if (!watch) {
+    HOPYARD_WARN << "clocks and power of the cards are not in the summary: " << why_not;
+    return;
+  }
+  std::vector<SampledCard> sampled;
+  for (const auto& [spec, index, card] : each_device(bench->config().devices))
+    sampled.push_back({text::cat("cuda:", card), cuda_bus_id(card)});
+  cards = std::make_unique<CardSampler>(std::move(watch), std::move(sampled), kCardSampleSeconds, trace);
+}
+
+CardRecords RunObjects::end_card_records() {
+  CardRecords records;
+  if (activity) records.activity = activity->stop();
+  if (records.activity) add_to_trace(*records.activity, kJoinKernelsSeconds, trace);
+  if (cards) records.conditions = cards->stop();
+  return records;
 }
 
 void RunObjects::reserve_for_engine() {

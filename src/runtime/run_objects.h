@@ -9,6 +9,7 @@
 
 #include "base/trace.h"
 #include "cuda/activity_recorder.h"
+#include "cuda/card_sampler.h"
 #include "experiment/shared_versions.h"
 #include "hopper/state_book.h"
 #include "pipeline/executor.h"
@@ -16,6 +17,12 @@
 #include "runtime/workbench.h"
 
 namespace hopyard {
+
+/// What cards did and how they fared, as far as somebody told.
+struct CardRecords {
+  std::optional<ActivityLog> activity;
+  std::vector<CardCondition> conditions;  ///< of this process's cards, in their order; or empty
+};
 
 /// The objects in the order in which they depend on each other. Those of the engine are there after make_engine().
 struct RunObjects {
@@ -27,6 +34,8 @@ struct RunObjects {
   /// Host tier, devices and executor. Call once the trials are planned: what cpu devices need follows from the plans.
   /// Failure(capacity) when the engine itself does not fit the host tier.
   void make_engine();
+  /// Ends what is recorded of cards; the trace has it then. Once, when nothing trains any more.
+  CardRecords end_card_records();
 
   RunDirectory directory;
   TraceRecorder trace;
@@ -44,10 +53,12 @@ struct RunObjects {
   std::unique_ptr<FrozenStore> frozen;
   std::unique_ptr<Executor> executor;
   std::unique_ptr<ActivityRecorder> activity;  ///< null unless kernels are recorded
+  std::unique_ptr<CardSampler> cards;          ///< of cuda devices; null where the driver's library lacks
 
  private:
   void reserve_for_engine();
   std::vector<std::unique_ptr<Device>> make_devices();
+  void watch_cards();
 };
 
 /// `data.partitions: auto` is decided by timing, once: other partitions would be another run. Puts into the config what

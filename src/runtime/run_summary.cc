@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "report/leaderboard.h"
 #include "runtime/machine.h"
+#include "runtime/run_objects.h"
 
 namespace hopyard {
 
@@ -94,8 +95,10 @@ RunSummary make_summary(const SummaryParts& parts) {
       summary.transfers.push_back({"host", device.name, device.loaded});
       summary.transfers.push_back({device.name, "host", device.stored});
     }
-    if (parts.activity != nullptr && summary.devices.size() < own.size())
-      device.card = use_of_card(*parts.activity, own[summary.devices.size()].card);
+    if (parts.cards.activity && summary.devices.size() < own.size())
+      device.card = use_of_card(*parts.cards.activity, own[summary.devices.size()].card);
+    if (summary.devices.size() < parts.cards.conditions.size())
+      device.condition = parts.cards.conditions[summary.devices.size()];
     peak_device = std::max(peak_device, device.memory_peak);
     summary.devices.push_back(std::move(device));
   }

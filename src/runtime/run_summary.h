@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "cuda/activity.h"
 #include "experiment/materialiser.h"
 #include "pipeline/executor.h"
 #include "report/plan_view.h"
@@ -14,6 +13,8 @@
 #include "spill/host_tier.h"
 
 namespace hopyard {
+
+struct CardRecords;
 
 struct SummaryParts {
   const ExperimentConfig& config;
@@ -25,7 +26,7 @@ struct SummaryParts {
   const std::vector<MaterialisedDepth>& materialised;
   const std::vector<TrialRecord>& records;
   Bytes image_bytes;
-  const ActivityLog* activity;  ///< null: what cards did was not recorded
+  const CardRecords& cards;
 };
 RunSummary make_summary(const SummaryParts& parts);
 

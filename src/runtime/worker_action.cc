@@ -76,6 +76,7 @@ ExitCode live(const RunRequest& request, const ExperimentConfig& config, const s
     return objects.bench->resolve(spec, number);
   };
   const auto keep_trace = [&] {
+    objects.end_card_records();
     write_trace_file(objects.directory.paths().trace(), objects.trace, TraceWorker{launch.rank});
   };
   const WorkerEnding ending =

@@ -180,6 +180,28 @@ TEST(Summary, OnlyEmulatedDevicesAreCalledEmulated) {
   EXPECT_THAT(format_summary(run), Not(HasSubstr("emulated")));
 }
 
+TEST(Summary, SaysHowCardsFared) {
+  RunSummary run = sample::summary();
+  EXPECT_THAT(format_summary(run), Not(HasSubstr("driver")));
+  CardCondition card;
+  card.samples = 8;
+  card.sm_mhz_mean = 1712.4;
+  card.sm_mhz_max = 1980;
+  card.power_w_mean = 655.5;
+  card.energy_j = 322'500;
+  card.memory_peak = 70 * GiB;
+  card.slowed_by = {{"power cap", 0.25}};
+  run.devices[1].condition = card;
+  EXPECT_EQ(parse_json(Json(run).dump(), "test").get<RunSummary>(), run);
+  const std::string text = format_summary(run);
+  EXPECT_THAT(text, HasSubstr("Cards as their driver saw them"));
+  EXPECT_THAT(text, HasSubstr("emulated:1  1712 MHz      -  1980 MHz"));
+  EXPECT_THAT(text, HasSubstr("656 W"));
+  EXPECT_THAT(text, HasSubstr("322 kJ"));
+  EXPECT_THAT(text, HasSubstr("70 GiB"));
+  EXPECT_THAT(text, HasSubstr("emulated:1: clocks were lowered by power cap in 25.0 % of the samples"));
+}
+
 TEST(Summary, AnEmptyRunPrints) { EXPECT_THAT(format_summary({}), HasSubstr("Peaks")); }
 
 TEST(FormatInUnit, EachUnit) {

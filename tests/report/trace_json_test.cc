@@ -16,9 +16,10 @@
 namespace hopyard {
 namespace {
 
-Json parsed(const std::vector<std::string>& tracks, const std::vector<TraceSlice>& slices) {
+Json parsed(const std::vector<std::string>& tracks, const std::vector<TraceSlice>& slices,
+            const std::vector<TraceCount>& counts = {}) {
   std::ostringstream out;
-  write_trace(out, tracks, slices);
+  write_trace(out, tracks, slices, counts);
   return parse_json(out.str(), "trace").at("traceEvents");
 }
 
@@ -84,6 +85,22 @@ TEST(Trace, SlicesAreCompleteEventsInMicrosecondsFromTheFirst) {
   EXPECT_NEAR(slices[2].at("dur").get<double>(), 0.5, 1e-3);
 }
 
+TEST(Trace, CountsAreOfTheDevicesProcess) {
+  const auto events = parsed({"cuda:0/compute", "cuda:1/compute"}, {{0, "t00/s1/forward", "compute", 12.5, 12.75, 0}},
+                             {{1, "power, W", 12.25, 612.5}, {1, "power, W", 13.25, 90}});
+  std::map<std::string, int> processes;
+  for (const auto& event : events_of(events, "M"))
+    if (event.at("name") == "process_name") processes[event.at("args").at("name")] = event.at("pid");
+  const auto counts = events_of(events, "C");
+  ASSERT_EQ(counts.size(), 2u);
+  EXPECT_EQ(counts[0].at("name"), "power, W");
+  EXPECT_EQ(counts[0].at("pid"), processes.at("cuda:1"));
+  EXPECT_EQ(counts[0].at("ts").get<double>(), 0) << "the first of all";
+  EXPECT_EQ(counts[0].at("args").at("value"), 612.5);
+  EXPECT_EQ(counts[1].at("ts").get<double>(), 1e6);
+  EXPECT_EQ(events_of(events, "X").at(0).at("ts").get<double>(), 250'000);
+}
+
 TEST(Trace, NamesAreEscaped) {
   const std::string odd = "a\"b\\c\n\x01\xff";
   const auto events = parsed({odd + "/x"}, {{0, odd, odd, 0, 1, 0}});
@@ -94,7 +111,8 @@ TEST(Trace, AnEmptyOneIsValid) { EXPECT_TRUE(events_of(parsed({}, {}), "X").empt
 
 TEST(Trace, ASliceWithoutTrackIsABrokenContract) {
   std::ostringstream out;
-  EXPECT_THROW(write_trace(out, {"a"}, {{1, "x", "compute", 0, 1, 0}}), std::logic_error);
+  EXPECT_THROW(write_trace(out, {"a"}, {{1, "x", "compute", 0, 1, 0}}, {}), std::logic_error);
+  EXPECT_THROW(write_trace(out, {"a"}, {}, {{1, "power, W", 0, 700}}), std::logic_error);
 }
 
 TEST(Trace, FilesHoldEverySlice) {
