@@ -1,6 +1,5 @@
 // The predicted time of a step: its tasks in order, each with the transfers that hide behind it.
 #include <algorithm>
-#include <numeric>
 
 #include "base/failure.h"
 #include "partitioner/shard_tasks.h"
@@ -122,9 +121,7 @@ PartitionPlan evaluate_cuts(const std::vector<LayerCost>& layers, const std::vec
   predict(plan, step_tasks(plan.shards, device), device);
   for (const ShardPlan& shard : plan.shards) plan.peak_bytes = std::max(plan.peak_bytes, shard_need(shard, device));
   if (device.update_on_host) {
-    plan.host_update_s = std::accumulate(layers.begin(), layers.end(), 0.0, [](double sum, const LayerCost& layer) {
-      return sum + (layer.trainable ? layer.update_s : 0);
-    });
+    for (const ShardPlan& shard : plan.shards) plan.host_update_s += shard.host_update_s;
     if (device.host_beside)
       plan.step_s = std::max(plan.step_s, plan.host_update_s);
     else

@@ -41,7 +41,7 @@ struct DeviceLimits {
   std::uint32_t micro_batches = 1;
   bool update_on_host = false;  ///< parameters in, gradients out, no moments on the device
   bool host_always = false;     ///< also of a model that fits whole, which then is not resident
-  bool host_beside = false;     ///< beside the tasks that follow, not after the last backward
+  bool host_beside = false;     ///< each shard once its gradients are home, not after the last backward
   /// Frozen parameters are in host memory as copies in the type that is computed in, and loaded as such.
   bool frozen_copies = false;
   /// So are trained ones, beside their masters, where the state does not stay on the device: tasks that do not update
@@ -65,6 +65,7 @@ struct ShardPlan {
   Bytes forward_workspace = 0;           ///< device bytes beyond the loaded state during forward
   Bytes backward_workspace = 0;          ///< the same for backward with recompute: gradients, saved, transient
   double forward_s = 0, backward_s = 0;  ///< backward includes recompute and update
+  double host_update_s = 0;              ///< with update_on_host: of its layers, in host memory
   bool backward = true;                  ///< false when this and all earlier layers are frozen
   bool holds(std::uint32_t layer) const { return layer >= begin && layer < end; }
   bool operator==(const ShardPlan&) const = default;
@@ -77,7 +78,7 @@ struct PartitionPlan {
   double transfer_s = 0;     ///< predicted busier direction of the link in a step
   double step_s = 0;         ///< predicted time of a step of this trial alone
   Bytes peak_bytes = 0;      ///< predicted device peak with double buffering as planned
-  double host_update_s = 0;  ///< of step_s, with update_on_host: the update after the last backward
+  double host_update_s = 0;  ///< with update_on_host: of all shards, in host memory
   bool operator==(const PartitionPlan&) const = default;
 };
 

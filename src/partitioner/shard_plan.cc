@@ -133,6 +133,8 @@ ShardPlan make_shard(const std::vector<LayerCost>& layers, std::uint32_t begin, 
   add_backward_bytes(shard, layers, device);
   shard.backward_workspace = backward_workspace(layers, begin, end, device);
   shard.backward_s = backward_seconds(layers, shard, trained_from, device);
+  if (device.update_on_host)
+    for (std::uint32_t i = begin; i < end; ++i) shard.host_update_s += layers[i].trainable ? layers[i].update_s : 0;
   return shard;
 }
 

@@ -58,6 +58,11 @@ bool Executor::get_on() {
   if (!changed)
     for (auto& device : devices_)
       if (may_choose_early(*device)) changed |= choose(*device, true);
+  std::vector<std::uint32_t> updating;  // submitting may end a visit
+  for (const auto& [number, active] : active_)
+    if (!active.updates.empty()) updating.push_back(number);
+  for (const auto number : updating)
+    if (const auto active = active_.find(number); active != active_.end()) changed |= submit_updates(active->second);
   for (auto& device : devices_) changed |= fetch(*device);
   return changed;
 }
@@ -133,12 +138,14 @@ bool Executor::choose(DeviceState& device, bool early) {
   // else the longest trial would lose its device after each task (docs/GOTCHAS.md has the figures).
   const auto task_of = [&](const Active& active) {
     const auto task = active.trial->peek(tasks_held(device, *active.trial));
-    return task && task->task.kind == TaskKind::exchange ? std::nullopt : task;
+    return task && is_for_device(active, task->task) ? task : std::nullopt;
   };
   std::erase_if(held, [&](const Active* active) { return !task_of(*active); });
   bool full = false;
   const auto accepts = [&](std::uint32_t number) {
     const Active& active = active_.at(number);
+    const auto task = task_of(active);
+    if (!task) return false;
     if (active.home && *active.home != device.index) return false;
     if (deepens && active.trial->resident()) return false;  // resident: nothing to bring ahead
     if (!spec_.interleave) {
@@ -147,7 +154,7 @@ bool Executor::choose(DeviceState& device, bool early) {
           }))
         return false;
     }
-    if (!full && fits(device, *active.trial, *task_of(active), early)) return true;
+    if (!full && fits(device, *active.trial, *task, early)) return true;
     // A longer queue is filled in order: what happens to fit would be kept from other devices.
     (deepens ? full : device.refused_for_memory) = true;
     return false;
@@ -163,8 +170,15 @@ bool Executor::choose(DeviceState& device, bool early) {
   return true;
 }
 
+/// Not what somebody else does. What reads bytes that are being updated waits, and would hold up all behind it.
+bool Executor::is_for_device(const Active& active, const TaskRef& task) const {
+  if (task.kind == TaskKind::exchange) return false;
+  if (task.kind == TaskKind::update && host_updates_ != nullptr) return false;
+  return !reads_what_is_updated(active, task);
+}
+
 bool Executor::fits(const DeviceState& device, TrialRun& trial, const PlannedTask& planned, bool early) const {
-  if (!device.device->has_own_memory() || planned.task.kind == TaskKind::update) return true;
+  if (!device.device->has_own_memory()) return true;
   // Alone on the device, whether it fits is found by trying: the figures are predictions.
   const bool alone = quiet(device) && device.ahead.empty() &&
                      (device.residents.empty() || device.residents.contains(trial.setup().number));
@@ -257,7 +271,7 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
   slot->output = trial.output_of(planned);
   if (slot->output != nullptr) ++slot->output->promised;
   for (const auto& layer : slot->trial_layers()) slot->after.push_back(layer.writes_chosen);
-  if (device.device->has_own_memory() && task.kind != TaskKind::update) take_over(device, *slot);
+  if (device.device->has_own_memory()) take_over(device, *slot);
   if (slot->writes)
     for (auto& layer : slot->trial_layers())
       if (layer.trainable) ++layer.writes_chosen;

@@ -48,6 +48,7 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   if (output != nullptr && !device.device->has_own_memory()) output->in_host = Boundary::InHost::there;
   const bool later = output != nullptr && trial.output_needed_later(slot->task);
   trial.advance();
+  begin_updates(active);
   slot->go(SlotState::storing);
   device.current = nullptr;
   device.storing.push_back(slot);
@@ -282,36 +283,11 @@ void Executor::store_moments(DeviceState& device, const std::shared_ptr<Slot>& s
 
 void Executor::settle(DeviceState& device, const std::shared_ptr<Slot>& slot) {
   if (--slot->stores_left > 0) return;
-  if (device.device->has_own_memory() && slot->trial->updates_beside_after(slot->task.task))
-    update_beside(device, slot);
-  else
-    settled(device, slot);
-}
-
-/// The gradients are in host memory: the update runs there, beside other tasks, and then the slot is settled.
-void Executor::update_beside(DeviceState& device, const std::shared_ptr<Slot>& slot) {
+  if (!device.device->has_own_memory() || !slot->trial->updates_beside_after(slot->task.task))
+    return settled(device, slot);
   slot->drop_bytes();
-  ++transfers_in_flight_;
-  host_updates_->submit([this, &device, slot] {
-    const double begin = monotonic_seconds();
-    std::exception_ptr error;
-    try {
-      compute_update(*slot);
-    } catch (...) {
-      error = std::current_exception();
-    }
-    const double end = monotonic_seconds();
-    const std::lock_guard lock(mutex_);
-    if (trace_ != nullptr) {
-      if (!update_track_) update_track_ = trace_->track("host/update");
-      trace_->add({*update_track_, slot->label(), "update", begin, end, 0});
-    }
-    --transfers_in_flight_;
-    Active& active = active_.at(slot->trial->setup().number);
-    if (error && !active.error) fail_trial(active, error);
-    settled(device, slot);
-    dispatch();
-  });
+  slot->update = order_update(*slot->trial, slot->task);
+  update_beside(slot);
 }
 
 void Executor::settled(DeviceState& device, const std::shared_ptr<Slot>& slot) {

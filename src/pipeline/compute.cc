@@ -181,7 +181,7 @@ Executor::Outcome Executor::compute_to_end(DeviceState& device, Slot& slot) {
 Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   Outcome outcome;
   if (slot.task.task.kind == TaskKind::update) {
-    compute_update(slot);
+    compute_update(slot, order_update(*slot.trial, slot.task));
     return outcome;
   }
   const AccountScope charged(device.device->tensor_account());
@@ -223,7 +223,7 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   for (auto& kept : outcome.gradients) make_contiguous(kept.gradients);
   if (!device.device->has_own_memory()) {
     copy_out(slot, outcome);
-    if (trial.updates_beside_after(slot.task.task)) compute_update(slot);
+    if (trial.updates_beside_after(slot.task.task)) compute_update(slot, order_update(trial, slot.task));
   }
   return outcome;
 }
@@ -331,42 +331,6 @@ void Executor::update_or_keep(Slot& slot, const ComputeContext& context, Outcome
     for (std::size_t p = 0; p < own.size(); ++p)
       if (owned_here(loaded, p) && own[p].defined()) own[p].mul_(verdict.factor);
     update(loaded, own);
-  }
-}
-
-void Executor::compute_update(Slot& slot) {
-  const AccountScope uncharged(nullptr);  // views of the host tier's bytes
-  TrialRun& trial = *slot.trial;
-  const TrainSpec& train = trial.setup().train;
-  const std::uint64_t step = trial.step_of(slot.task);
-  const StepVerdict verdict = judge_step(trial, step);
-  if (verdict.skipped) return;
-  const auto over = [&](std::uint32_t blob, Bytes bytes) {
-    return tensor_over(trial.cache().bytes(blob).data(), bytes);
-  };
-  for (std::uint32_t l = slot.first_layer; l < slot.end_layer; ++l) {
-    auto& layer = trial.layers()[l];
-    if (layer.own.bytes == 0) continue;
-    LoadedLayer loaded;
-    loaded.index = l;
-    loaded.layer = layer.module.get();
-    loaded.own = &layer.own;
-    loaded.shared = &layer.shared;
-    loaded.trainable = true;
-    loaded.parameters = over(*layer.parameters, layer.own.bytes);
-    if (trial.reads_copy(Part::own))
-      loaded.new_copies = tensor_over(trial.own_copy_in_host(layer).data(),
-                                      trial.value_bytes(Part::own, layer.own.bytes), trial.value_type(Part::own));
-    if (layer.moments) loaded.moments = over(*layer.moments, moment_bytes(trial.setup(), layer.own));
-    const at::Tensor flat = over(*layer.gradients, layer.own.bytes);
-    LayerGradients gradients(layer.own.places.size());
-    for (std::size_t p = 0; p < gradients.size(); ++p) {
-      if (layer.own.places[p].bytes == 0) continue;
-      gradients[p] = parameter_view(flat, layer.module->description(), layer.own, p);
-      if (verdict.factor != 1) gradients[p].mul_(verdict.factor);
-    }
-    update_layer(loaded, gradients, train.optimizer, learning_rate_of(trial.setup(), step, l),
-                 trial.update_of(slot.task));
   }
 }
 

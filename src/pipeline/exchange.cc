@@ -113,7 +113,8 @@ void Executor::exchanged(Active& active, std::span<const StepLosses> steps, cons
   if (!active.error) {
     for (const auto& [step, losses] : steps) take_losses(active, step, losses);
     trial.advance();
-    set_idle(active, true);
+    begin_updates(active);
+    if (!active.error && !trial.visit_done()) set_idle(active, true);
     begin_exchange_if_due(active);  // of a step that this member only stands by
   }
   finish_visit_if_done(active);

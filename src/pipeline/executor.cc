@@ -56,6 +56,10 @@ void Executor::end() {
         last.push_back(device->ahead.back());
       }
     }
+    for (auto& [number, active] : active_) {
+      last.insert(last.end(), active.updates.begin(), active.updates.end());
+      drop_updates(active);
+    }
   }
   end_exchanges();  // now that no task has what they wait for
   std::map<std::uint32_t, Active> visits;
@@ -187,7 +191,8 @@ std::string Executor::diagnosis() const {
   for (const auto& [number, active] : active_)
     lines += text::cat(active.trial->setup().id, ": ", active.slots, " slots", active.idle ? ", idle" : "",
                        active.exchanging && active.exchanging->due ? ", exchanging" : "",
-                       active.trial->visit_done() ? ", done" : "", "\n");
+                       active.trial->visit_done() ? ", done" : "", ", ", active.updates.size(), " updates waiting, ",
+                       active.updates_under_way, " under way\n");
   return lines + text::cat(transfers_in_flight_, " transfers in flight\n");
 }
 
@@ -266,6 +271,7 @@ std::string Executor::idle_cause(const DeviceState& device) const {
   if (device.ahead.empty()) {
     if (device.refused_for_memory) return "memory";
     if (waits_for_exchange()) return "exchange";
+    if (waits_for_update()) return "update";
     if (!active_.empty()) return "no idle trial";
     return committing_ > 0 ? "commit" : "no work";
   }
@@ -301,6 +307,7 @@ void Executor::fail_trial(Active& active, std::exception_ptr error) {
   leave_members(active, error);
   set_idle(active, false);
   forget_kept(*active.trial);
+  drop_updates(active);
   for (auto& device : devices_) {
     for (auto slot = device->ahead.rbegin(); slot != device->ahead.rend(); ++slot)
       if ((*slot)->trial == active.trial) give_up(*device, *slot);

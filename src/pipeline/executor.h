@@ -29,7 +29,8 @@ struct DeviceReport {
   std::string name, task;  ///< task: what it computes now, empty when idle
   double busy_s = 0;
   std::map<std::string, double> idle_s;  ///< by cause: disk, rounding (of a restored trial), load,
-                                         ///< store, activation, memory, commit, exchange, no idle trial, no work
+                                         ///< store, activation, memory, commit, exchange, update, no idle trial,
+                                         ///< no work
   std::uint64_t tasks = 0, recuts = 0;
   std::uint64_t spared_forwards = 0;  ///< backward tasks that found what their forward saved
   Bytes memory_budget = 0, memory_used = 0, memory_peak = 0;
@@ -126,6 +127,9 @@ class Executor {
     double loss = 0;
     std::exception_ptr error;
     std::unique_ptr<Exchanging> exchanging;
+    /// In host memory beside devices: their turn has come, and they wait for their blobs or for gradients.
+    std::deque<std::shared_ptr<Slot>> updates;
+    std::uint32_t updates_under_way = 0;
   };
   struct Outcome;
   class HandOver;
@@ -138,6 +142,18 @@ class Executor {
   void finish_visit_if_done(Active& active);
   void fail_trial(Active& active, std::exception_ptr error);
   void fail_all_if_failed(DeviceState& device);
+
+  // updates.cc: updates in host memory; under the lock, but for compute_update()
+  /// The trial's next tasks, if they are that: no device's where devices have memory of their own. When one fails the
+  /// trial, the caller finishes the visit.
+  void begin_updates(Active& active);
+  bool submit_updates(Active& active);  ///< pins what it can, submits one that may run; true when the trial failed
+  static bool waits_for_blobs(const Active& active);
+  bool reads_what_is_updated(const Active& active, const TaskRef& task) const;  ///< or is going to be
+  bool waits_for_update() const;                                                ///< any trial
+  void drop_updates(Active& active);
+  void update_beside(const std::shared_ptr<Slot>& slot);  ///< and then the slot is settled
+  void compute_update(Slot& slot, const UpdateOrder& order);
 
   // exchange.cc: steps that several processes compute; under the lock, but for run_exchanges()
   void start_exchanging(Active& active);
@@ -163,6 +179,7 @@ class Executor {
   std::uint32_t tasks_held(const DeviceState& device, const TrialRun& trial) const;  ///< computing and ahead
   std::vector<Active*> trials_held(DeviceState& device);
   bool may_choose(const DeviceState& device) const;
+  bool is_for_device(const Active& active, const TaskRef& task) const;
   /// `early`: a task whose room is not there yet, for a device that has no other to choose.
   bool choose(DeviceState& device, bool early = false);
   bool may_choose_early(const DeviceState& device) const;
@@ -192,8 +209,10 @@ class Executor {
   std::optional<std::uint32_t> pick(const DeviceState& device, const std::function<bool(std::uint32_t trial)>& accepts);
 
   // fetch.cc: bringing their bytes; under the lock
-  bool fetch(DeviceState& device);                                         ///< true when it gave up a task
-  bool pin(const DeviceState& device, const std::shared_ptr<Slot>& slot);  ///< false when the trial failed
+  bool fetch(DeviceState& device);              ///< true when it gave up a task
+  bool pin(const std::shared_ptr<Slot>& slot);  ///< false when the trial failed
+  /// All writes of these layers that come before the task, where it reads them from the host.
+  static bool reads_what_is_home(const Slot& slot);
   bool may_load(const DeviceState& device, const Slot& slot) const;
   bool may_compute(const DeviceState& device, const Slot& slot) const;
   bool begin_load(DeviceState& device, const std::shared_ptr<Slot>& slot);  ///< false when there is no memory
@@ -229,7 +248,6 @@ class Executor {
   std::unique_ptr<HandOver> hand_over(const Slot& slot, std::span<LoadedLayer> layers);
   void add_tied(const Slot& slot, std::span<LoadedLayer> layers, Outcome& outcome);
   void update_or_keep(Slot& slot, const ComputeContext& context, Outcome& outcome);
-  void compute_update(Slot& slot);
   std::vector<at::Tensor> input_tensors(DeviceState& device, const Slot& slot, const SlotInput& input) const;
   void copy_out(Slot& slot, Outcome& outcome);
   std::vector<LoadedLayer> loaded_layers(DeviceState& device, Slot& slot);
@@ -246,7 +264,6 @@ class Executor {
   void store_features(DeviceState& device, const std::shared_ptr<Slot>& slot, Outcome& outcome);
   void store(DeviceState& device, std::vector<CopyRequest> transfers, std::string label, std::function<void()> done);
   void settle(DeviceState& device, const std::shared_ptr<Slot>& slot);
-  void update_beside(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void settled(DeviceState& device, const std::shared_ptr<Slot>& slot);
   void save_input_for_recompute(DeviceState& device, const std::shared_ptr<Slot>& slot);
   std::vector<CopyRequest> moments_back(const Slot& holder) const;
@@ -274,6 +291,7 @@ class Executor {
   std::vector<std::unique_ptr<Exchanging>> retired_exchanging_;  ///< joined without the lock, which they take
   std::optional<std::uint32_t> exchange_track_;                  ///< of the trace, once there is something to trace
   std::unique_ptr<HostUpdates> host_updates_;                    ///< null where no device has memory of its own
+  bool second_pass_runs_ = false;                                ///< there, or is queued
   std::optional<std::uint32_t> update_track_;                    ///< of the trace, likewise
   std::uint32_t committing_ = 0;
   std::uint32_t transfers_in_flight_ = 0;

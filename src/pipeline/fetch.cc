@@ -10,12 +10,17 @@ namespace hopyard {
 bool Executor::fetch(DeviceState& device) {
   // By trial: what one task has not got yet, none behind it may take first.
   std::vector<const TrialRun*> waiting;
+  for (const auto& [number, active] : active_)
+    if (waits_for_blobs(active)) waiting.push_back(active.trial.get());
   for (std::size_t i = 0; i < device.ahead.size(); ++i) {
     const auto slot = device.ahead[i];
     if (slot->state == SlotState::ready) continue;
     TrialRun* trial = slot->trial.get();
     if (!slot->pinned && std::find(waiting.begin(), waiting.end(), trial) != waiting.end()) continue;
-    if (!pin(device, slot)) return true;
+    if (!slot->pinned) {
+      if (!pin(slot)) return true;
+      if (slot->pinned) prefetch(device, *slot);
+    }
     if (!slot->pinned) {
       waiting.push_back(trial);
       continue;
@@ -32,11 +37,9 @@ bool Executor::fetch(DeviceState& device) {
   return false;
 }
 
-bool Executor::pin(const DeviceState& device, const std::shared_ptr<Slot>& slot) {
-  if (slot->pinned) return true;
+bool Executor::pin(const std::shared_ptr<Slot>& slot) {
   try {
     slot->pinned = slot->trial->copies_made(slot->pins) && slot->trial->cache().acquire(slot->pins);
-    if (slot->pinned) prefetch(device, *slot);
     return true;
   } catch (...) {
     fail_trial(active_.at(slot->trial->setup().number), std::current_exception());
@@ -48,14 +51,19 @@ bool Executor::may_load(const DeviceState& device, const Slot& slot) const {
   // In host memory itself the order of a trial's tasks is enough.
   if (!device.device->has_own_memory()) return true;
   if (slot.early && !has_room(device, slot, device.current ? device.current->workspace : 0)) return false;
+  return reads_what_is_home(slot) &&
+         std::all_of(slot.borrowed.begin(), slot.borrowed.end(), [&](const BorrowedValue& borrowed) {
+           return !borrowed.fresh || slot.trial->layers()[borrowed.use->owner.layer].writes_home >= borrowed.after;
+         });
+}
+
+bool Executor::reads_what_is_home(const Slot& slot) {
   const auto layers = slot.trial_layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const bool reads_host = slot.layers.empty() || slot.layers[i].reads_host();
     if (reads_host && layers[i].writes_home < slot.after[i]) return false;
   }
-  return std::all_of(slot.borrowed.begin(), slot.borrowed.end(), [&](const BorrowedValue& borrowed) {
-    return !borrowed.fresh || slot.trial->layers()[borrowed.use->owner.layer].writes_home >= borrowed.after;
-  });
+  return true;
 }
 
 bool Executor::may_compute(const DeviceState& device, const Slot& slot) const {
@@ -63,7 +71,7 @@ bool Executor::may_compute(const DeviceState& device, const Slot& slot) const {
 }
 
 bool Executor::begin_load(DeviceState& device, const std::shared_ptr<Slot>& slot) {
-  const bool own = device.device->has_own_memory() && slot->task.task.kind != TaskKind::update;
+  const bool own = device.device->has_own_memory();
   if (slot->early) drop_kept(device, device.current ? device.current->workspace : 0);
   if (own) take_what_came(device, *slot);
   if (own && !allocate(device, *slot)) return false;

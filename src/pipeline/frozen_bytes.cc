@@ -76,7 +76,6 @@ Standing Executor::standing_of(const DeviceState& device, const TrialRun& trial)
   const std::uint32_t tasks = tasks_held(device, trial);
   Standing standing{trial.remaining_s(tasks), trial.setup().plan.compute_s, trial.step_left(tasks)};
   const TaskRef task = trial.peek(tasks)->task;
-  if (task.kind == TaskKind::update) return standing;  // in host memory
   const ShardPlan& plan = trial.shard(task.shard);
   Bytes frozen = 0, there = 0;
   for (std::uint32_t l = plan.begin; l < plan.end; ++l) {

@@ -7,8 +7,8 @@
 
 namespace hopyard {
 
-/// First in, first out, with so many compute threads. What is queued is bounded by the slots of the devices; the
-/// destructor finishes it. Updates must not throw.
+/// First in, first out, with so many compute threads. What is queued is bounded by the slots of the devices and one
+/// more; the destructor finishes it. Updates must not throw.
 class HostUpdates {
  public:
   /// Returns when its thread is there. Make it before threads that compute with other numbers of threads.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "base/failure.h"
 #include "pipeline/simulator_events.h"
@@ -13,9 +14,10 @@ namespace {
 
 void check(const std::vector<SimTrial>& trials, const SimOptions& options) {
   require(options.devices > 0 && options.lookahead > 0, options.devices, " devices of ", options.lookahead, " tasks");
-  if (options.memory == 0) return;
   for (const SimTrial& trial : trials) {
     for (const SimPhase& phase : trial.phases) {
+      require(phase.tasks.empty() || !phase.tasks.front().beside, "a phase begins with an update beside");
+      if (options.memory == 0) continue;
       for (const SimTask& task : phase.tasks) {
         const Bytes needed = task.state_bytes + task.workspace_bytes;
         require(needed <= options.memory, "a task needs ", needed, " bytes of a device of ", options.memory);
@@ -31,6 +33,8 @@ std::vector<SimTrial> without_transfers(std::vector<SimTrial> trials) {
       for (SimTask& task : phase.tasks) {
         task.load_s = task.store_s = task.frozen_load_s = 0;
         task.state_bytes = task.stored_bytes = task.workspace_bytes = task.frozen_bytes = 0;
+        task.compute_s += std::exchange(task.host_update_s, 0);
+        task.beside = false;
       }
     }
   }

@@ -21,7 +21,8 @@ struct SimTask {
   Bytes workspace_bytes = 0;       ///< beside the state, while it computes
   Bytes stored_bytes = 0;          ///< what stays of the state until its store has ended
   Bytes stored_first = 0;          ///< of stored_bytes: what leaves as soon as it is home, before the rest
-  bool updates_host = false;       ///< writes all shards in host memory: what devices hold of them is old
+  double host_update_s = 0;        ///< then the shard is updated by the host's own thread, and home after that
+  bool beside = false;             ///< that alone, and no device's
   std::uint64_t frozen = 0;        ///< equal for tasks with the same frozen bytes, which a device holds once; 0: none
   Bytes frozen_bytes = 0;          ///< of state_bytes
   double frozen_load_s = 0;        ///< of load_s: spared where they are on the device
@@ -96,9 +97,10 @@ struct SimResult {
 /// beside all states on the device and the largest workspace; a device for which there is no such task chooses one
 /// early, loads it as soon as its state has room and computes it when its workspace has, too. Frozen bytes are loaded
 /// by the first task that needs them and stay while any does. A task that only reads takes over its shard's bytes where
-/// they are on the device, also on their way home; any other load waits for the store of the same shard and for updates
-/// in host memory. Loads enter the link one after another, in the queue's order but for those that wait; stores leave
-/// in order. O(log n) a task, O(devices · lookahead) a moment. Requires that every task fits the memory by itself.
+/// they are on the device, also on their way home; any other load waits for the store of the same shard. Updates beside
+/// are made one after another by one thread of the host; what reads a shard is chosen when it is through. Loads enter
+/// the link one after another, in the queue's order but for those that wait; stores leave in order. O(log n) a task,
+/// O(devices · lookahead) a moment. Requires that every task fits the memory by itself.
 SimResult simulate(const std::vector<SimTrial>& trials, const SimOptions& options);
 /// The makespan only.
 double predict_makespan(const std::vector<SimTrial>& trials, SimOptions options);

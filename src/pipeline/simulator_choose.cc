@@ -115,7 +115,7 @@ std::optional<std::uint32_t> Simulation::pick(Device& device, bool early, const 
   bool full = false;  // a longer queue is filled in order: what happens to fit would be kept from other devices
   const auto accepts = [&](std::uint32_t index) {
     const bool elsewhere = trials_[index].at_home && std::find(own.begin(), own.end(), index) == own.end();
-    if (elsewhere || full) return false;
+    if (elsewhere || full || reads_what_is_updated(device, index)) return false;
     const bool fits = admits(device, index, early);
     full = !fits && !device.ahead.empty() && trials_[index].moves;
     return fits;
@@ -149,10 +149,19 @@ bool Simulation::another_starves(const Device& device) const {
 
 bool Simulation::admits(Device& device, std::uint32_t index, bool early) {
   const bool deepens = !device.ahead.empty();
+  if (reads_what_is_updated(device, index)) return false;
   if (deepens && !trials_[index].moves) return false;     // nothing to bring ahead
   const bool fits = early || fits_beside(device, index);  // by itself, every task does
   if (!fits && !deepens) device.refused = true;
   return fits;
+}
+
+bool Simulation::reads_what_is_updated(const Device& device, std::uint32_t index) const {
+  const Trial& trial = trials_[index];
+  const std::uint32_t shard = trial.chosen.task().shard;
+  const auto updates = [&](const Held& held) { return same_shard(held, index, shard) && held.task->host_update_s > 0; };
+  return (shard < trial.updated_s.size() && now_s_ < trial.updated_s[shard]) ||
+         (device.running && updates(*device.running)) || std::any_of(device.ahead.begin(), device.ahead.end(), updates);
 }
 
 bool Simulation::fits_beside(const Device& device, std::uint32_t index) const {
@@ -185,13 +194,11 @@ std::shared_ptr<FrozenCopy> Simulation::hold_frozen(Device& device, const SimTas
 std::shared_ptr<Copy> Simulation::copy_there(const Device& device, std::uint32_t index, const SimTask& task) const {
   if (!options_.double_buffer || task.store_s > 0) return nullptr;
   for (auto held = device.ahead.rbegin(); held != device.ahead.rend(); ++held) {
-    if (held->trial == index && held->task->updates_host) return nullptr;
     if (same_shard(*held, index, task.shard)) return held->copy;
   }
-  if (device.running && device.running->trial == index && device.running->task->updates_host) return nullptr;
   if (device.running && same_shard(*device.running, index, task.shard)) return device.running->copy;
   for (const Stored& stored : device.storing) {  // the newest bytes, or another device has written since
-    const bool newest = stored.end_s == stored_s(index, task.shard) && !stored.old;
+    const bool newest = stored.end_s == stored_s(index, task.shard);
     if (stored.trial == index && stored.shard == task.shard && newest) return stored.copy;
   }
   return nullptr;

@@ -63,6 +63,7 @@ void Simulation::handle(const Event& event) {
       store_ended(event.who);
       break;
     case EventKind::retry_load:
+    case EventKind::updated:  // what waited for it may be chosen
       break;
   }
   try_load(event.who);
@@ -98,9 +99,18 @@ IdleTrial Simulation::as_idle(std::uint32_t index) const {
 /// After its task has ended on `device`: finished, out of the active set, committing, idle, or chosen again already.
 void Simulation::move_on(std::uint32_t index, Device& device) {
   Trial& trial = trials_[index];
-  const bool visit_ends = trial.cursor.ends_visit();
-  const double commit_s = visit_ends ? trial.cursor.phase().commit_s : 0;
+  bool visit_ends = trial.cursor.ends_visit();
+  double commit_s = visit_ends ? trial.cursor.phase().commit_s : 0;
   trial.cursor.advance();
+  std::vector<const SimTask*> updates;
+  while (!visit_ends && !trial.cursor.done() && trial.cursor.task().beside) {
+    updates.push_back(&trial.cursor.task());
+    visit_ends = trial.cursor.ends_visit();
+    commit_s = visit_ends ? trial.cursor.phase().commit_s : 0;
+    trial.cursor.advance();
+    trial.chosen.advance();
+  }
+  update_all(index, std::move(updates));
   if (trial.cursor.done()) {
     result_.finish_s[index] = trial.home_s + commit_s;
     --unfinished_;
@@ -154,7 +164,6 @@ bool Simulation::bytes_home(std::uint32_t d, std::size_t place) {
   const Device& device = devices_[d];
   Held& held = devices_[d].ahead[place];
   const auto will_write = [&](const Held& before) {  // compute_end looks again
-    if (before.task->updates_host) return before.trial == held.trial;
     return before.task->store_s > 0 && same_shard(before, held.trial, held.task->shard);
   };
   if (device.running && will_write(*device.running)) return false;
@@ -215,7 +224,6 @@ void Simulation::compute_ended(std::uint32_t d) {
   let_go(device, *ended.copy, ended.own_bytes());
   if (ended.frozen) let_go(device, ended.frozen->copy, ended.task->frozen_bytes);
   begin_store(d, ended);
-  if (ended.task->updates_host) outdate_copies(ended.trial);
   move_on(ended.trial, device);
 }
 
@@ -242,12 +250,32 @@ void Simulation::begin_store(std::uint32_t d, const Held& ended) {
     trial.stored_s[shard] = end_s;
   }
   trial.home_s = std::max(trial.home_s, end_s);
+  if (ended.task->host_update_s > 0) update_beside(ended.trial, *ended.task, end_s);
 }
 
-void Simulation::outdate_copies(std::uint32_t trial) {
-  for (Device& device : devices_) {
-    for (Stored& stored : device.storing) stored.old |= stored.trial == trial;
+/// A second pass: of what is home when the host's thread is free, the first; else what is home first.
+void Simulation::update_all(std::uint32_t index, std::vector<const SimTask*> updates) {
+  const auto home_s = [&](const SimTask* update) { return std::max(now_s_, stored_s(index, update->shard)); };
+  while (!updates.empty()) {
+    auto next = std::find_if(updates.begin(), updates.end(),
+                             [&](const SimTask* update) { return home_s(update) <= std::max(now_s_, updated_s_); });
+    if (next == updates.end())
+      next = std::min_element(updates.begin(), updates.end(),
+                              [&](const SimTask* a, const SimTask* b) { return home_s(a) < home_s(b); });
+    update_beside(index, **next, home_s(*next));
+    updates.erase(next);
   }
+}
+
+void Simulation::update_beside(std::uint32_t index, const SimTask& task, double from_s) {
+  Trial& trial = trials_[index];
+  updated_s_ = std::max(updated_s_, from_s) + task.host_update_s;
+  for (auto* when : {&trial.stored_s, &trial.updated_s}) {
+    if (when->size() <= task.shard) when->resize(task.shard + 1, 0);
+    (*when)[task.shard] = updated_s_;
+  }
+  trial.home_s = std::max(trial.home_s, updated_s_);
+  push(updated_s_, EventKind::updated, 0);
 }
 
 void Simulation::store_ended(std::uint32_t d) {

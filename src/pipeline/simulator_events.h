@@ -12,7 +12,7 @@
 
 namespace hopyard::sim {
 
-enum class EventKind { arrival, wake, load_end, compute_end, store_end, retry_load };
+enum class EventKind { arrival, wake, load_end, compute_end, store_end, retry_load, updated };
 
 struct Event {
   double at_s = 0;
@@ -57,7 +57,6 @@ struct Stored {
   std::shared_ptr<Copy> copy;
   Bytes bytes = 0;
   double end_s = 0;
-  bool old = false;  ///< updated in host memory since
 };
 
 struct Device {
@@ -83,10 +82,11 @@ struct Trial {
   bool moves = false;         ///< any of its tasks loads or stores
   std::uint64_t begun = 0;    ///< number of its visit, in the order of beginning
   bool idle = false;
-  bool at_home = false;          ///< without interleaving: a device stays with it
-  std::vector<double> stored_s;  ///< by shard: when its bytes are home
-  double home_s = 0;             ///< when all of them are
-  bool can_follow() const { return !visit_chosen && !chosen.done(); }
+  bool at_home = false;           ///< without interleaving: a device stays with it
+  std::vector<double> stored_s;   ///< by shard: when its bytes are home
+  std::vector<double> updated_s;  ///< by shard: when the last update beside has ended
+  double home_s = 0;              ///< when all of them are
+  bool can_follow() const { return !visit_chosen && !chosen.done() && !chosen.task().beside; }
 };
 
 /// Mode sharp, and what the baselines are made of. Tasks are checked already.
@@ -119,6 +119,7 @@ class Simulation {
   bool another_starves(const Device& device) const;
   bool admits(Device& device, std::uint32_t index, bool early);
   bool fits_beside(const Device& device, std::uint32_t index) const;
+  bool reads_what_is_updated(const Device& device, std::uint32_t index) const;  ///< or is going to be
   std::shared_ptr<Copy> copy_there(const Device& device, std::uint32_t index, const SimTask& task) const;
   static std::shared_ptr<FrozenCopy> frozen_there(const Device& device, const SimTask& task);
   static std::shared_ptr<FrozenCopy> hold_frozen(Device& device, const SimTask& task);
@@ -133,7 +134,8 @@ class Simulation {
   void try_compute(std::uint32_t d);
   void compute_ended(std::uint32_t d);
   void begin_store(std::uint32_t d, const Held& ended);
-  void outdate_copies(std::uint32_t trial);
+  void update_all(std::uint32_t trial, std::vector<const SimTask*> updates);
+  void update_beside(std::uint32_t trial, const SimTask& task, double from_s);
   void store_ended(std::uint32_t d);
   double stored_s(std::uint32_t trial, std::uint32_t shard) const;
   // Accounts
@@ -155,6 +157,7 @@ class Simulation {
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::uint64_t event_count_ = 0, visits_begun_ = 0;
   double now_s_ = 0;
+  double updated_s_ = 0;  // when the host's thread is through with all updates that it has
   SimResult result_;
 };
 

@@ -5,6 +5,11 @@
 namespace hopyard {
 namespace {
 
+/// By the host's own thread, of gradients that are home.
+SimTask update_beside(std::uint32_t shard, const ShardPlan& plan) {
+  return {.shard = shard, .host_update_s = plan.host_update_s, .beside = true};
+}
+
 SimTask sim_task(std::uint32_t shard, const ShardTask& from, std::span<const std::uint64_t> frozen) {
   SimTask task;
   task.shard = shard;
@@ -42,8 +47,15 @@ std::vector<SimTask> training_step(const PartitionPlan& plan, const DeviceLimits
   for (std::uint32_t k = last; k-- > 0 && plan.shards[k].backward;) {
     tasks.push_back(sim_task(k, backward_task(plan.shards[k], device), frozen));
   }
-  if (plan.host_update_s > 0)
-    tasks.push_back({.shard = last + 1, .compute_s = plan.host_update_s, .updates_host = true});
+  if (plan.host_update_s > 0 && !has_link(device)) {
+    tasks.push_back({.shard = last + 1, .compute_s = plan.host_update_s});
+  } else if (plan.host_update_s > 0 && device.host_beside) {
+    for (SimTask& task : tasks)
+      if (task.store_s > 0) task.host_update_s = plan.shards[task.shard].host_update_s;
+  } else if (plan.host_update_s > 0) {
+    for (std::uint32_t k = 0; k <= last; ++k)
+      if (plan.shards[k].host_update_s > 0) tasks.push_back(update_beside(k, plan.shards[k]));
+  }
   if (plan.resident) keep_on_device(tasks);
   return tasks;
 }

@@ -43,6 +43,10 @@ const char* to_string(SlotState state) {
   return "?";
 }
 
+UpdateOrder order_update(const TrialRun& trial, const PlannedTask& task) {
+  return {judge_step(trial, trial.step_of(task)), trial.update_of(task)};
+}
+
 Bytes value_bytes(const TrialRun& trial, const TrialRun::TiedUse& use) {
   const auto& parameter = trial.layers()[use.layer].module->description().parameters[use.parameter];
   return charged_bytes(static_cast<Bytes>(parameter.elements()) * trial.value_size(use.part()));

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "pipeline/step_verdict.h"
 #include "pipeline/trial_run.h"
 
 namespace hopyard {
@@ -55,6 +56,14 @@ struct KeptForward {
   ForwardGraph graph;
 };
 
+/// What an update needs to know of its step, which may have ended when it comes to run.
+struct UpdateOrder {
+  StepVerdict verdict;
+  std::uint64_t number = 0;  ///< of the update, for the optimizer
+};
+/// Requires that all gradients of the step are there. Throws as judge_step().
+UpdateOrder order_update(const TrialRun& trial, const PlannedTask& task);
+
 /// Lives from the choice of a task until its bytes are stored. Guarded by the executor's lock; while computing, the
 /// device's compute thread owns all but `state`.
 struct Slot {
@@ -67,6 +76,7 @@ struct Slot {
   std::vector<std::uint32_t> written;  ///< blobs that the task changes
   bool writes = false;                 ///< leaves newer bytes in the host tier
   bool cancelled = false;
+  UpdateOrder update;  ///< of a task that updates beside devices
   bool early = false;  ///< chosen before its room is there: bytes that leave the device make it
   std::vector<std::uint32_t> pins;
   bool pinned = false, state_requested = false, state_loaded = false;

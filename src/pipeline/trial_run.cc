@@ -126,8 +126,8 @@ std::optional<PlannedTask> TrialRun::peek(std::uint32_t ahead) const {
   return std::nullopt;
 }
 
-void TrialRun::advance() {
-  const auto used = blobs_of(unit_tasks_.front());
+void TrialRun::advance(bool used) {
+  const auto blobs = blobs_of(unit_tasks_.front());
   unit_tasks_.pop_front();
   ++tasks_done_;
   if (unit_tasks_.empty()) {
@@ -136,7 +136,7 @@ void TrialRun::advance() {
     if (unit_ < training_units() + evaluation_units())
       unit_tasks_.assign(program_of(unit_).begin(), program_of(unit_).end());
   }
-  note_next_uses(used);
+  if (used) note_next_uses(blobs);
 }
 
 void TrialRun::note_all_next_uses() {

@@ -151,7 +151,9 @@ class TrialRun {
   void begin_visit(Visit visit);
   /// The task `ahead` tasks after the present one of this visit; nothing beyond its end.
   std::optional<PlannedTask> peek(std::uint32_t ahead) const;
-  void advance();
+  /// `used`: the task is done with its blobs; else note_used() says when.
+  void advance(bool used = true);
+  void note_used(std::span<const std::uint32_t> blobs) { note_next_uses(blobs); }
   bool visit_done() const { return !peek(0).has_value(); }
   VisitResult take_result();
 

@@ -13,13 +13,14 @@ namespace {
 constexpr std::array<const char*, 10> kTrialColors{"#4e8fd6", "#f28e2b", "#4aa564", "#e0565b", "#a178c9",
                                                    "#d1a400", "#2fa8a5", "#d9679f", "#9c755f", "#7f8fa6"};
 // In no trial's colour, so that a strip of idle time is never taken for work.
-constexpr std::array<std::pair<const char*, const char*>, 8> kCauseColors{{{"load", "#ffb454"},
+constexpr std::array<std::pair<const char*, const char*>, 9> kCauseColors{{{"load", "#ffb454"},
                                                                            {"store", "#7cc7ff"},
                                                                            {"disk", "#c2703d"},
                                                                            {"rounding", "#e8a0bf"},
                                                                            {"commit", "#8d6bd1"},
                                                                            {"memory", "#d6336c"},
                                                                            {"activation", "#38b2ac"},
+                                                                           {"update", "#7a9e3f"},
                                                                            {"no work", "#a0a6b0"}}};
 constexpr const char* kOtherCauseColor = "#6b7280";
 

@@ -98,8 +98,10 @@ class EarlySumsTest : public ::testing::Test {
     trial.rows_per_visit = 12;
     trial.visits = 1;
     trial.evaluate = false;
-    const std::uint64_t shards = cuts.size() + 1, tasks = 3 * shards - 1, last = 2 * shards - 2;  // of a step
-    std::vector<Progress> summing(how.degree);  // the step that each sums, from 1
+    const std::uint64_t shards = cuts.size() + 1, last = 2 * shards - 2;
+    const std::uint64_t tasks =
+        emulated ? 2 * shards - 1 : 3 * shards - 1;  // of a step: updates are the host's, or not
+    std::vector<Progress> summing(how.degree);       // the step that each sums, from 1
     std::vector<fakes::LinkActions> actions(how.degree);
     std::atomic<bool> waited_in_vain = false;
     std::vector<EngineSetup> setups(how.degree);

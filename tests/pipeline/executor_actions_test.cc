@@ -24,7 +24,7 @@ class ExecutorActionsTest : public ::testing::Test {
     trial.evaluate = false;
     setup.actions = &actions_;
     MemoryDiskTier disk;
-    fakes::train(world_, {trial}, setup, disk);
+    tasks_ = fakes::train(world_, {trial}, setup, disk).devices.at(0).tasks;
   }
   static Labels twice(Labels step) {
     Labels both = step;
@@ -34,6 +34,7 @@ class ExecutorActionsTest : public ::testing::Test {
   fakes::SmallWorld world_{fakes::kTinyBert};
   fakes::LinkActions actions_;
   std::uint32_t lookahead_ = 1;
+  std::uint64_t tasks_ = 0;  ///< that the device computed
 };
 
 TEST_F(ExecutorActionsTest, AResidentTrialIsLoadedOnceAndStoredOnce) {
@@ -118,6 +119,7 @@ TEST_F(ExecutorActionsTest, ClippedStepsMoveGradientsOutAndNoMomentsIn) {
   setup.cuts = {3};
   train(setup, 0, 1.0);
   EXPECT_EQ(actions_.stores, (Labels{"t0/s1/backward", "t0/s0/backward", "t0/s1/backward", "t0/s0/backward"}));
+  EXPECT_EQ(tasks_, 2u * 3) << "updates are the host's";
 }
 
 }  // namespace

@@ -59,17 +59,49 @@ TEST(SimulatorQueue, AReaderInTheQueueSharesTheBytesOfTheTaskBefore) {
   EXPECT_EQ(result.devices[0].peak_bytes, 30u);
 }
 
-TEST(SimulatorQueue, AnUpdateInHostMemoryIsWaitedFor) {
+TEST(SimulatorQueue, AnUpdateBesideIsWaitedForByItsTrialAlone) {
   const SimTask backward{.compute_s = 1, .load_s = 1, .store_s = 9, .state_bytes = 10, .stored_bytes = 10};
-  const SimTask update{.shard = 1, .compute_s = 5, .updates_host = true};
+  const SimTask update{.host_update_s = 5, .beside = true};
   const SimTask forward{.compute_s = 1, .load_s = 1, .state_bytes = 10};
   SimOptions options = one_device(100);
   for (const std::uint32_t lookahead : {1, 8}) {
     options.lookahead = lookahead;
     const SimResult result = simulate({trial_of({backward, update, forward})}, options);
-    EXPECT_EQ(result.devices[0].load_s, 2) << "what was stored is old";
-    EXPECT_EQ(result.makespan_s, 1 + 1 + 9 + 1 + 1);
+    EXPECT_EQ(result.makespan_s, 1 + 1 + 9 + 5 + 1 + 1);
+    EXPECT_EQ(result.devices[0].busy_s, 2);
+    EXPECT_EQ(result.devices[0].tasks, 2u);
+    EXPECT_EQ(predict_makespan({trial_of({backward, update})}, options), 1 + 1 + 9 + 5) << "the visit ends with it";
   }
+  // Of three trials, two compute while the third is updated: the device never waits.
+  const SimTask step{.compute_s = 4, .load_s = 1, .store_s = 1, .state_bytes = 10, .stored_bytes = 10};
+  const SimTask beside{.host_update_s = 4, .beside = true};
+  const SimTask on_device{.shard = 1, .compute_s = 4};
+  const auto three = [](const SimTrial& trial) { return std::vector{trial, trial, trial}; };
+  EXPECT_EQ(predict_makespan(three(trial_of({step, beside}, 10)), options), 1 + 30 * 4 + 1 + 4);
+  EXPECT_GE(predict_makespan(three(trial_of({step, on_device}, 10)), options), 30 * (4 + 4));
+}
+
+TEST(SimulatorQueue, OfUpdatesBesideTheFirstThatIsHomeIsMadeFirst) {
+  // The last backward's gradients come home last, and its shard is read first.
+  const SimTask last{.shard = 1, .compute_s = 1, .store_s = 1, .state_bytes = 10, .stored_bytes = 10};
+  const SimTask first{.shard = 0, .compute_s = 1, .store_s = 3, .state_bytes = 10, .stored_bytes = 10};
+  const SimTask update_first{.shard = 0, .host_update_s = 1, .beside = true};
+  const SimTask update_last{.shard = 1, .host_update_s = 2, .beside = true};
+  const SimTask forward{.shard = 0, .compute_s = 1, .load_s = 1, .state_bytes = 10};
+  const SimOptions options = one_device(100);
+  EXPECT_EQ(predict_makespan({trial_of({last, first, update_first, update_last, forward})}, options),
+            1 + 1 + 3 + 1 + 1 + 1);
+}
+
+TEST(SimulatorQueue, AShardThatIsUpdatedAfterItsStoreIsHomeAfterThat) {
+  const SimTask backward{
+      .compute_s = 1, .load_s = 1, .store_s = 2, .state_bytes = 10, .stored_bytes = 10, .host_update_s = 3};
+  const SimTask forward{.compute_s = 1, .load_s = 1, .state_bytes = 10};
+  SimTask other = forward;
+  other.shard = 1;
+  const SimOptions options = one_device(100);
+  EXPECT_EQ(predict_makespan({trial_of({backward, forward})}, options), 1 + 1 + 2 + 3 + 1 + 1);
+  EXPECT_EQ(predict_makespan({trial_of({backward, other, forward})}, options), 1 + 1 + 2 + 3 + 1 + 1);
 }
 
 TEST(SimulatorQueue, AWriterInTheQueueWaitsUntilItsBytesAreHome) {
