@@ -5,6 +5,8 @@
 
 #include "base/failure.h"
 #include "base/huge_pages.h"
+#include "base/log.h"
+#include "base/text.h"
 
 namespace hopyard {
 
@@ -112,7 +114,11 @@ std::byte* HostTier::map_fresh(Bytes bytes) {
     }
   }
   std::byte* const data = map_memory(bytes);
-  if (memory_ != nullptr) from_kernel_.insert(data);
+  if (memory_ == nullptr) return data;
+  from_kernel_.insert(data);
+  if (!std::exchange(warned_, true))
+    HOPYARD_WARN << "host tier: no free piece of pinned memory has " << text::format_bytes(bytes)
+                 << ": ordinary memory stands in for it, beyond host_memory, and copies to and from it are slower";
   return data;
 }
 

@@ -97,6 +97,7 @@ class HostTier {
   Bytes used_ = 0, peak_ = 0, mapped_ = 0;
   BlocksBySize spare_;
   std::set<std::byte*> from_kernel_;  // beside memory_
+  bool warned_ = false;               ///< of the first of them
 };
 
 }  // namespace hopyard
