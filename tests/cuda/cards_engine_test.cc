@@ -5,6 +5,7 @@
 #include <map>
 #include <tuple>
 
+#include "base/clock.h"
 #include "base/rng.h"
 #include "cuda/cuda_device.h"
 #include "fakes/drawn_runs.h"
@@ -173,6 +174,28 @@ TEST_F(CardsEngineTest, NoOrderingCanBeForgotten) {
     }
     EXPECT_TRUE(seen) << to_string(site) << " can be forgotten, and nobody sees it";
   }
+}
+
+TEST_F(CardsEngineTest, ATrialMayBeAbandonedAtAnyMoment) {
+  const std::uint64_t runs = fakes::drawn_runs(100);
+  std::uint64_t abandoned = 0;
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
+    Drawn drawn = draw(seed);
+    Cards cards;
+    drawn.setup.make_device = device_over(cards, seed, OrderingSite::none);
+    drawn.setup.meanwhile = [seed](Executor& executor) {
+      sleep_seconds(1e-5 * static_cast<double>(KeyedStream(seed).below(4000)));
+      executor.abandon_visit(0);
+    };
+    MemoryDiskTier disk;
+    const auto result = fakes::train(*worlds_[drawn.world], drawn.trials, drawn.setup, disk);
+    const bool is_gone = !result.errors[0].empty();
+    abandoned += is_gone;
+    for (std::size_t i = is_gone; i < drawn.trials.size(); ++i)
+      ASSERT_EQ(result.outcomes[i], drawn.whole[i]) << "seed " << seed;
+    for (const auto& card : cards) ASSERT_EQ(card->misuse(), "") << "seed " << seed;
+  }
+  EXPECT_GT(abandoned, 0u);
 }
 
 TEST_F(CardsEngineTest, ALostCardEndsTheRunAndNobodyWaits) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "base/rng.h"
 #include "fakes/whole_model.h"
@@ -201,6 +202,8 @@ EngineResult train(const SmallWorld& world, const std::vector<TrialToRun>& trial
       executor.start_visit(runs[i], std::move(visit));
       ++left;
     };
+    std::jthread other;
+    if (setup.meanwhile) other = std::jthread([&] { setup.meanwhile(executor); });
     for (std::uint32_t i = 0; i < trials.size(); ++i) start(i, 0);
     while (left > 0) {
       auto finished = executor.wait_finished(20);

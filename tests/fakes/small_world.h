@@ -67,7 +67,8 @@ struct EngineSetup {
   LinkActions* actions = nullptr;  ///< where to write down what goes over the links
   MicroBatchShare share = {};      ///< this engine's part of each step, and
   std::function<std::shared_ptr<VisitTie>(std::uint32_t visit)> tie =
-      {};  ///< its end, for the first trial; empty: it is alone
+      {};                                         ///< its end, for the first trial; empty: it is alone
+  std::function<void(Executor&)> meanwhile = {};  ///< what another thread does while trials train
 };
 
 /// What is trained.
