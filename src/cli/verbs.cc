@@ -46,6 +46,7 @@ const char* value_word(const std::string& option) {
   if (option == "count" || option == "epochs" || option == "epoch" || option == "seed") return "N";
   if (option == "wait") return "TIME";
   if (option == "into") return "P";
+  if (option == "group-by") return "COLUMN";
   return "DIR";
 }
 

@@ -83,7 +83,10 @@ void HoppingTrainer::heard(std::uint32_t worker, const ToCoordinator& message) {
   if (const auto* end = std::get_if<Missing>(&message)) return missing(worker, *end);
   if (const auto* end = std::get_if<Parted>(&message)) return parted(worker, *end);
   if (const auto* end = std::get_if<HopEnd>(&message)) return ended(worker, *end);
-  if (const auto* account = std::get_if<Account>(&message)) return note(worker, *account);
+  if (const auto* account = std::get_if<Account>(&message)) {
+    members_[worker].accounted = true;
+    return note(worker, *account);
+  }
   if (const auto* progress = std::get_if<Progress>(&message)) {
     members_[worker].progress = *progress;
     return;
@@ -171,6 +174,7 @@ void HoppingTrainer::lost(const WorkerId& worker, const std::string& why, bool l
   Member& member = members_[worker.rank];
   if (member.id != worker) return;  // an earlier life
   member.id.reset();
+  if (!std::exchange(member.accounted, false)) note(worker.rank, member.progress.so_far);
   member.progress = {};
   cut_links_.forget(worker.rank);
   const bool counted = !std::exchange(member.brings, std::nullopt).has_value();

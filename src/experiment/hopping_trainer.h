@@ -42,7 +42,7 @@ std::string failed_visit_fact(const std::string& trial);
 /// What workers and hops did, for the report.
 struct HoppingReport {
   struct Worker {
-    Account account;  ///< summed over its incarnations, as far as they said good-bye
+    Account account;  ///< summed over its incarnations; of those that died as of their last progress
     std::uint64_t visits = 0;
     std::uint32_t deaths = 0;
     std::uint32_t departures = 0;  ///< before the end, by a signal or because it could not go on
@@ -103,8 +103,9 @@ class HoppingTrainer final : public VisitTrainer {
     std::optional<WorkerId> id;                    // from its Hello on
     std::optional<std::vector<HeldState>> brings;  // that it said, until start_visits() has looked at it
     Progress progress;
-    bool known = false;  // it has been here
-    std::string broken;  // what it said before it left
+    bool accounted = false;  // it has said its last words
+    bool known = false;      // it has been here
+    std::string broken;      // what it said before it left
   };
   /// A worker judges a trained state on these partitions.
   struct Judging {

@@ -119,7 +119,10 @@ class Worker::Impl {
       wait();
       if (monotonic_seconds() - last_progress_s < kProgressEverySeconds) continue;
       last_progress_s = monotonic_seconds();
-      if (outbox_.empty()) say(trials_.progress());
+      if (!outbox_.empty()) continue;
+      Progress progress = trials_.progress();
+      progress.so_far = account();
+      say(progress);
     }
     say_account();
     return WorkerEnding::interrupted;
@@ -175,15 +178,19 @@ class Worker::Impl {
     return finish_->interrupted ? WorkerEnding::interrupted : WorkerEnding::finished;
   }
 
-  /// The last words of this incarnation, which take a moment at most.
-  void say_account() {
-    trials_.finish();
+  Account account() const {
     Account account = trials_.account();
     account.hop_s = hop_s_;
     account.waited_s = waited_s_;
     account.stored = parts_.disk.peak();
     for (const auto& [rank, traffic] : parts_.end.traffic()) account.sent += traffic.bulk_sent;
-    say(account);
+    return account;
+  }
+
+  /// The last words of this incarnation, which take a moment at most.
+  void say_account() {
+    trials_.finish();
+    say(account());
     for (const double until_s = monotonic_seconds() + kLastWordsSeconds; monotonic_seconds() < until_s;) {
       if (outbox_.empty()) break;
       sleep_seconds(kLastWordsSeconds / 50);

@@ -231,32 +231,6 @@ void list(Form& form, HopEnd& end) {
 }
 
 template <class Form>
-void list(Form& form, Progress::Visit& visit) {
-  form("trial", visit.trial);
-  form("fraction", visit.fraction);
-  form("loss", visit.loss);
-}
-
-template <class Form>
-void list(Form& form, Progress::Device& device) {
-  form("name", device.name);
-  form("task", device.task);
-  form("busy_s", device.busy_s);
-}
-
-template <class Form>
-void list(Form& form, Progress& progress) {
-  form("visits", progress.visits);
-  form("devices", progress.devices);
-}
-
-template <class Form>
-void list(Form& form, Broken& broken) {
-  form("sentence", broken.sentence);
-  form("code", broken.code);
-}
-
-template <class Form>
 void list(Form& form, DeviceAccount::Idle& idle) {
   form("cause", idle.cause);
   form("seconds", idle.seconds);
@@ -287,6 +261,33 @@ void list(Form& form, Account& account) {
   form("sent", account.sent);
   form("exchanged", account.exchanged);
   form("devices", account.devices);
+}
+
+template <class Form>
+void list(Form& form, Progress::Visit& visit) {
+  form("trial", visit.trial);
+  form("fraction", visit.fraction);
+  form("loss", visit.loss);
+}
+
+template <class Form>
+void list(Form& form, Progress::Device& device) {
+  form("name", device.name);
+  form("task", device.task);
+  form("busy_s", device.busy_s);
+}
+
+template <class Form>
+void list(Form& form, Progress& progress) {
+  form("visits", progress.visits);
+  form("devices", progress.devices);
+  form("so_far", progress.so_far);
+}
+
+template <class Form>
+void list(Form& form, Broken& broken) {
+  form("sentence", broken.sentence);
+  form("code", broken.code);
 }
 
 namespace {

@@ -166,31 +166,6 @@ struct HopEnd {
   bool operator==(const HopEnd&) const = default;
 };
 
-/// How far the visits under way are, and what the devices do.
-struct Progress {
-  struct Visit {
-    std::string trial;
-    double fraction = 0, loss = 0;
-    bool operator==(const Visit&) const = default;
-  };
-  /// A device of the worker.
-  struct Device {
-    std::string name, task;  ///< task: what it computes now; empty when idle
-    double busy_s = 0;       ///< since it was made
-    bool operator==(const Device&) const = default;
-  };
-  std::vector<Visit> visits;
-  std::vector<Device> devices;
-  bool operator==(const Progress&) const = default;
-};
-
-/// The worker cannot go on (a full disk, a file that cannot be read): it leaves.
-struct Broken {
-  std::string sentence;
-  ExitCode code = ExitCode::internal;
-  bool operator==(const Broken&) const = default;
-};
-
 /// What a device of a worker did.
 struct DeviceAccount {
   struct Idle {
@@ -221,6 +196,32 @@ struct Account {
   std::uint64_t rows_judged = 0;  ///< validation rows, each time that one was read
   std::vector<DeviceAccount> devices;
   bool operator==(const Account&) const = default;
+};
+
+/// How far the visits under way are, and what the devices do.
+struct Progress {
+  struct Visit {
+    std::string trial;
+    double fraction = 0, loss = 0;
+    bool operator==(const Visit&) const = default;
+  };
+  /// A device of the worker.
+  struct Device {
+    std::string name, task;  ///< task: what it computes now; empty when idle
+    double busy_s = 0;       ///< since it was made
+    bool operator==(const Device&) const = default;
+  };
+  std::vector<Visit> visits;
+  std::vector<Device> devices;
+  Account so_far;  ///< of this incarnation, who may have no time for last words
+  bool operator==(const Progress&) const = default;
+};
+
+/// The worker cannot go on (a full disk, a file that cannot be read): it leaves.
+struct Broken {
+  std::string sentence;
+  ExitCode code = ExitCode::internal;
+  bool operator==(const Broken&) const = default;
 };
 
 using ToCoordinator =

@@ -51,7 +51,7 @@ std::string tiles(const ReportInput& input) {
   out += tile("time", format_in_unit(run.wall_s, "s"), any_emulated(run) ? "on emulated devices" : "");
   out += tile("devices busy", share_text(busy, wall),
               cat(run.devices.size(), any_emulated(run) ? " emulated devices" : " devices"));
-  out += tile("written to disk", text::format_bytes(run.tiers.disk_written),
+  out += tile("written to " + run.tiers.name_of("disk"), text::format_bytes(run.tiers.disk_written),
               cat("read ", text::format_bytes(run.tiers.disk_read)));
   return out + "</div>";
 }
@@ -170,8 +170,8 @@ std::string peaks_section(const RunSummary& run) {
   std::string out = "<section id=\"peaks\"><h2>Memory peaks against budgets</h2><div class=\"rows\">";
   for (const auto& device : run.devices)
     out += peak_row(device_label(device), device.memory_peak, device.memory_budget);
-  out += peak_row("host", run.tiers.host_peak, run.tiers.host_budget) +
-         peak_row("disk", run.tiers.disk_peak, run.tiers.disk_budget) + "</div>";
+  out += peak_row(run.tiers.name_of("host"), run.tiers.host_peak, run.tiers.host_budget) +
+         peak_row(run.tiers.name_of("disk"), run.tiers.disk_peak, run.tiers.disk_budget) + "</div>";
   if (run.program_image_bytes > 0)
     out += cat("<p class=\"note\">The program image, ", text::format_bytes(run.program_image_bytes),
                ", is in no budget.</p>");

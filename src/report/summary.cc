@@ -122,8 +122,8 @@ std::string peaks_text(const RunSummary& summary) {
                    percent(static_cast<double>(peak), static_cast<double>(budget))});
   };
   for (const auto& device : summary.devices) add(device_label(device), device.memory_peak, device.memory_budget);
-  add("host", summary.tiers.host_peak, summary.tiers.host_budget);
-  add("disk", summary.tiers.disk_peak, summary.tiers.disk_budget);
+  add(summary.tiers.name_of("host"), summary.tiers.host_peak, summary.tiers.host_budget);
+  add(summary.tiers.name_of("disk"), summary.tiers.disk_peak, summary.tiers.disk_budget);
   return table.to_text(2);
 }
 
@@ -180,8 +180,8 @@ std::string format_summary(const RunSummary& summary) {
     out += "\nCards as their driver saw them\n" + conditions_text(summary.devices);
   if (!summary.transfers.empty()) out += "\nTransfers\n" + transfers_text(summary);
   out += "\nPeaks\n" + peaks_text(summary);
-  out += text::cat("  disk written ", text::format_bytes(summary.tiers.disk_written), ", read ",
-                   text::format_bytes(summary.tiers.disk_read));
+  out += text::cat("  ", summary.tiers.name_of("disk"), " written ", text::format_bytes(summary.tiers.disk_written),
+                   ", read ", text::format_bytes(summary.tiers.disk_read));
   if (summary.program_image_bytes > 0)
     out += text::cat("; program image ", text::format_bytes(summary.program_image_bytes), ", in no budget");
   out += "\n";

@@ -49,6 +49,9 @@ struct TierSummary {
   Bytes host_budget = 0, host_peak = 0;
   Bytes disk_budget = 0, disk_peak = 0;
   Bytes disk_written = 0, disk_read = 0;
+  std::string worker;  ///< whose they are, "worker 0", where there are several
+  /// "worker 0 host"
+  std::string name_of(const std::string& tier) const { return worker.empty() ? tier : worker + " " + tier; }
   bool operator==(const TierSummary&) const = default;
 };
 

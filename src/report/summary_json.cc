@@ -121,12 +121,17 @@ void to_json(Json& json, const TierSummary& value) {
   json = {{"host_budget_bytes", value.host_budget},   {"host_peak_bytes", value.host_peak},
           {"disk_budget_bytes", value.disk_budget},   {"disk_peak_bytes", value.disk_peak},
           {"disk_written_bytes", value.disk_written}, {"disk_read_bytes", value.disk_read}};
+  if (!value.worker.empty()) json["worker"] = value.worker;
 }
 
 void from_json(const Json& json, TierSummary& value) {
-  value = {bytes_of(json, "host_budget_bytes"),  bytes_of(json, "host_peak_bytes"),
-           bytes_of(json, "disk_budget_bytes"),  bytes_of(json, "disk_peak_bytes"),
-           bytes_of(json, "disk_written_bytes"), bytes_of(json, "disk_read_bytes")};
+  value = {bytes_of(json, "host_budget_bytes"),
+           bytes_of(json, "host_peak_bytes"),
+           bytes_of(json, "disk_budget_bytes"),
+           bytes_of(json, "disk_peak_bytes"),
+           bytes_of(json, "disk_written_bytes"),
+           bytes_of(json, "disk_read_bytes"),
+           json.contains("worker") ? text_of(json, "worker") : ""};
 }
 
 void to_json(Json& json, const TransferSummary& value) {

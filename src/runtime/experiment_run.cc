@@ -212,9 +212,8 @@ void ExperimentRun::report(ExperimentEnd end) {
   const auto records = journal().trials();
   const auto rows = make_leaderboard(records, objects_.bench->config().search);
   const CardRecords cards = objects_.end_card_records();
-  const RunSummary summary =
-      make_summary({objects_.bench->config(), plan_, devices_, *objects_.host, *objects_.disk, wall_s_, materialised_,
-                    records, image_bytes_, cards});
+  const RunSummary summary = make_summary({objects_.bench->config(), plan_, devices_, *objects_.host, *objects_.disk,
+                                           wall_s_, materialised_, records, image_bytes_, cards, workers_ != nullptr});
   if (end == ExperimentEnd::finished) journal().put_fact("summary", Json(summary).dump());
   const RigorReport rigor = rigor_of_run(paths(), objects_.bench->config(), records, true);
   std::cout << '\n' << format_groups(rigor, TableFormat::table) << '\n';

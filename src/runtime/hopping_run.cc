@@ -22,8 +22,8 @@ ShopWorker shop_worker(const PlanView& plan, std::uint32_t devices) {
   return worker;
 }
 
-std::string counted(Bytes bytes, Bytes expected) {
-  return text::cat(text::format_bytes(bytes), " in all, by formula ", text::format_bytes(expected));
+std::string counted(Bytes bytes, Bytes expected, const char* if_so) {
+  return text::cat(text::format_bytes(bytes), " in all, by formula ", text::format_bytes(expected), " (", if_so, ")");
 }
 
 VisitSchedulerKind scheduler_of(const ExperimentConfig& config, bool repeats_orders) {
@@ -148,12 +148,13 @@ std::string format_hopping(const HoppingReport& report) {
     exchanged += worker.account.exchanged;
     read += worker.account.bytes_read;
   }
-  std::string page =
-      text::cat("Workers\n", table.to_text(2), "  ", report.hops, " hops of states, ",
-                counted(report.hop_bytes, report.hop_bytes_expected), "; ", report.failed_hops, " failed\n");
+  std::string page = text::cat("Workers\n", table.to_text(2), "  ", report.hops, " hops of states, ",
+                               counted(report.hop_bytes, report.hop_bytes_expected,
+                                       "one copy a sub-epoch, teams that stay together, nobody gone"),
+                               "; ", report.failed_hops, " failed\n");
   if (report.team_visits + report.parted_teams > 0)
     page += text::cat("  ", report.team_visits, " sub-epochs trained together, steps of ",
-                      counted(exchanged, report.exchange_bytes_expected), "; ", report.parted_teams,
+                      counted(exchanged, report.exchange_bytes_expected, "nobody gone"), "; ", report.parted_teams,
                       " begun in vain, since a worker was gone\n");
   page += text::cat("  between workers: states ", text::format_bytes(report.hop_bytes), ", steps ",
                     text::format_bytes(exchanged), "; no message carries rows: ", text::format_bytes(read),

@@ -5,6 +5,8 @@
 
 #include "base/failure.h"
 #include "formats/json.h"
+#include "runtime/sqlite_journal.h"
+#include "runtime/sqlite_state_book.h"
 
 namespace hopyard {
 
@@ -86,6 +88,19 @@ DiskPlace new_place(const std::string& root, const ExperimentConfig& config) {
   return {config.disk_path, make_own_folder(outside, config.name)};
 }
 
+/// Of a run that was refused before it asked for a trial: nothing that another config could not begin with. Its record
+/// of the config must be our own writing.
+bool never_began(const RunPaths& paths, const ExperimentConfig& recorded) {
+  return fs::exists(paths.journal()) && open_journal(paths.journal(), true)->trials().empty() &&
+         (!fs::exists(paths.states()) || open_state_book(paths.states(), true)->all().empty()) &&
+         read_file(paths.config(), kConfigBytesMax) == resolved_yaml(recorded);
+}
+
+void forget(const RunPaths& paths) {
+  for (const auto& database : {paths.journal(), paths.states()})
+    for (const char* part : {"", "-wal", "-shm"}) fs::remove(database + part);
+}
+
 FileLock lock_or_fail(const RunPaths& paths) {
   auto lock = FileLock::try_acquire(paths.lock());
   if (!lock)
@@ -111,14 +126,22 @@ RunDirectory RunDirectory::open(const ExperimentConfig& config, const std::strin
   if (error) fail(ExitCode::input, directory, ": cannot be created: ", error.message());
   FileLock lock = lock_or_fail(paths);
   if (fs::exists(paths.config())) {
-    const std::string recorded = config_digest(recorded_config(paths));
-    if (recorded != config_digest(config))
-      fail(ExitCode::usage, directory, ": belongs to another config (see ", paths.config(),
-           "); choose another --dir, or --fresh to move it aside");
+    const ExperimentConfig recorded = recorded_config(paths);
+    if (config_digest(recorded) != config_digest(config)) {
+      if (!never_began(paths, recorded))
+        fail(ExitCode::usage, directory, ": belongs to another config (see ", paths.config(),
+             "); choose another --dir, or --fresh to move it aside");
+      forget(paths);
+      write_file_atomically(paths.config(), resolved_yaml(config));
+    }
   } else {
     write_file_atomically(paths.config(), resolved_yaml(config));
   }
   return RunDirectory(paths, std::move(lock), std::move(moved_to));
+}
+
+void RunDirectory::require_free(const RunPaths& paths) {
+  if (fs::exists(paths.lock())) lock_or_fail(paths);
 }
 
 ExperimentConfig recorded_config(const RunPaths& paths) {

@@ -34,9 +34,11 @@ struct RunPaths {
 class RunDirectory {
  public:
   /// Makes the directory, or takes up the one that is there. `fresh` moves an old one aside first (its new name is in
-  /// moved_to()). Failure(usage) when another process uses it, it belongs to another config, or `fresh` would move what
-  /// is no run.
+  /// moved_to()). Failure(usage) when another process uses it, it belongs to another config and has begun, or `fresh`
+  /// would move what is no run.
   static RunDirectory open(const ExperimentConfig& config, const std::string& directory, bool fresh);
+  /// Failure(usage) when another process uses it now.
+  static void require_free(const RunPaths& paths);
   const RunPaths& paths() const { return paths_; }
   const std::optional<std::string>& moved_to() const { return moved_to_; }
 

@@ -103,23 +103,32 @@ RunSummary make_summary(const SummaryParts& parts) {
     summary.devices.push_back(std::move(device));
   }
   const DiskCounters disk = parts.disk.counters();
-  summary.transfers.push_back({"host", "disk", disk.written});
-  summary.transfers.push_back({"disk", "host", disk.read});
-  summary.tiers = {parts.host.capacity(), parts.host.peak(), parts.disk.capacity(),
-                   parts.disk.peak(),     disk.written,      disk.read};
+  summary.tiers = {parts.host.capacity(),
+                   parts.host.peak(),
+                   parts.disk.capacity(),
+                   parts.disk.peak(),
+                   disk.written,
+                   disk.read,
+                   parts.several_workers ? "worker 0" : ""};
+  const auto name_of = [&](const char* tier) { return summary.tiers.name_of(tier); };
+  summary.transfers.push_back({name_of("host"), name_of("disk"), disk.written});
+  summary.transfers.push_back({name_of("disk"), name_of("host"), disk.read});
+  const auto peak_of = [&](const char* tier) {
+    return text::cat("peak of ", parts.several_workers ? "worker 0's " : "the ", tier, " tier");
+  };
   const PlanView& plan = parts.plan;
   summary.comparisons = {
       {"time of the run", plan.predicted_s, parts.wall_s, "s"},
       {"peak of a device", static_cast<double>(plan.predicted_peak_device), static_cast<double>(peak_device), "bytes"},
-      {"peak of the host tier", static_cast<double>(plan.predicted_peak_host), static_cast<double>(parts.host.peak()),
-       "bytes"},
-      {"peak of the disk tier", static_cast<double>(plan.predicted_peak_disk), static_cast<double>(parts.disk.peak()),
-       "bytes"},
+      {peak_of("host"), static_cast<double>(plan.predicted_peak_host), static_cast<double>(parts.host.peak()), "bytes"},
+      {peak_of("disk"), static_cast<double>(plan.predicted_peak_disk), static_cast<double>(parts.disk.peak()), "bytes"},
       {"written to disk", static_cast<double>(plan.tiers.disk_written), static_cast<double>(disk.written), "bytes"}};
   if (parts.config.search.method == SearchSpec::Method::external)  // how many trials there would be, nobody knew
-    std::erase_if(summary.comparisons, [](const Comparison& row) {
-      return row.what == "time of the run" || row.what == "peak of the disk tier" || row.what == "written to disk";
+    std::erase_if(summary.comparisons, [&](const Comparison& row) {
+      return row.what == "time of the run" || row.what == peak_of("disk") || row.what == "written to disk";
     });
+  if (parts.several_workers)  // predicted for one, without the copies of states
+    std::erase_if(summary.comparisons, [](const Comparison& row) { return row.what == "written to disk"; });
   for (auto& row : compare_shared(parts)) summary.comparisons.push_back(std::move(row));
   for (auto& row : compare_trials(parts)) summary.comparisons.push_back(std::move(row));
   return summary;

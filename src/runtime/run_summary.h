@@ -27,6 +27,7 @@ struct SummaryParts {
   const std::vector<TrialRecord>& records;
   Bytes image_bytes;
   const CardRecords& cards;
+  bool several_workers;  ///< whose host and disk tiers are these, worker 0's
 };
 RunSummary make_summary(const SummaryParts& parts);
 

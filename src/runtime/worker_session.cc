@@ -87,7 +87,12 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
   // What is under way ends before the trainer goes.
   const std::shared_ptr<void> stop(nullptr, [&](void*) { objects.executor->stop(); });
   double pause_s = kBetweenTries;
-  for (end = with_links(std::move(end), config); end; end = with_links(join(parts.session, parts.given_up), config)) {
+  const auto join_again = [&] {
+    auto again = join(parts.session, parts.given_up);
+    if (again) parts.event(text::cat("joined again as ", to_string(again->id())));
+    return again;
+  };
+  for (end = with_links(std::move(end), config); end; end = with_links(join_again(), config)) {
     const double begin_s = monotonic_seconds();
     {
       Worker worker({*end, trainer, *objects.shared, *objects.host, *objects.book, parts.resolve, parts.event,
@@ -97,7 +102,7 @@ WorkerEnding live_as_worker(const WorkerLifeParts& parts, std::unique_ptr<Worker
         if (parts.before_leaving) parts.before_leaving();
         return ending;
       }
-      parts.event(text::cat("out of the experiment: ", worker.reason()));
+      parts.event(text::cat("out of the experiment: ", worker.reason(), "; it joins again when it can"));
     }  // its hops leave the end before that goes
     end.reset();
     const bool short_life = monotonic_seconds() - begin_s < kShortLifeSeconds;

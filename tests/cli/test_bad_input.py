@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from program import HOPYARD, ROOT, Sweep, hopyard, leaderboard
+from program import HOPYARD, PATIENCE, ROOT, Sweep, committed, hopyard, leaderboard
 
 
 class BadInput(unittest.TestCase):
@@ -171,18 +171,33 @@ class BadInput(unittest.TestCase):
 
     def test_run_directory_of_another_config_or_in_use(self):
         directory = self.sweep.directory("run")
-        process = subprocess.Popen([HOPYARD, "run", self.sweep.config, "--dir", directory], cwd=ROOT,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        long = ["run", self.sweep.config, "--dir", directory, "--set", "train.epochs=1000"]
+        process = subprocess.Popen([HOPYARD, *long], cwd=ROOT, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
         try:
-            for _ in range(100):
-                if (pathlib.Path(directory) / "journal.sqlite").exists():
-                    break
+            end = time.monotonic() + PATIENCE
+            while not (pathlib.Path(directory) / "journal.sqlite").exists() or committed(directory) == 0:
+                self.assertLess(time.monotonic(), end)
                 time.sleep(0.05)
-            self.refused(2, ["in use"], "run", self.sweep.config, "--dir", directory)
+            self.refused(2, ["in use"], *long)
         finally:
             process.kill()
             process.wait()
-        self.refused(2, ["another config"], "run", self.sweep.config, "--dir", directory, "--set", "seed=99")
+        self.refused(2, ["another config"], *long, "--set", "seed=99")
+
+    def test_a_directory_whose_run_never_began_takes_another_config(self):
+        directory = pathlib.Path(self.sweep.directory("run"))
+        self.refused(2, ["train_rows"], "run", self.sweep.config, "--dir", directory, "--set", "data.train_rows=1000000")
+        self.assertTrue((directory / "journal.sqlite").exists())
+        code, out, err = hopyard("run", self.sweep.config, "--dir", directory)
+        self.assertEqual(code, 0, out + err)
+        self.assertIn("train_rows: 160", (directory / "config.yaml").read_text())
+        own = self.sweep.folder / "own"  # with a config that somebody wrote
+        self.refused(2, ["train_rows"], "run", self.sweep.config, "--dir", own, "--set", "data.train_rows=1000000")
+        with open(own / "config.yaml", "a", encoding="utf-8") as config:
+            config.write("# mine\n")
+        self.refused(2, ["another config"], "run", self.sweep.config, "--dir", own, "--set", "seed=99")
+        self.assertIn("# mine", (own / "config.yaml").read_text())
 
     def runs_as(self, user):
         try:
