@@ -37,10 +37,10 @@ class Statistic {
 struct CardSampler::Sums {
   std::uint64_t samples = 0;
   Statistic sm_mhz, power_w, celsius, memory_used;
-  std::optional<double> energy_before_j;
+  std::optional<double> energy_before_j, energy_j, sm_mhz_max, power_limit_w;  // as told first, and last
+  std::optional<Bytes> memory;
   std::map<std::string, std::uint64_t> slowed_by;  // samples
-  CardState last;
-  std::map<std::string, double> shown;  // what the trace says at last
+  std::map<std::string, double> shown;             // what the trace says at last
 
   void add(const CardState& state) {
     ++samples;
@@ -49,8 +49,14 @@ struct CardSampler::Sums {
     celsius.add(state.celsius);
     memory_used.add(state.memory_used);
     if (!energy_before_j) energy_before_j = state.energy_j;
+    const auto keep = [](auto& last, const auto& told) {
+      if (told) last = told;
+    };
+    keep(energy_j, state.energy_j);
+    keep(sm_mhz_max, state.sm_mhz_max);
+    keep(power_limit_w, state.power_limit_w);
+    keep(memory, state.memory);
     for (const auto& reason : state.slowed_by) ++slowed_by[reason];
-    last = state;
   }
 
   CardCondition condition() const {
@@ -58,14 +64,14 @@ struct CardSampler::Sums {
     card.samples = samples;
     card.sm_mhz_mean = sm_mhz.mean();
     card.sm_mhz_least = sm_mhz.least();
-    card.sm_mhz_max = last.sm_mhz_max;
+    card.sm_mhz_max = sm_mhz_max;
     card.power_w_mean = power_w.mean();
     card.power_w_peak = power_w.most();
-    card.power_limit_w = last.power_limit_w;
-    if (energy_before_j && last.energy_j) card.energy_j = *last.energy_j - *energy_before_j;
+    card.power_limit_w = power_limit_w;
+    if (energy_before_j && energy_j) card.energy_j = *energy_j - *energy_before_j;
     card.celsius_peak = celsius.most();
     if (const auto most = memory_used.most()) card.memory_peak = static_cast<Bytes>(*most);
-    card.memory = last.memory;
+    card.memory = memory;
     for (const auto& [reason, count] : slowed_by)
       card.slowed_by.emplace_back(reason, static_cast<double>(count) / static_cast<double>(samples));
     return card;

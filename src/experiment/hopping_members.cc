@@ -174,7 +174,7 @@ void HoppingTrainer::lost(const WorkerId& worker, const std::string& why, bool l
   Member& member = members_[worker.rank];
   if (member.id != worker) return;  // an earlier life
   member.id.reset();
-  if (!std::exchange(member.accounted, false)) note(worker.rank, member.progress.so_far);
+  note_last(worker.rank);
   member.progress = {};
   cut_links_.forget(worker.rank);
   const bool counted = !std::exchange(member.brings, std::nullopt).has_value();
@@ -197,6 +197,10 @@ void HoppingTrainer::lost(const WorkerId& worker, const std::string& why, bool l
   for (const auto& [number, flight] : broken) torn(flight, text::cat("worker ", worker.rank, " is gone"));
   for (auto& [trial, job] : jobs_) job.judging.erase(worker.rank);
   for (auto& [trial, job] : jobs_) get_on(job);  // fewer live, so fewer copies are needed
+}
+
+void HoppingTrainer::note_last(std::uint32_t worker) {
+  if (!std::exchange(members_[worker].accounted, true)) note(worker, members_[worker].progress.so_far);
 }
 
 void HoppingTrainer::note(std::uint32_t worker, const Account& account) {

@@ -290,6 +290,8 @@ void HoppingTrainer::finish() {
   look_until(kFarewellSeconds, [&] {
     return std::none_of(members_.begin(), members_.end(), [](const auto& member) { return member.id.has_value(); });
   });
+  for (std::uint32_t worker = 0; worker < members_.size(); ++worker)
+    if (members_[worker].id) note_last(worker);
 }
 
 std::vector<ActiveReport> HoppingTrainer::active() const {

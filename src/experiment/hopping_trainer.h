@@ -176,6 +176,7 @@ class HoppingTrainer final : public VisitTrainer {
   void share_with_clones(std::uint32_t worker, std::vector<HeldState>& brings);
   void lost(const WorkerId& worker, const std::string& why, bool left = false);
   void note(std::uint32_t worker, const Account& account);
+  void note_last(std::uint32_t worker);  ///< of an incarnation that says nothing more
 
   // hopping_judging.cc: a trained state is judged where the validation rows are
   bool judges_by_hops() const { return !parts_.valid_placement.homes.empty(); }

@@ -5,6 +5,7 @@
 
 #include "base/failure.h"
 #include "formats/json.h"
+#include "runtime/request_channel.h"
 #include "runtime/sqlite_journal.h"
 #include "runtime/sqlite_state_book.h"
 
@@ -91,9 +92,16 @@ DiskPlace new_place(const std::string& root, const ExperimentConfig& config) {
 /// Of a run that was refused before it asked for a trial: nothing that another config could not begin with. Its record
 /// of the config must be our own writing.
 bool never_began(const RunPaths& paths, const ExperimentConfig& recorded) {
-  return fs::exists(paths.journal()) && open_journal(paths.journal(), true)->trials().empty() &&
-         (!fs::exists(paths.states()) || open_state_book(paths.states(), true)->all().empty()) &&
-         read_file(paths.config(), kConfigBytesMax) == resolved_yaml(recorded);
+  const auto is_empty = [](const std::string& database) {  // it was being made
+    std::error_code none;
+    return fs::file_size(database, none) == 0 || none;
+  };
+  const auto is_unused = [](const Journal& journal) {
+    return journal.trials().empty() && journal.operations().empty() && !journal.fact("finished");
+  };
+  return (is_empty(paths.journal()) || is_unused(*open_journal(paths.journal(), true))) &&
+         (is_empty(paths.states()) || open_state_book(paths.states(), true)->all().empty()) &&
+         queued_requests(paths.root).empty() && read_file(paths.config(), kConfigBytesMax) == resolved_yaml(recorded);
 }
 
 void forget(const RunPaths& paths) {

@@ -92,8 +92,10 @@ RunSummary make_summary(const SummaryParts& parts) {
     for (const auto& spec : parts.config.devices)
       if (spec.type != DeviceSpec::Type::cpu) device.link_bytes_per_s = spec.link_bytes_per_s;
     if (device.link_bytes_per_s > 0) {
-      summary.transfers.push_back({"host", device.name, device.loaded});
-      summary.transfers.push_back({device.name, "host", device.stored});
+      const auto owner = device.name.rfind(' ');  // "worker 1 emulated:0"
+      const std::string host = owner == device.name.npos ? "host" : device.name.substr(0, owner) + " host";
+      summary.transfers.push_back({host, device.name, device.loaded});
+      summary.transfers.push_back({device.name, host, device.stored});
     }
     if (parts.cards.activity && summary.devices.size() < own.size())
       device.card = use_of_card(*parts.cards.activity, own[summary.devices.size()].card);

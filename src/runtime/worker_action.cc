@@ -58,7 +58,7 @@ ExitCode live(const RunRequest& request, const ExperimentConfig& config, const s
   const auto event = [&](const std::string& line) { events(line); };
 
   // Else who uses it, a healthy worker of this rank, would have to give way to one that then cannot have it.
-  RunDirectory::require_free(run.of_worker(launch.rank));
+  if (!fresh) RunDirectory::require_free(run.of_worker(launch.rank));
   auto end = join(session, given_up);
   new_run = false;
   if (!end) return interrupted ? ExitCode::interrupted : ExitCode::done;
