@@ -65,7 +65,7 @@ class Workers(WorkersTest):
     def test_what_a_worker_did_that_died_counts(self):
         directory, port = self.sweep.directory("one-dies-late"), free_port()
         first, second = (self.start(rank, directory, port, None, "--set", "train.epochs=40") for rank in range(WORKERS))
-        self.wait_for(lambda: self.has_computed(1, directory), first, second)
+        self.wait_for(lambda: committed(directory) >= 1 and self.has_computed(1, directory), first, second)
         time.sleep(2)  # what it did is said every second
         second.kill()
         self.end_of(first, 0)
