@@ -247,20 +247,33 @@ LayerOnDevice Executor::bytes_there(const DeviceState& device, const TrialRun& t
   return there;
 }
 
-void Executor::assign(DeviceState& device, Active& active, const PlannedTask& planned, bool early) {
+std::shared_ptr<Slot> Executor::new_slot(const Active& active, const PlannedTask& planned) {
   auto slot = std::make_shared<Slot>();
-  slot->early = early;
-  TrialRun& trial = *active.trial;
+  const TrialRun& trial = *active.trial;
   const TaskRef& task = planned.task;
   slot->trial = active.trial;
   slot->task = planned;
-  slot->device = device.index;
   slot->writes = task.kind == TaskKind::backward || task.kind == TaskKind::update;
-  slot->workspace = workspace_of(trial, task);
   slot->first_layer = trial.shard(task.shard).begin;
   slot->end_layer = trial.shard(task.shard).end;
   slot->written = trial.blobs_written_by(task);
   slot->pins = trial.blobs_of(task);
+  for (const auto& layer : slot->trial_layers()) slot->after.push_back(layer.writes_chosen);
+  return slot;
+}
+
+void Executor::choose_writes(const Slot& slot) {
+  if (slot.writes)
+    for (auto& layer : slot.trial_layers())
+      if (layer.trainable) ++layer.writes_chosen;
+}
+
+void Executor::assign(DeviceState& device, Active& active, const PlannedTask& planned, bool early) {
+  auto slot = new_slot(active, planned);
+  slot->early = early;
+  TrialRun& trial = *active.trial;
+  slot->device = device.index;
+  slot->workspace = workspace_of(trial, planned.task);
   const auto expect = [](SlotInput& input, Boundary* boundary) {
     input.boundary = boundary;
     if (boundary != nullptr) input.turn = boundary->promised;
@@ -270,11 +283,8 @@ void Executor::assign(DeviceState& device, Active& active, const PlannedTask& pl
   slot->activation.features = trial.features_for(planned);
   slot->output = trial.output_of(planned);
   if (slot->output != nullptr) ++slot->output->promised;
-  for (const auto& layer : slot->trial_layers()) slot->after.push_back(layer.writes_chosen);
   if (device.device->has_own_memory()) take_over(device, *slot);
-  if (slot->writes)
-    for (auto& layer : slot->trial_layers())
-      if (layer.trainable) ++layer.writes_chosen;
+  choose_writes(*slot);
   ++active.slots;
   if (!spec_.interleave) device.bound = trial.setup().number;
   if (trial.resident() && device.device->has_own_memory()) active.home = device.index;

@@ -191,6 +191,8 @@ class Executor {
   /// `until`: of those ahead, only the ones before this.
   LayerOnDevice bytes_there(const DeviceState& device, const TrialRun& trial, const TaskRef& task, std::uint32_t layer,
                             std::uint64_t after, const Slot* until) const;
+  static std::shared_ptr<Slot> new_slot(const Active& active, const PlannedTask& task);  ///< of any kind, anywhere
+  static void choose_writes(const Slot& slot);  ///< tasks behind it come after what it writes
   void assign(DeviceState& device, Active& active, const PlannedTask& task, bool early);
   void take_over(DeviceState& device, Slot& slot);
   void take_what_came(DeviceState& device, Slot& slot);

@@ -16,18 +16,9 @@ void Executor::begin_updates(Active& active) {
   TrialRun& trial = *active.trial;
   try {
     for (auto next = trial.peek(0); next && next->task.kind == TaskKind::update; next = trial.peek(0)) {
-      auto slot = std::make_shared<Slot>();
-      slot->trial = active.trial;
-      slot->task = *next;
-      slot->writes = true;
-      slot->first_layer = trial.shard(next->task.shard).begin;
-      slot->end_layer = trial.shard(next->task.shard).end;
-      slot->written = trial.blobs_written_by(next->task);
-      slot->pins = trial.blobs_of(next->task);
+      auto slot = new_slot(active, *next);
       slot->update = order_update(trial, *next);
-      for (auto& layer : slot->trial_layers()) slot->after.push_back(layer.writes_chosen);
-      for (auto& layer : slot->trial_layers())
-        if (layer.trainable) ++layer.writes_chosen;
+      choose_writes(*slot);
       ++active.slots;
       active.updates.push_back(std::move(slot));
       trial.advance(/*used=*/false);
