@@ -1,4 +1,4 @@
-// The mixing function under all our random numbers, for the CPU and for kernels of GPUs.
+// The mixing function under all our random numbers and keys, for the CPU and for kernels of GPUs.
 #pragma once
 
 #include <cstdint>
@@ -12,5 +12,8 @@ constexpr std::uint64_t mix64(std::uint64_t x) {
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
   return x ^ (x >> 31);
 }
+
+/// A key derived from a parent key and a counter.
+constexpr std::uint64_t derive(std::uint64_t key, std::uint64_t counter) { return mix64(key ^ mix64(counter)); }
 
 }  // namespace hopyard

@@ -12,9 +12,6 @@
 
 namespace hopyard {
 
-/// A key derived from a parent key and a counter.
-constexpr std::uint64_t derive(std::uint64_t key, std::uint64_t counter) { return mix64(key ^ mix64(counter)); }
-
 /// A key derived from a name (FNV-1a, then mixed): derive(seed, "dropout").
 constexpr std::uint64_t derive(std::uint64_t key, std::string_view name) {
   std::uint64_t hash = 0xcbf29ce484222325ULL;

@@ -13,9 +13,10 @@
 
 namespace hopyard {
 
-/// cudaStream_t and cudaEvent_t. A null stream is none, not the legacy default stream.
+/// cudaStream_t, cudaEvent_t. A null stream is none, not the legacy default stream.
 using StreamHandle = struct CudaStream*;
 using EventHandle = struct CudaEvent*;
+using GraphHandle = struct CudaGraph*;  ///< cudaGraphExec_t, with the memory that it works in
 
 enum class CopyDirection : std::uint8_t { to_card, to_host, from_card /* another one */ };
 
@@ -45,7 +46,12 @@ class CudaFailure : public Failure {
   CudaFailure(CudaFault fault, const std::string& sentence)
       : Failure(ExitCode::interrupted,
                 sentence + advice_on(fault) +
-                    "; the run stops and keeps what was committed: give the same command again to go on") {}
+                    "; the run stops and keeps what was committed: give the same command again to go on"),
+        fault_(fault) {}
+  CudaFault fault() const { return fault_; }
+
+ private:
+  CudaFault fault_;
 };
 
 /// What libtorch's caching allocator of the card has given out.
@@ -108,6 +114,16 @@ class CudaCalls {
   virtual at::Tensor allocate(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) = 0;
   virtual CudaMemory memory() const = 0;
   virtual void reset_peak() = 0;
+  /// From now on what is asked of the compute stream is kept instead of done, by this thread and by libtorch's threads
+  /// for it, until end_graph() of the same thread; memory that they take of its pool is the graph's. One at a time.
+  virtual void begin_graph() = 0;
+  /// What was kept; `keeps` false: it is forgotten, and the handle null. Throws when something was asked for that
+  /// cannot be kept; the stream is as before in any case.
+  virtual GraphHandle end_graph(bool keeps) = 0;
+  /// Asks the compute stream for all of it.
+  virtual void ask_graph(GraphHandle graph) = 0;
+  /// What was asked for is still done.
+  virtual void destroy_graph(GraphHandle graph) noexcept = 0;
   /// A generator of the card's own, for its compute thread.
   virtual at::Generator make_generator() = 0;
 };

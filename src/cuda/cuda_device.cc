@@ -4,6 +4,7 @@
 #include <c10/util/Exception.h>
 
 #include "base/failure.h"
+#include "base/log.h"
 #include "device/compute_threads.h"
 
 namespace hopyard {
@@ -90,6 +91,58 @@ void CudaDevice::finish_compute() {
     failure_.keep(std::current_exception());
   }
   if (const auto failed = failure_.get()) std::rethrow_exception(failed);
+}
+
+class CudaDevice::Record : public RecordedWork {
+ public:
+  Record(CudaDevice& device, GraphHandle graph) : device_(device), graph_(graph) {}
+  ~Record() override { device_.calls_->destroy_graph(graph_); }
+  void ask() override {
+    try {
+      if (const auto failed = device_.failure_.get()) std::rethrow_exception(failed);
+      device_.calls_->ask_graph(graph_);
+    } catch (const CudaFailure&) {
+      device_.failure_.keep(std::current_exception());
+      throw;
+    }
+  }
+
+ private:
+  CudaDevice& device_;
+  const GraphHandle graph_;
+};
+
+std::unique_ptr<RecordedWork> CudaDevice::record(const std::function<void()>& work) {
+  if (const auto failed = failure_.get()) std::rethrow_exception(failed);
+  std::string why;
+  bool lacks_memory = false;
+  // After what kept it from being recorded the stream must be set free all the same.
+  const auto attempt = [&](const std::function<void()>& step) {
+    try {
+      step();
+    } catch (const CudaFailure& failure) {
+      if (failure.fault() == CudaFault::lost_card) failure_.keep(std::current_exception());
+      if (why.empty()) why = failure.what();
+    } catch (const c10::OutOfMemoryError&) {
+      lacks_memory = true;
+      why = "no memory was left for it";
+    } catch (const c10::Error& error) {
+      if (why.empty()) why = error.what_without_backtrace();
+    } catch (const std::exception& error) {
+      if (why.empty()) why = error.what();
+    }
+  };
+  GraphHandle graph = nullptr;
+  attempt([&] {
+    calls_->begin_graph();
+    attempt(work);
+    graph = calls_->end_graph(/*keeps=*/why.empty());
+  });
+  if (const auto failed = failure_.get()) std::rethrow_exception(failed);
+  if (graph != nullptr) return std::make_unique<Record>(*this, graph);
+  HOPYARD_WARN << name_ << ": could not record its work, which is asked for step by step as ever: " << why;
+  if (!lacks_memory) records_ = false;
+  return nullptr;
 }
 
 void CudaDevice::load(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) {

@@ -1,6 +1,7 @@
 // A card as a Device, over the calls that drive it.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -43,6 +44,9 @@ class CudaDevice final : public Device {
   void enter_compute() override;
   /// Throws the device's failure, if there was one on any of its streams.
   void finish_compute() override;
+  bool can_record() const override { return records_; }
+  /// One work at a time. A work that cannot be recorded, for another reason than memory, is the last that is tried.
+  std::unique_ptr<RecordedWork> record(const std::function<void()>& work) override;
   void load(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) override;
   void store(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) override;
   LinkCounters counters() const override { return door_.counters(); }
@@ -50,6 +54,7 @@ class CudaDevice final : public Device {
   std::exception_ptr failure() const override { return failure_.get(); }
 
  private:
+  class Record;
   at::Tensor allocate_in(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type);
 
   const std::unique_ptr<CudaCalls> calls_;
@@ -59,6 +64,7 @@ class CudaDevice final : public Device {
   CardFailure failure_;
   at::Generator generator_;
   const OwnedEvent computed_;
+  std::atomic<bool> records_{true};
   StagingRing staging_;
   CopyDoor door_;
 };

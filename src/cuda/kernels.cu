@@ -25,8 +25,9 @@ __device__ std::size_t threads_of_grid() { return std::size_t{gridDim.x} * block
 
 /// Two values from one number of the SplitMix64 sequence that starts at `key`.
 template <class Value>
-__global__ void dropout_mask_kernel(Value* out, std::size_t count, std::uint64_t key, std::uint32_t dropped_below,
+__global__ void dropout_mask_kernel(Value* out, std::size_t count, MaskKey from, std::uint32_t dropped_below,
                                     Value kept) {
+  const std::uint64_t key = from.pass == nullptr ? from.key : derive(derive(*from.pass, from.layer), from.draw);
   for (std::size_t pair = first_of_thread(); 2 * pair < count; pair += threads_of_grid()) {
     const std::uint64_t bits = mix64(key + pair * 0x9e3779b97f4a7c15ULL);
     out[2 * pair] = static_cast<std::uint32_t>(bits) >= dropped_below ? kept : Value{0};
@@ -36,7 +37,7 @@ __global__ void dropout_mask_kernel(Value* out, std::size_t count, std::uint64_t
 }
 
 template <class Value>
-cudaError_t launch_mask(Value* out, std::size_t count, std::uint64_t key, double p, Value kept, cudaStream_t stream) {
+cudaError_t launch_mask(Value* out, std::size_t count, const MaskKey& key, double p, Value kept, cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
   const auto dropped_below = static_cast<std::uint32_t>(std::min(p * 0x1.0p32, 0x1.0p32 - 1));
   dropout_mask_kernel<<<blocks_for((count + 1) / 2), kThreads, 0, stream>>>(out, count, key, dropped_below, kept);
@@ -100,16 +101,16 @@ std::size_t chunk_count(std::size_t count) { return (count + kChunk - 1) / kChun
 
 }  // namespace
 
-cudaError_t launch_dropout_mask(float* out, std::size_t count, std::uint64_t key, double p, cudaStream_t stream) {
+cudaError_t launch_dropout_mask(float* out, std::size_t count, const MaskKey& key, double p, cudaStream_t stream) {
   return launch_mask(out, count, key, p, kept_value(p), stream);
 }
 
-cudaError_t launch_dropout_mask_bf16(std::uint16_t* out, std::size_t count, std::uint64_t key, double p,
+cudaError_t launch_dropout_mask_bf16(std::uint16_t* out, std::size_t count, const MaskKey& key, double p,
                                      cudaStream_t stream) {
   return launch_mask(out, count, key, p, bf16_bits(bits_of(kept_value(p))), stream);
 }
 
-cudaError_t launch_dropout_mask_fp16(std::uint16_t* out, std::size_t count, std::uint64_t key, double p,
+cudaError_t launch_dropout_mask_fp16(std::uint16_t* out, std::size_t count, const MaskKey& key, double p,
                                      cudaStream_t stream) {
   const __half_raw kept = __float2half_rn(kept_value(p));
   return launch_mask(out, count, key, p, std::uint16_t{kept.x}, stream);

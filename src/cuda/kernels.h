@@ -10,12 +10,19 @@
 
 namespace hopyard {
 
+/// The key of a mask: `key` itself, or derived from one that is on the card by the time the kernel runs.
+struct MaskKey {
+  std::uint64_t key = 0;
+  const std::uint64_t* pass = nullptr;  ///< of the card; the key is then derive(derive(*pass, layer), draw)
+  std::uint32_t layer = 0, draw = 0;
+};
+
 /// Fills `out` with 0 or 1 / (1 − p), with the bits of dropout_mask() in model/layer.h; as bfloat16 or float16, those
 /// rounded.
-cudaError_t launch_dropout_mask(float* out, std::size_t count, std::uint64_t key, double p, cudaStream_t stream);
-cudaError_t launch_dropout_mask_bf16(std::uint16_t* out, std::size_t count, std::uint64_t key, double p,
+cudaError_t launch_dropout_mask(float* out, std::size_t count, const MaskKey& key, double p, cudaStream_t stream);
+cudaError_t launch_dropout_mask_bf16(std::uint16_t* out, std::size_t count, const MaskKey& key, double p,
                                      cudaStream_t stream);
-cudaError_t launch_dropout_mask_fp16(std::uint16_t* out, std::size_t count, std::uint64_t key, double p,
+cudaError_t launch_dropout_mask_fp16(std::uint16_t* out, std::size_t count, const MaskKey& key, double p,
                                      cudaStream_t stream);
 
 /// How many doubles launch_squared_norm needs for itself.

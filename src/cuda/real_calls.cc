@@ -10,8 +10,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "base/failure.h"
 #include "cuda/numa_node.h"
@@ -168,6 +170,7 @@ RealCalls::RealCalls(std::uint32_t index, Bytes budget)
 }
 
 RealCalls::~RealCalls() {
+  begun_.reset();
   try {
     allocator::emptyCache();
   } catch (const c10::Error&) {
@@ -313,6 +316,68 @@ CudaMemory RealCalls::memory() const {
 void RealCalls::reset_peak() {
   through_libtorch("asking the allocator", [&] { allocator::resetPeakStats(index_); });
 }
+
+/// The allocator sets the memory aside that work takes while it is kept, as for libtorch's own CUDAGraph, whose library
+/// this program is not linked to.
+struct RealCalls::Graph {
+  explicit Graph(c10::DeviceIndex card, cudaStream_t kept) : card(card) {
+    static std::atomic<std::uint64_t> made{0};
+    constexpr std::uint64_t kFirst = std::uint64_t{1} << 48;  // libtorch counts its own from 1
+    pool.first = kFirst + made++;
+    // Before the stream begins to keep its work: a free() in between would record an event there.
+    allocator::beginAllocateToPool(card, pool, [kept](cudaStream_t stream) { return stream == kept; });
+    allocating = true;
+  }
+  ~Graph() {
+    try {
+      end_allocating();
+      if (executable != nullptr && cudaGraphExecDestroy(executable) != cudaSuccess) forget_error();
+      allocator::releasePool(card, pool);
+    } catch (const c10::Error&) {
+      forget_error();  // a lost card has nothing to give back
+    }
+  }
+  Graph(const Graph&) = delete;
+  void end_allocating() {
+    if (std::exchange(allocating, false)) allocator::endAllocateToPool(card, pool);
+  }
+
+  const c10::DeviceIndex card;
+  c10::MempoolId_t pool{0, 0};
+  cudaGraphExec_t executable = nullptr;
+  bool allocating = false;
+};
+
+void RealCalls::begin_graph() {
+  require(begun_ == nullptr, place().str(), ": two graphs at a time");
+  through_libtorch("beginning a graph", [&] {
+    auto graph = std::make_unique<Graph>(index_, compute_.stream());
+    // Relaxed: other threads go on loading and storing, and the allocator may ask for memory.
+    check(cudaStreamBeginCapture(compute_.stream(), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
+    begun_ = std::move(graph);
+  });
+}
+
+GraphHandle RealCalls::end_graph(bool keeps) {
+  auto graph = std::exchange(begun_, nullptr);
+  cudaGraph_t kept = nullptr;
+  cudaError_t error = cudaStreamEndCapture(compute_.stream(), &kept);
+  const char* call = "cudaStreamEndCapture";
+  through_libtorch("ending a graph", [&] { graph->end_allocating(); });
+  if (error == cudaSuccess && keeps) {
+    error = cudaGraphInstantiate(&graph->executable, kept, 0);
+    call = "cudaGraphInstantiate";
+  }
+  if (kept != nullptr && cudaGraphDestroy(kept) != cudaSuccess) forget_error();
+  check(error, call);
+  return keeps ? reinterpret_cast<GraphHandle>(graph.release()) : nullptr;
+}
+
+void RealCalls::ask_graph(GraphHandle graph) {
+  check(cudaGraphLaunch(reinterpret_cast<Graph*>(graph)->executable, compute_.stream()), "cudaGraphLaunch");
+}
+
+void RealCalls::destroy_graph(GraphHandle graph) noexcept { delete reinterpret_cast<Graph*>(graph); }
 
 at::Generator RealCalls::make_generator() {
   return through_libtorch("making a generator", [&] { return at::detail::getCUDAHooks().getNewGenerator(index_); });

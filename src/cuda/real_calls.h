@@ -4,6 +4,8 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <memory>
+
 #include "cuda/cuda_calls.h"
 
 namespace hopyard {
@@ -54,9 +56,14 @@ class RealCalls final : public CudaCalls {
   at::Tensor allocate(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) override;
   CudaMemory memory() const override;
   void reset_peak() override;
+  void begin_graph() override;
+  GraphHandle end_graph(bool keeps) override;
+  void ask_graph(GraphHandle graph) override;
+  void destroy_graph(GraphHandle graph) noexcept override;
   at::Generator make_generator() override;
 
  private:
+  struct Graph;
   void check(cudaError_t error, const char* call) const;
   /// While it lives, the card is current for the calling thread.
   c10::cuda::CUDAGuard on_card() const;
@@ -68,6 +75,7 @@ class RealCalls final : public CudaCalls {
   const Bytes budget_;
   std::string card_name_;
   c10::cuda::CUDAStream compute_;
+  std::unique_ptr<Graph> begun_;  ///< of the compute thread
 };
 
 }  // namespace hopyard

@@ -32,7 +32,7 @@ std::size_t count_of(const at::Tensor& tensor, at::ScalarType type, const char* 
 
 std::uint16_t* half_data(at::Tensor& tensor) { return static_cast<std::uint16_t*>(tensor.mutable_data_ptr()); }
 
-void fill_dropout_mask(at::Tensor& out, std::uint64_t key, double p) {
+void fill_mask(at::Tensor& out, const MaskKey& key, double p) {
   const Where where(out);
   constexpr const char* kName = "dropout_mask";
   if (out.scalar_type() == at::kBFloat16)
@@ -45,6 +45,15 @@ void fill_dropout_mask(at::Tensor& out, std::uint64_t key, double p) {
     check_launch(
         launch_dropout_mask(out.mutable_data_ptr<float>(), count_of(out, at::kFloat, kName), key, p, where.stream),
         kName);
+}
+
+void fill_dropout_mask(at::Tensor& out, std::uint64_t key, double p) { fill_mask(out, {.key = key}, p); }
+
+void fill_dropout_mask_from(at::Tensor& out, const at::Tensor& pass_key, std::uint32_t layer, std::uint32_t draw,
+                            double p) {
+  static_assert(sizeof(std::int64_t) == sizeof(std::uint64_t));
+  const void* const key = pass_key.const_data_ptr();
+  fill_mask(out, {.pass = static_cast<const std::uint64_t*>(key), .layer = layer, .draw = draw}, p);
 }
 
 at::Tensor sum_squares(const at::Tensor& values) {
@@ -64,6 +73,7 @@ at::Tensor sum_squares(const at::Tensor& values) {
 void register_cuda_kernels() {
   DeviceKernels kernels;
   kernels.dropout_mask = fill_dropout_mask;
+  kernels.dropout_mask_from = fill_dropout_mask_from;
   kernels.squared_norm = sum_squares;
   register_kernels(at::kCUDA, kernels);
 }

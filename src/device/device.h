@@ -31,6 +31,15 @@ struct LinkCounters {
   double load_busy_s = 0, store_busy_s = 0;
 };
 
+/// Work that was asked for once and is kept, to be asked for again in one call.
+class RecordedWork {
+ public:
+  virtual ~RecordedWork() = default;  ///< any thread; what was asked for is still computed
+  /// Asks for all of it again: over the same memory, with the same numbers wherever the host gave them. Compute thread
+  /// only.
+  virtual void ask() = 0;
+};
+
 /// A device. Computing happens on the thread that calls enter_compute(), in program order. load() and store() may be
 /// called from any thread; each direction is a queue of its own, first in, first out, and both move at the same time.
 /// Nothing orders the three but the caller: bytes are loaded once `done` was called, and computed once
@@ -64,6 +73,12 @@ class Device {
   virtual void enter_compute() = 0;
   /// Waits until all that the compute thread asked for has been computed. Compute thread only.
   virtual void finish_compute() = 0;
+  virtual bool can_record() const { return false; }
+  /// Calls `work`, which asks for computing as ever. Nothing of it is computed: it is kept. Tensors that it makes and
+  /// leaves to others have their contents after each ask(); memory that it takes and lets go stays set aside for as
+  /// long as the record lives. It must neither wait for the device nor read what is computed. Null where that was not
+  /// to be had; a warning has said why. Compute thread only; throws the device's failure.
+  virtual std::unique_ptr<RecordedWork> record([[maybe_unused]] const std::function<void()>& work) { return nullptr; }
   /// Moves all the bytes of `copies`, then calls `done` from the engine's thread. The memory must stay until then.
   /// `label` names the slice in the trace.
   virtual void load(std::vector<CopyRequest> copies, std::string label, std::function<void()> done) = 0;

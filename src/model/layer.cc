@@ -18,6 +18,7 @@ std::uint64_t pass_key(std::uint64_t trial_seed, std::uint64_t step, std::uint32
 
 at::Generator Pass::draws(std::uint32_t draw) const {
   require(generator.defined(), "layer ", layer, " draws random numbers in a pass without a generator");
+  require(!key_there.defined(), "layer ", layer, " draws from a generator, whose seeds cannot be changed in a record");
   at::Generator reseeded = generator;
   reseeded.set_current_seed(derive(derive(key, layer), draw));
   return reseeded;
@@ -54,6 +55,10 @@ at::Tensor dropout_mask(const at::Tensor& like, double p, const Pass& pass, std:
   const at::NoGradGuard no_grad;
   if (p >= 1) return at::zeros_like(like);
   at::Tensor mask = at::empty(like.sizes(), like.options().requires_grad(false));
+  if (pass.key_there.defined()) {
+    kernels_of(mask.device().type()).dropout_mask_from(mask, pass.key_there, pass.layer, draw, p);
+    return mask;
+  }
   const std::uint64_t key = derive(derive(pass.key, pass.layer), draw);
   if (!mask.is_cpu())
     kernels_of(mask.device().type()).dropout_mask(mask, key, p);

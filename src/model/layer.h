@@ -21,6 +21,9 @@ struct Pass {
   std::uint64_t key = 0;  ///< of (trial seed, step, micro-batch); see pass_key()
   std::uint32_t layer = 0;
   at::Generator generator;
+  /// Of a pass that is recorded, to be computed again with other keys: an int64 scalar where it computes, which has the
+  /// bits of the key by then. Undefined: `key` is meant.
+  at::Tensor key_there;
   /// The generator, reseeded for the `draw`-th random tensor of this layer: equal bits whenever it is recomputed.
   at::Generator draws(std::uint32_t draw) const;
 };

@@ -36,6 +36,7 @@ void Executor::complete(DeviceState& device, const std::shared_ptr<Slot>& slot, 
   if (slot->keeps) device.kept.push_back(std::move(slot->keeps));
   if (slot->kept) ++device.report.spared_forwards;
   slot->kept.reset();
+  note_record(device, *slot);
   save_input_for_recompute(device, slot);
   for (SlotInput* input : {&slot->activation, &slot->gradient}) {
     if (input->boundary != nullptr) input->boundary->kept.clear();
@@ -310,6 +311,7 @@ bool Executor::recover(DeviceState& device, const std::shared_ptr<Slot>& slot, c
   // First alone on the device: what was prefetched is given up, what others left there goes home.
   const std::uint32_t number = slot->trial->setup().number;
   slot->keeps.reset();
+  slot->recorded.reset();
   if (Active& active = active_.at(number); active.error) {  // it only had to end
     device.current = nullptr;
     give_up(device, slot);

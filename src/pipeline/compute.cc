@@ -188,7 +188,7 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   TrialRun& trial = *slot.trial;
   const TrialSetup& setup = trial.setup();
   auto layers = loaded_layers(device, slot);
-  make_copies(layers, compute_type(setup.train.precision));
+  if (!slot.recorded || !slot.recorded->lend_copies(layers)) make_copies(layers, compute_type(setup.train.precision));
   const Dataset& data = slot.task.evaluation ? *setup.valid_data : *setup.train_data;
   const ModelTask task = setup.source->spec().task;
   auto batches = make_batches(data, task, trial.rows_of(slot.task), setup.train.micro_batch_size);
@@ -210,6 +210,7 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   if (slot.task.task.kind == TaskKind::backward) {
     const BoundLayers bound(layers, true);
     compute_backward(slot, context, inputs, input_tensors(device, slot, slot.gradient), outcome);
+    if (slot.recorded && !slot.recorded->is_recorded()) slot.recorded->record(*device.device, context, inputs);
   } else if (slot.keeps) {
     slot.keeps->graph = forward_with_graph(context, inputs, trial.passes_gradient_down(slot.task.task.shard));
     for (const auto& output : slot.keeps->graph.outputs) outcome.outputs.push_back(output.detach());
@@ -232,9 +233,7 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
                                 std::span<const at::Tensor> gradients, Outcome& outcome) {
   TrialRun& trial = *slot.trial;
   const auto handed = hand_over(slot, context.layers);
-  BackwardOutput output = slot.kept ? backward_of_graph(context, slot.kept->graph, gradients)
-                                    : backward_shard(context, inputs, gradients,
-                                                     trial.passes_gradient_down(slot.task.task.shard), handed.get());
+  BackwardOutput output = go_backward(slot, context, inputs, gradients, handed.get());
   outcome.outputs = std::move(output.input_gradients);
   outcome.losses = std::move(output.losses);
   if (exchanges_gradients(trial.setup())) {
@@ -244,6 +243,13 @@ void Executor::compute_backward(Slot& slot, const ComputeContext& context, std::
   if (context.has_head) require_finite(total(outcome.losses).sum, context.step);
   add_tied(slot, context.layers, outcome);
   update_or_keep(slot, context, outcome);
+}
+
+BackwardOutput Executor::go_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
+                                     std::span<const at::Tensor> gradients, LastGradients* last) {
+  if (slot.kept) return backward_of_graph(context, slot.kept->graph, gradients);
+  if (slot.recorded && slot.recorded->is_recorded()) return slot.recorded->backward(context, inputs);
+  return backward_shard(context, inputs, gradients, slot.trial->passes_gradient_down(slot.task.task.shard), last);
 }
 
 /// What a step that is exchanged leaves and the exchange has not got yet: every accumulator by itself, since others add

@@ -208,6 +208,7 @@ void Executor::run_device(DeviceState& device) {
     find_kept(device, *slot);
     drop_kept(device, slot->workspace);
     keep_if_room(device, *slot);
+    find_record(device, *slot);
     // Whoever read what was at this boundary has ended: tasks of one trial follow each other.
     if (slot->output != nullptr) slot->output->clear();
     dispatch();

@@ -33,6 +33,7 @@ struct DeviceReport {
                                          ///< no work
   std::uint64_t tasks = 0, recuts = 0;
   std::uint64_t spared_forwards = 0;  ///< backward tasks that found what their forward saved
+  std::uint64_t recorded_steps = 0;   ///< tasks that were asked for as a record
   Bytes memory_budget = 0, memory_used = 0, memory_peak = 0;
   LinkCounters link;
 };
@@ -88,6 +89,8 @@ class Executor {
   struct Resident {
     std::shared_ptr<Slot> slot;  ///< whose bytes and pins stay
     bool dirty = false;
+    std::shared_ptr<RecordedPass> recorded;
+    bool may_record = true;  ///< until its room was wanted, or the device could not
   };
   struct DeviceState {
     std::unique_ptr<Device> device;
@@ -231,19 +234,25 @@ class Executor {
   void give_back_last(DeviceState& device);
   void give_up(DeviceState& device, const std::shared_ptr<Slot>& slot);
 
-  // keep.cc: forward passes that wait for their backward; under the lock
+  // keep.cc: what spares work and goes when its room is wanted: forward passes that wait for their backward, and
+  // records; under the lock
   Bytes kept_bytes(const DeviceState& device) const;
   void find_kept(DeviceState& device, Slot& slot);  ///< of the forward that the slot is the backward of
   void keep_if_room(DeviceState& device, Slot& slot);
   void drop_kept(DeviceState& device, Bytes needed);  ///< until so many bytes are free, or nothing is kept
   bool give_up_kept(DeviceState& device);             ///< all; false when nothing was kept
   void forget_kept(const TrialRun& trial, const DeviceState* but = nullptr);  ///< on all devices but that one
+  void find_record(DeviceState& device, Slot& slot);                          ///< or makes room for one
+  void note_record(DeviceState& device, Slot& slot);                          ///< once its task has ended
+  bool drop_record(DeviceState& device);                                      ///< one that no task uses now
 
   // compute.cc: computing a task, without the lock
   Outcome compute_to_end(DeviceState& device, Slot& slot);  ///< and nothing of it runs any more, if it throws as well
   Outcome compute(DeviceState& device, Slot& slot);
   void compute_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
                         std::span<const at::Tensor> gradients, Outcome& outcome);
+  static BackwardOutput go_backward(Slot& slot, const ComputeContext& context, std::span<const at::Tensor> inputs,
+                                    std::span<const at::Tensor> gradients, LastGradients* last);
   void leave_for_exchange(TrialRun& trial, std::span<LoadedLayer> layers, BackwardOutput& output,
                           const HandOver* handed, Outcome& outcome);
   /// Null where an exchange takes nothing before the task has ended. (hand_over.cc)

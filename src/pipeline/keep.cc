@@ -1,5 +1,5 @@
-// Keeping what forward passes saved, where there is room, so that their backward recomputes nothing. Everything here
-// runs under the executor's lock.
+// Keeping what spares work, where there is room: what forward passes saved, so that their backward recomputes nothing,
+// and records of a step. Everything here runs under the executor's lock.
 #include <algorithm>
 
 #include "pipeline/executor.h"
@@ -22,7 +22,43 @@ Bytes graph_bytes(TrialRun& trial, const Slot& slot) {
 Bytes Executor::kept_bytes(const DeviceState& device) const {
   Bytes bytes = 0;
   for (const auto& kept : device.kept) bytes += kept->room->bytes();
+  for (const auto& [trial, resident] : device.residents)
+    if (resident.recorded && resident.recorded.use_count() == 1) bytes += resident.recorded->bytes();
   return bytes;
+}
+
+void Executor::find_record(DeviceState& device, Slot& slot) {
+  const auto known = device.residents.find(slot.trial->setup().number);
+  const bool step = slot.task.task.kind == TaskKind::backward && !slot.task.evaluation;
+  if (!spec_.cuda_graphs || known == device.residents.end() || !step || !device.device->can_record()) return;
+  Resident& resident = known->second;
+  if (!resident.recorded && resident.may_record) {
+    // As much again as its task takes for a while, for good.
+    const Bytes bytes = charged_bytes(slot.workspace);
+    if (*device.ledger + bytes + workspace_needed(device) > usable_memory(device.limit)) return;
+    resident.recorded = std::make_shared<RecordedPass>(std::make_shared<DeviceBytes>(device.ledger, bytes));
+  }
+  slot.recorded = resident.recorded;
+}
+
+void Executor::note_record(DeviceState& device, Slot& slot) {
+  const auto record = std::move(slot.recorded);
+  if (!record) return;
+  device.report.recorded_steps += record->was_used() ? 1 : 0;
+  const auto known = device.residents.find(slot.trial->setup().number);
+  if (known == device.residents.end() || !record->is_refused()) return;
+  known->second.recorded.reset();
+  known->second.may_record = false;
+}
+
+bool Executor::drop_record(DeviceState& device) {
+  for (auto& [trial, resident] : device.residents) {
+    if (!resident.recorded || resident.recorded.use_count() > 1) continue;
+    resident.recorded.reset();
+    resident.may_record = false;
+    return true;
+  }
+  return false;
 }
 
 void Executor::find_kept(DeviceState& device, Slot& slot) {
@@ -54,13 +90,16 @@ void Executor::keep_if_room(DeviceState& device, Slot& slot) {
 
 void Executor::drop_kept(DeviceState& device, Bytes needed) {
   const Bytes limit = usable_memory(device.limit);
+  while (*device.ledger + needed > limit && drop_record(device)) {
+  }
   // The oldest is of the first layers: backward comes to it last.
   while (!device.kept.empty() && *device.ledger + needed > limit) device.kept.pop_front();
 }
 
 bool Executor::give_up_kept(DeviceState& device) {
-  const bool any = !device.kept.empty();
+  bool any = !device.kept.empty();
   device.kept.clear();
+  while (drop_record(device)) any = true;
   return any;
 }
 

@@ -20,6 +20,7 @@ at::Tensor run_layers(const ComputeContext& context, std::size_t micro_batch, at
   const auto place = context.first_micro_batch + static_cast<std::uint32_t>(micro_batch);
   pass.key = pass_key(context.trial_seed, context.step, place);
   pass.generator = context.generator;
+  if (context.recorded != nullptr) pass.key_there = context.recorded->key;
   for (auto& loaded : context.layers) {
     pass.layer = loaded.index;
     pass.train = context.train && (loaded.trainable || context.source.spec().frozen_dropout);
@@ -80,13 +81,6 @@ std::vector<at::Tensor> computed_values(const LoadedLayer& loaded) {
       values.push_back(parameter_view(frozen, description, *loaded.shared, i));
   }
   return values;
-}
-
-/// Together, at the end: on a device each reading waits for all that is computed before it.
-void read_losses(std::span<const at::Tensor> sums, std::vector<MicroBatchLoss>& losses) {
-  if (sums.empty()) return;
-  const at::Tensor read = at::stack(at::TensorList(sums.data(), sums.size())).to(at::kCPU, at::kDouble);
-  for (std::size_t m = 0; m < losses.size(); ++m) losses[m].sum = read.const_data_ptr<double>()[m];
 }
 
 /// After the backward of a micro-batch.
@@ -215,13 +209,30 @@ std::vector<at::Tensor> forward_shard(const ComputeContext& context, std::span<c
   return outputs;
 }
 
+void read_losses(std::span<const at::Tensor> sums, std::span<MicroBatchLoss> losses) {
+  if (sums.empty()) return;
+  const at::Tensor read = at::stack(at::TensorList(sums.data(), sums.size())).to(at::kCPU, at::kDouble);
+  for (std::size_t m = 0; m < losses.size(); ++m) losses[m].sum = read.const_data_ptr<double>()[m];
+}
+
+double loss_weight(const ComputeContext& context) {
+  const auto rows = static_cast<std::int64_t>(context.batch_rows);
+  return context.loss_scale / static_cast<double>(context.source.counted_items(rows));
+}
+
 BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
                               std::span<const at::Tensor> output_gradients, bool want_input_gradients,
                               LastGradients* last) {
+  std::vector<at::Tensor> loss_sums;
+  BackwardOutput result = ask_backward(context, inputs, output_gradients, want_input_gradients, last, loss_sums);
+  read_losses(loss_sums, result.losses);
+  return result;
+}
+
+BackwardOutput ask_backward(const ComputeContext& context, std::span<const at::Tensor> inputs,
+                            std::span<const at::Tensor> output_gradients, bool want_input_gradients,
+                            LastGradients* last, std::vector<at::Tensor>& loss_sums) {
   BackwardOutput result;
-  std::vector<at::Tensor> losses;
-  const auto rows = static_cast<std::int64_t>(context.batch_rows);
-  const auto counted = static_cast<double>(context.source.counted_items(rows));
   for (std::size_t m = 0; m < context.batches.size(); ++m) {
     const at::AutoGradMode graph(true);
     at::Tensor input = inputs.empty() ? at::Tensor() : inputs[m].detach();
@@ -229,16 +240,17 @@ BackwardOutput backward_shard(const ComputeContext& context, std::span<const at:
     at::Tensor output = run_layers(context, m, input), gradient;
     if (context.has_head) {
       const LossSum loss = context.source.loss(output, context.batches[m]);
-      losses.push_back(loss.sum.detach());
+      loss_sums.push_back(loss.sum.detach());
       result.losses.push_back({0, loss.items});
-      gradient = at::full({}, context.loss_scale / counted, losses.back().options());
+      gradient = context.recorded != nullptr ? context.recorded->loss_weight
+                                             : at::full({}, loss_weight(context), loss_sums.back().options());
       output = loss.sum;
     } else {
       gradient = output_gradients[m];
     }
     std::unique_ptr<LayersDone> told;
     if (last != nullptr && m + 1 == context.batches.size()) {
-      read_losses(losses, result.losses);
+      read_losses(loss_sums, result.losses);
       told = tell_of_last(context, result, *last);
     }
     torch::autograd::backward({output}, {gradient});
@@ -246,7 +258,6 @@ BackwardOutput backward_shard(const ComputeContext& context, std::span<const at:
     if (want_input_gradients) result.input_gradients.push_back(input.grad().contiguous());
     keep_apart(context, result);
   }
-  read_losses(losses, result.losses);
   return result;
 }
 

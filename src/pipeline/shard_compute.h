@@ -50,6 +50,12 @@ void make_copies(std::span<LoadedLayer> layers, at::ScalarType type);
 
 class LastGradients;  // last_gradients.h
 
+/// What differs from one micro-batch of a recorded pass to another, where it is computed: scalars that are read then.
+struct RecordedValues {
+  at::Tensor key;          ///< int64: the bits of pass_key()
+  at::Tensor loss_weight;  ///< float32: the gradient of a micro-batch's loss
+};
+
 /// Everything that a task's bits depend on beside the layers' bytes.
 struct ComputeContext {
   const ModelSource& source;
@@ -63,6 +69,7 @@ struct ComputeContext {
   std::size_t batch_rows = 0;           ///< of the whole batch, whoever computes it
   double loss_scale = 1;                ///< gradients are those of the loss times it
   bool apart = false;                   ///< the gradients of each micro-batch are kept by themselves
+  const RecordedValues* recorded = nullptr;  ///< in place of the key and of what follows from batch_rows and loss_scale
 };
 
 /// While it lives, the layers' modules point at their bytes, or at their copies. Gradients start from nothing.
@@ -104,6 +111,14 @@ struct BackwardOutput {
 BackwardOutput backward_shard(const ComputeContext& context, std::span<const at::Tensor> inputs,
                               std::span<const at::Tensor> output_gradients, bool want_input_gradients,
                               LastGradients* last = nullptr);
+/// The same without waiting for the device: the sums of the losses are left as scalars on it.
+BackwardOutput ask_backward(const ComputeContext& context, std::span<const at::Tensor> inputs,
+                            std::span<const at::Tensor> output_gradients, bool want_input_gradients,
+                            LastGradients* last, std::vector<at::Tensor>& loss_sums);
+/// The gradient of a micro-batch's loss: the scale ÷ the items that are counted in the whole batch.
+double loss_weight(const ComputeContext& context);
+/// Reads all scalars together: on a device each reading waits for all that is computed before it.
+void read_losses(std::span<const at::Tensor> sums, std::span<MicroBatchLoss> losses);
 
 /// A forward pass whose graph stays until its backward, which then recomputes nothing. The layers' bytes may leave the
 /// device between the two, and their copies do: the graph reads them through stand-ins, which are pointed to where the

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "pipeline/recorded_pass.h"
 #include "pipeline/step_verdict.h"
 #include "pipeline/trial_run.h"
 
@@ -88,6 +89,7 @@ struct Slot {
   SlotInput activation, gradient;
   std::shared_ptr<KeptForward> keeps;  ///< a forward that is computed with its graph
   std::shared_ptr<KeptForward> kept;   ///< a backward's, from its forward: its activation is not loaded
+  std::shared_ptr<RecordedPass> recorded;  ///< of its trial, which stays on the device: made or used
   Boundary* output = nullptr;          ///< the boundary that the task writes; null: none
   Bytes workspace = 0;
   std::vector<DeviceBytes*> brings;  ///< frozen bytes that its own load brings; held elsewhere in it

@@ -118,6 +118,7 @@ struct ExecuteSpec {
   bool interleave = true;
   bool keep_activations = true;  ///< where a device has room, a cut trial's forward need not be computed twice
   bool pin_memory = true;        ///< the host tier, where a device copies faster from pinned memory
+  bool cuda_graphs = false;      ///< steps of trials that stay on a cuda device are recorded and asked for as graphs
   bool record_kernels = false;   ///< keeps a record of what cuda devices do, for the summary and the trace
   bool share_frozen = true;      ///< one copy in host memory of frozen layers that trials have in common
   /// The most that what trials share may take of each tier; none: what there is beside the trials.

@@ -155,6 +155,7 @@ void add_execute(YamlNode& node, const ExecuteSpec& execute) {
   add(node, "lookahead", execute.lookahead);
   add(node, "interleave", execute.interleave);
   add(node, "keep_activations", execute.keep_activations);
+  add(node, "cuda_graphs", execute.cuda_graphs);
   add(node, "pin_memory", execute.pin_memory);
   add(node, "record_kernels", execute.record_kernels);
   add(node, "prefetch_tasks", execute.prefetch_tasks);

@@ -280,6 +280,7 @@ ExecuteSpec read_execute(MapReader map) {
   if (const auto value = map.find("lookahead")) execute.lookahead = static_cast<std::uint32_t>(value->whole(1, 64));
   if (const auto value = map.find("interleave")) execute.interleave = value->boolean();
   if (const auto value = map.find("keep_activations")) execute.keep_activations = value->boolean();
+  if (const auto value = map.find("cuda_graphs")) execute.cuda_graphs = value->boolean();
   if (const auto value = map.find("record_kernels")) execute.record_kernels = value->boolean();
   if (const auto value = map.find("pin_memory")) execute.pin_memory = value->boolean();
   if (const auto value = map.find("prefetch_tasks"))

@@ -155,6 +155,35 @@ TEST_F(CardsEngineTest, CopiesOnTheLinkGiveTheBitsOfAPlainLoop) {
   }
 }
 
+TEST_F(CardsEngineTest, StepsThatWereRecordedGiveTheBitsOfAPlainLoop) {
+  const std::uint64_t runs = fakes::drawn_runs(60);
+  std::map<std::tuple<std::size_t, bool, Precision>, std::string> known;
+  std::uint64_t asked = 0;
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
+    Drawn drawn = draw(seed);
+    drawn.setup.cuts.clear();
+    drawn.setup.execute.cuda_graphs = true;
+    for (std::size_t i = 0; i < drawn.trials.size(); ++i) {
+      TrialToRun& trial = drawn.trials[i];
+      trial.train.precision = (seed + i) % 2 == 0 ? Precision::fp32 : Precision::bf16;
+      trial.train.update = UpdatePlace::device;  // clipped ones, too, stay on their card
+      std::string& whole = known[{drawn.world, trial.train.clip_norm.has_value(), trial.train.precision}];
+      if (whole.empty()) whole = fakes::train_whole(*worlds_[drawn.world], trial);
+      drawn.whole[i] = whole;
+    }
+    Cards cards;
+    drawn.setup.make_device = device_over(cards, seed, OrderingSite::none);
+    MemoryDiskTier disk;
+    const auto result = fakes::train(*worlds_[drawn.world], drawn.trials, drawn.setup, disk);
+    ASSERT_EQ(result.outcomes, drawn.whole) << "seed " << seed;
+    for (const auto& card : cards) {
+      ASSERT_EQ(card->misuse(), "") << "seed " << seed;
+      asked += card->graphs_asked();
+    }
+  }
+  EXPECT_GT(asked, runs);
+}
+
 TEST_F(CardsEngineTest, NoOrderingCanBeForgotten) {
   for (const auto site :
        {OrderingSite::load_end_record, OrderingSite::load_synchronize, OrderingSite::store_end_record,

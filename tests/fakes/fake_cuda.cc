@@ -16,6 +16,9 @@
 #include "base/clock.h"
 #include "base/failure.h"
 #include "base/rng.h"
+#include "device/device_kernels.h"
+#include "fakes/kept_operations.h"
+#include "model/layer.h"
 
 namespace hopyard::fakes {
 
@@ -46,6 +49,26 @@ void watch_operations() {
   static const auto handle =
       at::addGlobalCallback(at::RecordFunctionCallback(&note_operation).scopes({at::RecordScope::FUNCTION}));
   (void)handle;
+}
+
+void keep_mask(at::Tensor& out, const at::Tensor& pass_key, std::uint32_t layer, std::uint32_t draw, double p) {
+  KeptOperations::kernel(out, [out, pass_key, layer, draw, p] {
+    Pass pass;
+    pass.key = static_cast<std::uint64_t>(*pass_key.const_data_ptr<std::int64_t>());
+    pass.layer = layer;
+    const at::Tensor mask = dropout_mask(out, p, pass, draw);
+    std::memcpy(out.mutable_data_ptr(), mask.const_data_ptr(), mask.nbytes());
+  });
+}
+
+void fill_mask(at::Tensor&, std::uint64_t, double) { require(false, "layers fill masks of the host by themselves"); }
+
+/// Of tensors of the host, which is where those of fake cards are.
+void register_fake_kernels() {
+  DeviceKernels kernels;
+  kernels.dropout_mask = fill_mask;
+  kernels.dropout_mask_from = keep_mask;
+  register_kernels(at::kCPU, kernels);
 }
 
 template <class Handle>
@@ -229,6 +252,9 @@ struct FakeCuda::Core {
   std::string misuse;
   Bytes from_cards = 0;
   std::vector<Buried> buried;
+  std::shared_ptr<KeptOperations> begun;
+  std::map<std::uintptr_t, std::shared_ptr<KeptOperations>> graphs;
+  std::uint64_t graphs_asked = 0;
   Bytes used = 0, peak = 0;
   std::uint64_t calls = 0;
   std::optional<std::pair<std::uint64_t, CudaFault>> failing;  ///< after so many calls
@@ -246,7 +272,10 @@ struct FakeCuda::Core {
   }
 };
 
-FakeCuda::FakeCuda(const FakeCudaSpec& spec) : core_(std::make_shared<Core>(spec)) {}
+FakeCuda::FakeCuda(const FakeCudaSpec& spec) : core_(std::make_shared<Core>(spec)) {
+  static std::once_flag once;
+  std::call_once(once, register_fake_kernels);
+}
 
 FakeCuda::~FakeCuda() {
   const std::lock_guard lock(core_->mutex);
@@ -407,6 +436,56 @@ void FakeCuda::reset_peak() {
   core_->peak = core_->used;
 }
 
+void FakeCuda::begin_graph() {
+  auto graph = std::make_shared<KeptOperations>();
+  {
+    const std::lock_guard lock(core_->mutex);
+    core_->may_fail("begin_graph");
+    require(core_->spec.eager_compute && core_->begun == nullptr, "a graph beside another, or of queued computing");
+    core_->begun = graph;
+  }
+  graph->begin();
+}
+
+GraphHandle FakeCuda::end_graph(bool keeps) {
+  std::shared_ptr<KeptOperations> graph;
+  {
+    const std::lock_guard lock(core_->mutex);
+    graph = std::move(core_->begun);
+  }
+  graph->end();
+  const std::lock_guard lock(core_->mutex);
+  core_->may_fail("end_graph");
+  if (!keeps) return nullptr;
+  core_->graphs[core_->next_handle] = std::move(graph);
+  return reinterpret_cast<GraphHandle>(core_->next_handle++);
+}
+
+void FakeCuda::ask_graph(GraphHandle handle) {
+  core_->delay();
+  std::shared_ptr<KeptOperations> graph;
+  {
+    const std::lock_guard lock(core_->mutex);
+    core_->may_fail("ask_graph");
+    ++core_->graphs_asked;
+    graph = core_->graphs.at(number_of(handle));
+  }
+  graph->again();
+}
+
+void FakeCuda::destroy_graph(GraphHandle handle) noexcept {
+  std::shared_ptr<KeptOperations> graph;
+  const std::lock_guard lock(core_->mutex);
+  const auto found = core_->graphs.find(number_of(handle));
+  graph = std::move(found->second);
+  core_->graphs.erase(found);
+}
+
+std::uint64_t FakeCuda::graphs_asked() const {
+  const std::lock_guard lock(core_->mutex);
+  return core_->graphs_asked;
+}
+
 at::Generator FakeCuda::make_generator() { return at::detail::createCPUGenerator(0); }
 
 void FakeCuda::launch(StreamHandle stream, std::function<void()> kernel, std::function<bool()> ready) {
@@ -431,7 +510,7 @@ std::string FakeCuda::misuse() const {
 
 bool FakeCuda::all_given_back() const {
   const std::lock_guard lock(core_->mutex);
-  return core_->streams.size() == 1 && core_->events.empty() && core_->pinned.empty();
+  return core_->streams.size() == 1 && core_->events.empty() && core_->pinned.empty() && core_->graphs.empty();
 }
 
 }  // namespace hopyard::fakes

@@ -30,6 +30,8 @@ struct FakeCudaSpec {
 /// Until a copy to the host happened, its target holds poison (NaN as float32). So does memory of allocate() when it is
 /// made, and once it was let go: in the order of its pool's stream, as the caching allocator reuses it.
 ///
+/// A graph is computed when it is asked for, so it takes `eager_compute`.
+///
 /// Tensors are the host's. They, and whatever is queued, may outlive the card; what is queued then never happens.
 class FakeCuda final : public CudaCalls {
  public:
@@ -58,6 +60,11 @@ class FakeCuda final : public CudaCalls {
   at::Tensor allocate(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) override;
   CudaMemory memory() const override;
   void reset_peak() override;
+  /// Kept: operations of libtorch's that this thread asks for, and masks (dropout_mask_from).
+  void begin_graph() override;
+  GraphHandle end_graph(bool keeps) override;
+  void ask_graph(GraphHandle graph) override;
+  void destroy_graph(GraphHandle graph) noexcept override;
   at::Generator make_generator() override;
 
   /// A kernel. It must neither call the card nor hold a tensor of its. It waits, and its stream with it, until `ready`,
@@ -66,7 +73,8 @@ class FakeCuda final : public CudaCalls {
   /// The call after `calls` more that may fail does. After a lost card all do, and nothing queued happens.
   void fail_after(std::uint64_t calls, CudaFault fault);
   std::uint64_t calls() const;  ///< that could have failed
-  Bytes from_cards() const;     ///< asked for from other cards' memory
+  std::uint64_t graphs_asked() const;
+  Bytes from_cards() const;  ///< asked for from other cards' memory
   /// What on a real card might have moved the wrong bytes, and here cannot: memory unpinned while a copy of it was
   /// queued; a copy on a stream beside the compute stream that the compute thread asked for before it had waited for
   /// what it computed, which here is done at once. Empty: nothing.

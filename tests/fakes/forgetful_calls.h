@@ -97,6 +97,10 @@ class ForgetfulCalls final : public CudaCalls {
   }
   CudaMemory memory() const override { return inner_.memory(); }
   void reset_peak() override { inner_.reset_peak(); }
+  void begin_graph() override { inner_.begin_graph(); }
+  GraphHandle end_graph(bool keeps) override { return inner_.end_graph(keeps); }
+  void ask_graph(GraphHandle graph) override { inner_.ask_graph(graph); }
+  void destroy_graph(GraphHandle graph) noexcept override { inner_.destroy_graph(graph); }
   at::Generator make_generator() override { return inner_.make_generator(); }
 
  private:
