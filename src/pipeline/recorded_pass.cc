@@ -122,7 +122,6 @@ void RecordedPass::record(Device& device, const ComputeContext& context, std::sp
     ask_backward(one, input, {}, /*want_input_gradients=*/false, nullptr, losses);
     loss_ = losses.front();
   });
-  set_gradients(context.layers, computed);
   refused_ = work_ == nullptr;
 }
 
@@ -151,7 +150,8 @@ BackwardOutput RecordedPass::backward(const ComputeContext& context, std::span<c
       result.losses.push_back(alone.losses.front());
       continue;
     }
-    for (std::size_t part = 0; part < parts_of(batch).size(); ++part) put(*parts_of(batch_)[part], *parts_of(batch)[part]);
+    for (std::size_t part = 0; part < parts_of(batch).size(); ++part)
+      put(*parts_of(batch_)[part], *parts_of(batch)[part]);
     put(input_, input);
     values_.key.fill_(static_cast<std::int64_t>(pass_key(one.trial_seed, one.step, one.first_micro_batch)));
     work_->ask();

@@ -64,11 +64,11 @@ struct ComputeContext {
   std::uint64_t trial_seed = 0, step = 0;
   at::Generator generator;
   bool train = true;
-  bool has_head = false;                ///< the last layer of the model is among the layers
-  std::uint32_t first_micro_batch = 0;  ///< of the batch: the place in it of batches[0]
-  std::size_t batch_rows = 0;           ///< of the whole batch, whoever computes it
-  double loss_scale = 1;                ///< gradients are those of the loss times it
-  bool apart = false;                   ///< the gradients of each micro-batch are kept by themselves
+  bool has_head = false;                     ///< the last layer of the model is among the layers
+  std::uint32_t first_micro_batch = 0;       ///< of the batch: the place in it of batches[0]
+  std::size_t batch_rows = 0;                ///< of the whole batch, whoever computes it
+  double loss_scale = 1;                     ///< gradients are those of the loss times it
+  bool apart = false;                        ///< the gradients of each micro-batch are kept by themselves
   const RecordedValues* recorded = nullptr;  ///< in place of the key and of what follows from batch_rows and loss_scale
 };
 

@@ -87,10 +87,10 @@ struct Slot {
   std::vector<std::pair<const TrialRun::TiedUse*, DeviceHold>> tied_gradients;  ///< for the owner's backward
   bool tied_requested = false, tied_there = false;
   SlotInput activation, gradient;
-  std::shared_ptr<KeptForward> keeps;  ///< a forward that is computed with its graph
-  std::shared_ptr<KeptForward> kept;   ///< a backward's, from its forward: its activation is not loaded
+  std::shared_ptr<KeptForward> keeps;      ///< a forward that is computed with its graph
+  std::shared_ptr<KeptForward> kept;       ///< a backward's, from its forward: its activation is not loaded
   std::shared_ptr<RecordedPass> recorded;  ///< of its trial, which stays on the device: made or used
-  Boundary* output = nullptr;          ///< the boundary that the task writes; null: none
+  Boundary* output = nullptr;              ///< the boundary that the task writes; null: none
   Bytes workspace = 0;
   std::vector<DeviceBytes*> brings;  ///< frozen bytes that its own load brings; held elsewhere in it
   int loads_in_flight = 0;           ///< transfers to the device that have not ended

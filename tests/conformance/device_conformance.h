@@ -4,6 +4,7 @@
 
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -208,6 +209,65 @@ TEST_P(DeviceConformance, FinishesWhatIsQueuedBeforeItGoes) {
   device.reset();
   EXPECT_EQ(told, 100);
   EXPECT_EQ(back, counted(5));
+}
+
+TEST_P(DeviceConformance, WhatItRecordsIsComputedWhenItIsAskedForOverWhatIsThereThen) {
+  const at::Tensor y = device->allocate({kValues}, at::kFloat);
+  at::Tensor left;
+  std::unique_ptr<RecordedWork> record;
+  std::vector<std::vector<float>> seen, made;
+  const auto look = [&] {
+    device->finish_compute();
+    seen.push_back(stored(y));
+    if (left.defined()) made.push_back(stored(left));
+  };
+  on_compute_thread([&] {
+    const at::Tensor x = device->bring(tensor_of(counted(1)));
+    at::Tensor(y).zero_();
+    bool was_called = false;
+    record = device->record([&] {
+      was_called = true;
+      left = x * 2;
+      at::Tensor(y).add_(left);
+    });
+    EXPECT_EQ(was_called, device->can_record());
+    EXPECT_EQ(record != nullptr, device->can_record());
+    if (record == nullptr) return;
+    device->finish_compute();
+    seen.push_back(stored(y));
+    for (const float from : {1.0f, 5.0f}) {
+      at::Tensor(x).copy_(device->bring(tensor_of(counted(from))));
+      record->ask();
+      look();
+    }
+    record.reset();
+    at::Tensor(y).add_(1);
+    look();
+  });
+  if (seen.empty()) return;
+  const auto twice = [](float from) { return 2 * tensor_of(counted(from)); };
+  const auto is = [](const std::vector<float>& got, const at::Tensor& expected) {
+    return tensor_of(got).equal(expected);
+  };
+  EXPECT_TRUE(is(seen[0], at::zeros({kValues}))) << "nothing is computed while it is recorded";
+  EXPECT_TRUE(is(seen[1], twice(1)));
+  EXPECT_TRUE(is(made[0], twice(1)));
+  EXPECT_TRUE(is(seen[2], twice(1) + twice(5)));
+  EXPECT_TRUE(is(made[1], twice(5)));
+  EXPECT_TRUE(is(seen[3], twice(1) + twice(5) + 1)) << "as ever once the record has gone";
+}
+
+TEST_P(DeviceConformance, WhatCannotBeRecordedLeavesItAsItWas) {
+  on_compute_thread([&] {
+    const at::Tensor x = device->bring(tensor_of(counted(1)));
+    device->finish_compute();
+    const auto record = device->record([&] { at::Tensor(x).mul_(x[3].item<float>()); });
+    EXPECT_EQ(record, nullptr) << "a value cannot be read of what is not computed";
+    EXPECT_FALSE(device->can_record()) << "it is not tried again";
+    at::Tensor(x).add_(1);
+    device->finish_compute();
+    EXPECT_TRUE(x.cpu().equal(tensor_of(counted(2))));
+  });
 }
 
 inline std::string device_case_name(const ::testing::TestParamInfo<DeviceCase>& info) {

@@ -2,6 +2,8 @@
 // that a card that is lost makes nobody wait.
 #include "cuda/cuda_device.h"
 
+#include <c10/util/Exception.h>
+
 #include "base/rng.h"
 #include "conformance/device_conformance.h"
 #include "fakes/drawn_runs.h"
@@ -187,6 +189,43 @@ TEST(CudaDeviceTest, PinnedMemoryRefusedOnlyMakesItSlower) {
   device->enter_compute();
   const at::Tensor host = at::rand({1000});
   EXPECT_TRUE(at::equal(device->bring(host), host));
+}
+
+TEST(CudaDeviceTest, AWorkThatLacksMemoryMayBeRecordedLater) {
+  FakeCudaSpec spec;
+  spec.eager_compute = true;
+  const auto device = make_card(spec);
+  device->enter_compute();
+  const auto record = [&](bool full) {
+    return device->record([&] { TORCH_CHECK_WITH(OutOfMemoryError, !full, "out of memory"); });
+  };
+  EXPECT_EQ(record(true), nullptr);
+  EXPECT_NE(record(false), nullptr);
+}
+
+TEST(CudaDeviceTest, ACardThatIsLostWhileItsWorkIsRecordedOrAskedForSaysSo) {
+  int recorded = 0;
+  for (std::uint64_t calls = 0; calls < 12; ++calls) {
+    FakeCudaSpec spec;
+    spec.eager_compute = true;
+    auto fake = std::make_unique<FakeCuda>(spec);
+    FakeCuda& card = *fake;
+    const auto device = make_cuda_device_over(std::move(fake), card_spec(spec.memory), 0, nullptr);
+    device->enter_compute();
+    at::Tensor x = device->bring(at::ones({8}));
+    device->finish_compute();
+    card.fail_after(calls, CudaFault::lost_card);
+    try {
+      const auto record = device->record([&] { x.add_(1); });
+      recorded += record != nullptr;
+      for (std::uint64_t i = 0; i < 12; ++i) record->ask();
+      FAIL() << "the card was lost after " << calls << " calls, and nobody said so";
+    } catch (const CudaFailure& failure) {
+      EXPECT_EQ(failure.fault(), CudaFault::lost_card);
+    }
+    EXPECT_TRUE(device->failure());
+  }
+  EXPECT_EQ(recorded, 10) << "all but those lost at the beginning and at the end of the record";
 }
 
 TEST(CudaDeviceTest, TransfersAreSlicesOfTheTrace) {

@@ -32,8 +32,7 @@ void for_each_tensor(const c10::IValue& value, const Visit& visit) {
 
 std::vector<at::Tensor> tensors_of(const std::vector<c10::IValue>& values) {
   std::vector<at::Tensor> tensors;
-  for (const auto& value : values)
-    for_each_tensor(value, [&](const at::Tensor& tensor) { tensors.push_back(tensor); });
+  for (const auto& value : values) for_each_tensor(value, [&](const at::Tensor& tensor) { tensors.push_back(tensor); });
   return tensors;
 }
 
@@ -103,9 +102,7 @@ void keep_operation(const c10::OperatorHandle& operation, c10::DispatchKeySet, t
   keeping->keep(operation, *stack);
 }
 
-TORCH_LIBRARY_IMPL(_, Fake, library) {
-  library.fallback(torch::CppFunction::makeFromBoxedFunction<&keep_operation>());
-}
+TORCH_LIBRARY_IMPL(_, Fake, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&keep_operation>()); }
 
 }  // namespace
 
