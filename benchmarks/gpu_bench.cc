@@ -145,6 +145,41 @@ std::vector<BenchRow> bench_tolerance(GpuSession& session) {
   return rows;
 }
 
+// Graphs.
+
+/// A model whose kernels are short: asking for them takes longer than computing them.
+std::vector<BenchRow> bench_graphs(GpuSession& session) {
+  const bool quick = session.quick();
+  const std::uint32_t steps = quick ? 3 : 200;
+  const BenchModel model = quick ? BenchModel(32, 4, 64, 16, 8, 4, 0.1) : BenchModel(512, 12, 8192, 128, 32, 8, 0.1);
+  TrainSpec train = model.train;
+  train.micro_batch_size = train.batch_size / 8;
+  train.precision = Precision::bf16;
+  train.update = UpdatePlace::device;
+  const DeviceSpec spec = session.card().spec(quick ? 512 * MiB : 8 * GiB);
+  const TrialSetup plan = plan_on_card(model, train, session.card(), spec, uncut());
+  std::vector<CardTimes> times;
+  std::vector<std::string> outcomes;
+  for (const bool graphs : {false, true}) {
+    const auto memory = session.card().is_real() ? make_pinned_memory(host_bytes(plan), 0) : nullptr;
+    HostTier host(host_bytes(plan), memory.get());
+    StandingTrials trials(model, session.card(), spec, host, plan, 1);
+    CardRun run{.steps = steps, .execute = uncut(), .records_activity = false};
+    run.execute.cuda_graphs = graphs;
+    times.push_back(trials.run(run));
+    outcomes.push_back(trials.outcomes().front());
+  }
+  const auto ms = [&](const CardTimes& one) { return format_number(one.wall_s / steps * 1e3, 2); };
+  return {
+      {cat("losses of ", steps, " steps and digest equal, recorded as a graph against asked for step by step, bf16"),
+       outcomes[0] == outcomes[1] ? 1.0 : 0.0, "ratio", 1, 1, false,
+       cat(times[1].recorded_steps, " steps recorded; dropout, 8 micro-batches a step")},
+      {"a step of a trial whole on the card, asked for kernel by kernel ÷ as a graph, time",
+       times[0].wall_s / times[1].wall_s, "ratio", std::nullopt, std::nullopt, false,
+       cat("small kernels (GPT-2 of 12 layers of 512, 8 micro-batches of 4 × 128 tokens); ", ms(times[0]), " and ",
+           ms(times[1]), " ms a step, the state's way there and back among them")}};
+}
+
 // The large model.
 
 /// What stands beside a figure of cut trials.
@@ -305,6 +340,7 @@ std::vector<std::pair<std::string, std::function<std::vector<BenchRow>(const Ben
           {"gpu/ablation/four", with_card(bench_ablations_of_four)},
           {"gpu/whole", with_card(bench_whole)},
           {"gpu/ablation/one", with_card(bench_ablations_of_one)},
+          {"gpu/graphs", with_card(bench_graphs)},
           {"gpu/tolerance", with_card(bench_tolerance)}};
 }
 

@@ -34,6 +34,7 @@ CardTimes between(const DeviceReport& before, const DeviceReport& after, double 
   times.tasks = after.tasks - before.tasks;
   times.recuts = after.recuts;  // the first step's, too
   times.spared_forwards = after.spared_forwards - before.spared_forwards;
+  times.recorded_steps = after.recorded_steps - before.recorded_steps;
   times.memory_peak = after.memory_peak;
   return times;
 }

@@ -28,7 +28,7 @@ struct CardTimes {
   double wall_s = 0;  ///< of all steps of all trials
   double busy_s = 0;  ///< of it, what the compute thread spent on tasks
   LinkCounters link;
-  std::uint64_t tasks = 0, recuts = 0, spared_forwards = 0;
+  std::uint64_t tasks = 0, recuts = 0, spared_forwards = 0, recorded_steps = 0;
   Bytes memory_peak = 0;
   std::optional<CardActivity> activity;  ///< by the card's own record
   std::string why_no_activity;

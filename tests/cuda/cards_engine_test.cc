@@ -92,6 +92,7 @@ class CardsEngineTest : public ::testing::Test {
     drawn.setup.execute.double_buffer = stream.below(4) > 0;
     drawn.setup.execute.keep_activations = stream.below(2) == 0;
     drawn.setup.window_share = stream.below(3) == 0 ? 0.4 : 1;
+    drawn.setup.execute.cuda_graphs = stream.below(2) == 0;
     return drawn;
   }
 
