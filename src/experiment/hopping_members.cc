@@ -37,6 +37,7 @@ void add(std::vector<DeviceAccount>& devices, const DeviceAccount& more) {
       cause->seconds += idle.seconds;
   }
   known->tasks += more.tasks;
+  known->recorded_steps += more.recorded_steps;
   known->memory_peak = std::max(known->memory_peak, more.memory_peak);
   known->loaded += more.loaded;
   known->stored += more.stored;

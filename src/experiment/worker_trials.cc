@@ -19,6 +19,7 @@ DeviceAccount account_of(const DeviceReport& now, const DeviceReport& before) {
     account.idle.push_back({cause, seconds - (known == before.idle_s.end() ? 0 : known->second)});
   }
   account.tasks = now.tasks - before.tasks;
+  account.recorded_steps = now.recorded_steps - before.recorded_steps;
   account.memory_budget = now.memory_budget;
   account.memory_peak = now.memory_peak;
   account.loaded = now.link.loaded - before.link.loaded;

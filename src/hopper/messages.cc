@@ -242,6 +242,7 @@ void list(Form& form, DeviceAccount& device) {
   form("busy_s", device.busy_s);
   form("idle", device.idle);
   form("tasks", device.tasks);
+  form("recorded_steps", device.recorded_steps);
   form("memory_budget", device.memory_budget);
   form("memory_peak", device.memory_peak);
   form("loaded", device.loaded);

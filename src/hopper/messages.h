@@ -176,7 +176,7 @@ struct DeviceAccount {
   std::string name;
   double busy_s = 0;
   std::vector<Idle> idle;
-  std::uint64_t tasks = 0;
+  std::uint64_t tasks = 0, recorded_steps = 0;
   Bytes memory_budget = 0, memory_peak = 0;
   Bytes loaded = 0, stored = 0;  ///< over its link
   bool operator==(const DeviceAccount&) const = default;

@@ -48,12 +48,17 @@ std::string devices_text(const std::vector<DeviceSummary>& devices) {
   const auto causes = causes_of(devices);
   std::vector<Column> columns{{"device"}, {"busy", Align::right}};
   for (const auto& cause : causes) columns.push_back({"idle: " + cause, Align::right});
-  for (const char* header : {"tasks", "loaded", "stored", "link"}) columns.push_back({header, Align::right});
+  const bool any_recorded =
+      std::any_of(devices.begin(), devices.end(), [](const auto& device) { return device.recorded_steps > 0; });
+  columns.push_back({"tasks", Align::right});
+  if (any_recorded) columns.push_back({"as graphs", Align::right});
+  for (const char* header : {"loaded", "stored", "link"}) columns.push_back({header, Align::right});
   Table table(columns);
   for (const auto& device : devices) {
     std::vector<std::string> cells{device_label(device), percent(device.busy_s, device.wall_s)};
     for (const auto& cause : causes) cells.push_back(percent(idle_seconds(device, cause), device.wall_s));
     cells.push_back(std::to_string(device.tasks));
+    if (any_recorded) cells.push_back(std::to_string(device.recorded_steps));
     cells.push_back(bytes_or_nothing(device.loaded));
     cells.push_back(bytes_or_nothing(device.stored));
     cells.push_back(device.link_bytes_per_s > 0 ? format_in_unit(device.link_bytes_per_s, "bytes/s") : kNothing);

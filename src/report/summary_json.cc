@@ -93,6 +93,7 @@ void to_json(Json& json, const DeviceSummary& value) {
           {"stored_bytes", value.stored},
           {"tasks", value.tasks},
           {"link_bytes_per_s", value.link_bytes_per_s}};
+  if (value.recorded_steps > 0) json["recorded_steps"] = value.recorded_steps;
   if (value.card) json["card"] = *value.card;
   if (value.condition) json["condition"] = json_of(*value.condition);
 }
@@ -109,6 +110,7 @@ void from_json(const Json& json, DeviceSummary& value) {
   value.stored = bytes_of(json, "stored_bytes");
   value.tasks = json_get<std::uint64_t>(json, "tasks", kWhere);
   value.link_bytes_per_s = number_of(json, "link_bytes_per_s");
+  if (json.contains("recorded_steps")) value.recorded_steps = json_get<std::uint64_t>(json, "recorded_steps", kWhere);
   if (json.contains("card")) {
     CardUse card;
     from_json(json.at("card"), card);

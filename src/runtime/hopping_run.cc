@@ -115,6 +115,7 @@ std::vector<DeviceReport> devices_of_workers(const HoppingReport& report, double
       if (const double away_s = wall_s - report.workers[rank].account.here_s; away_s > 0)
         device.idle_s["away"] = away_s;
       device.tasks = account.tasks;
+      device.recorded_steps = account.recorded_steps;
       device.memory_budget = account.memory_budget;
       device.memory_peak = account.memory_peak;
       device.link.loaded = account.loaded;

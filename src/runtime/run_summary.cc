@@ -88,6 +88,7 @@ RunSummary make_summary(const SummaryParts& parts) {
     device.loaded = report.link.loaded;
     device.stored = report.link.stored;
     device.tasks = report.tasks;
+    device.recorded_steps = report.recorded_steps;
     device.emulated = report.name.find("emulated:") != report.name.npos;  // "emulated:0", "worker 1 emulated:0"
     for (const auto& spec : parts.config.devices)
       if (spec.type != DeviceSpec::Type::cpu) device.link_bytes_per_s = spec.link_bytes_per_s;
