@@ -2,6 +2,7 @@
 
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/util/Exception.h>
 
 #include <array>
 
@@ -82,6 +83,26 @@ bool RecordedPass::lend_copies(std::span<LoadedLayer> layers) {
 
 void RecordedPass::record(Device& device, const ComputeContext& context, std::span<const at::Tensor> inputs) {
   const at::NoGradGuard no_graph;
+  refused_ = true;
+  try {
+    prepare(device, context, inputs);
+  } catch (const c10::OutOfMemoryError&) {
+    return;
+  }
+  ComputeContext one = only(context, 0);
+  one.batches = {&batch_, 1};
+  one.recorded = &values_;
+  set_gradients(context.layers, gradients_);
+  const std::span<const at::Tensor> input(&input_, input_.defined() ? 1 : 0);
+  work_ = device.record([&] {
+    std::vector<at::Tensor> losses;
+    ask_backward(one, input, {}, /*want_input_gradients=*/false, nullptr, losses);
+    loss_ = losses.front();
+  });
+  refused_ = work_ == nullptr;
+}
+
+void RecordedPass::prepare(Device& device, const ComputeContext& context, std::span<const at::Tensor> inputs) {
   std::vector<LayerGradients> computed;
   std::int64_t numbers = 0;
   for (auto& loaded : context.layers) {
@@ -111,18 +132,6 @@ void RecordedPass::record(Device& device, const ComputeContext& context, std::sp
   copies_.clear();
   for (const auto& loaded : context.layers) copies_.push_back(loaded.copies);
   recorded_bytes_ = bytes_;
-
-  ComputeContext one = only(context, 0);
-  one.batches = {&batch_, 1};
-  one.recorded = &values_;
-  set_gradients(context.layers, gradients_);
-  const std::span<const at::Tensor> input(&input_, input_.defined() ? 1 : 0);
-  work_ = device.record([&] {
-    std::vector<at::Tensor> losses;
-    ask_backward(one, input, {}, /*want_input_gradients=*/false, nullptr, losses);
-    loss_ = losses.front();
-  });
-  refused_ = work_ == nullptr;
 }
 
 bool RecordedPass::fits(const Batch& batch, const at::Tensor& input) const {

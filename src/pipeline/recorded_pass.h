@@ -31,13 +31,16 @@ class RecordedPass {
   /// Before the layers of a step are bound or have copies. Where there is a record over their bytes, gives them the
   /// copies that it reads, made anew, and says true. A record over other bytes is forgotten.
   bool lend_copies(std::span<LoadedLayer> layers);
-  /// After a step that was computed as ever: the layers still have its gradients, which are not needed any more.
+  /// After a step that was computed as ever: the layers still have its gradients, which are not needed any more. Never
+  /// runs out of memory: then there is no record.
   void record(Device& device, const ComputeContext& context, std::span<const at::Tensor> inputs);
   /// Takes the place of backward_shard() for a shard with the head that passes no gradients down. Requires a record and
   /// layers that were lent its copies. Micro-batches of another shape are computed as ever.
   BackwardOutput backward(const ComputeContext& context, std::span<const at::Tensor> inputs);
 
  private:
+  /// Makes what the record reads and adds up to.
+  void prepare(Device& device, const ComputeContext& context, std::span<const at::Tensor> inputs);
   bool fits(const Batch& batch, const at::Tensor& input) const;
 
   const DeviceHold room_;

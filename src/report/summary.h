@@ -38,11 +38,11 @@ struct DeviceSummary {
   Bytes memory_peak = 0;
   Bytes loaded = 0, stored = 0;  ///< over its link
   std::uint64_t tasks = 0;
-  std::uint64_t recorded_steps = 0;        ///< of the tasks: computed as CUDA graphs
   double link_bytes_per_s = 0;             ///< each way; 0: no link
   bool emulated = false;                   ///< then every figure that came from it is marked as emulated
   std::optional<CardUse> card;             ///< of a cuda device whose kernels were recorded
   std::optional<CardCondition> condition;  ///< of one whose driver tells
+  std::uint64_t recorded_steps = 0;        ///< of the tasks: computed as CUDA graphs
   bool operator==(const DeviceSummary&) const = default;
 };
 

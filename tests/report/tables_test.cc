@@ -202,6 +202,14 @@ TEST(Summary, SaysHowCardsFared) {
   EXPECT_THAT(text, HasSubstr("emulated:1: clocks were lowered by power cap in 25.0 % of the samples"));
 }
 
+TEST(Summary, CountsGraphsWhereThereAreAny) {
+  RunSummary run = sample::summary();
+  EXPECT_THAT(format_summary(run), Not(HasSubstr("as graphs")));
+  run.devices[1].recorded_steps = 1234;
+  EXPECT_THAT(format_summary(run), testing::AllOf(HasSubstr("as graphs"), HasSubstr(" 1234 ")));
+  EXPECT_EQ(parse_json(Json(run).dump(), "test").get<RunSummary>(), run);
+}
+
 TEST(Summary, AnEmptyRunPrints) { EXPECT_THAT(format_summary({}), HasSubstr("Peaks")); }
 
 TEST(FormatInUnit, EachUnit) {
