@@ -122,6 +122,7 @@ std::unique_ptr<RecordedWork> CudaDevice::record(const std::function<void()>& wo
       step();
     } catch (const CudaFailure& failure) {
       if (failure.fault() == CudaFault::lost_card) failure_.keep(std::current_exception());
+      lacks_memory |= failure.fault() == CudaFault::out_of_memory;
       if (why.empty()) why = failure.what();
     } catch (const c10::OutOfMemoryError&) {
       lacks_memory = true;

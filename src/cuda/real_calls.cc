@@ -330,6 +330,7 @@ struct RealCalls::Graph {
   }
   ~Graph() {
     try {
+      const c10::cuda::CUDAGuard here(card);  // whoever lets go may never have chosen one
       end_allocating();
       if (executable != nullptr && cudaGraphExecDestroy(executable) != cudaSuccess) forget_error();
       allocator::releasePool(card, pool);
@@ -367,6 +368,10 @@ GraphHandle RealCalls::end_graph(bool keeps) {
   if (error == cudaSuccess && keeps) {
     error = cudaGraphInstantiate(&graph->executable, kept, 0);
     call = "cudaGraphInstantiate";
+    if (error == cudaSuccess) {  // memory that it wants of the driver is asked for here, not at its first launch
+      error = cudaGraphUpload(graph->executable, compute_.stream());
+      call = "cudaGraphUpload";
+    }
   }
   if (kept != nullptr && cudaGraphDestroy(kept) != cudaSuccess) forget_error();
   check(error, call);

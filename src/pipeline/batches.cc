@@ -76,14 +76,17 @@ std::vector<Batch> make_batches(const Dataset& data, ModelTask task, std::span<c
 
 void bring_batches(Device& device, std::span<Batch> batches, const BatchParts& parts) {
   const auto bring = [&](at::Tensor Batch::*part) {
+    if (batches.empty() || !(batches[0].*part).defined()) return;
+    if (part == &Batch::inputs && batches[0].inputs.is_floating_point()) {
+      for (auto& batch : batches) batch.inputs = device.bring(batch.inputs);
+      return;
+    }
     std::vector<at::Tensor> values;
     std::vector<std::int64_t> rows;
     for (const auto& batch : batches) {
-      if (!(batch.*part).defined()) return;
       values.push_back(batch.*part);
       rows.push_back(values.back().size(0));
     }
-    if (values.empty()) return;
     const auto brought = device.bring(values.size() == 1 ? values.front() : at::cat(values)).split_with_sizes(rows);
     for (std::size_t m = 0; m < batches.size(); ++m) batches[m].*part = brought[m];
   };

@@ -23,7 +23,8 @@ struct BatchParts {
 };
 
 /// To where they are computed on, each part of all of them in one piece: on a card's way in it waits behind whatever is
-/// being loaded. Parts that are not named stay where they are.
+/// being loaded. Features come one by one, since products' bits may depend on how their factors are aligned, and must
+/// not on a micro-batch's place. Parts that are not named stay where they are.
 void bring_batches(Device& device, std::span<Batch> batches, const BatchParts& parts = {});
 
 /// What the data say about the model, from dataset.json alone: no row is read. Failure(input) names the file unless

@@ -210,7 +210,11 @@ Executor::Outcome Executor::compute(DeviceState& device, Slot& slot) {
   if (slot.task.task.kind == TaskKind::backward) {
     const BoundLayers bound(layers, true);
     compute_backward(slot, context, inputs, input_tensors(device, slot, slot.gradient), outcome);
-    if (slot.recorded && !slot.recorded->is_recorded()) slot.recorded->record(*device.device, context, inputs);
+    if (slot.recorded && !slot.recorded->is_recorded()) {
+      device.recording = true;
+      slot.recorded->record(*device.device, context, inputs);
+      device.recording = false;
+    }
   } else if (slot.keeps) {
     slot.keeps->graph = forward_with_graph(context, inputs, trial.passes_gradient_down(slot.task.task.shard));
     for (const auto& output : slot.keeps->graph.outputs) outcome.outputs.push_back(output.detach());

@@ -105,9 +105,10 @@ class Executor {
     std::optional<std::uint32_t> bound;                      ///< without interleaving: the one trial that it works on
     std::shared_ptr<std::atomic<Bytes>> ledger = std::make_shared<std::atomic<Bytes>>(0);
     bool refused_for_memory = false;
-    bool failed = false;     ///< and its trials were told
-    bool shallow = false;    ///< memory was short: no task beyond the next until that one computes
-    int given_up_loads = 0;  ///< of tasks that were given up while their bytes were on their way
+    bool failed = false;                  ///< and its trials were told
+    std::atomic<bool> recording = false;  ///< its allocator gives back nothing meanwhile
+    bool shallow = false;                 ///< memory was short: no task beyond the next until that one computes
+    int given_up_loads = 0;               ///< of tasks that were given up while their bytes were on their way
     int stores_in_flight = 0;
     DeviceReport report;
     std::uint32_t track = 0;

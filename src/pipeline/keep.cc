@@ -33,6 +33,8 @@ void Executor::find_record(DeviceState& device, Slot& slot) {
   if (!spec_.cuda_graphs || known == device.residents.end() || !step || !device.device->can_record()) return;
   Resident& resident = known->second;
   if (!resident.recorded && resident.may_record) {
+    const auto next = slot.trial->peek(1);  // which would be asked for as a record
+    if (!next || next->task.kind != TaskKind::backward || next->evaluation) return;
     // As much again as its task takes for a while, for good.
     const Bytes bytes = charged_bytes(slot.workspace);
     if (*device.ledger + bytes + workspace_needed(device) > usable_memory(device.limit)) return;
@@ -97,6 +99,7 @@ void Executor::drop_kept(DeviceState& device, Bytes needed) {
 }
 
 bool Executor::give_up_kept(DeviceState& device) {
+  if (device.recording) return false;  // what is let go would stay with the allocator
   bool any = !device.kept.empty();
   device.kept.clear();
   while (drop_record(device)) any = true;

@@ -203,6 +203,33 @@ TEST_F(CardsEngineTest, StepsThatWereRecordedGiveTheBitsOfAPlainLoop) {
   EXPECT_GT(asked_in_little, 0u);
 }
 
+TEST_F(CardsEngineTest, StepsBehindFrozenLayersAreRecordedWithTheSameBits) {
+  std::uint64_t seed = 0;
+  for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp16})
+    for (std::size_t world = 0; world < worlds_.size(); ++world)
+      for (const std::uint32_t freeze : {1u, 2u})
+        for (const bool features : {false, true}) {
+          TrialToRun trial = trials_[2 * world];
+          trial.source = worlds_[world]->source(trial.source->spec().task, freeze);
+          trial.train.precision = precision;
+          trial.train.update = UpdatePlace::device;
+          if (precision == Precision::fp16) fakes::skip_some_steps(trial.train);
+          trial.visits = 2;
+          if (features) trial.first_layer = trial.source->frozen_layers();
+          Cards cards;
+          EngineSetup setup;
+          setup.execute.cuda_graphs = true;
+          setup.copies = seed % 2 == 0;
+          setup.make_device = device_over(cards, ++seed, OrderingSite::none);
+          MemoryDiskTier disk;
+          const auto result = fakes::train(*worlds_[world], {trial}, setup, disk);
+          const auto what =
+              text::cat("world ", world, ", ", to_string(precision), ", freeze ", freeze, features ? ", features" : "");
+          EXPECT_EQ(result.outcomes[0], fakes::train_whole(*worlds_[world], trial)) << what;
+          EXPECT_GT(cards[0]->graphs_asked(), 0u) << what;
+        }
+}
+
 TEST_F(CardsEngineTest, NoOrderingCanBeForgotten) {
   for (const auto site :
        {OrderingSite::load_end_record, OrderingSite::load_synchronize, OrderingSite::store_end_record,
