@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
 #include <tuple>
 
@@ -12,6 +13,7 @@
 #include "fakes/fake_cuda.h"
 #include "fakes/forgetful_calls.h"
 #include "fakes/small_world.h"
+#include "fakes/unkind_calls.h"
 
 namespace hopyard {
 namespace {
@@ -228,6 +230,24 @@ TEST_F(CardsEngineTest, StepsBehindFrozenLayersAreRecordedWithTheSameBits) {
           EXPECT_EQ(result.outcomes[0], fakes::train_whole(*worlds_[world], trial)) << what;
           EXPECT_GT(cards[0]->graphs_asked(), 0u) << what;
         }
+}
+
+TEST_F(CardsEngineTest, WhatIsLetGoIsReadByNobody) {
+  const fakes::UnkindWays at_once{
+      .poison = [](void* data, Bytes bytes, StreamHandle) { std::memset(data, 0xff, bytes); },
+      .dawdle = [](StreamHandle) {}};
+  const std::uint64_t runs = fakes::drawn_runs(40);
+  for (std::uint64_t seed = 0; seed < runs; ++seed) {
+    Drawn drawn = draw(seed);
+    Cards cards;
+    drawn.setup.make_device = [&](std::uint32_t card, Bytes memory) {
+      cards.push_back(std::make_unique<FakeCuda>(fake_spec(seed, card, memory)));
+      return make_cuda_device_over(std::make_unique<fakes::UnkindCalls>(*cards.back(), at_once, seed),
+                                   card_spec(memory), card, nullptr);
+    };
+    MemoryDiskTier disk;
+    ASSERT_EQ(fakes::train(*worlds_[drawn.world], drawn.trials, drawn.setup, disk).outcomes, drawn.whole) << seed;
+  }
 }
 
 TEST_F(CardsEngineTest, NoOrderingCanBeForgotten) {

@@ -8,7 +8,7 @@
 #include <mutex>
 
 #include "cuda/copy_lane.h"
-#include "cuda/cuda_calls.h"
+#include "fakes/calls_around.h"
 
 namespace hopyard::fakes {
 
@@ -47,9 +47,9 @@ inline const char* to_string(OrderingSite site) {
 /// Around other calls, which must outlive it. It tells places apart by the order in which a CudaDevice, or a CopyDoor
 /// alone, makes its events: each lane the one before and the one behind in turn, the load lane first; of those without
 /// timing the first is for what was computed, the others are for staging.
-class ForgetfulCalls final : public CudaCalls {
+class ForgetfulCalls final : public CallsAround {
  public:
-  ForgetfulCalls(CudaCalls& inner, OrderingSite forgotten) : inner_(inner), forgotten_(forgotten) {}
+  ForgetfulCalls(CudaCalls& inner, OrderingSite forgotten) : CallsAround(inner), forgotten_(forgotten) {}
 
   EventHandle make_event(bool timing) override {
     const EventHandle event = inner_.make_event(timing);
@@ -65,7 +65,6 @@ class ForgetfulCalls final : public CudaCalls {
     if (forgets(event, ending_ ? &Places::end : &Places::synchronize)) return;
     inner_.synchronize(event);
   }
-  bool happened(EventHandle event) override { return inner_.happened(event); }
   double elapsed_s(EventHandle begin, EventHandle end) override {
     if (forgotten_ == OrderingSite::none) return inner_.elapsed_s(begin, end);
     try {
@@ -78,30 +77,6 @@ class ForgetfulCalls final : public CudaCalls {
     ending_ = true;
     inner_.destroy_stream(stream);
   }
-
-  std::string card_name() const override { return inner_.card_name(); }
-  at::Device place() const override { return inner_.place(); }
-  StreamHandle make_stream() override { return inner_.make_stream(); }
-  void destroy_event(EventHandle event) noexcept override { inner_.destroy_event(event); }
-  bool reaches(const CudaCalls& other) override { return inner_.reaches(other); }
-  void copy(void* to, const void* from, Bytes bytes, CopyDirection direction, StreamHandle stream) override {
-    inner_.copy(to, from, bytes, direction, stream);
-  }
-  void wait(StreamHandle stream, EventHandle event) override { inner_.wait(stream, event); }
-  bool pin(void* data, Bytes bytes) override { return inner_.pin(data, bytes); }
-  void unpin(void* data) noexcept override { inner_.unpin(data); }
-  StreamHandle compute_stream() override { return inner_.compute_stream(); }
-  void enter_compute() override { inner_.enter_compute(); }
-  at::Tensor allocate(StreamHandle pool, at::IntArrayRef sizes, at::ScalarType type) override {
-    return inner_.allocate(pool, sizes, type);
-  }
-  CudaMemory memory() const override { return inner_.memory(); }
-  void reset_peak() override { inner_.reset_peak(); }
-  void begin_graph() override { inner_.begin_graph(); }
-  GraphHandle end_graph(bool keeps) override { return inner_.end_graph(keeps); }
-  void ask_graph(GraphHandle graph) override { inner_.ask_graph(graph); }
-  void destroy_graph(GraphHandle graph) noexcept override { inner_.destroy_graph(graph); }
-  at::Generator make_generator() override { return inner_.make_generator(); }
 
  private:
   struct Places {
@@ -123,7 +98,6 @@ class ForgetfulCalls final : public CudaCalls {
     return forgotten_ != OrderingSite::none && places_.at(event).*place == forgotten_;
   }
 
-  CudaCalls& inner_;
   const OrderingSite forgotten_;
   std::atomic<bool> ending_{false};
   std::mutex mutex_;  // guards all below
