@@ -77,6 +77,19 @@ TEST_F(KernelsTest, DropoutMasksMayStartAnywhere) {
   }
 }
 
+TEST_F(KernelsTest, DropoutMasksTakeTheirKeyFromTheCardToo) {
+  const at::Tensor key = at::zeros({}, at::TensorOptions(device->place()).dtype(at::kLong));
+  for (const std::uint64_t pass_key : {std::uint64_t{1}, ~std::uint64_t{0}, derive(kSeed, 5)}) {
+    at::Tensor(key).fill_(static_cast<std::int64_t>(pass_key));
+    const Pass there{true, 0, 3, {}, key}, here{true, pass_key, 3, {}};
+    for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      const at::Tensor got =
+          dropout_mask(at::empty({1001}, at::TensorOptions(device->place()).dtype(type)), 0.3, there, 2);
+      EXPECT_TRUE(at::equal(bits_of(got), bits_of(dropout_mask(at::empty({1001}, type), 0.3, here, 2)))) << type;
+    }
+  }
+}
+
 TEST_F(KernelsTest, SquaredNormsHaveTheBitsOfTheCpuEachTime) {
   for (const std::int64_t count : kSizes)
     for (const std::int64_t offset : {0, 1, 3}) {
