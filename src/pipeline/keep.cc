@@ -48,7 +48,8 @@ void Executor::note_record(DeviceState& device, Slot& slot) {
   if (!record) return;
   device.report.recorded_steps += record->was_used() ? 1 : 0;
   const auto known = device.residents.find(slot.trial->setup().number);
-  if (known == device.residents.end() || !record->is_refused()) return;
+  if (known == device.residents.end() || record->is_recorded()) return;
+  // Its task tried to record, and the record was not to be had.
   known->second.recorded.reset();
   known->second.may_record = false;
 }

@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "base/bytes.h"
 #include "base/failure.h"
 #include "model/layer.h"
 
@@ -44,10 +45,11 @@ void put(const at::Tensor& to, const at::Tensor& from) {
   if (to.defined()) at::Tensor(to).copy_(from);
 }
 
-/// Each begins at a multiple of so many numbers.
-constexpr std::int64_t kAlignment = 64;
-
-std::int64_t aligned(std::int64_t count) { return (count + kAlignment - 1) / kAlignment * kAlignment; }
+/// Numbers that a tensor takes in a flat one, so that the next begins at a multiple of 256 bytes.
+std::int64_t aligned(std::int64_t count) {
+  constexpr Bytes kNumbers = 256 / sizeof(float);
+  return static_cast<std::int64_t>(align_up(static_cast<Bytes>(count), kNumbers));
+}
 
 void set_gradients(std::span<LoadedLayer> layers, const std::vector<LayerGradients>& gradients) {
   for (std::size_t l = 0; l < layers.size(); ++l)
@@ -83,7 +85,6 @@ bool RecordedPass::lend_copies(std::span<LoadedLayer> layers) {
 
 void RecordedPass::record(Device& device, const ComputeContext& context, std::span<const at::Tensor> inputs) {
   const at::NoGradGuard no_graph;
-  refused_ = true;
   try {
     prepare(device, context, inputs);
   } catch (const c10::OutOfMemoryError&) {
@@ -99,7 +100,6 @@ void RecordedPass::record(Device& device, const ComputeContext& context, std::sp
     ask_backward(one, input, {}, /*want_input_gradients=*/false, nullptr, losses);
     loss_ = losses.front();
   });
-  refused_ = work_ == nullptr;
 }
 
 void RecordedPass::prepare(Device& device, const ComputeContext& context, std::span<const at::Tensor> inputs) {
@@ -159,8 +159,8 @@ BackwardOutput RecordedPass::backward(const ComputeContext& context, std::span<c
       result.losses.push_back(alone.losses.front());
       continue;
     }
-    for (std::size_t part = 0; part < parts_of(batch).size(); ++part)
-      put(*parts_of(batch_)[part], *parts_of(batch)[part]);
+    const auto to = parts_of(batch_), from = parts_of(batch);
+    for (std::size_t part = 0; part < to.size(); ++part) put(*to[part], *from[part]);
     put(input_, input);
     values_.key.fill_(static_cast<std::int64_t>(pass_key(one.trial_seed, one.step, one.first_micro_batch)));
     work_->ask();

@@ -23,8 +23,6 @@ class RecordedPass {
   explicit RecordedPass(DeviceHold room) : room_(std::move(room)) {}
   Bytes bytes() const { return room_->bytes(); }
   bool is_recorded() const { return work_ != nullptr; }
-  /// The record that was asked for was not to be had.
-  bool is_refused() const { return refused_; }
   /// By the step computed last.
   bool was_used() const { return used_; }
 
@@ -44,7 +42,7 @@ class RecordedPass {
   bool fits(const Batch& batch, const at::Tensor& input) const;
 
   const DeviceHold room_;
-  bool refused_ = false, used_ = false;
+  bool used_ = false;
   std::vector<const void*> bytes_, recorded_bytes_;  ///< of the layers: of this step, and of the record
   std::vector<Copies> copies_;                       ///< of each layer
   at::Tensor sums_;                                  ///< float32: the gradients of all parameters that have one
